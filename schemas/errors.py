@@ -1,0 +1,93 @@
+"""The one tree of errors: every failure that Purser raises on purpose derives from `PurserError`.
+
+    PurserError
+    ├── InputError              what somebody gave us is wrong; names the field and what to do
+    ├── ConfigurationError      a setting, a prerequisite or a port is wrong; refuse to start
+    ├── SchemaVersionError      a database's schema is missing, or newer than this code
+    ├── Rejection               a command that the rules refuse (a value of `writer.decide` as well)
+    ├── DecodeError             a record that cannot be read; goes whole to the dead letters
+    │   ├── MalformedRecord     not JSON, a field missing or of the wrong type
+    │   ├── UnknownEvent        an event type that this code does not know
+    │   └── NewerSchema         an event written by newer code than this
+    └── ServiceUnavailable      a server is down, refuses us or answers nonsense; retry may help
+
+Messages are one line, name the thing that is wrong and end with what to do next.
+Foreign exceptions are translated into these at one place per boundary.
+"""
+
+from dataclasses import dataclass
+
+
+class PurserError(Exception):
+    """Base of all errors raised on purpose; `str()` is fit to show to a user.
+
+    `exit_status` is what the command line ends with when this error reaches it.
+    """
+
+    exit_status: int = 1
+
+
+class InputError(PurserError):
+    """Input that is not acceptable: the message names the field and what to do."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class ConfigurationError(PurserError):
+    """A setting, prerequisite, port or file that keeps us from starting."""
+
+    exit_status = 2
+
+
+class SchemaVersionError(ConfigurationError):
+    """A database schema that is missing, behind, or newer than this code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection(PurserError):
+    """A command refused by the rules; nothing was appended.
+
+    `code` is one of `schemas.rejections.RejectionCode`, `field` the command's field at fault,
+    `problem` says what is wrong and what would be accepted.
+    """
+
+    code: str
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem} [{self.code}]"
+
+
+class DecodeError(PurserError):
+    """A record that cannot be turned into an event; the whole record goes to the dead letters.
+
+    `reason` is the stable, machine-readable name of the category.
+    """
+
+    reason: str = "malformed_record"
+
+
+class MalformedRecord(DecodeError):  # noqa: N818 - named for what the record is
+    """Not JSON, a missing field, a wrong type, a value out of range."""
+
+
+class UnknownEvent(DecodeError):  # noqa: N818
+    """An event type that this version of the code does not know."""
+
+    reason = "unknown_event_type"
+
+
+class NewerSchema(DecodeError):  # noqa: N818
+    """An event whose schema_version is higher than this code understands."""
+
+    reason = "newer_schema_version"
+
+
+class ServiceUnavailable(PurserError):  # noqa: N818
+    """A server is down, refuses us, or answers something we cannot use."""
+
+    exit_status = 2
