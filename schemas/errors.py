@@ -15,8 +15,6 @@ Messages are one line, name the thing that is wrong and end with what to do next
 Foreign exceptions are translated into these at one place per boundary.
 """
 
-from dataclasses import dataclass
-
 
 class PurserError(Exception):
     """Base of all errors raised on purpose; `str()` is fit to show to a user.
@@ -46,20 +44,18 @@ class SchemaVersionError(ConfigurationError):
     """A database schema that is missing, behind, or newer than this code."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rejection(PurserError):
+class Rejection(PurserError):  # noqa: N818 - the field's word for a refused command
     """A command refused by the rules; nothing was appended.
 
     `code` is one of `schemas.rejections.RejectionCode`, `field` the command's field at fault,
     `problem` says what is wrong and what would be accepted.
     """
 
-    code: str
-    field: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.problem} [{self.code}]"
+    def __init__(self, *, code: str, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem} [{code}]")
+        self.code = code
+        self.field = field
+        self.problem = problem
 
 
 class DecodeError(PurserError):

@@ -1,0 +1,29 @@
+"""The chart of accounts of the double-entry ledger, and one posting.
+
+Debits are positive, credits negative; the postings of an event sum to zero in its currency.
+An account is a type and an id: what the account is kept for.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class AccountType(StrEnum):
+    """Account types; the comment says what the account id is and which side normally grows."""
+
+    PSP_RECEIVABLE = "psp_receivable"  # id: psp; debit: the PSP owes us
+    SELLER_PENDING = "seller_pending"  # id: seller; credit: we owe, not payable yet
+    SELLER_AVAILABLE = "seller_available"  # id: seller; credit: we owe, payable
+    PLATFORM_COMMISSION = "platform_commission"  # id: seller it was earned from; credit: income
+    PLATFORM_LOGISTICS = "platform_logistics"  # id: seller it was earned from; credit: income
+    PAYOUT_IN_TRANSIT = "payout_in_transit"  # id: provider; credit: on its way to a seller
+    BANK = "bank"  # id: psp or provider; debit: our money
+    PSP_FEES = "psp_fees"  # id: psp; debit: what the PSP kept
+
+
+class Posting(NamedTuple):
+    """One leg: signed minor units on one account; `leg` numbers an event's legs from 0."""
+
+    account_type: AccountType
+    account_id: str
+    amount_minor: int

@@ -1,0 +1,33 @@
+"""Debezium's change event for a row of `payments`, as the connector writes it to Kafka.
+
+JSON without schemas, key = `{"payment_id": "…"}`, times as ISO strings, jsonb as a JSON string.
+Unknown fields are ignored, so that a column added to the table disturbs nothing.
+"""
+
+import msgspec
+
+from schemas.events import Event
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where the change came from.
+
+    `tx_id` is PostgreSQL's 32 bit transaction id (of the top-level transaction, also for rows of
+    savepoints); `lsn` goes backwards between interleaved transactions and orders nothing.
+    `ts_ms` is the commit time in milliseconds since 1970.
+    """
+
+    ts_ms: int
+    tx_id: int | None = msgspec.field(name="txId", default=None)
+    lsn: int | None = None
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One change: op `c` is an insert, `r` a row of the initial snapshot; `payments` has no other.
+
+    `after` is the row; null only for a delete, which the table refuses.
+    """
+
+    op: str
+    source: Source
+    after: Event | None = None

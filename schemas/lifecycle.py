@@ -1,0 +1,209 @@
+"""Every legal history, as tables: `(direction, state before, event) -> state after`.
+
+An order's state is three small machines side by side: `status` (the charge), `fulfilment` and
+`dispute`; a payout has the first only. A missing key is an illegal transition. The writer decides
+by these tables, the database's guards and the diagrams in the docs are generated from them.
+
+How much of an amount was captured, refunded or released is not a status but a running sum: a
+`captured` order may be captured further, and refunds leave its status as it is.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Direction(StrEnum):
+    """Which way money goes: `in` from a buyer, `out` to a seller."""
+
+    IN = "in"
+    OUT = "out"
+
+
+class EventType(StrEnum):
+    """What happened; past tense. `failed` and `cancelled` exist in both directions."""
+
+    # pay-in
+    CREATED = "created"
+    ACTION_REQUIRED = "action_required"
+    PROCESSING = "processing"
+    UNKNOWN = "unknown"
+    AUTHORIZED = "authorized"
+    CAPTURED = "captured"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    RELEASED = "released"
+    REFUND_REQUESTED = "refund_requested"
+    REFUNDED = "refunded"
+    REFUND_FAILED = "refund_failed"
+    DISPUTE_OPENED = "dispute_opened"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
+    # payout
+    REQUESTED = "requested"
+    SUBMITTED = "submitted"
+    PAID = "paid"
+    RETURNED = "returned"
+
+
+class Status(StrEnum):
+    """The charge's state (pay-in) or the payout's state."""
+
+    CREATED = "created"
+    ACTION_REQUIRED = "action_required"
+    PROCESSING = "processing"
+    UNKNOWN = "unknown"
+    AUTHORIZED = "authorized"
+    CAPTURED = "captured"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REQUESTED = "requested"
+    SUBMITTED = "submitted"
+    PAID = "paid"
+    RETURNED = "returned"
+
+
+class Fulfilment(StrEnum):
+    """Where the goods are; `none` for payouts."""
+
+    NONE = "none"
+    OPEN = "open"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+
+
+class Dispute(StrEnum):
+    """What the buyer's bank says; `none` until a dispute is opened."""
+
+    NONE = "none"
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+class State(NamedTuple):
+    """The state of one order of a payment, or of a payout."""
+
+    status: Status
+    fulfilment: Fulfilment
+    dispute: Dispute
+
+
+_E, _S, _F, _D = EventType, Status, Fulfilment, Dispute
+
+_OUTCOMES: Mapping[EventType, Status] = {
+    _E.ACTION_REQUIRED: _S.ACTION_REQUIRED,
+    _E.PROCESSING: _S.PROCESSING,
+    _E.UNKNOWN: _S.UNKNOWN,
+    _E.AUTHORIZED: _S.AUTHORIZED,
+    _E.CAPTURED: _S.CAPTURED,
+    _E.FAILED: _S.FAILED,
+    _E.CANCELLED: _S.CANCELLED,
+    _E.EXPIRED: _S.EXPIRED,
+}
+
+
+def _outcomes_except(*excluded: EventType) -> Mapping[EventType, Status]:
+    return {event: status for event, status in _OUTCOMES.items() if event not in excluded}
+
+
+CHARGE: Mapping[Status | None, Mapping[EventType, Status]] = {
+    None: {_E.CREATED: _S.CREATED},
+    _S.CREATED: _OUTCOMES,
+    _S.ACTION_REQUIRED: _outcomes_except(_E.ACTION_REQUIRED),
+    _S.PROCESSING: _outcomes_except(_E.PROCESSING),
+    # We asked the PSP and do not know: resolved by evidence, whatever that turns out to be.
+    _S.UNKNOWN: _outcomes_except(_E.UNKNOWN),
+    _S.AUTHORIZED: {
+        _E.CAPTURED: _S.CAPTURED,
+        _E.UNKNOWN: _S.UNKNOWN,
+        _E.FAILED: _S.FAILED,
+        _E.CANCELLED: _S.CANCELLED,
+        _E.EXPIRED: _S.EXPIRED,
+        _E.SHIPPED: _S.AUTHORIZED,
+        _E.DELIVERED: _S.AUTHORIZED,
+    },
+    _S.CAPTURED: {
+        _E.CAPTURED: _S.CAPTURED,
+        _E.SHIPPED: _S.CAPTURED,
+        _E.DELIVERED: _S.CAPTURED,
+        _E.RELEASED: _S.CAPTURED,
+        _E.REFUND_REQUESTED: _S.CAPTURED,
+        _E.REFUNDED: _S.CAPTURED,
+        _E.REFUND_FAILED: _S.CAPTURED,
+        _E.DISPUTE_OPENED: _S.CAPTURED,
+        _E.DISPUTE_WON: _S.CAPTURED,
+        _E.DISPUTE_LOST: _S.CAPTURED,
+    },
+    _S.FAILED: {},
+    _S.CANCELLED: {},
+    _S.EXPIRED: {},
+}
+"""Pay-in: charge status before -> event -> status after; `None` is before the first event."""
+
+FULFILMENT: Mapping[Fulfilment, Mapping[EventType, Fulfilment]] = {
+    # Straight to delivered: goods that are not shipped, such as a download.
+    _F.OPEN: {_E.SHIPPED: _F.SHIPPED, _E.DELIVERED: _F.DELIVERED},
+    _F.SHIPPED: {_E.SHIPPED: _F.SHIPPED, _E.DELIVERED: _F.DELIVERED},
+    _F.DELIVERED: {},
+    _F.NONE: {},
+}
+"""Fulfilment before -> event -> after; an order may ship in several parcels."""
+
+DISPUTE: Mapping[Dispute, Mapping[EventType, Dispute]] = {
+    _D.NONE: {_E.DISPUTE_OPENED: _D.OPEN},
+    _D.OPEN: {_E.DISPUTE_WON: _D.WON, _E.DISPUTE_LOST: _D.LOST},
+    _D.WON: {_E.DISPUTE_OPENED: _D.OPEN},
+    _D.LOST: {_E.DISPUTE_OPENED: _D.OPEN},
+}
+"""Dispute before -> event -> after; a bank may open another one after the first was decided."""
+
+PAYOUT: Mapping[Status | None, Mapping[EventType, Status]] = {
+    None: {_E.REQUESTED: _S.REQUESTED},
+    _S.REQUESTED: {
+        _E.SUBMITTED: _S.SUBMITTED,
+        _E.FAILED: _S.FAILED,
+        _E.CANCELLED: _S.CANCELLED,
+    },
+    _S.SUBMITTED: {_E.PAID: _S.PAID, _E.FAILED: _S.FAILED, _E.CANCELLED: _S.CANCELLED},
+    # Banks send money back days after it was paid.
+    _S.PAID: {_E.RETURNED: _S.RETURNED},
+    _S.FAILED: {},
+    _S.CANCELLED: {},
+    _S.RETURNED: {},
+}
+"""Payout status before -> event -> status after."""
+
+FULFILMENT_EVENTS = frozenset({_E.SHIPPED, _E.DELIVERED})
+DISPUTE_EVENTS = frozenset({_E.DISPUTE_OPENED, _E.DISPUTE_WON, _E.DISPUTE_LOST})
+IN_EVENTS = frozenset(event for row in CHARGE.values() for event in row)
+OUT_EVENTS = frozenset(event for row in PAYOUT.values() for event in row)
+
+
+def next_state(direction: Direction, before: State | None, event: EventType) -> State | None:
+    """The state after `event`, or None when the tables do not allow it."""
+    table = CHARGE if direction is Direction.IN else PAYOUT
+    status = table.get(before.status if before else None, {}).get(event)
+    if status is None:
+        return None
+    if before is None:
+        start = Fulfilment.OPEN if direction is Direction.IN else Fulfilment.NONE
+        return State(status, start, Dispute.NONE)
+    fulfilment: Fulfilment | None = before.fulfilment
+    dispute: Dispute | None = before.dispute
+    if event in FULFILMENT_EVENTS:
+        fulfilment = FULFILMENT[before.fulfilment].get(event)
+    if event in DISPUTE_EVENTS:
+        dispute = DISPUTE[before.dispute].get(event)
+    if fulfilment is None or dispute is None:
+        return None
+    return State(status, fulfilment, dispute)
+
+
+def allowed_events(direction: Direction, before: State | None) -> tuple[EventType, ...]:
+    """Every event the tables allow next, in the order of `EventType`: for error messages."""
+    return tuple(event for event in EventType if next_state(direction, before, event) is not None)

@@ -1,0 +1,155 @@
+"""Money: integer minor units with an ISO 4217 code, and the one way to split an amount.
+
+A float never touches money. Exponents are ISO 4217's; what a payment service provider (PSP) does
+differently is data in `PSP_MINOR_UNIT_RULES`, never a branch in code.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from schemas.errors import InputError
+
+MAX_AMOUNT_MINOR = 10**15
+"""Largest amount of one event, in minor units: sums of a million such still fit a signed 64 bit."""
+
+_CODES_BY_EXPONENT: Mapping[int, str] = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    2: (
+        "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN "
+        "BZD CAD CDF CHF CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS "
+        "GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR "
+        "LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD "
+        "PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN "
+        "SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST XCD YER ZAR ZMW ZWG"
+    ),
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+
+CURRENCY_EXPONENTS: Mapping[str, int] = MappingProxyType(
+    {code: exponent for exponent, codes in _CODES_BY_EXPONENT.items() for code in codes.split()}
+)
+"""ISO 4217 code -> digits after the decimal point (ISO 4217 list one; fund codes left out)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinorUnitRule:
+    """How one PSP writes amounts where it differs from ISO 4217.
+
+    `exponents` replaces ISO exponents for the currencies named; an amount that we send in a
+    currency of `step_minor` must be a multiple of that many of the PSP's minor units.
+    """
+
+    exponents: Mapping[str, int] = field(default_factory=dict)
+    step_minor: Mapping[str, int] = field(default_factory=dict)
+    payout_step_minor: Mapping[str, int] = field(default_factory=dict)
+
+
+PSP_MINOR_UNIT_RULES: Mapping[str, MinorUnitRule] = MappingProxyType(
+    {
+        # https://docs.stripe.com/currencies: MGA is zero-decimal there; ISK, HUF and UGX have
+        # rules of their own: two digits are written and for ISK and UGX they must be 00.
+        "stripe": MinorUnitRule(
+            exponents={"MGA": 0, "ISK": 2, "UGX": 2},
+            step_minor={
+                "BHD": 10, "JOD": 10, "KWD": 10, "OMR": 10, "TND": 10, "ISK": 100, "UGX": 100,
+            },
+            payout_step_minor={"HUF": 100, "TWD": 100},
+        ),
+    }
+)  # fmt: skip
+
+
+def currency_exponent(currency: str) -> int:
+    """Digits after the decimal point of an ISO 4217 currency.
+
+    Raises:
+        InputError: the code is not an active ISO 4217 currency.
+    """
+    try:
+        return CURRENCY_EXPONENTS[currency]
+    except KeyError:
+        raise InputError(
+            "currency",
+            f"{currency!r} is not an ISO 4217 currency; give a code such as EUR, in capitals",
+        ) from None
+
+
+def to_psp_amount(psp: str, currency: str, amount_minor: int, *, payout: bool = False) -> int:
+    """Our minor units -> the integer this PSP wants for the same money.
+
+    Raises:
+        InputError: unknown currency, or the amount cannot be written in the PSP's units.
+    """
+    exponent = currency_exponent(currency)
+    rule = PSP_MINOR_UNIT_RULES.get(psp, MinorUnitRule())
+    shift = rule.exponents.get(currency, exponent) - exponent
+    scaled, rest = _shift_decimal_point(amount_minor, shift)
+    step = (rule.payout_step_minor if payout else rule.step_minor).get(currency, 1)
+    if rest or scaled % step:
+        raise InputError(
+            "amount_minor",
+            f"{amount_minor} {currency} cannot be written in {psp}'s units; round it to {step}",
+        )
+    return scaled
+
+
+def from_psp_amount(psp: str, currency: str, psp_amount: int) -> int:
+    """An integer amount as this PSP reports it -> our ISO 4217 minor units.
+
+    Raises:
+        InputError: unknown currency, or a fraction of an ISO minor unit.
+    """
+    exponent = currency_exponent(currency)
+    rule = PSP_MINOR_UNIT_RULES.get(psp, MinorUnitRule())
+    shift = exponent - rule.exponents.get(currency, exponent)
+    scaled, rest = _shift_decimal_point(psp_amount, shift)
+    if rest:
+        raise InputError(
+            "amount", f"{psp_amount} {currency} at {psp} is a fraction of a minor unit; ask {psp}"
+        )
+    return scaled
+
+
+def _shift_decimal_point(amount: int, digits: int) -> tuple[int, int]:
+    """`amount * 10**digits` and what is lost of it when `digits` is negative."""
+    factor = int("1" + "0" * abs(digits))
+    return (amount * factor, 0) if digits >= 0 else divmod(amount, factor)
+
+
+def format_minor(amount_minor: int, currency: str) -> str:
+    """Minor units as a person reads them: `format_minor(-1234, "EUR") == "-12.34 EUR"`.
+
+    Raises:
+        InputError: unknown currency.
+    """
+    exponent = currency_exponent(currency)
+    sign = "-" if amount_minor < 0 else ""
+    whole, part = divmod(abs(amount_minor), 10**exponent)
+    decimals = f".{part:0{exponent}d}" if exponent else ""
+    return f"{sign}{whole:,}{decimals} {currency}"
+
+
+def allocate(total: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """Split `total` minor units in proportion to `weights`, by largest remainder (Hamilton).
+
+    The parts sum to `total` exactly; equal remainders go to the earlier weight. Where
+    `total <= sum(weights)` no part exceeds its weight, so that splitting what is left again and
+    again never takes more from a share than it has.
+
+    Raises:
+        ValueError: negative total or weight, or no positive weight to carry a positive total.
+    """
+    weight_sum = sum(weights)
+    if total < 0 or any(weight < 0 for weight in weights):
+        raise ValueError("total and weights must not be negative")
+    if total and not weight_sum:
+        raise ValueError("a positive total needs a positive weight")
+    if not total:
+        return (0,) * len(weights)
+    quotas = [divmod(total * weight, weight_sum) for weight in weights]
+    left = total - sum(quota for quota, _ in quotas)
+    by_remainder = sorted(range(len(weights)), key=lambda index: -quotas[index][1])
+    favoured = set(by_remainder[:left])
+    return tuple(quota + (index in favoured) for index, (quota, _) in enumerate(quotas))

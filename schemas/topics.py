@@ -1,0 +1,11 @@
+"""Names that the writer's database, Debezium, Kafka and the workers must agree on."""
+
+TOPIC_PREFIX = "purser"
+PAYMENTS_TABLE = "public.payments"
+HEARTBEAT_TABLE = "public.heartbeat"
+PAYMENTS_TOPIC = f"{TOPIC_PREFIX}.{PAYMENTS_TABLE}"
+DEAD_LETTERS_TOPIC = f"{TOPIC_PREFIX}.dead_letters"
+PUBLICATION = "purser"
+REPLICATION_SLOT = "purser"
+CONNECTOR = "purser-payments"
+VIEWS_CONSUMER = "purser-views"

@@ -1,0 +1,223 @@
+"""The rows of the ClickHouse views, as the fold makes them and the sinks write them.
+
+One NamedTuple per table, its fields the table's columns in their order; `TABLES` names each table,
+its deduplication key and the column whose highest value wins. Amounts are signed 64 bit minor
+units. Every row is a pure function of one event and its position in the topic, so that writing a
+row again changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from uuid import UUID
+
+
+class PaymentEventRow(NamedTuple):
+    """One event, all columns, and where it came from; key `(payment_id, seq)`.
+
+    `op` is Debezium's `c` or `r`; `txid` is PostgreSQL's 32 bit transaction id (0 when unknown).
+    """
+
+    payment_id: UUID
+    seq: int
+    event_type: str
+    status: str
+    fulfilment: str
+    dispute: str
+    direction: str
+    order_id: str
+    seller_id: str
+    buyer_id: str
+    currency: str
+    amount_minor: int
+    commission_minor: int
+    logistics_fee_minor: int
+    order_amount_minor: int
+    captured_minor: int
+    refunded_minor: int
+    released_minor: int
+    reserved_minor: int
+    pending_minor: int
+    available_delta_minor: int
+    psp: str
+    psp_reference: str
+    method: str
+    idempotency_key: str
+    schema_version: int
+    details: str
+    occurred_at: datetime
+    recorded_at: datetime
+    kafka_partition: int
+    kafka_offset: int
+    txid: int
+    lsn: int
+    op: str
+    committed_at: datetime
+
+
+class LedgerEntryRow(NamedTuple):
+    """One posting; key `(account_type, account_id, currency, day, payment_id, seq, leg)`.
+
+    Debit positive, credit negative; `day` is the event's UTC date.
+    """
+
+    account_type: str
+    account_id: str
+    currency: str
+    day: date
+    payment_id: UUID
+    seq: int
+    leg: int
+    event_type: str
+    amount_minor: int
+
+
+class BuyerOrderRow(NamedTuple):
+    """One order's latest state; key `(buyer_id, order_id, payment_id)`, highest `seq` wins.
+
+    A buyer whose payment failed may pay for the same order with another payment, so the payment
+    belongs to the key.
+    """
+
+    buyer_id: str
+    order_id: str
+    payment_id: UUID
+    seq: int
+    seller_id: str
+    currency: str
+    status: str
+    fulfilment: str
+    dispute: str
+    amount_minor: int
+    captured_minor: int
+    refunded_minor: int
+    reserved_minor: int
+    psp: str
+    method: str
+    updated_at: datetime
+
+
+class PayoutRow(NamedTuple):
+    """One payout's latest state; key `(seller_id, payout_id)`, highest `seq` wins."""
+
+    seller_id: str
+    payout_id: UUID
+    seq: int
+    currency: str
+    amount_minor: int
+    status: str
+    provider: str
+    provider_reference: str
+    method: str
+    updated_at: datetime
+
+
+class ProgressRow(NamedTuple):
+    """How far one consumer has come in one partition; highest `last_offset` wins.
+
+    `committed_at` is the PostgreSQL commit time of the last event written.
+    """
+
+    consumer: str
+    topic: str
+    partition: int
+    last_offset: int
+    committed_at: datetime
+
+
+class DeadLetterRow(NamedTuple):
+    """One record that could not be folded, whole; key `(topic, partition, kafka_offset)`.
+
+    `raw_key` and `raw_value` are the record's bytes (ClickHouse Strings hold any bytes), both
+    empty and `is_null` set when the record had no value.
+    """
+
+    topic: str
+    partition: int
+    kafka_offset: int
+    reason: str
+    error: str
+    raw_key: bytes
+    raw_value: bytes
+    is_null: bool
+    recorded_at: datetime
+    consumer: str
+    parked_at: datetime
+
+
+class RevenueKey(NamedTuple):
+    """What `seller_revenue` is kept by; `day` is a UTC date."""
+
+    seller_id: str
+    currency: str
+    day: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """One view's table: its row type, the columns that identify a row, and the version column.
+
+    Of two rows with the same key the one with the higher version stays; without a version column
+    rows of one key are equal by construction.
+    """
+
+    name: str
+    row_type: type[tuple[Any, ...]]
+    key: tuple[str, ...]
+    version: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names in table order."""
+        fields: tuple[str, ...] = self.row_type._fields  # type: ignore[attr-defined]
+        return fields
+
+
+PAYMENT_EVENTS = Table(
+    name="payment_events",
+    row_type=PaymentEventRow,
+    key=("payment_id", "seq"),
+    # Debezium may emit an event again under a later offset: the last copy is the one kept.
+    version="kafka_offset",
+)
+LEDGER_ENTRIES = Table(
+    name="ledger_entries",
+    row_type=LedgerEntryRow,
+    key=("account_type", "account_id", "currency", "day", "payment_id", "seq", "leg"),
+)
+BUYER_ORDERS = Table(
+    name="buyer_orders",
+    row_type=BuyerOrderRow,
+    key=("buyer_id", "order_id", "payment_id"),
+    version="seq",
+)
+PAYOUTS = Table(name="payouts", row_type=PayoutRow, key=("seller_id", "payout_id"), version="seq")
+PIPELINE_PROGRESS = Table(
+    name="pipeline_progress",
+    row_type=ProgressRow,
+    key=("consumer", "topic", "partition"),
+    version="last_offset",
+)
+DEAD_LETTERS = Table(
+    name="dead_letters",
+    row_type=DeadLetterRow,
+    key=("topic", "partition", "kafka_offset"),
+    version="parked_at",
+)
+
+TABLES: Mapping[str, Table] = MappingProxyType(
+    {
+        table.name: table
+        for table in (
+            PAYMENT_EVENTS,
+            LEDGER_ENTRIES,
+            BUYER_ORDERS,
+            PAYOUTS,
+            PIPELINE_PROGRESS,
+            DEAD_LETTERS,
+        )
+    }
+)
+"""Tables that rows are written to; `seller_revenue` is computed from `ledger_entries`."""
