@@ -1,0 +1,37 @@
+-- Who may do what: each role only what it needs, and PUBLIC nothing.
+--
+-- The roles exist already where an operator or the local stack made them, with passwords. Where they
+-- do not, they are made without a login if we may do that.
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['purser_writer', 'purser_cdc', 'purser_reader'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted);
+        BEGIN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
+        EXCEPTION
+            -- Roles belong to the whole server: another database's migration was faster.
+            WHEN duplicate_object OR unique_violation THEN NULL;
+            WHEN insufficient_privilege THEN
+                RAISE EXCEPTION 'role % does not exist and % may not create it', wanted, current_user
+                    USING ERRCODE = 'insufficient_privilege',
+                    HINT = pg_catalog.format(
+                        'As a superuser run CREATE ROLE %I LOGIN PASSWORD ..., then migrate again.',
+                        wanted);
+        END;
+    END LOOP;
+END
+$$;
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON public.payments, public.heartbeat, public.purser_migrations FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO purser_writer, purser_cdc, purser_reader;
+
+GRANT SELECT, INSERT ON public.payments TO purser_writer;
+GRANT SELECT ON public.payments TO purser_reader, purser_cdc;
+GRANT SELECT, INSERT, UPDATE ON public.heartbeat TO purser_cdc;
+GRANT SELECT ON public.heartbeat TO purser_reader;
+-- Each of them checks at start that the schema is the one its code knows.
+GRANT SELECT ON public.purser_migrations TO purser_writer, purser_reader, purser_cdc;

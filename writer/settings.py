@@ -1,0 +1,38 @@
+"""What the writer is told from outside: one frozen object per process, from the environment."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import ConfigurationError
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class WriterSettings(BaseSettings):
+    """Settings of whatever appends to `payments` or migrates it.
+
+    Environment: the field's name in capitals behind `PURSER_`, for example PURSER_POSTGRES_DSN; a
+    DSN may name several hosts (`host=a,b target_session_attrs=read-write`).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PURSER_", frozen=True, extra="ignore")
+
+    postgres_dsn: SecretStr = Field(min_length=1)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigurationError: naming the variable that is missing or wrong.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise ConfigurationError(
+                f"{variable}: {first['msg']}; set it, `purser env` prints it for the local stack"
+            ) from None
