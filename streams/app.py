@@ -1,0 +1,114 @@
+"""The Faust app of a worker and the process around it: settings, logging, signals, exit status.
+
+`make_app` gives an app that reads Kafka through the batch transport, with settings that are known
+to lose nothing; agents are added to it. `run` is the worker process's main: it logs one line per
+event to standard error, stops within `stop_timeout_seconds` of SIGTERM, and ends with a status
+other than 0 when anything failed.
+"""
+
+import faulthandler
+import logging
+import logging.config
+from typing import Any, NoReturn
+
+import faust
+from mode import CrashingSupervisor
+
+from schemas.errors import ConfigurationError
+from streams.settings import StreamSettings
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# Libraries whose every-day messages are for their own developers.
+QUIET_LOGGERS = ("aiokafka", "faust", "mode", "asyncio")
+POLL_INTERVAL_MAX_SECONDS = 300.0
+
+
+def make_app(settings: StreamSettings) -> faust.App:
+    """An app whose events are partition batches; `streams.transport` says how an agent reads them.
+
+    Messages are raw bytes, no topic is created, no state is kept, nothing is served over HTTP.
+    An exception that leaves an agent ends the process: it acknowledges nothing, and what it held
+    would otherwise be held for ever.
+    """
+    limits = settings.limits
+    app = faust.App(
+        settings.consumer_group,
+        broker=[limits.broker_url(address) for address in settings.brokers],
+        broker_client_id=settings.consumer_group,
+        datadir=settings.data_dir,
+        autodiscover=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        processing_guarantee="at_least_once",
+        agent_supervisor=CrashingSupervisor,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=settings.fetch_partition_bytes_max,
+        broker_max_poll_records=settings.batch_records_max,
+        broker_max_poll_interval=POLL_INTERVAL_MAX_SECONDS,
+        broker_check_crcs=True,
+        broker_commit_interval=settings.commit_interval_seconds,
+        broker_session_timeout=settings.session_timeout_seconds,
+        broker_heartbeat_interval=settings.heartbeat_interval_seconds,
+        broker_rebalance_timeout=settings.rebalance_timeout_seconds,
+        broker_request_timeout=settings.request_timeout_seconds,
+    )
+    app.finalize()
+    return app
+
+
+class StreamWorker(faust.Worker):
+    """Faust's worker without its spinner and colours, and with a deadline for stopping."""
+
+    def __init__(self, app: faust.App, *, stop_timeout_seconds: float) -> None:
+        super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
+        self.spinner = None
+        self._stop_timeout_seconds = stop_timeout_seconds
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        # Whatever hangs, a server that is down or an agent that does not give up: the process
+        # ends in time, says on standard error where it hung, and its status is not 0.
+        faulthandler.dump_traceback_later(self._stop_timeout_seconds, exit=True)
+        super()._schedule_shutdown(signal)
+
+
+def configure_logging(level: str) -> None:
+    """One line per message to standard error; libraries only from WARNING on."""
+    quiet = level if level == "DEBUG" else "WARNING"
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": LOG_FORMAT}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "loggers": {name: {"level": quiet} for name in QUIET_LOGGERS},
+            "root": {"level": level, "handlers": ["stderr"]},
+        }
+    )
+
+
+def run(app: faust.App, settings: StreamSettings) -> NoReturn:
+    """Run the app until it is told to stop; ends the process, with 0 only for a clean stop.
+
+    Raises ConfigurationError when its folder cannot be made.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"PURSER_HOME: cannot write in {settings.data_dir} ({error.strerror}); set it to a"
+            " folder that you may write in"
+        ) from error
+    configure_logging(settings.log_level)
+    faulthandler.enable()
+    worker = StreamWorker(app, stop_timeout_seconds=settings.stop_timeout_seconds)
+    try:
+        worker.execute_from_commandline()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    raise SystemExit(0)  # Faust's own end; for the type checker

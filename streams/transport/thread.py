@@ -1,0 +1,250 @@
+"""The consumer's thread: a Kafka consumer of read-committed records, and the stamps on its fetches.
+
+Group membership, fetching and committing run in a thread of their own, so that heartbeats go on
+while the main thread works. Nothing here knows what a batch is worth: `consumer` decides what of
+a fetch is handed out.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import aiokafka
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import (
+    IllegalGenerationError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from schemas.errors import ConfigurationError
+from streams.transport.limits import TransportLimits
+
+# The group has moved on without us: the offsets will be committed by whoever reads them again.
+MEMBERSHIP_LOST = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PositionStamp:
+    """From which start of a partition records were read.
+
+    A new assignment and a seek both start a partition anew, at another position; records stamped
+    with an earlier start are read again and must not be used.
+    """
+
+    assignment: Any
+    seeks: int
+
+    def same_start(self, other: "PositionStamp") -> bool:
+        """Whether both are of one uninterrupted reading of the partition."""
+        return self.assignment is other.assignment and self.seeks == other.seeks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FetchedBatch:
+    """Records of one partition, ascending by offset, the `number`-th fetch since the start."""
+
+    stamp: PositionStamp
+    number: int
+    records: list[Any]
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """The stock consumer thread, but read-committed, stamped, and committing only what it may."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._seeks: dict[TP, int] = {}
+        self._fetched: dict[TP, FetchedBatch] = {}
+
+    @property
+    def limits(self) -> TransportLimits:
+        """The limits of the transport this thread belongs to."""
+        limits: TransportLimits = self.transport.limits
+        return limits
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        """The consumer as the stock driver makes it, with the differences said beside them.
+
+        Raises ConfigurationError for an app whose settings this transport cannot honour.
+        """
+        conf = self.app.conf
+        refuse_unfit_app(self.app)
+        self._assignor = RoundRobinPartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset=conf.consumer_auto_offset_reset,
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000.0),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            # Stock waits 1.5 s, and takes the client's default of 50 MB.
+            fetch_max_wait_ms=self.limits.fetch_wait_milliseconds,
+            fetch_max_bytes=self.limits.fetch_response_bytes_max,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000.0),
+            check_crcs=conf.broker_check_crcs,
+            session_timeout_ms=int(conf.broker_session_timeout * 1000.0),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000.0),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000.0),
+            # Stock reads uncommitted records outside its own transactions: wrong totals.
+            isolation_level="read_committed",
+            metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
+            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
+            **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
+        )
+
+    # -- reading
+
+    def stamp(self, tp: TP) -> PositionStamp:
+        """The stamp of the partition's present start."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        return PositionStamp(assignment, self._seeks.get(tp, 0))
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - the driver's signature
+        max_records: int | None = None,
+    ) -> dict[TP, FetchedBatch]:
+        fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        # Nothing is awaited between taking the records and here, so the stamp is theirs.
+        return {tp: self._stamped(ensure_TP(tp), fetched[tp]) for tp in fetched}
+
+    def _stamped(self, tp: TP, records: list[Any]) -> FetchedBatch:
+        stamp = self.stamp(tp)
+        before = self._fetched.get(tp)
+        number = before.number + 1 if before and before.stamp.same_start(stamp) else 0
+        batch = FetchedBatch(stamp, number, records)
+        # The records themselves are not kept: only how far this start has been read.
+        self._fetched[tp] = FetchedBatch(stamp, number, [])
+        return batch
+
+    def last_fetched(self, tp: TP) -> FetchedBatch | None:
+        """The partition's last fetch without its records; None before the first of this start."""
+        last = self._fetched.get(tp)
+        return last if last is not None and last.stamp.same_start(self.stamp(tp)) else None
+
+    async def stay_member(self) -> None:
+        """Tell the group that we are alive although nothing can be fetched at the moment."""
+        await self.call_thread(self._note_activity)
+
+    async def _note_activity(self) -> None:
+        with self._ensure_consumer()._subscription.fetch_context():
+            pass
+
+    def end_and_position(self, tp: TP) -> tuple[int | None, int | None]:
+        """The partition's end and the next offset to fetch, each None while it is not known."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        if assignment is None or driver.ensure_aiokafka_TP(tp) not in assignment.tps:
+            return None, None
+        state = assignment.state_value(driver.ensure_aiokafka_TP(tp))
+        return state.highwater, state._position
+
+    # -- positions
+
+    def seek(self, partition: TP, offset: int) -> None:
+        """Go to an offset; what was fetched before is stale."""
+        super().seek(partition, offset)
+        self._seeks[partition] = self._seeks.get(partition, 0) + 1
+
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Go back to the committed offset of every assigned partition; None: to the beginning.
+
+        The stock seek leaves a partition without a committed offset where it is, after the records
+        that were fetched and dropped: they would never be read again.
+        """
+        committed: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
+        return committed
+
+    async def _seek_to_committed(self) -> Mapping[TP, int | None]:
+        consumer = self._ensure_consumer()
+        found: dict[TP, int | None] = {}
+        for partition in consumer.assignment():
+            tp = ensure_TP(partition)
+            offset = await consumer.committed(partition)
+            # Counted in the same step of the loop as the position moves: no fetch comes between.
+            self._seeks[tp] = self._seeks.get(tp, 0) + 1
+            if offset is None:
+                await consumer.seek_to_beginning(partition)
+            else:
+                consumer.seek(partition, offset)
+            found[tp] = offset
+        return found
+
+    # -- committing
+
+    async def commit_in_generation(self, offsets: Mapping[TP, int], generation: int) -> bool:
+        """Commit offsets, unless the group has moved on since `generation`; True when stored.
+
+        One try: whoever calls comes again. Raises KafkaError for what trying again cannot help.
+        """
+        stored: bool = await self.call_thread(self._commit_in_generation, offsets, generation)
+        return stored
+
+    async def _commit_in_generation(self, offsets: Mapping[TP, int], generation: int) -> bool:
+        try:
+            async with asyncio.timeout(self.limits.commit_timeout_milliseconds / 1000):
+                return await self._commit_once(offsets, generation)
+        except TimeoutError:
+            self.log.warning("Commit timed out, trying again with the next one")
+        except MEMBERSHIP_LOST as error:
+            self.log.info("Commit refused, the group is rebalancing: %s", type(error).__name__)
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            self.log.warning("Commit failed, trying again with the next one: %r", error)
+        return False
+
+    async def _commit_once(self, offsets: Mapping[TP, int], generation: int) -> bool:
+        consumer = self._ensure_consumer()
+        coordinator = consumer._coordinator
+        await coordinator.ensure_coordinator_known()
+        async with coordinator._commit_lock:
+            # From here to the request nothing is awaited. The client's own commit retries across
+            # rebalances with the generation of the moment, and so can move a partition's offset
+            # backwards after another worker has moved it forwards.
+            assigned = self.assignment()
+            if coordinator.generation != generation or not offsets.keys() <= assigned:
+                return False
+            request = {
+                driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "")
+                for tp, offset in offsets.items()
+            }
+            assignment = consumer._subscription.subscription.assignment
+            await asyncio.shield(coordinator._do_commit_offsets(assignment, request))
+        self.tp_last_committed_at.update(dict.fromkeys(offsets, monotonic()))
+        return True
+
+
+def refuse_unfit_app(app: Any) -> None:
+    """Raise ConfigurationError for settings under which this transport would lose records."""
+    if app.tables:
+        raise ConfigurationError(
+            "Faust tables cannot be recovered through the batch transport; keep state elsewhere"
+        )
+    if app.conf.stream_wait_empty:
+        raise ConfigurationError(
+            "stream_wait_empty hangs on unacknowledged batches; set it to False"
+        )
+    if app.conf.consumer_auto_offset_reset != "earliest":
+        raise ConfigurationError(
+            "consumer_auto_offset_reset other than earliest skips records; set it to earliest"
+        )
+    if app.in_transaction:
+        raise ConfigurationError(
+            "processing_guarantee exactly_once is not supported; set it to at_least_once"
+        )
