@@ -4,9 +4,15 @@ JSON without schemas, key = `{"payment_id": "…"}`, times as ISO strings, jsonb
 Unknown fields are ignored, so that a column added to the table disturbs nothing.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from schemas.events import Event
+
+CommitMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=5_662_310_399_999)]  # to 2149-06-06
+TransactionId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+LogPosition = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -17,9 +23,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `ts_ms` is the commit time in milliseconds since 1970.
     """
 
-    ts_ms: int
-    tx_id: int | None = msgspec.field(name="txId", default=None)
-    lsn: int | None = None
+    ts_ms: CommitMilliseconds
+    tx_id: TransactionId | None = msgspec.field(name="txId", default=None)
+    lsn: LogPosition | None = None
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -7,9 +7,14 @@
     ├── Rejection               a command that the rules refuse (a value of `writer.decide` as well)
     ├── DecodeError             a record that cannot be read; goes whole to the dead letters
     │   ├── MalformedRecord     not JSON, a field missing or of the wrong type
-    │   ├── UnknownEvent        an event type that this code does not know
-    │   └── NewerSchema         an event written by newer code than this
-    └── ServiceUnavailable      a server is down, refuses us or answers nonsense; retry may help
+    │   ├── NullRecord          no value at all: a tombstone
+    │   ├── UnexpectedChange    an update or a delete, which an append-only table cannot have
+    │   ├── KeyMismatch         the record's key names another payment than its value
+    │   ├── UnknownEvent        an event type or a state that this code does not know
+    │   ├── NewerSchema         an event written by newer code than this
+    │   └── BrokenInvariant     readable, but it contradicts itself: it cannot be folded
+    ├── ServiceUnavailable      a server is down, refuses us or answers nonsense; retry may help
+    └── WriteRefused            a database understood us and says no; retry does not help
 
 Messages are one line, name the thing that is wrong and end with what to do next.
 Foreign exceptions are translated into these at one place per boundary.
@@ -71,8 +76,32 @@ class MalformedRecord(DecodeError):  # noqa: N818 - named for what the record is
     """Not JSON, a missing field, a wrong type, a value out of range."""
 
 
+class NullRecord(DecodeError):  # noqa: N818
+    """A record without a value; compaction's tombstones have no place in this topic."""
+
+    reason = "null_record"
+
+
+class UnexpectedChange(DecodeError):  # noqa: N818
+    """A change that is neither an insert nor a row of the initial snapshot."""
+
+    reason = "unexpected_change"
+
+
+class KeyMismatch(DecodeError):  # noqa: N818
+    """A record whose key is not its payment's id, so that the payment's order is lost."""
+
+    reason = "key_mismatch"
+
+
+class BrokenInvariant(DecodeError):  # noqa: N818
+    """An event that can be read but contradicts itself, such as shares above the amount."""
+
+    reason = "broken_invariant"
+
+
 class UnknownEvent(DecodeError):  # noqa: N818
-    """An event type that this version of the code does not know."""
+    """An event type, or a state after it, that this version of the code does not know."""
 
     reason = "unknown_event_type"
 
@@ -87,3 +116,7 @@ class ServiceUnavailable(PurserError):  # noqa: N818
     """A server is down, refuses us, or answers something we cannot use."""
 
     exit_status = 2
+
+
+class WriteRefused(PurserError):  # noqa: N818
+    """A database that answered and refused what we wrote: the same again is refused again."""

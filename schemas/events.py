@@ -5,18 +5,30 @@ One typed definition serves both ends. `amount_minor` and the other amounts are 
 """
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
 from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
+from schemas.money import MAX_AMOUNT_MINOR
 
 SCHEMA_VERSION = 1
 """Version of the row's meaning that this code writes; older ones are upcast when read."""
 
+# Ranges that the columns of both databases hold; checked when an event is decoded.
+SequenceNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT_MINOR)]
+SignedAmountMinor = Annotated[int, msgspec.Meta(ge=-MAX_AMOUNT_MINOR, le=MAX_AMOUNT_MINOR)]
+SumMinor = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Identifier = Annotated[str, msgspec.Meta(min_length=1)]
+CurrencyCode = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
+SchemaVersion = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One thing that happened to one order of one payment, or to one payout.
+
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing that happened to one order of one payment, or to one payout, before it is appended.
 
     `status`, `fulfilment`, `dispute` and the sums from `order_amount_minor` to `pending_minor` are
     the order's state *after* the event. For a payout `order_id` is the payout's own id as text,
@@ -24,34 +36,39 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
     payment_id: UUID
-    seq: int
+    seq: SequenceNumber
     event_type: EventType
     status: Status
     fulfilment: Fulfilment
     dispute: Dispute
     direction: Direction
-    order_id: str
-    seller_id: str
-    buyer_id: str | None
-    currency: str
-    amount_minor: int
-    commission_minor: int
-    logistics_fee_minor: int
-    order_amount_minor: int
-    captured_minor: int
-    refunded_minor: int
-    released_minor: int
-    reserved_minor: int
-    pending_minor: int
-    available_delta_minor: int
+    order_id: Identifier
+    seller_id: Identifier
+    buyer_id: Identifier | None
+    currency: CurrencyCode
+    amount_minor: AmountMinor
+    commission_minor: AmountMinor
+    logistics_fee_minor: AmountMinor
+    order_amount_minor: SumMinor
+    captured_minor: SumMinor
+    refunded_minor: SumMinor
+    released_minor: SumMinor
+    reserved_minor: SumMinor
+    pending_minor: SumMinor
+    available_delta_minor: SignedAmountMinor
     psp: str
     psp_reference: str | None
     method: str
     idempotency_key: str
-    schema_version: int
+    schema_version: SchemaVersion
     details: str
-    occurred_at: datetime
-    recorded_at: datetime
+    occurred_at: Instant
+
+
+class Event(NewEvent, frozen=True, kw_only=True, gc=False):
+    """An event as the table holds it: `recorded_at` is when it was appended."""
+
+    recorded_at: Instant
 
 
 COLUMNS: tuple[str, ...] = Event.__struct_fields__

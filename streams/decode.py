@@ -1,0 +1,348 @@
+"""Records of the topic into events: the one place where bytes become typed, and are judged.
+
+Between Kafka and the fold. Pure: the same bytes give the same event or the same `DecodeError`,
+whenever and wherever. Nothing else may come out of it, because a record that crashed its reader
+would stop a partition for ever.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import msgspec
+
+from schemas.effects import IN_EFFECTS, OUT_EFFECTS, SHARE_EVENTS
+from schemas.envelope import Envelope
+from schemas.errors import (
+    BrokenInvariant,
+    DecodeError,
+    KeyMismatch,
+    MalformedRecord,
+    NewerSchema,
+    NullRecord,
+    UnexpectedChange,
+    UnknownEvent,
+)
+from schemas.events import SCHEMA_VERSION, Event
+from schemas.lifecycle import (
+    IN_EVENTS,
+    OUT_EVENTS,
+    Direction,
+    Dispute,
+    EventType,
+    Fulfilment,
+    Status,
+)
+
+Row = dict[str, Any]
+
+UPCASTERS: Mapping[int, Callable[[Row], Row]] = MappingProxyType({})
+"""Schema version -> how a row of that version reads in the next one. Empty: there is only one."""
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2149, 6, 6, tzinfo=UTC)
+"""The days that a ClickHouse Date can hold; outside of them it would silently hold another."""
+
+_ERROR_TEXT_MAX = 500
+
+
+class SourceRecord(Protocol):
+    """A record as Kafka's clients give it; aiokafka's ConsumerRecord is one as it is.
+
+    `timestamp` is milliseconds since 1970 (Kafka's -1 for none).
+    """
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class Record(NamedTuple):
+    """A `SourceRecord` of plain values, for whoever has none at hand."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Decoded(msgspec.Struct, frozen=True, gc=False):
+    """One event and where it came from.
+
+    `op` is Debezium's `c` or `r`, `txid` PostgreSQL's 32 bit transaction id (0 when unknown),
+    `lsn` its log position (0 when unknown), `committed_at_ms` the commit time in ms since 1970.
+    """
+
+    event: Event
+    topic: str
+    partition: int
+    offset: int
+    op: str
+    txid: int
+    lsn: int
+    committed_at_ms: int
+
+
+class Undecodable(NamedTuple):
+    """A record that could not be decoded, whole, and why."""
+
+    record: SourceRecord
+    error: DecodeError
+
+
+class _Key(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    payment_id: UUID
+
+
+class _Versioned(msgspec.Struct, gc=False):
+    schema_version: int | None = None
+
+
+class _VersionedEnvelope(msgspec.Struct, gc=False):
+    after: _Versioned | None = None
+
+
+class _RawEnvelope(msgspec.Struct, gc=False):
+    op: str
+    after: Row | None = None
+
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_key = msgspec.json.Decoder(_Key).decode
+_decode_version = msgspec.json.Decoder(_VersionedEnvelope).decode
+_decode_raw = msgspec.json.Decoder(_RawEnvelope).decode
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_INSERTS = frozenset({"c", "r"})
+
+
+def decode(record: SourceRecord) -> Decoded:
+    """The event in a record of the payments topic.
+
+    Raises:
+        DecodeError: of the kind that says what is wrong. A row's schema version is judged before
+            anything else of the row, because a newer row may differ in everything else.
+    """
+    value = record.value
+    if value is None:
+        raise NullRecord("the record has no value (a tombstone); nothing deletes payments")
+    try:
+        envelope = _decode_envelope(value)
+    except _JSON_ERRORS as error:
+        envelope = _decode_slowly(value, error)
+    event = envelope.after
+    if event is not None and event.schema_version != SCHEMA_VERSION:
+        envelope = _decode_slowly(value, None)
+        event = envelope.after
+    if envelope.op not in _INSERTS:
+        raise UnexpectedChange(f"op: {envelope.op!r} is neither c (insert) nor r (snapshot)")
+    if event is None:
+        raise MalformedRecord("after: is null; an insert has a row")
+    _check_key(record.key, event.payment_id)
+    if event.occurred_at.tzinfo is not UTC or event.recorded_at.tzinfo is not UTC:
+        event = _in_utc(event)
+    problem = _contradiction(event)
+    if problem is not None:
+        raise BrokenInvariant(f"{problem}; payment {event.payment_id} seq {event.seq}")
+    source = envelope.source
+    return Decoded(
+        event,
+        record.topic,
+        record.partition,
+        record.offset,
+        envelope.op,
+        source.tx_id or 0,
+        source.lsn or 0,
+        source.ts_ms,
+    )
+
+
+def decode_batch(
+    records: Iterable[SourceRecord],
+) -> tuple[list[Decoded], list[Undecodable]]:
+    """Every record's event, in order, and the records that have none. Raises nothing."""
+    decoded: list[Decoded] = []
+    undecodable: list[Undecodable] = []
+    for record in records:
+        try:
+            decoded.append(decode(record))
+        except DecodeError as error:
+            undecodable.append(Undecodable(record, error))
+    return decoded, undecodable
+
+
+def _decode_slowly(value: bytes, error: Exception | None) -> Envelope:
+    """An envelope that is not of our version or not right: upcast it, or say what is wrong.
+
+    `error` is what the strict decoder said, None when it had nothing to say.
+    """
+    try:
+        versioned = _decode_version(value)
+    except _JSON_ERRORS as problem:
+        # Not JSON, or too wrong to have a version.
+        raise MalformedRecord(_one_line(error or problem)) from None
+    version = versioned.after.schema_version if versioned.after is not None else None
+    if version is not None and version > SCHEMA_VERSION:
+        raise NewerSchema(
+            f"schema_version: {version} is newer than {SCHEMA_VERSION}, which this code reads;"
+            " upgrade, then redrive"
+        )
+    if version is not None and 1 <= version < SCHEMA_VERSION:
+        return _upcast(value, version)
+    raise _diagnosis(value, error)
+
+
+def _upcast(value: bytes, version: int) -> Envelope:
+    """The envelope with its row brought from `version` to ours, one version at a time."""
+    try:
+        raw: Row = msgspec.json.decode(value, type=Row)
+        for step in range(version, SCHEMA_VERSION):
+            raw["after"] = UPCASTERS[step](raw["after"])
+        raw["after"]["schema_version"] = SCHEMA_VERSION
+        return msgspec.convert(raw, Envelope)
+    except msgspec.ValidationError as error:
+        raise _diagnosis(msgspec.json.encode(raw), error) from None
+    except (LookupError, TypeError, ValueError) as error:
+        raise MalformedRecord(
+            f"row of schema_version {version}: {type(error).__name__}: {_one_line(error)}"
+        ) from None
+
+
+def _diagnosis(value: bytes, error: Exception | None) -> DecodeError:
+    """The kind of what is wrong with JSON that does not fit the envelope."""
+    try:
+        raw = _decode_raw(value)
+    except _JSON_ERRORS as problem:
+        return MalformedRecord(_one_line(error or problem))
+    if raw.op not in _INSERTS:
+        return UnexpectedChange(f"op: {raw.op!r} is neither c (insert) nor r (snapshot)")
+    for column, known in _VOCABULARY.items():
+        word = (raw.after or {}).get(column)
+        if isinstance(word, str) and word not in known:
+            return UnknownEvent(
+                f"{column}: {word[:64]!r} is not known to this code; upgrade, then redrive"
+            )
+    return MalformedRecord(_one_line(error) if error else "schema_version: is not a version")
+
+
+_VOCABULARY: Mapping[str, frozenset[str]] = {
+    "event_type": frozenset(EventType),
+    "status": frozenset(Status),
+    "fulfilment": frozenset(Fulfilment),
+    "dispute": frozenset(Dispute),
+    "direction": frozenset(Direction),
+}
+
+
+def _check_key(key: bytes | None, payment_id: UUID) -> None:
+    """Raise `KeyMismatch` unless the key is `{"payment_id": …}` of the row's payment.
+
+    Another key means another partition, and then a payment's events no longer come in order.
+    """
+    try:
+        keyed = _decode_key(key or b"")
+    except _JSON_ERRORS as error:
+        raise KeyMismatch(f'key: is not {{"payment_id": …}}: {_one_line(error)}') from None
+    if keyed.payment_id.int != payment_id.int:
+        raise KeyMismatch(f"key: names payment {keyed.payment_id}, the row {payment_id}")
+
+
+def _in_utc(event: Event) -> Event:
+    """The event with its times in UTC: a ledger entry's day is the UTC day."""
+    try:
+        return msgspec.structs.replace(
+            event,
+            occurred_at=event.occurred_at.astimezone(UTC),
+            recorded_at=event.recorded_at.astimezone(UTC),
+        )
+    except OverflowError as error:  # year 1 or 9999, and the offset leads out of it
+        raise MalformedRecord(f"occurred_at, recorded_at: {error}") from None
+
+
+def _contradiction(event: Event) -> str | None:
+    """What in the event contradicts itself so that the fold cannot rely on it, or None."""
+    if not EARLIEST <= event.occurred_at < LATEST or not EARLIEST <= event.recorded_at < LATEST:
+        return f"occurred_at, recorded_at: must lie from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}"
+    direction, event_type = event.direction, event.event_type
+    checks = _CHECKS[direction].get(event_type)
+    if checks is None:
+        return f"event_type: {event_type} does not happen in direction {direction}"
+    if (event.buyer_id is None) is (direction is Direction.IN):
+        return "buyer_id: a pay-in has one and a payout has none"
+    return checks(event)
+
+
+def _no_delta(event: Event) -> str | None:
+    if event.available_delta_minor:
+        return f"available_delta_minor: is zero for {event.event_type}"
+    return None
+
+
+def _shares_within_amount(event: Event) -> str | None:
+    if event.commission_minor + event.logistics_fee_minor > event.amount_minor:
+        return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
+    return _no_delta(event)
+
+
+def _reversal(event: Event) -> str | None:
+    share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
+    if share < 0:
+        return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
+    if not -share <= event.available_delta_minor <= 0:
+        return f"available_delta_minor: must lie from minus the seller's share, {-share}, to 0"
+    return None
+
+
+def _adds_amount(event: Event) -> str | None:
+    if event.available_delta_minor != event.amount_minor:
+        return "available_delta_minor: is the amount"
+    return None
+
+
+def _takes_amount(event: Event) -> str | None:
+    if event.available_delta_minor != -event.amount_minor:
+        return "available_delta_minor: is minus the amount"
+    return None
+
+
+_Check = Callable[[Event], str | None]
+
+
+def _check_in(event_type: EventType) -> _Check:
+    effect = IN_EFFECTS.get(event_type)
+    moves = effect.moves if effect is not None else ""
+    if moves == "reverse":
+        return _reversal
+    if moves == "release":
+        return _adds_amount
+    return _shares_within_amount if event_type in SHARE_EVENTS else _no_delta
+
+
+def _check_out(event_type: EventType) -> _Check:
+    effect = OUT_EFFECTS.get(event_type)
+    if effect is None:
+        return _no_delta
+    return _adds_amount if effect.available > 0 else _takes_amount
+
+
+_CHECKS: Mapping[Direction, Mapping[EventType, _Check]] = {
+    Direction.IN: {event_type: _check_in(event_type) for event_type in IN_EVENTS},
+    Direction.OUT: {event_type: _check_out(event_type) for event_type in OUT_EVENTS},
+}
+
+
+def _one_line(error: Exception) -> str:
+    """An error's text on one line, short enough to be stored beside the record."""
+    return " ".join(str(error).split())[:_ERROR_TEXT_MAX]
