@@ -1,0 +1,16 @@
+# Our own processes: the views worker and the command line.
+FROM python:3.11-slim
+WORKDIR /purser
+COPY requirements.lock pyproject.toml README.md ./
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY schemas schemas
+COPY writer writer
+COPY connectors connectors
+COPY streams streams
+COPY sinks sinks
+COPY stack stack
+COPY cli cli
+COPY bench bench
+RUN pip install --no-cache-dir --no-deps --no-build-isolation . && useradd --system purser
+USER purser
+ENTRYPOINT ["purser"]

@@ -1,0 +1,1 @@
+"""The world outside, simulated: a seeded marketplace of buyers, sellers and banks."""

@@ -1,0 +1,311 @@
+"""A seeded marketplace: who buys what from whom, and what becomes of it, as commands in time.
+
+The demo, the chaos rounds and the benchmarks drive the writer with it. The same seed and start give
+the same commands, to the cent. It must never ask a clock or a server: what a payment can still do
+is known from the life it was given.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from random import Random
+from typing import TypeVar
+
+from schemas.ids import payment_id
+from schemas.money import currency_exponent
+from writer import commands as c
+
+Choice = TypeVar("Choice")
+
+MEAN_STEP_SECONDS = 1.5
+"""Days of a real order's life, pressed into seconds: the mean time between two of its steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One command, due `at_seconds` after the start; steps of one `life` go in their order."""
+
+    at_seconds: float
+    life: int
+    command: c.AnyCommand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketplaceSettings:
+    """How large the marketplace is and how fast it sells."""
+
+    payments_per_second: float
+    sellers: int = 200
+    buyers: int = 5_000
+    mean_step_seconds: float = MEAN_STEP_SECONDS
+
+    def __post_init__(self) -> None:
+        for name in ("payments_per_second", "sellers", "buyers", "mean_step_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above zero")
+
+
+_CURRENCIES: Mapping[str, int] = {"EUR": 45, "USD": 30, "GBP": 12, "JPY": 6, "BRL": 5, "KWD": 2}
+_METHODS: Mapping[str, int] = {"card": 70, "debit_card": 15, "wallet": 10, "bank_transfer": 5}
+_ORDERS_PER_PAYMENT: Mapping[int, int] = {1: 70, 2: 20, 3: 8, 5: 2}
+
+
+class _Life:
+    """One payment from its first command to its last, with the clock of its own."""
+
+    def __init__(self, random: Random, number: int, key: str, start: datetime, mean: float) -> None:
+        self.random = random
+        self.number = number
+        self.key = key
+        self.start = start
+        self.mean = mean
+        self.now_seconds = 0.0
+        self.steps: list[tuple[float, c.AnyCommand]] = []
+        self.counter = count(1)
+        self.orders: tuple[c.OrderLine, ...] = ()
+        self.currency = ""
+        self.id = payment_id("payment", key)
+
+    def wait(self, factor: float = 1.0) -> None:
+        self.now_seconds += self.random.expovariate(1.0 / (self.mean * factor))
+
+    def add(self, make: Callable[..., c.AnyCommand], **fields: object) -> None:
+        """Append one command now, about this payment unless the fields name another one."""
+        if make not in (c.CreatePayment, c.RequestPayout):
+            fields.setdefault("payment_id", self.id)
+        command = make(
+            idempotency_key=fields.pop("idempotency_key", f"{self.key}/{next(self.counter)}"),
+            occurred_at=self.start + timedelta(seconds=round(self.now_seconds, 6)),
+            **fields,
+        )
+        self.steps.append((self.now_seconds, command))
+
+    def then(self, make: Callable[..., c.AnyCommand], **fields: object) -> None:
+        """Let some time pass, then append one command."""
+        self.wait()
+        self.add(make, **fields)
+
+
+class Marketplace:
+    """Commands of a whole marketplace, in the order in which they are due."""
+
+    def __init__(self, seed: int, start: datetime, settings: MarketplaceSettings) -> None:
+        self._random = Random(seed)
+        self._seed = seed
+        self._start = start
+        self._settings = settings
+
+    def steps(self, duration_seconds: float) -> Iterator[Step]:
+        """Every step due within the duration; payments are still young at its end, as in life."""
+        waiting: list[tuple[float, int, int, c.AnyCommand]] = []
+        arrival, number = 0.0, 0
+        while arrival < duration_seconds:
+            while waiting and waiting[0][0] <= arrival:
+                at_seconds, life, _, command = heapq.heappop(waiting)
+                yield Step(at_seconds=at_seconds, life=life, command=command)
+            for place, (offset, command) in enumerate(self._life(number, arrival)):
+                heapq.heappush(waiting, (offset, number, place, command))
+            number += 1
+            arrival += self._random.expovariate(self._settings.payments_per_second)
+        while waiting and waiting[0][0] <= duration_seconds:
+            at_seconds, life, _, command = heapq.heappop(waiting)
+            yield Step(at_seconds=at_seconds, life=life, command=command)
+
+    def _life(self, number: int, arrival: float) -> list[tuple[float, c.AnyCommand]]:
+        key = f"market-{self._seed}-{self._start:%Y%m%dT%H%M%S%f}-{number}"
+        life = _Life(self._random, number, key, self._start, self._settings.mean_step_seconds)
+        life.now_seconds = arrival
+        self._create(life)
+        _choose(self._random, _SCENARIOS)(life)
+        return life.steps
+
+    def _create(self, life: _Life) -> None:
+        random = self._random
+        life.currency = _choose(random, _CURRENCIES)
+        unit = 10 ** currency_exponent(life.currency)
+        orders = []
+        for place in range(_choose(random, _ORDERS_PER_PAYMENT)):
+            amount = max(unit // 2, round(random.lognormvariate(3.3, 0.9) * unit)) + 1
+            shipping = min(amount // 5, random.randrange(0, 8 * unit + 1))
+            orders.append(
+                c.OrderLine(
+                    order_id=f"o-{life.key[7:]}-{place + 1}",
+                    # Few sellers sell much, most sell little.
+                    seller_id=f"seller-{int(self._settings.sellers * random.random() ** 2.5):04d}",
+                    amount_minor=amount,
+                    commission_minor=(amount - shipping) * random.choice((8, 10, 12, 15)) // 100,
+                    logistics_fee_minor=shipping,
+                )
+            )
+        life.orders = tuple(orders)
+        life.add(
+            c.CreatePayment,
+            idempotency_key=life.key,
+            buyer_id=f"buyer-{random.randrange(self._settings.buyers):05d}",
+            currency=life.currency,
+            psp="stripe",
+            method=_choose(random, _METHODS),
+            orders=life.orders,
+        )
+
+
+def _choose(random: Random, weights: Mapping[Choice, int]) -> Choice:
+    return random.choices(list(weights), list(weights.values()))[0]
+
+
+def _capture_all(life: _Life) -> None:
+    life.add(c.Authorize, psp_reference=f"pi_{life.key[7:]}")
+    life.then(c.Capture)
+
+
+def _ship(life: _Life) -> None:
+    for order in life.orders:
+        life.then(c.Ship, order_id=order.order_id)
+    for order in life.orders:
+        life.then(c.Deliver, order_id=order.order_id)
+
+
+def _share(order: c.OrderLine) -> int:
+    return order.amount_minor - order.commission_minor - order.logistics_fee_minor
+
+
+def _sold(life: _Life) -> None:
+    _capture_all(life)
+    _ship(life)
+    life.then(c.Release)
+
+
+def _sold_and_paid_out(life: _Life) -> None:
+    _sold(life)
+    for order in life.orders:
+        if _share(order):
+            _payout(life, order)
+
+
+def _payout(life: _Life, order: c.OrderLine) -> None:
+    key = f"payout-{order.order_id}"
+    payout = payment_id("payout", key)
+    life.wait()
+    life.add(
+        c.RequestPayout,
+        idempotency_key=key,
+        seller_id=order.seller_id,
+        currency=life.currency,
+        amount_minor=_share(order),
+        psp="tipalti",
+        method="bank_transfer",
+    )
+    end = _choose(life.random, {"paid": 88, "failed": 5, "returned": 4, "cancelled": 3})
+    if end == "cancelled":
+        life.then(c.CancelPayout, payment_id=payout, reason="seller_asked")
+        return
+    life.then(c.SubmitPayout, payment_id=payout, psp_reference=f"tp_{order.order_id}")
+    if end == "failed":
+        life.then(c.FailPayout, payment_id=payout, reason="account_closed")
+        return
+    life.then(c.MarkPayoutPaid, payment_id=payout)
+    if end == "returned":
+        life.then(c.ReturnPayout, payment_id=payout, reason="account_closed")
+
+
+def _captured_in_parts(life: _Life) -> None:
+    life.add(c.Authorize)
+    for order in life.orders:
+        first = life.random.randint(1, order.amount_minor)
+        life.then(c.Capture, order_id=order.order_id, amount_minor=first)
+        life.then(c.Ship, order_id=order.order_id)
+        if first < order.amount_minor and life.random.random() < 0.8:
+            life.then(c.Capture, order_id=order.order_id)
+    life.then(c.Release)
+
+
+def _refunded(life: _Life, *, part: bool, after_release: bool) -> None:
+    _capture_all(life)
+    if after_release:
+        _ship(life)
+        life.then(c.Release)
+    total = sum(order.amount_minor for order in life.orders)
+    amount = life.random.randint(1, total) if part else total
+    life.then(c.RequestRefund, refund_id="r-1", amount_minor=amount)
+    if life.random.random() < 0.05:
+        life.then(c.FailRefund, refund_id="r-1", reason="card_closed")
+    else:
+        life.then(c.RecordRefund, refund_id="r-1")
+    if part and amount < total and life.random.random() < 0.3:
+        # The same buyer, once more, straight at the PSP's dashboard.
+        life.then(c.RecordRefund, amount_minor=1)
+
+
+def _refunded_in_part(life: _Life) -> None:
+    _refunded(life, part=True, after_release=False)
+
+
+def _refunded_in_full(life: _Life) -> None:
+    _refunded(life, part=False, after_release=False)
+
+
+def _returned_after_release(life: _Life) -> None:
+    _refunded(life, part=life.random.random() < 0.5, after_release=True)
+
+
+def _disputed(life: _Life) -> None:
+    _capture_all(life)
+    _ship(life)
+    if life.random.random() < 0.5:
+        life.then(c.Release)
+    order = life.random.choice(life.orders)
+    life.then(c.OpenDispute, order_id=order.order_id, reason="fraudulent")
+    won = life.random.random() < 0.4
+    life.then(c.WinDispute if won else c.LoseDispute, order_id=order.order_id)
+
+
+def _failed(life: _Life) -> None:
+    life.then(c.Fail, reason="card_declined")
+
+
+def _challenged(life: _Life) -> None:
+    life.add(c.RequireAction)
+    life.wait()
+    if life.random.random() < 0.3:
+        life.add(c.Expire, reason="abandoned")
+    else:
+        _sold(life)
+
+
+def _cancelled(life: _Life) -> None:
+    life.add(c.Authorize)
+    life.then(c.Cancel, reason="buyer_asked")
+
+
+def _unknown(life: _Life) -> None:
+    life.add(c.MarkUnknown)
+    life.wait()
+    if life.random.random() < 0.2:
+        life.add(c.Fail, reason="never_reached_the_psp")
+    else:
+        _capture_all(life)
+
+
+def _transferred(life: _Life) -> None:
+    life.add(c.MarkProcessing)
+    life.then(c.Capture)
+    _ship(life)
+
+
+_SCENARIOS: Mapping[Callable[[_Life], None], int] = {
+    _sold: 34,
+    _sold_and_paid_out: 20,
+    _captured_in_parts: 10,
+    _refunded_in_part: 8,
+    _refunded_in_full: 4,
+    _returned_after_release: 4,
+    _disputed: 4,
+    _failed: 5,
+    _challenged: 4,
+    _cancelled: 3,
+    _unknown: 2,
+    _transferred: 2,
+}
+"""What becomes of a payment, and how often in a hundred."""

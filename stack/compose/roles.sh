@@ -1,0 +1,14 @@
+#!/bin/sh
+# Runs once, when the container makes its cluster: the logins that the migrations grant rights to.
+set -eu
+psql --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
+  --set owner_password="$PURSER_OWNER_PASSWORD" --set writer_password="$PURSER_WRITER_PASSWORD" \
+  --set cdc_password="$PURSER_CDC_PASSWORD" --set reader_password="$PURSER_READER_PASSWORD" <<'SQL'
+CREATE ROLE purser_owner LOGIN PASSWORD :'owner_password';
+CREATE ROLE purser_writer LOGIN PASSWORD :'writer_password';
+CREATE ROLE purser_cdc LOGIN REPLICATION PASSWORD :'cdc_password';
+CREATE ROLE purser_reader LOGIN PASSWORD :'reader_password';
+ALTER DATABASE purser OWNER TO purser_owner;
+REVOKE ALL ON DATABASE purser FROM PUBLIC;
+GRANT CONNECT ON DATABASE purser TO purser_writer, purser_cdc, purser_reader;
+SQL
