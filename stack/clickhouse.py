@@ -1,0 +1,53 @@
+"""ClickHouse of the local stack: its engine (chDB) behind `stack.clickhouse_http`."""
+
+import sys
+
+import httpx
+
+from schemas.errors import ServiceUnavailable
+from stack.endpoints import CLICKHOUSE_USER, Endpoints
+from stack.layout import Home
+from stack.process import Program, Specification
+from stack.settings import CHECKOUT, HOST, Port, StackSettings
+
+PROGRAM = Program(name="clickhouse")
+READY_SECONDS = 3.0
+
+
+def prepare(settings: StackSettings, home: Home, endpoints: Endpoints) -> Specification:
+    """Say how to run the ClickHouse server."""
+    folder = home.path / "clickhouse"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return Specification(
+        program=PROGRAM,
+        command=(
+            sys.executable,
+            "-m",
+            "stack.clickhouse_http",
+            "--path",
+            str(folder / "data"),
+            "--host",
+            HOST,
+            "--port",
+            str(settings.port(Port.CLICKHOUSE)),
+        ),
+        directory=CHECKOUT,
+        environment={
+            "PURSER_CLICKHOUSE_USER": CLICKHOUSE_USER,
+            "PURSER_CLICKHOUSE_PASSWORD": endpoints.clickhouse_password,
+            "PYTHONUNBUFFERED": "1",
+        },
+    )
+
+
+def check_ready(endpoints: Endpoints) -> None:
+    """Raise ServiceUnavailable unless the server answers and lets us in."""
+    try:
+        answer = httpx.get(endpoints.clickhouse_ping_url, timeout=READY_SECONDS)
+        answer.raise_for_status()
+        if answer.text.strip() != "Ok.":
+            raise ServiceUnavailable(
+                f"what answers at {endpoints.clickhouse_ping_url} is no ClickHouse server"
+            )
+    except httpx.HTTPError as error:
+        raise ServiceUnavailable(f"ClickHouse does not answer: {error}") from error

@@ -1,0 +1,94 @@
+"""Kafka Connect of the local stack, with Debezium as its only plugin."""
+
+from pathlib import Path
+
+import httpx
+
+from schemas.errors import ServiceUnavailable
+from stack.artifacts import Artifacts
+from stack.endpoints import Endpoints
+from stack.kafka import JAVA_ENVIRONMENT, java_command, link_to
+from stack.layout import Home
+from stack.process import Program, Specification
+from stack.settings import HOST, Port, StackSettings
+
+PROGRAM = Program(name="connect", after=("kafka",))
+READY_SECONDS = 3.0
+CDC_PASSWORD_VARIABLE = "PURSER_CDC_PASSWORD"
+
+CONFIGURATION = """\
+# Written by `purser up` each time; change stack/connect.py instead.
+bootstrap.servers={bootstrap}
+group.id=purser-connect
+listeners=http://{host}:{port}
+rest.advertised.host.name={host}
+rest.advertised.port={port}
+plugin.path=plugins
+plugin.discovery=service_load
+exactly.once.source.support=enabled
+key.converter=org.apache.kafka.connect.json.JsonConverter
+key.converter.schemas.enable=false
+value.converter=org.apache.kafka.connect.json.JsonConverter
+value.converter.schemas.enable=false
+config.storage.topic=purser-connect-configs
+config.storage.replication.factor=1
+offset.storage.topic=purser-connect-offsets
+offset.storage.replication.factor=1
+offset.storage.partitions=4
+status.storage.topic=purser-connect-status
+status.storage.replication.factor=1
+status.storage.partitions=4
+scheduled.rebalance.max.delay.ms=0
+session.timeout.ms=10000
+heartbeat.interval.ms=3000
+offset.flush.interval.ms=5000
+
+# Connectors name the database's password as ${{env:{password_variable}}}: so it is in no topic
+# and no answer of the REST interface.
+config.providers=env
+config.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider
+config.providers.env.param.allowlist.pattern={password_variable}
+"""
+
+
+def prepare(
+    settings: StackSettings,
+    home: Home,
+    endpoints: Endpoints,
+    artifacts: Artifacts,
+    java: Path,
+) -> Specification:
+    """Write the configuration and say how to run Kafka Connect."""
+    folder = home.path / "connect"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    link_to(folder / "plugins", artifacts.plugins)
+    configuration = folder / "connect.properties"
+    configuration.write_text(
+        CONFIGURATION.format(
+            bootstrap=endpoints.kafka_bootstrap,
+            host=HOST,
+            port=settings.port(Port.CONNECT),
+            password_variable=CDC_PASSWORD_VARIABLE,
+        ),
+        encoding="utf-8",
+    )
+    return Specification(
+        program=PROGRAM,
+        command=(
+            *java_command(settings, folder, java, artifacts),
+            "org.apache.kafka.connect.cli.ConnectDistributed",
+            configuration.name,
+        ),
+        directory=folder,
+        environment={**JAVA_ENVIRONMENT, CDC_PASSWORD_VARIABLE: endpoints.cdc_password},
+    )
+
+
+def check_ready(endpoints: Endpoints) -> None:
+    """Raise ServiceUnavailable unless Connect answers and has joined its group."""
+    try:
+        # Listing connectors needs the group; the root page would answer before that.
+        answer = httpx.get(f"{endpoints.connect_url}/connectors", timeout=READY_SECONDS)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise ServiceUnavailable(f"Kafka Connect does not answer: {error}") from error

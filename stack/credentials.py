@@ -1,0 +1,77 @@
+"""The stack's passwords: generated once per home, kept in one file that only its owner reads."""
+
+import secrets
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
+from pydantic.fields import Field
+
+from schemas.errors import ConfigurationError
+from stack.layout import Home, write_private
+
+PASSWORD_BYTES = 24
+
+
+def _generated() -> SecretStr:
+    """A new password; hexadecimal, so that it needs no quoting in any URL or file."""
+    return SecretStr(secrets.token_hex(PASSWORD_BYTES))
+
+
+class Credentials(BaseModel):
+    """One password per login; `home_id` names this home where its data lie outside of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home_id: str = Field(default_factory=lambda: secrets.token_hex(8), pattern="^[0-9a-f]{16}$")
+    postgres_superuser: SecretStr = Field(default_factory=_generated, min_length=1)
+    purser_owner: SecretStr = Field(default_factory=_generated, min_length=1)
+    purser_writer: SecretStr = Field(default_factory=_generated, min_length=1)
+    purser_cdc: SecretStr = Field(default_factory=_generated, min_length=1)
+    purser_reader: SecretStr = Field(default_factory=_generated, min_length=1)
+    clickhouse: SecretStr = Field(default_factory=_generated, min_length=1)
+
+    @field_serializer(
+        "postgres_superuser",
+        "purser_owner",
+        "purser_writer",
+        "purser_cdc",
+        "purser_reader",
+        "clickhouse",
+        when_used="json",
+    )
+    def _revealed(self, value: SecretStr) -> str:
+        return value.get_secret_value()
+
+    @classmethod
+    def read(cls, home: Home) -> Self:
+        """Read a home's passwords.
+
+        Raises ConfigurationError when the stack was never started there or the file is damaged.
+        """
+        try:
+            text = home.secrets_file.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                f"{home.path} holds no stack yet; run `purser up` (PURSER_HOME chooses the folder)"
+            ) from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot read {home.secrets_file} ({error.strerror}); run as the owner of"
+                f" {home.path} or set PURSER_HOME"
+            ) from error
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            # Not `from error`: its text would hold what was in the file.
+            field = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
+            raise ConfigurationError(
+                f"{home.secrets_file}: {field} is damaged; restore the file from a backup, or"
+                f" remove {home.path} wholly to begin anew (this deletes its data)"
+            ) from None
+
+    @classmethod
+    def read_or_create(cls, home: Home) -> Self:
+        """Read a home's passwords, generating them the first time (call it under the lock)."""
+        if not home.secrets_file.exists():
+            write_private(home.secrets_file, cls().model_dump_json(indent=2) + "\n")
+        return cls.read(home)

@@ -1,0 +1,70 @@
+"""Where the servers of a local stack answer, and as whom: URLs and DSNs, with passwords in them."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from stack.credentials import Credentials
+from stack.settings import HOST, Port, StackSettings
+
+DATABASE = "purser"
+CLICKHOUSE_USER = "purser"
+CLICKHOUSE_DATABASE = "purser"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """How to reach each server; what holds a password stays out of `repr`."""
+
+    postgres_dsn: str = field(repr=False)  # purser_writer: appends and reads
+    postgres_admin_dsn: str = field(repr=False)  # purser_owner: migrations
+    postgres_reader_dsn: str = field(repr=False)  # purser_reader: verify
+    postgres_cdc_dsn: str = field(repr=False)  # purser_cdc: what Debezium logs in as
+    postgres_superuser_dsn: str = field(repr=False)  # the stack itself, and tests
+    kafka_bootstrap: str
+    connect_url: str
+    clickhouse_url: str = field(repr=False)
+    clickhouse_ping_url: str
+    worker_metrics_port: int
+    cdc_password: str = field(repr=False)
+    clickhouse_password: str = field(repr=False)
+
+    @classmethod
+    def of(cls, settings: StackSettings, credentials: Credentials) -> Self:
+        """Put together where a stack answers; opens nothing."""
+        postgres_port = settings.port(Port.POSTGRES)
+        clickhouse = f"{HOST}:{settings.port(Port.CLICKHOUSE)}"
+        clickhouse_password = credentials.clickhouse.get_secret_value()
+
+        def dsn(user: str, password: str, database: str = DATABASE) -> str:
+            return f"postgresql://{user}:{password}@{HOST}:{postgres_port}/{database}"
+
+        cdc_password = credentials.purser_cdc.get_secret_value()
+        return cls(
+            postgres_dsn=dsn("purser_writer", credentials.purser_writer.get_secret_value()),
+            postgres_admin_dsn=dsn("purser_owner", credentials.purser_owner.get_secret_value()),
+            postgres_reader_dsn=dsn("purser_reader", credentials.purser_reader.get_secret_value()),
+            postgres_cdc_dsn=dsn("purser_cdc", cdc_password),
+            postgres_superuser_dsn=dsn(
+                "postgres", credentials.postgres_superuser.get_secret_value(), "postgres"
+            ),
+            kafka_bootstrap=f"{HOST}:{settings.port(Port.KAFKA)}",
+            connect_url=f"http://{HOST}:{settings.port(Port.CONNECT)}",
+            clickhouse_url=(
+                f"http://{CLICKHOUSE_USER}:{clickhouse_password}@{clickhouse}/{CLICKHOUSE_DATABASE}"
+            ),
+            clickhouse_ping_url=f"http://{clickhouse}/ping",
+            worker_metrics_port=settings.port(Port.WORKER_METRICS),
+            cdc_password=cdc_password,
+            clickhouse_password=clickhouse_password,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What `purser env` prints and what every process of ours gets."""
+        return {
+            "PURSER_POSTGRES_DSN": self.postgres_dsn,
+            "PURSER_POSTGRES_ADMIN_DSN": self.postgres_admin_dsn,
+            "PURSER_POSTGRES_READER_DSN": self.postgres_reader_dsn,
+            "PURSER_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
+            "PURSER_CONNECT_URL": self.connect_url,
+            "PURSER_CLICKHOUSE_URL": self.clickhouse_url,
+        }

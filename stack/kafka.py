@@ -1,0 +1,177 @@
+"""Kafka of the local stack: one KRaft node that is broker and controller at once."""
+
+import base64
+import hashlib
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from schemas.errors import ConfigurationError, ServiceUnavailable
+from stack.artifacts import Artifacts
+from stack.credentials import Credentials
+from stack.endpoints import Endpoints
+from stack.layout import Home
+from stack.process import Program, Specification
+from stack.settings import HOST, Port, StackSettings
+
+PROGRAM = Program(name="kafka")
+CONFIGURATION_FILE = "server.properties"
+JAVA_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java cannot open files beyond ASCII
+FORMAT_SECONDS = 120.0
+READY_SECONDS = 3.0
+MESSAGE_BYTES_MOST = 16 * 1024 * 1024
+
+CONFIGURATION = """\
+# Written by `purser up` each time; change stack/kafka.py instead.
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=BROKER://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=BROKER://{host}:{port}
+inter.broker.listener.name=BROKER
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=data
+auto.create.topics.enable=false
+message.max.bytes={message_bytes}
+replica.fetch.max.bytes={message_bytes}
+group.initial.rebalance.delay.ms=0
+
+# One node: there is nobody to replicate to.
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+num.network.threads=2
+num.io.threads=4
+"""
+
+LOGGING = """\
+# Written by `purser up` each time: to standard output, which supervisord rotates.
+status=warn
+appenders=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d{ISO8601} %p %c{1}: %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.console.ref=console
+"""
+
+
+def prepare(
+    settings: StackSettings,
+    home: Home,
+    credentials: Credentials,
+    artifacts: Artifacts,
+    java: Path,
+) -> Specification:
+    """Write the configuration, format the log folder the first time, say how to run Kafka."""
+    folder = home.path / "kafka"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    configuration = folder / CONFIGURATION_FILE
+    configuration.write_text(
+        CONFIGURATION.format(
+            host=HOST,
+            port=settings.port(Port.KAFKA),
+            controller_port=settings.port(Port.KAFKA_CONTROLLER),
+            message_bytes=MESSAGE_BYTES_MOST,
+        ),
+        encoding="utf-8",
+    )
+    command = java_command(settings, folder, java, artifacts)
+    if not (folder / "data" / "meta.properties").exists():
+        _format(command, folder, cluster_id(credentials))
+    return Specification(
+        program=PROGRAM,
+        command=(*command, "kafka.Kafka", configuration.name),
+        directory=folder,
+        environment=JAVA_ENVIRONMENT,
+    )
+
+
+def cluster_id(credentials: Credentials) -> str:
+    """The cluster's id: as every one of Kafka's, 16 bytes in 22 characters; never starts with -."""
+    digest = hashlib.sha256(credentials.home_id.encode()).digest()[:16]
+    return "P" + base64.urlsafe_b64encode(digest).decode()[1:22]
+
+
+def java_command(
+    settings: StackSettings, folder: Path, java: Path, artifacts: Artifacts
+) -> tuple[str, ...]:
+    """The beginning of a command line for one of the two Java servers, to be run in `folder`.
+
+    Jars and files are named relative to that folder: a colon or a comma in the checkout's own
+    name would otherwise end a path in the middle.
+    """
+    link_to(folder / "lib", artifacts.lib)
+    (folder / "log4j2.properties").write_text(LOGGING, encoding="utf-8")
+    return (
+        str(java),
+        f"-Xmx{settings.java_heap_megabytes}m",
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Dlog4j2.configurationFile=log4j2.properties",
+        f"-Dpurser.home={settings.home}",  # for people who look at `ps`
+        "-cp",
+        "lib/*",
+    )
+
+
+def link_to(link: Path, target: Path) -> None:
+    """Make a symbolic link, or point it elsewhere, in one step."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def _format(command: tuple[str, ...], folder: Path, cluster: str) -> None:
+    answer = subprocess.run(
+        [
+            *command,
+            "kafka.tools.StorageTool",
+            "format",
+            "--ignore-formatted",
+            f"--cluster-id={cluster}",
+            f"--config={CONFIGURATION_FILE}",
+        ],
+        cwd=folder,
+        env={**JAVA_ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath)},
+        capture_output=True,
+        text=True,
+        timeout=FORMAT_SECONDS,
+        check=False,
+    )
+    if answer.returncode != 0:
+        reason = " | ".join((answer.stdout + answer.stderr).strip().splitlines()[-3:])
+        raise ConfigurationError(f"Kafka cannot format its log folder: {reason}")
+
+
+def check_ready(endpoints: Endpoints, cluster: str) -> None:
+    """Raise ServiceUnavailable unless our own Kafka, not another one, answers."""
+    client = AdminClient(
+        {"bootstrap.servers": endpoints.kafka_bootstrap, "log_level": 0},
+        logger=logging.getLogger("purser.kafka"),
+    )
+    try:
+        metadata = client.list_topics(timeout=READY_SECONDS)
+    except KafkaException as error:
+        raise ServiceUnavailable(f"Kafka does not answer: {error.args[0].str()}") from error
+    if metadata.cluster_id != cluster:
+        raise ServiceUnavailable(
+            f"another Kafka (cluster {metadata.cluster_id}) answers at {endpoints.kafka_bootstrap};"
+            " stop it or set PURSER_PORT_BASE"
+        )

@@ -1,0 +1,126 @@
+"""Become one process of the stack: record who we are, drop privileges, exec.
+
+supervisord runs this file on its own (`python -I launch.py SPECIFICATION`), each time it starts a
+process; it imports nothing of ours, so that nothing of ours can keep a server from starting.
+exec keeps the process id and start time, so the record on disk finds the process even when
+supervisord is gone. The specification is JSON: see `stack.process.Specification`.
+"""
+
+import json
+import os
+import pwd
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+START_TICKS_FIELD = 19  # in /proc/PID/stat behind the command's name: field 22 of proc(5)
+POSTMASTER_PID = "postmaster.pid"
+
+
+def main(specification_file: Path) -> None:
+    """Record and exec; never returns."""
+    specification: dict[str, Any] = json.loads(specification_file.read_text(encoding="utf-8"))
+    recorded = detach(Path(specification["log"])) if specification["detach"] else None
+    record(
+        Path(specification["record"]),
+        os.environ.get("PURSER_STACK_GENERATION", ""),
+        specification["stop_signal"],
+    )
+    if recorded is not None:
+        os.close(recorded)
+    if specification["postgres_data"]:
+        remove_reused_pid_file(Path(specification["postgres_data"]))
+    os.chdir(specification["directory"])
+    if specification["os_user"]:
+        become(specification["os_user"])
+    command = specification["command"]
+    os.execve(command[0], command, specification["environment"])
+
+
+def detach(log: Path) -> int:
+    """Leave the caller's session and terminal.
+
+    The caller goes on when the file descriptor returned here is closed.
+    """
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    os.close(reader)
+    os.setsid()
+    with Path(os.devnull).open("rb") as nothing, log.open("ab") as file:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    return writer
+
+
+def start_mark(pid: int) -> str | None:
+    """What no other process with this id shares: the machine's boot and the start in its ticks.
+
+    Not a wall-clock time: that one moves when the clock is set. None when there is no such process.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    ticks = stat.rpartition(")")[2].split()[START_TICKS_FIELD]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot}:{ticks}"
+
+
+def record(path: Path, generation: str, stop_signal: str) -> None:
+    """Write down this process; `starts` counts within one life of supervisord (`generation`)."""
+    starts = 0
+    if path.exists():
+        try:
+            previous = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:  # half-written by a machine that crashed
+            previous = {}
+        if previous.get("generation") == generation:
+            starts = int(previous["starts"])
+    content = {
+        "pid": os.getpid(),
+        "start_mark": start_mark(os.getpid()),
+        "stop_signal": stop_signal,
+        "generation": generation,
+        "starts": starts + 1,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary.replace(path)
+
+
+def remove_reused_pid_file(data: Path) -> None:
+    """Remove a postmaster.pid whose process id now belongs to a stranger.
+
+    PostgreSQL sees through a dead process id, but refuses to start when another process of the
+    same user has taken it over (after a reboot, in a container). It uses the same file to find
+    its own orphaned children, so the file stays when the id is dead or any of them lives.
+    """
+    pid_file = data / POSTMASTER_PID
+    try:
+        pid = int(pid_file.read_text(encoding="utf-8").split("\n", 1)[0])
+    except (OSError, ValueError):
+        return
+    if pid == os.getpid() or not psutil.pid_exists(pid):
+        return
+    for process in psutil.process_iter(["name", "cwd"]):
+        if process.info["name"] == "postgres" and process.info["cwd"] == str(data):
+            return
+    pid_file.unlink()
+
+
+def become(os_user: str) -> None:
+    """Give up root for good."""
+    entry = pwd.getpwnam(os_user)
+    os.setgroups([])
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

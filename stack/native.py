@@ -1,0 +1,341 @@
+"""The local stack as one object: up, down, kill, wait, and where everything answers.
+
+The command line, the tests and the chaos runs all use this class; it keeps no state of its own:
+what runs is what supervisord and the records on disk say, so any process can pick it up.
+"""
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.errors import ServiceUnavailable
+from stack import clickhouse, connect, kafka, ports, postgres, supervisor
+from stack.artifacts import Artifacts, ensure_artifacts
+from stack.credentials import Credentials
+from stack.endpoints import Endpoints
+from stack.java import find_java
+from stack.layout import Home, check_free_space, last_lines, write_private
+from stack.process import POLL_SECONDS, Specification, living, read_record, stop_all
+from stack.programs import PORTS, PROGRAMS, SERVERS, WORKERS
+from stack.settings import StackSettings
+from stack.supervisor import AT_REST, UP, State, Supervisor
+
+DEATHS_MOST = 5  # a server that dies this often while we wait for it will not come up
+SERVER_NAMES = tuple(program.name for program in SERVERS)
+WORKER_NAMES = tuple(worker.program.name for worker in WORKERS)
+JAVA_SERVERS = frozenset({"kafka", "connect"})
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+class Stack:
+    """One local stack, named by its home. `say` gets progress lines for people."""
+
+    def __init__(self, settings: StackSettings, say: Callable[[str], None] = _silent) -> None:
+        self.home = Home(settings.home)
+        self.settings = self._remembered(settings)
+        self._say = say
+        self._supervisor = Supervisor(self.home)
+
+    # ---- where everything answers
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the servers answer; raises ConfigurationError if the stack was never up."""
+        return Endpoints.of(self.settings, Credentials.read(self.home))
+
+    # ---- up
+
+    def up(self, servers: Iterable[str] = SERVER_NAMES) -> None:
+        """Bring servers up and wait until each answers; those that run are left alone.
+
+        Raises ConfigurationError for a prerequisite (before anything is started) and
+        ServiceUnavailable when a server does not come up.
+        """
+        wanted = tuple(servers)
+        self.home.create()
+        with self._locked():
+            check_free_space(self.home.path, "PURSER_HOME")
+            credentials = Credentials.read_or_create(self.home)
+            self._repair()
+            running = self._running()
+            missing = [name for name in wanted if name not in running]
+            ports.check_free(self.settings, (port for name in missing for port in PORTS[name]))
+            self._remember()
+            self._prepare(missing, credentials)
+            if not self._supervisor.answers():
+                supervisor.start(self.home, PROGRAMS)
+                self._wait_for_supervisor()
+            self._start_together(wanted)
+
+    def start_workers(self, names: Iterable[str] = WORKER_NAMES) -> None:
+        """Start processes of ours; the servers and their schemas must be there."""
+        wanted = tuple(names)
+        with self._locked():
+            running = self._running()
+            missing = [name for name in wanted if name not in running]
+            ports.check_free(self.settings, (port for name in missing for port in PORTS[name]))
+            for worker in WORKERS:
+                if worker.program.name in missing:
+                    worker.specification(self.settings, self.endpoints).write(self.home)
+            self._start_together(wanted)
+
+    # ---- single processes, for tests and operators
+
+    def start(self, name: str) -> None:
+        """Start a process that was stopped; does not wait (see `wait_ready`)."""
+        state = self._supervisor.processes()[name].state
+        if state is State.BACKOFF:  # it waits to be tried again: now, please
+            self._stop_and_wait([name])
+        self._supervisor.start_process(name)
+
+    def stop(self, name: str) -> None:
+        """Stop a process gently and keep it stopped."""
+        self._stop_and_wait([name])
+
+    def kill(self, name: str) -> int:
+        """kill -9 a process (it will be restarted); its process id.
+
+        Raises ServiceUnavailable when it is not running.
+        """
+        record = read_record(self.home, name)
+        process = record.process() if record else None
+        if process is None:
+            raise ServiceUnavailable(f"{name} is not running; `purser status` shows what is")
+        process.kill()
+        return process.pid
+
+    def pid(self, name: str) -> int | None:
+        """The id of a process, or None when it is not running."""
+        record = read_record(self.home, name)
+        process = record.process() if record else None
+        return process.pid if process else None
+
+    def log(self, name: str) -> Path:
+        """The log of a process."""
+        return self.home.log(name)
+
+    def wait_ready(self, name: str, timeout_seconds: float | None = None) -> None:
+        """Wait until a process answers.
+
+        Raises ServiceUnavailable with the end of its log when it keeps dying or time is up.
+        """
+        timeout = timeout_seconds or self.settings.start_timeout_seconds
+        deadline = time.monotonic() + timeout
+        first = self._starts(name)
+        while True:
+            state = self._supervisor.processes()[name].state
+            if state in AT_REST:
+                problem = f"is {state.value.lower()}"
+                break
+            if state is State.RUNNING:
+                try:
+                    self._check(name)
+                except ServiceUnavailable as error:
+                    problem = str(error)
+                else:
+                    return
+            else:
+                problem = f"is {state.value.lower()}"
+            if self._starts(name) - first >= DEATHS_MOST:
+                problem = "keeps dying"
+                break
+            if time.monotonic() > deadline:
+                problem = f"did not become ready within {timeout:.0f} s ({problem})"
+                break
+            time.sleep(POLL_SECONDS * 2)
+        log = self.home.log(name)
+        raise ServiceUnavailable(f"{name} {problem}; the end of {log}: {last_lines(log)}")
+
+    # ---- down
+
+    def down(self) -> bool:
+        """Stop everything, also what a dead supervisord left behind; whether anything ran."""
+        if not self.home.run.is_dir():
+            return False
+        with self._locked():
+            found = bool(living(self.home))
+            if found and self._supervisor.answers():
+                self._stop_in_order()
+            left = living(self.home)
+            # supervisord first: it would restart what we stop.
+            for name in sorted(left, key=lambda name: name != supervisor.NAME):
+                stop_all([left[name]], self.settings.stop_timeout_seconds)
+            for pattern in ("*.process.json", "*.launch.json", "*.sock"):
+                for file in self.home.run.glob(pattern):
+                    file.unlink()
+            return found
+
+    def destroy(self) -> None:
+        """Stop everything and delete all data: the home, and what lies outside of it."""
+        self.down()
+        if self.home.secrets_file.exists():
+            home_id = Credentials.read(self.home).home_id
+            outside = self.settings.postgres_root_folder / home_id
+            if outside.exists():
+                shutil.rmtree(outside)
+        if self.home.path.exists():
+            shutil.rmtree(self.home.path)
+
+    # ---- inside
+
+    def _prepare(self, names: Iterable[str], credentials: Credentials) -> None:
+        """Write configurations and launch specifications of servers that are to be started."""
+        wanted = set(names)
+        endpoints = Endpoints.of(self.settings, credentials)
+        specifications: list[Specification] = []
+        if wanted & JAVA_SERVERS:
+            java = find_java()
+            artifacts: Artifacts = ensure_artifacts(self.settings.cache, self._say)
+            if "kafka" in wanted:
+                specifications.append(
+                    kafka.prepare(self.settings, self.home, credentials, artifacts, java)
+                )
+            if "connect" in wanted:
+                specifications.append(
+                    connect.prepare(self.settings, self.home, endpoints, artifacts, java)
+                )
+        if "postgres" in wanted:
+            specifications.append(postgres.prepare(self.settings, self.home, credentials))
+        if "clickhouse" in wanted:
+            specifications.append(clickhouse.prepare(self.settings, self.home, endpoints))
+        for specification in specifications:
+            specification.write(self.home)
+
+    def _check(self, name: str) -> None:
+        """Raise ServiceUnavailable unless a running process answers as it should."""
+        credentials = Credentials.read(self.home)
+        endpoints = Endpoints.of(self.settings, credentials)
+        match name:
+            case "postgres":
+                postgres.check_ready(endpoints)
+            case "kafka":
+                kafka.check_ready(endpoints, kafka.cluster_id(credentials))
+            case "connect":
+                connect.check_ready(endpoints)
+            case "clickhouse":
+                clickhouse.check_ready(endpoints)
+            case _:
+                pass  # a worker is ready when it runs; `purser status` asks after its health
+
+    def _start_together(self, names: tuple[str, ...]) -> None:
+        """Start processes at once, each after those it needs; report the first failure."""
+        if not names:
+            return
+        after = {program.name: program.after for program in PROGRAMS}
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            futures: dict[str, Future[None]] = {}
+            for name in [program.name for program in PROGRAMS if program.name in names]:
+                needed = [futures[other] for other in after[name] if other in futures]
+                futures[name] = pool.submit(self._start_one, name, needed)
+            failures = [
+                error for future in as_completed(futures.values()) if (error := future.exception())
+            ]
+        for failure in failures:
+            raise failure
+
+    def _start_one(self, name: str, needed: Sequence[Future[None]]) -> None:
+        for other in needed:
+            other.result()
+        began = time.monotonic()
+        self.start(name)
+        self.wait_ready(name)
+        if name == "postgres":
+            postgres.create_logins(self.endpoints, Credentials.read(self.home))
+        self._say(f"{name} is up ({time.monotonic() - began:.1f} s)")
+
+    def _stop_in_order(self) -> None:
+        """Stop each process before those it needs, then supervisord."""
+        waiting = {program.name: program for program in PROGRAMS}
+        while waiting:
+            needed = {other for program in waiting.values() for other in program.after}
+            now = [name for name in waiting if name not in needed]
+            self._stop_and_wait(now)
+            for name in now:
+                del waiting[name]
+        self._supervisor.shut_down()
+        self._wait_supervisor_gone()
+
+    def _stop_and_wait(self, names: list[str]) -> None:
+        for name in names:
+            self._supervisor.stop_process(name)
+        deadline = time.monotonic() + self.settings.stop_timeout_seconds
+        while True:
+            states = self._supervisor.processes()
+            left = [name for name in names if states[name].state not in AT_REST]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                raise ServiceUnavailable(f"{', '.join(left)} did not stop; see {self.home.logs}")
+            time.sleep(POLL_SECONDS)
+
+    def _wait_supervisor_gone(self) -> None:
+        deadline = time.monotonic() + self.settings.stop_timeout_seconds
+        while self.pid(supervisor.NAME) is not None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+    def _repair(self) -> None:
+        """Make a clean start possible: stop what runs without a supervisord that answers."""
+        expected = supervisor.configuration(PROGRAMS)
+        configuration = self.home.run / supervisor.CONFIGURATION_FILE
+        if self._supervisor.answers():
+            if configuration.read_text(encoding="utf-8") == expected:
+                return
+            self._say("The stack was started by another version of Purser: restarting it")
+            self._stop_in_order()
+        left = living(self.home)
+        if left:
+            self._say(f"Stopping what an earlier run left behind: {', '.join(sorted(left))}")
+            for name in sorted(left, key=lambda name: name != supervisor.NAME):
+                stop_all([left[name]], self.settings.stop_timeout_seconds)
+
+    def _running(self) -> set[str]:
+        """The names of programs that run, or are about to."""
+        if not self._supervisor.answers():
+            return set()
+        processes = self._supervisor.processes()
+        return {name for name, process in processes.items() if process.state in UP}
+
+    def _wait_for_supervisor(self) -> None:
+        deadline = time.monotonic() + self.settings.start_timeout_seconds
+        while not self._supervisor.answers():
+            if self.pid(supervisor.NAME) is None or time.monotonic() > deadline:
+                log = self.home.log(supervisor.NAME)
+                raise ServiceUnavailable(f"supervisord did not start: {last_lines(log)}")
+            time.sleep(POLL_SECONDS)
+
+    def _starts(self, name: str) -> int:
+        record = read_record(self.home, name)
+        return record.starts if record else 0
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Only one `up` or `down` of a home at a time; the kernel forgets the lock of the dead."""
+        with self.home.lock_file.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._say("Waiting for another purser that starts or stops this stack")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _remember(self) -> None:
+        """Keep the ports with the data, so that later commands find them without the variable."""
+        write_private(self.home.ports_file, json.dumps({"port_base": self.settings.port_base}))
+
+    def _remembered(self, settings: StackSettings) -> StackSettings:
+        """The ports this home was started with, unless the caller chose some."""
+        if "port_base" in settings.model_fields_set:
+            return settings
+        try:
+            stored = json.loads(self.home.ports_file.read_text(encoding="utf-8"))["port_base"]
+        except (OSError, ValueError, KeyError):
+            return settings
+        return settings.model_copy(update={"port_base": int(stored)})

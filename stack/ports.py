@@ -1,0 +1,82 @@
+"""Free and taken ports: told before anything is started, and lent to tests one stack at a time."""
+
+import fcntl
+import os
+import random
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from schemas.errors import ConfigurationError
+from stack.settings import HOST, PORTS_RESERVED, Port, StackSettings
+
+# Below the ports that Linux hands out to outgoing connections (from 32768 on).
+LENT_LOWEST = 20_000
+LENT_HIGHEST = 32_000
+
+
+def check_free(settings: StackSettings, ports: Iterable[Port]) -> None:
+    """Raise ConfigurationError naming the first port that somebody else listens on."""
+    for port in ports:
+        number = settings.port(port)
+        if not is_free(number):
+            raise ConfigurationError(
+                f"port {number} (for {port.value}) is taken{_holder(number)}; stop what uses it or"
+                f" set PURSER_PORT_BASE (now {settings.port_base}) to another free range of"
+                f" {PORTS_RESERVED} ports"
+            )
+
+
+def is_free(number: int) -> bool:
+    """Whether we could listen on a port of this machine now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do it: connections of an ended server that linger do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, number))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def lend_port_base() -> Iterator[int]:
+    """A port base whose ports are all free, for as long as the context lasts.
+
+    A lock on a file keeps other borrowers away from the time we look until our servers listen.
+    Raises ConfigurationError when there is none.
+    """
+    folder = Path(tempfile.gettempdir()) / f"purser-ports-{os.geteuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    bases = list(range(LENT_LOWEST, LENT_HIGHEST, PORTS_RESERVED))
+    random.shuffle(bases)
+    for base in bases:
+        with (folder / str(base)).open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if all(is_free(number) for number in range(base, base + PORTS_RESERVED)):
+                yield base
+                return
+    raise ConfigurationError(
+        f"no {PORTS_RESERVED} free ports in a row from {LENT_LOWEST} to {LENT_HIGHEST}; stop"
+        " stacks that are not needed"
+    )
+
+
+def _holder(number: int) -> str:
+    """Who listens on a port, as far as we are allowed to know."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status != psutil.CONN_LISTEN or not connection.laddr:
+                continue
+            if connection.laddr.port == number and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        pass
+    return ""

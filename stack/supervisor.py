@@ -1,0 +1,267 @@
+"""supervisord: the process manager that starts, restarts and stops what the stack runs.
+
+Its configuration holds no folder and no secret, only names: everything else reaches the
+processes through their launch specification. So no character in a folder's name can break it.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import xmlrpc.client
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, cast
+
+from supervisor.xmlrpc import Faults
+
+from schemas.errors import ConfigurationError, ServiceUnavailable
+from stack.layout import Home
+from stack.process import Program, Specification
+
+NAME = "supervisord"
+CONFIGURATION_FILE = "supervisord.conf"
+LAUNCHER = Path(__file__).with_name("launch.py")
+# A Unix socket's name has 107 bytes; supervisord first binds NAME.PID beside it.
+SOCKET_NAME_BYTES_MOST = 107 - len(".4194304")
+LOG_BYTES_MOST = "20MB"
+LOG_FILES_KEPT = 3
+# supervisord waits one second longer before each retry and starts over after a success:
+# for our purposes it never gives up.
+START_RETRIES = 1_000_000
+LAUNCH_SECONDS = 30.0
+ANSWER_SECONDS = 15.0
+
+HEADER = """\
+; Written by `purser up` each time; change stack/supervisor.py instead.
+[unix_http_server]
+file=%(ENV_PURSER_STACK_SOCKET)s
+chmod=0600
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisord]
+nodaemon=true
+silent=true
+logfile=%(here)s/../logs/supervisord.events.log
+logfile_maxbytes={log_bytes}
+logfile_backups={log_files}
+pidfile=%(here)s/supervisord.pid
+childlogdir=%(here)s
+identifier=purser
+minfds=256
+"""
+
+PROGRAM = """
+[program:{name}]
+command=/bin/sh -c 'exec "$PURSER_STACK_PYTHON" -I "$PURSER_STACK_LAUNCHER" {specification}'
+directory=%(here)s
+autostart=false
+autorestart=true
+startsecs=1
+startretries={start_retries}
+stopsignal={stop_signal}
+stopwaitsecs={stop_seconds}
+redirect_stderr=true
+stdout_logfile=%(here)s/../logs/{name}.log
+stdout_logfile_maxbytes={log_bytes}
+stdout_logfile_backups={log_files}
+"""
+
+
+class State(StrEnum):
+    """What supervisord says of a process."""
+
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    BACKOFF = "BACKOFF"
+    STOPPING = "STOPPING"
+    EXITED = "EXITED"
+    FATAL = "FATAL"
+    UNKNOWN = "UNKNOWN"
+
+
+UP = frozenset({State.RUNNING, State.STARTING})
+AT_REST = frozenset({State.STOPPED, State.EXITED, State.FATAL, State.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervised:
+    """supervisord's view of one process; times are Unix seconds, pid 0 means not running."""
+
+    name: str
+    state: State
+    pid: int
+    started: int
+
+
+def configuration(programs: Sequence[Program]) -> str:
+    """The text of supervisord's configuration."""
+    parts = [HEADER.format(log_bytes=LOG_BYTES_MOST, log_files=LOG_FILES_KEPT)]
+    parts += [
+        PROGRAM.format(
+            name=program.name,
+            specification=f"{program.name}.launch.json",
+            start_retries=START_RETRIES,
+            stop_signal=program.stop_signal,
+            stop_seconds=program.stop_seconds,
+            log_bytes=LOG_BYTES_MOST,
+            log_files=LOG_FILES_KEPT,
+        )
+        for program in programs
+    ]
+    return "".join(parts)
+
+
+def socket_path(home: Home) -> Path:
+    """supervisord's control socket: in the home, or in a short private folder if that is deep."""
+    inside = home.run / "supervisor.sock"
+    if len(os.fsencode(inside)) <= SOCKET_NAME_BYTES_MOST:
+        return inside
+    name = f"purser-{os.geteuid()}-{sha256(os.fsencode(home.path)).hexdigest()[:16]}"
+    return Path(tempfile.gettempdir()) / name / "supervisor.sock"
+
+
+def start(home: Home, programs: Sequence[Program]) -> None:
+    """Start supervisord, with none of its programs; returns when its process exists."""
+    control = socket_path(home)
+    if control.parent != home.run:
+        _make_private(control.parent)
+    configuration_file = home.run / CONFIGURATION_FILE
+    configuration_file.write_text(configuration(programs), encoding="utf-8")
+    itself = Specification(
+        program=Program(name=NAME),
+        command=(
+            sys.executable,
+            "-I",
+            "-m",
+            "supervisor.supervisord",
+            "-c",
+            configuration_file.name,
+        ),
+        directory=home.run,
+        environment={
+            "PURSER_STACK_SOCKET": str(control),
+            "PURSER_STACK_PYTHON": sys.executable,
+            "PURSER_STACK_LAUNCHER": str(LAUNCHER),
+            "PURSER_STACK_GENERATION": token_hex(8),
+        },
+        detach=True,
+    )
+    answer = subprocess.run(
+        [sys.executable, "-I", LAUNCHER, itself.write(home)],
+        capture_output=True,
+        text=True,
+        timeout=LAUNCH_SECONDS,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise ServiceUnavailable(f"supervisord cannot be started: {answer.stderr.strip()[-500:]}")
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder of ours in a place that everyone can write to, refusing anyone else's."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not folder.is_dir() or folder.is_symlink() or status.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{folder} is not a folder of yours; remove it, or set PURSER_HOME to a shorter path"
+        )
+    folder.chmod(0o700)
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, socket_file: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        self._socket_file = socket_file
+
+    def connect(self) -> None:
+        """Connect; a supervisord that hangs is one that does not answer."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._socket_file))
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    """XML-RPC over a Unix socket."""
+
+    def __init__(self, socket_file: Path) -> None:
+        super().__init__()
+        self._socket_file = socket_file
+
+    def make_connection(self, host: object) -> HTTPConnection:
+        """A connection for one request."""
+        return _UnixConnection(self._socket_file)
+
+
+class Supervisor:
+    """Talks to a home's supervisord over its socket.
+
+    Every method raises ServiceUnavailable when it does not answer.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._socket = socket_path(home)
+
+    def answers(self) -> bool:
+        """Whether supervisord is there."""
+        try:
+            self.processes()
+        except ServiceUnavailable:
+            return False
+        return True
+
+    def processes(self) -> dict[str, Supervised]:
+        """All programs by name."""
+        with self._proxy() as proxy:
+            rows = cast("list[dict[str, Any]]", proxy.getAllProcessInfo())
+        return {
+            row["name"]: Supervised(
+                name=row["name"],
+                state=State(row["statename"]),
+                pid=row["pid"],
+                started=row["start"],
+            )
+            for row in rows
+        }
+
+    def start_process(self, name: str) -> None:
+        """Begin to start a program; no harm if it runs."""
+        with self._proxy(forgive=Faults.ALREADY_STARTED) as proxy:
+            proxy.startProcess(name, False)
+
+    def stop_process(self, name: str) -> None:
+        """Begin to stop a program; no harm if it does not run."""
+        with self._proxy(forgive=Faults.NOT_RUNNING) as proxy:
+            proxy.stopProcess(name, False)
+
+    def shut_down(self) -> None:
+        """Ask supervisord to end, with everything that still runs."""
+        with self._proxy(forgive=Faults.SHUTDOWN_STATE) as proxy:
+            proxy.shutdown()
+
+    @contextmanager
+    def _proxy(self, forgive: int | None = None) -> Iterator[Any]:
+        """The one place where supervisord's errors become ours."""
+        transport = _UnixTransport(self._socket)
+        try:
+            with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport) as proxy:
+                yield proxy.supervisor
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != forgive:
+                raise ServiceUnavailable(f"supervisord refuses: {fault.faultString}") from fault
+        except (OSError, HTTPException, xmlrpc.client.Error) as error:
+            raise ServiceUnavailable(
+                f"supervisord does not answer at {self._socket}: {error}; run `purser up`"
+            ) from error
