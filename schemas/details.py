@@ -1,0 +1,91 @@
+"""What `details` of an event may hold, as one Pydantic model per event type.
+
+The columns of `payments` are the same for every event; the few facts that only some events have
+stand here. Models are strict and refuse unknown fields: the writer makes `details` with them, and
+whoever reads the column may rely on them.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.lifecycle import EventType
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Asked(_Strict):
+    """The part of a request that its rows do not show; on the first row of a command only.
+
+    A request that names no order means every order, one without an amount means all that is left.
+    Rows alone cannot tell "all that is left" from the same amount in figures, and the request must
+    be known again when its idempotency key comes back.
+    """
+
+    order_id: str | None = None
+    amount_minor: int | None = None
+
+
+class Details(_Strict):
+    """Details that every event may have."""
+
+    asked: Asked | None = None
+
+
+class ReasonDetails(Details):
+    """`reason`: the provider's code, such as `card_declined`; never free text about a person."""
+
+    reason: str | None = None
+
+
+class RefundDetails(Details):
+    """`refund_id` ties a refund's request to its outcome; absent for a refund nobody asked us for.
+
+    The same id at the same payment is the same refund.
+    """
+
+    refund_id: str | None = None
+
+
+class RefundFailedDetails(RefundDetails, ReasonDetails):
+    """A refund that was asked for and did not happen."""
+
+
+_REASON_EVENTS = (
+    EventType.FAILED,
+    EventType.CANCELLED,
+    EventType.EXPIRED,
+    EventType.DISPUTE_OPENED,
+    EventType.RETURNED,
+)
+
+DETAILS: Mapping[EventType, type[Details]] = MappingProxyType(
+    dict.fromkeys(EventType, Details)
+    | dict.fromkeys(_REASON_EVENTS, ReasonDetails)
+    | {
+        EventType.REFUND_REQUESTED: RefundDetails,
+        EventType.REFUNDED: RefundDetails,
+        EventType.REFUND_FAILED: RefundFailedDetails,
+    }
+)
+"""Event type -> the model of its `details`."""
+
+NO_DETAILS = "{}"
+"""What most rows have."""
+
+
+def details_text(details: Details) -> str:
+    """`details` as the JSON text of the column: no spaces, absent facts left out."""
+    return details.model_dump_json(exclude_none=True)
+
+
+def parse_details(event_type: EventType, text: str) -> Details:
+    """The details of one event.
+
+    Raises:
+        pydantic.ValidationError: `text` is not what `DETAILS` says for this event type.
+    """
+    return DETAILS[event_type].model_validate_json(text)

@@ -1,0 +1,69 @@
+"""The format of recorded history: one JSON object a line, one payment each.
+
+Only shapes and types are checked here, strictly: no float and no bool passes as an amount, no
+number as a time, no unknown field goes unnoticed. What the values mean is decided by the rules
+that decide live traffic. `refund_id` is optional: without it, an outcome belongs to the oldest
+open request of the same orders (and the same amount, when one is given).
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+_TIME_HELP = "write it as 2024-05-31T12:00:00Z"
+
+
+def _parse_time(value: object) -> datetime:
+    """ISO 8601 text with a zone -> an aware time; a number is not a time here."""
+    if not isinstance(value, str):
+        raise ValueError(f"is not a time; {_TIME_HELP}")
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"is not a time; {_TIME_HELP}") from None
+    if time.tzinfo is None:
+        raise ValueError(f"has no time zone; {_TIME_HELP}, or with an offset such as +01:00")
+    return time
+
+
+Time = Annotated[datetime, BeforeValidator(_parse_time)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class HistoryOrder(_Strict):
+    """One order that the payment pays for; amounts are minor units of the payment's currency."""
+
+    order_id: str
+    seller_id: str
+    amount_minor: int
+    commission_minor: int
+    logistics_fee_minor: int
+
+
+class HistoryEvent(_Strict):
+    """One thing that happened after the payment was created.
+
+    Without `order_id` it happened to every order, without `amount_minor` to all that was left.
+    """
+
+    type: str
+    at: Time
+    order_id: str | None = None
+    amount_minor: int | None = None
+    refund_id: str | None = None
+
+
+class HistoryPayment(_Strict):
+    """One line: a payment, its orders, and its events in the order in which they happened."""
+
+    idempotency_key: str
+    buyer_id: str
+    currency: str
+    method: str
+    created_at: Time
+    orders: tuple[HistoryOrder, ...]
+    events: tuple[HistoryEvent, ...]

@@ -1,0 +1,45 @@
+"""Why a command can be refused: a closed list of names, in the order in which they are checked.
+
+The first rule that a command breaks is the one that is reported, so the same command at the same
+state always gets the same answer. `writer.decide` checks all but the last group.
+"""
+
+from enum import StrEnum
+
+
+class RejectionCode(StrEnum):
+    """Stable names for machines; the message beside them is for people."""
+
+    # 1. The command alone.
+    INVALID_IDENTIFIER = "invalid_identifier"
+    TIME_WITHOUT_ZONE = "time_without_zone"
+    TIME_OUT_OF_RANGE = "time_out_of_range"
+    UNKNOWN_CURRENCY = "unknown_currency"
+    NO_ORDERS = "no_orders"
+    TOO_MANY_ORDERS = "too_many_orders"
+    DUPLICATE_ORDER = "duplicate_order"
+    AMOUNT_NOT_POSITIVE = "amount_not_positive"
+    AMOUNT_TOO_LARGE = "amount_too_large"
+    SHARE_NEGATIVE = "share_negative"
+    SHARES_ABOVE_AMOUNT = "shares_above_amount"
+    # 2. The idempotency key.
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    # 3. What the command names.
+    UNKNOWN_PAYMENT = "unknown_payment"
+    WRONG_DIRECTION = "wrong_direction"
+    UNKNOWN_ORDER = "unknown_order"
+    UNKNOWN_REFUND = "unknown_refund"
+    REFUND_ALREADY_DECIDED = "refund_already_decided"
+    # 4. The lifecycle.
+    ILLEGAL_TRANSITION = "illegal_transition"
+    DISPUTE_OPEN = "dispute_open"
+    # 5. Money.
+    NOTHING_LEFT = "nothing_left"
+    CAPTURE_ABOVE_AMOUNT = "capture_above_amount"
+    RELEASE_ABOVE_PENDING = "release_above_pending"
+    REFUND_ABOVE_CAPTURED = "refund_above_captured"
+    DISPUTE_ABOVE_CAPTURED = "dispute_above_captured"
+    AMOUNT_DIFFERS = "amount_differs"
+    PAYOUT_ABOVE_BALANCE = "payout_above_balance"
+    # 6. The database's own guards, should one of them refuse what `decide` let through.
+    REFUSED_BY_DATABASE = "refused_by_database"

@@ -1,0 +1,136 @@
+"""The decision: a state and a command -> the rows to append, or the reason why not. Pure.
+
+`HANDLERS` lists what may be asked. Checks come in the order of `schemas.rejections`: the command
+alone, its idempotency key, what it names, the lifecycle, money. No clock, no socket, no database.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.errors import Rejection
+from schemas.events import NewEvent
+from schemas.lifecycle import Direction, EventType
+from schemas.rejections import RejectionCode
+from writer import commands, payins, payouts
+from writer.commands import AnyCommand, Command
+from writer.requests import differing_fields
+from writer.state import PaymentState
+from writer.validate import refusal, validate
+
+_MAX_FIELDS_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyDone:
+    """The key was used for this very request before; `events` are what was appended then."""
+
+    events: tuple[NewEvent, ...]
+
+
+Decision = tuple[NewEvent, ...] | AlreadyDone | Rejection
+
+Handler = Callable[[PaymentState, Any], tuple[NewEvent, ...]]
+
+HANDLERS: Mapping[type[Command], Handler] = {
+    commands.RequireAction: payins.change_state,
+    commands.MarkProcessing: payins.change_state,
+    commands.MarkUnknown: payins.change_state,
+    commands.Authorize: payins.authorize,
+    commands.Fail: payins.change_state,
+    commands.Cancel: payins.change_state,
+    commands.Expire: payins.change_state,
+    commands.Capture: payins.capture,
+    commands.Ship: payins.change_state,
+    commands.Deliver: payins.change_state,
+    commands.Release: payins.release,
+    commands.RequestRefund: payins.request_refund,
+    commands.RecordRefund: payins.record_refund,
+    commands.FailRefund: payins.fail_refund,
+    commands.OpenDispute: payins.open_dispute,
+    commands.WinDispute: payins.settle_dispute,
+    commands.LoseDispute: payins.settle_dispute,
+    commands.SubmitPayout: payouts.change_payout,
+    commands.MarkPayoutPaid: payouts.change_payout,
+    commands.FailPayout: payouts.change_payout,
+    commands.ReturnPayout: payouts.change_payout,
+    commands.CancelPayout: payouts.change_payout,
+}
+"""Command about something that exists -> its handler, which raises `Rejection` or returns rows."""
+
+
+def decide(
+    state: PaymentState | None, command: AnyCommand, *, available_minor: int | None = None
+) -> Decision:
+    """What `command` means for the payment or payout in `state` (None: it does not exist yet).
+
+    `available_minor` is the seller's payable balance as last read, needed for `RequestPayout`
+    only; the database checks again under a lock. A `Rejection` is returned, not raised.
+    """
+    try:
+        validate(command)
+        if state is not None and command.idempotency_key in state.answers:
+            return _known_key(command, state.answers[command.idempotency_key])
+        rows = _rows(state, command, available_minor)
+    except Rejection as rejection:
+        return rejection
+    _assert_rows(state, command, rows)
+    return rows
+
+
+def _known_key(command: AnyCommand, rows: Sequence[NewEvent]) -> AlreadyDone:
+    if not (differing := differing_fields(command, rows)):
+        return AlreadyDone(tuple(rows))
+    names = ", ".join(differing[:_MAX_FIELDS_NAMED])
+    if len(differing) > _MAX_FIELDS_NAMED:
+        names += f" and {len(differing) - _MAX_FIELDS_NAMED} more"
+    raise refusal(
+        RejectionCode.IDEMPOTENCY_CONFLICT,
+        "idempotency_key",
+        f"{command.idempotency_key} was used for another request, which differs in {names}; "
+        "use a new key for a new request",
+    )
+
+
+def _rows(
+    state: PaymentState | None, command: AnyCommand, available_minor: int | None
+) -> tuple[NewEvent, ...]:
+    if isinstance(command, commands.CreatePayment):
+        # The id is made from the key: a state without that key cannot be this payment's.
+        assert state is None, command.payment_id
+        return payins.create(command)
+    if isinstance(command, commands.RequestPayout):
+        assert state is None, command.payment_id
+        assert available_minor is not None, "read the seller's balance first"
+        return payouts.request_payout(command, available_minor)
+    if state is None:
+        raise refusal(
+            RejectionCode.UNKNOWN_PAYMENT,
+            "payment_id",
+            f"there is no payment or payout {command.payment_id}; create it first",
+        )
+    assert state.payment_id == command.payment_id, (state.payment_id, command.payment_id)
+    if state.direction is not command.direction:
+        kind = "payment" if state.direction is Direction.IN else "payout"
+        raise refusal(
+            RejectionCode.WRONG_DIRECTION,
+            "command",
+            f"{command.event_type} is not for {command.payment_id}, which is a {kind}",
+        )
+    return HANDLERS[type(command)](state, command)
+
+
+def _assert_rows(
+    state: PaymentState | None, command: AnyCommand, rows: tuple[NewEvent, ...]
+) -> None:
+    """What must hold for rows about to be appended, whatever the command."""
+    last_seq = state.last_seq if state else 0
+    assert rows, command
+    for number, row in enumerate(rows, start=last_seq + 1):
+        assert row.seq == number, (command, row)
+        assert row.payment_id == command.payment_id, (command, row)
+        assert row.idempotency_key == command.idempotency_key, (command, row)
+        assert row.event_type is command.event_type, (command, row)
+        assert row.amount_minor >= 0, (command, row)
+    is_creation = rows[0].event_type in (EventType.CREATED, EventType.REQUESTED)
+    assert is_creation == (state is None), command

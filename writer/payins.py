@@ -1,0 +1,361 @@
+"""Pay-in handlers: what each command does to the orders of a payment. Pure.
+
+Each raises `Rejection` or returns the rows to append, in the order in which the orders were
+created. `_rows` is the one place where a pay-in row is made.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from schemas.details import (
+    NO_DETAILS,
+    Asked,
+    Details,
+    ReasonDetails,
+    RefundDetails,
+    RefundFailedDetails,
+    details_text,
+)
+from schemas.errors import Rejection
+from schemas.events import NewEvent
+from schemas.lifecycle import (
+    CHARGE,
+    Direction,
+    Dispute,
+    EventType,
+    allowed_events,
+    next_state,
+)
+from schemas.money import allocate
+from schemas.rejections import RejectionCode
+from writer.commands import (
+    AmountChange,
+    Authorize,
+    Capture,
+    Change,
+    CreatePayment,
+    FailRefund,
+    LoseDispute,
+    OpenDispute,
+    OrderChange,
+    RecordRefund,
+    Release,
+    RequestRefund,
+    WinDispute,
+)
+from writer.rows import empty_state, make_row
+from writer.state import NO_SHARES, OrderState, PaymentState, Refund, Shares
+from writer.sums import NO_SUMS, shares_to_give_back, shares_to_take, sums_after
+from writer.validate import refusal
+
+
+class _Part(NamedTuple):
+    """What one order has of an event."""
+
+    order: OrderState
+    amount_minor: int = 0
+    shares: Shares = NO_SHARES
+
+
+def create(command: CreatePayment) -> tuple[NewEvent, ...]:
+    """One `created` row per order: its whole amount and the planned shares."""
+    state = empty_state(command)
+    start = next_state(Direction.IN, None, EventType.CREATED)
+    assert start is not None
+    return tuple(
+        make_row(
+            state,
+            command,
+            seq=seq,
+            order=OrderState(
+                order_id=line.order_id,
+                seller_id=line.seller_id,
+                state=start,
+                amount_minor=line.amount_minor,
+            ),
+            after=start,
+            amount_minor=line.amount_minor,
+            shares=Shares(line.commission_minor, line.logistics_fee_minor),
+            sums=NO_SUMS,
+            details=NO_DETAILS,
+            psp_reference=command.psp_reference,
+        )
+        for seq, line in enumerate(command.orders, start=1)
+    )
+
+
+def change_state(state: PaymentState, command: OrderChange) -> tuple[NewEvent, ...]:
+    """An event without an amount, for the named order or for every one that is not over."""
+    return _rows(state, command, [_Part(order) for order in _movable(state, command)])
+
+
+def authorize(state: PaymentState, command: Authorize) -> tuple[NewEvent, ...]:
+    """The bank holds each order's whole amount."""
+    parts = [_Part(order, order.amount_minor) for order in _movable(state, command)]
+    return _rows(state, command, parts)
+
+
+def capture(state: PaymentState, command: Capture) -> tuple[NewEvent, ...]:
+    """Take up to what was not captured yet, and the platform's shares of it."""
+    amounts = _amounts(state, command, _uncaptured, RejectionCode.CAPTURE_ABOVE_AMOUNT)
+    parts = [_Part(order, amount, shares_to_take(order, amount)) for order, amount in amounts]
+    return _rows(state, command, parts)
+
+
+def release(state: PaymentState, command: Release) -> tuple[NewEvent, ...]:
+    """Make up to the seller's pending share payable; not while a dispute is open."""
+    named = _named_order(state, command.order_id)
+    orders = [named] if named else state.orders.values()
+    if all(order.state.dispute is Dispute.OPEN for order in orders):
+        raise refusal(
+            RejectionCode.DISPUTE_OPEN,
+            "order_id",
+            "a dispute is open; release when the bank has decided",
+        )
+    amounts = _amounts(state, command, _releasable, RejectionCode.RELEASE_ABOVE_PENDING)
+    return _rows(state, command, [_Part(order, amount) for order, amount in amounts])
+
+
+def request_refund(state: PaymentState, command: RequestRefund) -> tuple[NewEvent, ...]:
+    """Set aside what is to go back to the buyer."""
+    _named_order(state, command.order_id)
+    _refuse_known_refund(state, command.refund_id)
+    amounts = _amounts(state, command, _refundable, RejectionCode.REFUND_ABOVE_CAPTURED)
+    parts = [_Part(order, amount) for order, amount in amounts]
+    return _rows(state, command, parts, RefundDetails(refund_id=command.refund_id))
+
+
+def record_refund(state: PaymentState, command: RecordRefund) -> tuple[NewEvent, ...]:
+    """Settle an open request, or record a refund that was made at the PSP."""
+    _named_order(state, command.order_id)
+    details = RefundDetails(refund_id=command.refund_id)
+    refund = state.refunds.get(command.refund_id) if command.refund_id is not None else None
+    if refund is not None and refund.is_open:
+        _check_same_refund(command, refund)
+        amounts = _requested_amounts(state, refund)
+    else:
+        if command.refund_id is not None:
+            _refuse_known_refund(state, command.refund_id)
+        amounts = _amounts(state, command, _refundable, RejectionCode.REFUND_ABOVE_CAPTURED)
+    parts = [_Part(order, amount, shares_to_give_back(order, amount)) for order, amount in amounts]
+    return _rows(state, command, parts, details, settles=refund is not None)
+
+
+def fail_refund(state: PaymentState, command: FailRefund) -> tuple[NewEvent, ...]:
+    """Free what an open request had set aside."""
+    refund = state.refunds.get(command.refund_id)
+    if refund is None:
+        raise refusal(
+            RejectionCode.UNKNOWN_REFUND,
+            "refund_id",
+            f"{command.refund_id} was never requested at this payment",
+        )
+    if not refund.is_open:
+        _refuse_known_refund(state, command.refund_id)
+    parts = [_Part(order, amount) for order, amount in _requested_amounts(state, refund)]
+    details = RefundFailedDetails(refund_id=command.refund_id, reason=command.reason)
+    return _rows(state, command, parts, details)
+
+
+def open_dispute(state: PaymentState, command: OpenDispute) -> tuple[NewEvent, ...]:
+    """Set aside what the buyer's bank disputes."""
+    amounts = _amounts(state, command, _refundable, RejectionCode.DISPUTE_ABOVE_CAPTURED)
+    return _rows(state, command, [_Part(order, amount) for order, amount in amounts])
+
+
+def settle_dispute(state: PaymentState, command: WinDispute | LoseDispute) -> tuple[NewEvent, ...]:
+    """The bank decided every open dispute that the command concerns, for its whole amount."""
+    parts = []
+    for order in _concerned(state, command):
+        amount = order.disputed_minor
+        lost = isinstance(command, LoseDispute)
+        shares = shares_to_give_back(order, amount) if lost else NO_SHARES
+        parts.append(_Part(order, amount, shares))
+    return _rows(state, command, parts)
+
+
+# -- which orders -------------------------------------------------------------------------------
+
+
+def _named_order(state: PaymentState, order_id: str | None) -> OrderState | None:
+    if order_id is None:
+        return None
+    if (order := state.orders.get(order_id)) is None:
+        raise refusal(
+            RejectionCode.UNKNOWN_ORDER,
+            "order_id",
+            f"payment {state.payment_id} has no order {order_id}",
+        )
+    return order
+
+
+def _can(order: OrderState, event_type: EventType) -> bool:
+    return next_state(Direction.IN, order.state, event_type) is not None
+
+
+def _illegal(order: OrderState, event_type: EventType) -> Rejection:
+    allowed = ", ".join(allowed_events(Direction.IN, order.state)) or "nothing, it is over"
+    status, fulfilment, dispute = order.state
+    return refusal(
+        RejectionCode.ILLEGAL_TRANSITION,
+        "command",
+        f"{event_type} cannot happen to order {order.order_id}, which is {status} "
+        f"(fulfilment {fulfilment}, dispute {dispute}); possible: {allowed}",
+    )
+
+
+def _movable(state: PaymentState, command: OrderChange) -> Sequence[OrderState]:
+    """The named order, or all that are not over; every one of them must allow the event.
+
+    An order that failed, was cancelled or expired is over: it no longer takes part in what happens
+    to the rest of its payment.
+    """
+    named = _named_order(state, command.order_id)
+    if named:
+        orders = [named]
+    else:
+        orders = [order for order in state.orders.values() if CHARGE[order.state.status]]
+        orders = orders or list(state.orders.values())
+    for order in orders:
+        if not _can(order, command.event_type):
+            raise _illegal(order, command.event_type)
+    return orders
+
+
+def _concerned(state: PaymentState, command: OrderChange) -> Sequence[OrderState]:
+    """The named order, or all that allow the event; at least one must."""
+    named = _named_order(state, command.order_id)
+    orders = [named] if named else list(state.orders.values())
+    able = [order for order in orders if _can(order, command.event_type)]
+    if not able:
+        raise _illegal(orders[0], command.event_type)
+    return able
+
+
+# -- how much -----------------------------------------------------------------------------------
+
+
+def _uncaptured(order: OrderState) -> int:
+    return order.amount_minor - order.captured_minor
+
+
+def _refundable(order: OrderState) -> int:
+    return order.captured_minor - order.refunded_minor - order.reserved_minor
+
+
+def _releasable(order: OrderState) -> int:
+    return 0 if order.state.dispute is Dispute.OPEN else order.pending_minor
+
+
+def _amounts(
+    state: PaymentState,
+    command: AmountChange,
+    left_of: Callable[[OrderState], int],
+    too_much: RejectionCode,
+) -> list[tuple[OrderState, int]]:
+    """Each concerned order and its positive part of the command's amount."""
+    orders = _concerned(state, command)
+    lefts = [left_of(order) for order in orders]
+    left = sum(lefts)
+    if left == 0:
+        raise refusal(
+            RejectionCode.NOTHING_LEFT,
+            "amount_minor",
+            f"nothing is left that could be {command.event_type}",
+        )
+    if command.amount_minor is not None and command.amount_minor > left:
+        raise refusal(
+            too_much,
+            "amount_minor",
+            f"is {command.amount_minor}, but only {left} of it can be {command.event_type}",
+        )
+    parts = lefts if command.amount_minor is None else allocate(command.amount_minor, lefts)
+    return [(order, part) for order, part in zip(orders, parts, strict=True) if part]
+
+
+def _refuse_known_refund(state: PaymentState, refund_id: str) -> None:
+    if refund_id in state.refunds:
+        how = "is open" if state.refunds[refund_id].is_open else "was decided"
+        raise refusal(
+            RejectionCode.REFUND_ALREADY_DECIDED,
+            "refund_id",
+            f"{refund_id} {how} already; a new refund needs a new id",
+        )
+
+
+def _check_same_refund(command: RecordRefund, refund: Refund) -> None:
+    """A refund settles its request as it was asked for, or not at all."""
+    if command.order_id is not None and [*refund.amounts] != [command.order_id]:
+        raise refusal(
+            RejectionCode.AMOUNT_DIFFERS,
+            "order_id",
+            f"refund {command.refund_id} was requested for {', '.join(refund.amounts)}",
+        )
+    requested = sum(refund.amounts.values())
+    if command.amount_minor is not None and command.amount_minor != requested:
+        raise refusal(
+            RejectionCode.AMOUNT_DIFFERS,
+            "amount_minor",
+            f"is {command.amount_minor}, but refund {command.refund_id} was requested "
+            f"for {requested}; fail it and record what really happened",
+        )
+
+
+def _requested_amounts(state: PaymentState, refund: Refund) -> list[tuple[OrderState, int]]:
+    return [(state.orders[order_id], amount) for order_id, amount in refund.amounts.items()]
+
+
+# -- the rows -----------------------------------------------------------------------------------
+
+
+def _rows(
+    state: PaymentState,
+    command: Change,
+    parts: Iterable[_Part],
+    details: Details | None = None,
+    *,
+    settles: bool = False,
+) -> tuple[NewEvent, ...]:
+    # Nothing below this line can be refused: an assertion that fails here is our mistake.
+    first_details, other_details = _details_texts(command, details)
+    return tuple(
+        _row(state, command, part, seq, other_details if index else first_details, settles)
+        for index, (seq, part) in enumerate(enumerate(parts, start=state.last_seq + 1))
+    )
+
+
+def _details_texts(command: Change, details: Details | None) -> tuple[str, str]:
+    """Details of a command's first row, which also has what was asked, and of the others."""
+    reason = getattr(command, "reason", None)
+    if details is None and reason is not None:
+        details = ReasonDetails(reason=reason)
+    others = details_text(details) if details else NO_DETAILS
+    order_id = getattr(command, "order_id", None)
+    amount_minor = getattr(command, "amount_minor", None)
+    if order_id is None and amount_minor is None:
+        return others, others
+    asked = Asked(order_id=order_id, amount_minor=amount_minor)
+    first = (details or Details()).model_copy(update={"asked": asked})
+    return details_text(first), others
+
+
+def _row(
+    state: PaymentState, command: Change, part: _Part, seq: int, details: str, settles: bool
+) -> NewEvent:
+    order, amount_minor, shares = part
+    event_type = command.event_type
+    after = next_state(Direction.IN, order.state, event_type)
+    assert after is not None, (order, event_type)
+    sums = sums_after(order, event_type, amount_minor, shares, settles=settles)
+    return make_row(
+        state,
+        command,
+        seq=seq,
+        order=order,
+        after=after,
+        amount_minor=amount_minor,
+        shares=shares,
+        sums=sums,
+        details=details,
+        psp_reference=command.psp_reference,
+    )

@@ -1,0 +1,87 @@
+"""Knowing a request again: the fields of a command, and the same fields read off its rows.
+
+A key that comes back with the same fields gets the first answer again; with others it is refused,
+naming them. Nothing is stored twice for this: rows show almost all of their request, and the first
+row's `details.asked` has the rest. The time is not compared: a client that tries again has a later
+clock, and what counts is when the first request said that it happened.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from schemas.details import parse_details
+from schemas.events import NewEvent
+from schemas.lifecycle import Direction, EventType
+from writer.commands import AnyCommand, CreatePayment, OrderLine
+
+Request = Mapping[str, object]
+"""Field name -> value; `command` is the event type that the command leads to."""
+
+_NOT_COMPARED = frozenset({"idempotency_key", "occurred_at", "payment_id", "orders"})
+
+
+def request_of_command(command: AnyCommand) -> Request:
+    """The fields by which a command is known again."""
+    request: dict[str, object] = {"command": command.event_type}
+    for field in fields(command):
+        if field.name not in _NOT_COMPARED:
+            request[field.name] = getattr(command, field.name)
+    if isinstance(command, CreatePayment):
+        request |= _lines_request(command.orders)
+    return request
+
+
+def request_of_rows(rows: Sequence[NewEvent]) -> Request:
+    """The fields of the command that led to these rows, which share one idempotency key."""
+    first = rows[0]
+    request: dict[str, object] = {
+        "command": first.event_type,
+        "psp_reference": first.psp_reference,
+    }
+    if first.event_type is EventType.CREATED:
+        request |= {
+            name: getattr(first, name) for name in ("buyer_id", "currency", "psp", "method")
+        }
+        request |= _lines_request([_line(row) for row in rows])
+        return request
+    if first.event_type is EventType.REQUESTED:
+        names = ("seller_id", "currency", "amount_minor", "psp", "method")
+        request |= {name: getattr(first, name) for name in names}
+        return request
+    details = parse_details(first.event_type, first.details)
+    if details.asked is not None:
+        request |= details.asked.model_dump()
+    request |= details.model_dump(exclude={"asked"})
+    return request
+
+
+def differing_fields(command: AnyCommand, rows: Sequence[NewEvent]) -> tuple[str, ...]:
+    """Names of the fields in which `command` is not the request that led to `rows`."""
+    asked, answered = request_of_command(command), request_of_rows(rows)
+    if asked["command"] != answered["command"]:
+        return ("command",)
+    names = [name for name in asked if asked[name] != answered.get(name)]
+    names += [name for name in answered if name not in asked and answered[name] is not None]
+    # A payout keeps the reference that it once got, so a row may have one that nobody gave again.
+    if command.direction is Direction.OUT and command.psp_reference is None:
+        names = [name for name in names if name != "psp_reference"]
+    return tuple(names)
+
+
+def _line(row: NewEvent) -> OrderLine:
+    return OrderLine(
+        order_id=row.order_id,
+        seller_id=row.seller_id,
+        amount_minor=row.amount_minor,
+        commission_minor=row.commission_minor,
+        logistics_fee_minor=row.logistics_fee_minor,
+    )
+
+
+def _lines_request(lines: Sequence[OrderLine]) -> Request:
+    """Every field of every line under its own name, so that a difference can be named."""
+    request: dict[str, object] = {"orders": len(lines)}
+    for index, line in enumerate(lines):
+        for field in fields(line):
+            request[f"orders[{index}].{field.name}"] = getattr(line, field.name)
+    return request

@@ -1,0 +1,161 @@
+"""The state of one payment or payout: the fold of its stream, and the base of every decision.
+
+Pure. A row already carries its order's sums, so the fold takes those over and adds what only the
+whole history tells: shares taken and given back, open refunds and disputes, used keys.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from schemas.details import NO_DETAILS, RefundDetails, parse_details
+from schemas.events import NewEvent
+from schemas.ids import PaymentId
+from schemas.lifecycle import Direction, EventType, State
+
+_E = EventType
+
+
+class Shares(msgspec.Struct, frozen=True, gc=False):
+    """The platform's parts of an amount, in minor units; the rest is the seller's."""
+
+    commission_minor: int = 0
+    logistics_fee_minor: int = 0
+
+    def __add__(self, other: "Shares") -> "Shares":
+        return Shares(
+            self.commission_minor + other.commission_minor,
+            self.logistics_fee_minor + other.logistics_fee_minor,
+        )
+
+
+NO_SHARES = Shares()
+
+
+class OrderState(msgspec.Struct, frozen=True, kw_only=True):
+    """One order of a payment (or a payout, which is its own only order) after its last event.
+
+    `planned` are the shares of the whole amount, `taken` those of all captures, `given_back` those
+    of all refunds and lost disputes. `disputed_minor` is the amount of the open dispute, else 0.
+    """
+
+    order_id: str
+    seller_id: str
+    state: State
+    amount_minor: int
+    captured_minor: int = 0
+    refunded_minor: int = 0
+    released_minor: int = 0
+    reserved_minor: int = 0
+    pending_minor: int = 0
+    planned: Shares = NO_SHARES
+    taken: Shares = NO_SHARES
+    given_back: Shares = NO_SHARES
+    disputed_minor: int = 0
+
+
+class Refund(msgspec.Struct, frozen=True):
+    """A refund by its id: amounts by order, and whether they still wait for the outcome."""
+
+    amounts: Mapping[str, int]
+    is_open: bool
+
+
+class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole payment or payout after its event number `last_seq`.
+
+    `answers` has, for every idempotency key used, the rows that were appended for it.
+    """
+
+    payment_id: PaymentId
+    direction: Direction
+    buyer_id: str | None
+    currency: str
+    psp: str
+    method: str
+    psp_reference: str | None
+    last_seq: int
+    orders: Mapping[str, OrderState]
+    refunds: Mapping[str, Refund]
+    answers: Mapping[str, tuple[NewEvent, ...]]
+
+
+def fold(events: Iterable[NewEvent]) -> PaymentState | None:
+    """The state after a whole stream, in the order of `seq`; None for no events."""
+    rows = tuple(events)
+    return apply(None, rows) if rows else None
+
+
+def apply(before: PaymentState | None, events: Sequence[NewEvent]) -> PaymentState:
+    """The state after `events`, which follow `before` without a gap; at least one."""
+    first, last = events[0], events[-1]
+    last_seq = before.last_seq if before else 0
+    orders = dict(before.orders) if before else {}
+    refunds = before.refunds if before else {}
+    answers = dict(before.answers) if before else {}
+    for event in events:
+        last_seq += 1
+        assert event.seq == last_seq, f"{event.payment_id} has a gap before {event.seq}"
+        orders[event.order_id] = _order_after(orders.get(event.order_id), event)
+        if event.details != NO_DETAILS:
+            refunds = _refunds_after(refunds, event)
+        answers[event.idempotency_key] = (*answers.get(event.idempotency_key, ()), event)
+    return PaymentState(
+        payment_id=PaymentId(first.payment_id),
+        direction=first.direction,
+        buyer_id=first.buyer_id,
+        currency=first.currency,
+        psp=first.psp,
+        method=first.method,
+        psp_reference=last.psp_reference,
+        last_seq=last_seq,
+        orders=orders,
+        refunds=refunds,
+        answers=answers,
+    )
+
+
+def _order_after(before: OrderState | None, event: NewEvent) -> OrderState:
+    event_type = event.event_type
+    shares = Shares(event.commission_minor, event.logistics_fee_minor)
+    planned = before.planned if before else shares
+    taken = before.taken if before else NO_SHARES
+    given_back = before.given_back if before else NO_SHARES
+    disputed_minor = before.disputed_minor if before else 0
+    if event_type is _E.CAPTURED:
+        taken = taken + shares
+    elif event_type is _E.REFUNDED:
+        given_back = given_back + shares
+    elif event_type is _E.DISPUTE_OPENED:
+        disputed_minor = event.amount_minor
+    elif event_type is _E.DISPUTE_WON:
+        disputed_minor = 0
+    elif event_type is _E.DISPUTE_LOST:
+        disputed_minor = 0
+        given_back = given_back + shares
+    return OrderState(
+        order_id=event.order_id,
+        seller_id=event.seller_id,
+        state=State(event.status, event.fulfilment, event.dispute),
+        amount_minor=event.order_amount_minor,
+        captured_minor=event.captured_minor,
+        refunded_minor=event.refunded_minor,
+        released_minor=event.released_minor,
+        reserved_minor=event.reserved_minor,
+        pending_minor=event.pending_minor,
+        planned=planned,
+        taken=taken,
+        given_back=given_back,
+        disputed_minor=disputed_minor,
+    )
+
+
+def _refunds_after(before: Mapping[str, Refund], event: NewEvent) -> Mapping[str, Refund]:
+    details = parse_details(event.event_type, event.details)
+    if not isinstance(details, RefundDetails) or details.refund_id is None:
+        return before
+    known = before.get(details.refund_id)
+    amounts = dict(known.amounts) if known else {}
+    amounts[event.order_id] = event.amount_minor
+    is_open = event.event_type is _E.REFUND_REQUESTED
+    return {**before, details.refund_id: Refund(amounts, is_open)}

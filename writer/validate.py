@@ -1,0 +1,165 @@
+"""Checks of a command by itself, before any state is looked at; pure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from schemas.errors import InputError, Rejection
+from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH, check_id
+from schemas.money import CURRENCY_EXPONENTS, MAX_AMOUNT_MINOR
+from schemas.rejections import RejectionCode
+from writer.commands import (
+    AmountChange,
+    AnyCommand,
+    Change,
+    CreatePayment,
+    OrderChange,
+    OrderLine,
+    RequestPayout,
+)
+
+MAX_ORDERS_PER_PAYMENT = 1_000
+"""So that the rows of one command fit one INSERT (65,535 parameters) with room to spare."""
+
+MAX_NAME_LENGTH = 64
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+"""`EARLIEST <= occurred_at < LATEST`: what every store of the pipeline can hold as a date."""
+
+
+def validate(command: AnyCommand) -> None:
+    """Refuse a command that no state could make acceptable.
+
+    Raises:
+        Rejection: the first rule broken, in the order of `RejectionCode`.
+    """
+    _check_id("idempotency_key", command.idempotency_key, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
+    if command.psp_reference is not None:
+        _check_id("psp_reference", command.psp_reference, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
+    if isinstance(command, CreatePayment):
+        _check_id("buyer_id", command.buyer_id)
+        _check_name("psp", command.psp)
+        _check_name("method", command.method)
+        for index, line in enumerate(command.orders):
+            _check_id(f"orders[{index}].order_id", line.order_id)
+            _check_id(f"orders[{index}].seller_id", line.seller_id)
+        _check_time(command.occurred_at)
+        _check_currency(command.currency)
+        _check_orders(command.orders)
+    elif isinstance(command, RequestPayout):
+        _check_id("seller_id", command.seller_id)
+        _check_name("psp", command.psp)
+        _check_name("method", command.method)
+        _check_time(command.occurred_at)
+        _check_currency(command.currency)
+        check_amount("amount_minor", command.amount_minor)
+    else:
+        _check_change(command)
+
+
+def _check_change(command: Change) -> None:
+    if isinstance(command, OrderChange) and command.order_id is not None:
+        _check_id("order_id", command.order_id)
+    for name in ("refund_id", "reason"):
+        if (value := getattr(command, name, None)) is not None:
+            _check_id(name, value)
+    _check_time(command.occurred_at)
+    if isinstance(command, AmountChange) and command.amount_minor is not None:
+        check_amount("amount_minor", command.amount_minor)
+
+
+def _check_id(field: str, value: str, *, max_length: int = MAX_ID_LENGTH) -> None:
+    try:
+        check_id(field, value, max_length=max_length)
+    except InputError as error:
+        raise refusal(RejectionCode.INVALID_IDENTIFIER, error.field, error.problem) from None
+
+
+def _check_name(field: str, value: str) -> None:
+    """The name of a PSP or of a method: an id that we choose, hence shorter."""
+    _check_id(field, value, max_length=MAX_NAME_LENGTH)
+
+
+def _check_time(occurred_at: datetime) -> None:
+    if occurred_at.utcoffset() is None:
+        raise refusal(
+            RejectionCode.TIME_WITHOUT_ZONE,
+            "occurred_at",
+            "has no time zone; give an aware time, best in UTC",
+        )
+    if not EARLIEST <= occurred_at < LATEST:
+        raise refusal(
+            RejectionCode.TIME_OUT_OF_RANGE,
+            "occurred_at",
+            f"{occurred_at.isoformat()} is not from {EARLIEST.year} to {LATEST.year - 1}",
+        )
+
+
+def _check_currency(currency: str) -> None:
+    if currency not in CURRENCY_EXPONENTS:
+        raise refusal(
+            RejectionCode.UNKNOWN_CURRENCY,
+            "currency",
+            f"{currency[:20]!r} is not an ISO 4217 currency; give a code such as EUR, in capitals",
+        )
+
+
+def _check_orders(orders: Sequence[OrderLine]) -> None:
+    if not orders:
+        raise refusal(RejectionCode.NO_ORDERS, "orders", "is empty; a payment pays for an order")
+    if len(orders) > MAX_ORDERS_PER_PAYMENT:
+        raise refusal(
+            RejectionCode.TOO_MANY_ORDERS,
+            "orders",
+            f"has {len(orders)} orders; at most {MAX_ORDERS_PER_PAYMENT} are allowed",
+        )
+    first_at: dict[str, int] = {}
+    for index, line in enumerate(orders):
+        if (first := first_at.setdefault(line.order_id, index)) != index:
+            raise refusal(
+                RejectionCode.DUPLICATE_ORDER,
+                f"orders[{index}].order_id",
+                f"{line.order_id} is orders[{first}] already; name each order once",
+            )
+    for index, line in enumerate(orders):
+        check_amount(f"orders[{index}].amount_minor", line.amount_minor)
+        _check_shares(index, line)
+    if sum(line.amount_minor for line in orders) > MAX_AMOUNT_MINOR:
+        raise refusal(
+            RejectionCode.AMOUNT_TOO_LARGE, "orders", f"sum to more than {MAX_AMOUNT_MINOR}"
+        )
+
+
+def check_amount(field: str, amount_minor: int) -> None:
+    """Refuse what is not 1 to `MAX_AMOUNT_MINOR` minor units."""
+    if amount_minor < 1:
+        raise refusal(
+            RejectionCode.AMOUNT_NOT_POSITIVE, field, f"is {amount_minor}; give at least 1"
+        )
+    if amount_minor > MAX_AMOUNT_MINOR:
+        shown = str(amount_minor) if amount_minor < 10**30 else "a number of over 30 digits"
+        raise refusal(
+            RejectionCode.AMOUNT_TOO_LARGE, field, f"is {shown}; at most {MAX_AMOUNT_MINOR}"
+        )
+
+
+def _check_shares(index: int, line: OrderLine) -> None:
+    for name in ("commission_minor", "logistics_fee_minor"):
+        if (share := getattr(line, name)) < 0:
+            raise refusal(
+                RejectionCode.SHARE_NEGATIVE,
+                f"orders[{index}].{name}",
+                f"is {share}; give 0 or more",
+            )
+    if line.commission_minor + line.logistics_fee_minor > line.amount_minor:
+        raise refusal(
+            RejectionCode.SHARES_ABOVE_AMOUNT,
+            f"orders[{index}].commission_minor",
+            "and logistics_fee_minor together exceed "
+            f"amount_minor ({line.amount_minor}); they are parts of it",
+        )
+
+
+def refusal(code: RejectionCode, field: str, problem: str) -> Rejection:
+    """A rejection, with its code from the closed list."""
+    return Rejection(code=code, field=field, problem=problem)
