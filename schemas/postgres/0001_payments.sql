@@ -61,7 +61,7 @@ CREATE TABLE public.payments (
     CONSTRAINT payments_idempotency_key CHECK (
         octet_length(idempotency_key) BETWEEN 1 AND 255 AND idempotency_key !~ '[^!-~]'
     ),
-    CONSTRAINT payments_schema_version CHECK (schema_version >= 1),
+    CONSTRAINT payments_schema_version CHECK (schema_version BETWEEN 1 AND 32767),
     CONSTRAINT payments_details CHECK (
         jsonb_typeof(details) = 'object' AND pg_column_size(details) <= 65536
     ),

@@ -1,0 +1,71 @@
+"""Every way in which PostgreSQL refuses a row of `payments`, by code or by constraint name.
+
+The guards (0004_guards.sql, generated with the codes below) raise SQLSTATEs of class PU with the
+field in the error's column name; CHECK constraints and the primary key are told by their names.
+The writer translates a refusal with `field_of_constraint` and `RefusalCode`; the reference page
+lists the same tables.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class RefusalCode(StrEnum):
+    """SQLSTATEs that the guards raise."""
+
+    APPEND_ONLY = "PU001"
+    SEQ_GAP = "PU002"
+    ILLEGAL_TRANSITION = "PU003"
+    WRONG_STATE = "PU004"
+    WRONG_RUNNING_SUM = "PU005"
+    PAYMENT_FACT_CHANGED = "PU006"
+    ORDER_FACT_CHANGED = "PU007"
+    LATE_ORDER = "PU008"
+    WRONG_AMOUNT = "PU009"
+    SHARE_ABOVE_PLAN = "PU010"
+    SHARE_ABOVE_TAKEN = "PU011"
+    PAYOUT_ABOVE_BALANCE = "PU012"
+    PAYOUT_ISOLATION = "PU013"
+
+
+MEANINGS: Mapping[RefusalCode, str] = MappingProxyType(
+    {
+        RefusalCode.APPEND_ONLY: "UPDATE, DELETE or TRUNCATE; rows are only ever appended.",
+        RefusalCode.SEQ_GAP: "`seq` is not the payment's last `seq` plus one.",
+        RefusalCode.ILLEGAL_TRANSITION: "The lifecycle does not allow this event in this state.",
+        RefusalCode.WRONG_STATE: (
+            "`status`, `fulfilment` or `dispute` is not the state that the event leads to."
+        ),
+        RefusalCode.WRONG_RUNNING_SUM: (
+            "A running sum, `pending_minor` or `available_delta_minor` does not follow from the"
+            " order's event before and this event's amount."
+        ),
+        RefusalCode.PAYMENT_FACT_CHANGED: (
+            "`direction`, `buyer_id`, `currency`, `psp` or `method` differs within one payment."
+        ),
+        RefusalCode.ORDER_FACT_CHANGED: (
+            "`seller_id` or `order_amount_minor` differs within one order, or the first event's"
+            " amount is not the order's."
+        ),
+        RefusalCode.LATE_ORDER: "An order is created after something else happened to the payment.",
+        RefusalCode.WRONG_AMOUNT: (
+            "The amount of `created`, `authorized` or a payout's event is not the whole amount."
+        ),
+        RefusalCode.SHARE_ABOVE_PLAN: (
+            "A capture takes more commission, logistics fee or seller's share than is left of what"
+            " `created` planned; once everything is captured they are therefore equal."
+        ),
+        RefusalCode.SHARE_ABOVE_TAKEN: (
+            "A refund or lost dispute gives back more commission, logistics fee or seller's share"
+            " than is left of what captures took."
+        ),
+        RefusalCode.PAYOUT_ABOVE_BALANCE: (
+            "A payout asks for more than its seller's payable balance in that currency."
+        ),
+        RefusalCode.PAYOUT_ISOLATION: (
+            "A payout is requested in another isolation level than READ COMMITTED."
+        ),
+    }
+)
+"""What each code says is wrong."""

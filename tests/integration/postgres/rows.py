@@ -1,0 +1,177 @@
+"""Rows of `payments` as a correct writer would make them, one payment after another.
+
+`Book` follows the lifecycle tables and the table of effects literally; tests change single fields
+of what it returns and see the database refuse them.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from schemas.effects import IN_EFFECTS, NO_EFFECT, OUT_EFFECTS
+from schemas.events import COLUMNS
+from schemas.lifecycle import Direction, EventType, State, next_state
+from schemas.money import allocate
+
+WRITTEN_COLUMNS = tuple(column for column in COLUMNS if column != "recorded_at")
+NOON = datetime(2024, 5, 31, 12, tzinfo=UTC)
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Order:
+    """What a writer knows of one order between two events; `left` and `taken` are shares as
+    (commission, logistics fee, seller's)."""
+
+    seller_id: str
+    amount: int
+    shares: tuple[int, int, int]
+    state: State | None = None
+    captured: int = 0
+    refunded: int = 0
+    released: int = 0
+    reserved: int = 0
+    pending: int = 0
+    left: tuple[int, int, int] = (0, 0, 0)
+    taken: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Book:
+    """One payment or payout being written; `seq` is that of its last row."""
+
+    payment_id: UUID = field(default_factory=uuid4)
+    direction: Direction = Direction.IN
+    currency: str = "EUR"
+    seq: int = 0
+    orders: dict[str, Order] = field(default_factory=dict)
+
+    def create(
+        self,
+        order_id: str = "order-1",
+        *,
+        amount: int = 1000,
+        commission: int = 100,
+        logistics: int = 50,
+        seller_id: str = "seller-1",
+    ) -> Row:
+        """The row that creates an order."""
+        shares = (commission, logistics, amount - commission - logistics)
+        self.orders[order_id] = Order(seller_id=seller_id, amount=amount, shares=shares)
+        return self.event(EventType.CREATED, order_id, amount, shares=shares)
+
+    def request(self, *, amount: int, seller_id: str = "seller-1") -> Row:
+        """The row that requests a payout."""
+        order_id = str(self.payment_id)
+        self.orders[order_id] = Order(seller_id=seller_id, amount=amount, shares=(0, 0, amount))
+        return self.event(EventType.REQUESTED, order_id, amount)
+
+    def event(
+        self,
+        event_type: EventType,
+        order_id: str | None = None,
+        amount: int | None = None,
+        *,
+        shares: tuple[int, int, int] | None = None,
+        settles: bool = False,
+    ) -> Row:
+        """The next row; `amount` None is the order's whole amount, or nothing where that is right.
+
+        An event that the lifecycle does not allow keeps the state before, or takes the event's
+        own name as status when there is none.
+        """
+        order_id = order_id or next(iter(self.orders))
+        order = self.orders[order_id]
+        effects = IN_EFFECTS if self.direction is Direction.IN else OUT_EFFECTS
+        effect = effects.get(event_type, NO_EFFECT)
+        if amount is None:
+            whole = effect != NO_EFFECT or event_type in ("created", "authorized")
+            amount = order.amount if whole or self.direction is Direction.OUT else 0
+        available = effect.available * amount
+        parts = (0, 0, 0)
+        match effect.moves:
+            case "capture":
+                parts = shares or _split(amount, order.left)
+                order.left = _minus(order.left, parts)
+                order.taken = _minus(order.taken, parts, sign=+1)
+                order.pending += amount - parts[0] - parts[1]
+            case "reverse":
+                parts = shares or _split(amount, order.taken)
+                order.taken = _minus(order.taken, parts)
+                share = amount - parts[0] - parts[1]
+                from_pending = min(share, order.pending)
+                order.pending -= from_pending
+                available = from_pending - share
+            case "release":
+                order.pending -= amount
+                available = amount
+            case _ if event_type is EventType.CREATED:
+                parts = shares or order.shares
+                order.left = parts
+        order.captured += effect.captured * amount
+        order.refunded += effect.refunded * amount
+        order.released += effect.released * amount
+        order.reserved += effect.reserved * amount - (amount if settles else 0)
+        state = next_state(self.direction, order.state, event_type)
+        order.state = state or order.state
+        self.seq += 1
+        return self._row(event_type, order_id, order, amount, parts, available)
+
+    def _row(
+        self,
+        event_type: EventType,
+        order_id: str,
+        order: Order,
+        amount: int,
+        parts: tuple[int, int, int],
+        available: int,
+    ) -> Row:
+        status, fulfilment, dispute = order.state or (event_type.value, "none", "none")
+        pay_in = self.direction is Direction.IN
+        return {
+            "payment_id": self.payment_id,
+            "seq": self.seq,
+            "event_type": event_type.value,
+            "status": str(status),
+            "fulfilment": str(fulfilment),
+            "dispute": str(dispute),
+            "direction": self.direction.value,
+            "order_id": order_id,
+            "seller_id": order.seller_id,
+            "buyer_id": "buyer-1" if pay_in else None,
+            "currency": self.currency,
+            "amount_minor": amount,
+            "commission_minor": parts[0],
+            "logistics_fee_minor": parts[1],
+            "order_amount_minor": order.amount,
+            "captured_minor": order.captured,
+            "refunded_minor": order.refunded,
+            "released_minor": order.released,
+            "reserved_minor": order.reserved,
+            "pending_minor": order.pending,
+            "available_delta_minor": available,
+            "psp": "stripe" if pay_in else "tipalti",
+            "psp_reference": "pi_1",
+            "method": "card" if pay_in else "bank_transfer",
+            "idempotency_key": f"key-{self.seq}",
+            "schema_version": 1,
+            "details": "{}",
+            "occurred_at": NOON,
+        }
+
+
+def _split(amount: int, weights: tuple[int, int, int]) -> tuple[int, int, int]:
+    """An amount by what is left of the shares; what exceeds them is the seller's."""
+    if not 0 <= amount <= sum(weights):
+        return (0, 0, amount)
+    commission, logistics, share = allocate(amount, weights)
+    return (commission, logistics, share)
+
+
+def _minus(
+    left: tuple[int, int, int], right: tuple[int, int, int], sign: int = -1
+) -> tuple[int, int, int]:
+    commission, logistics, share = (a + sign * b for a, b in zip(left, right, strict=True))
+    return (commission, logistics, share)
