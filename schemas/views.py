@@ -6,7 +6,7 @@ units. Every row is a pure function of one event and its position in the topic, 
 row again changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import MappingProxyType
@@ -173,6 +173,20 @@ class Table:
         """Column names in table order."""
         fields: tuple[str, ...] = self.row_type._fields  # type: ignore[attr-defined]
         return fields
+
+
+Columns = Sequence[Sequence[Any]]
+"""Rows of a table column by column, in the table's order; empty for no rows at all."""
+
+
+def columns_of(rows: Sequence[tuple[Any, ...]]) -> Columns:
+    """Rows turned into columns."""
+    return list(zip(*rows, strict=True))
+
+
+def rows_of(table: Table, columns: Columns) -> list[tuple[Any, ...]]:
+    """Columns turned into rows of the table's row type."""
+    return [table.row_type(*values) for values in zip(*columns, strict=True)]
 
 
 PAYMENT_EVENTS = Table(

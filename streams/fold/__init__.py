@@ -9,14 +9,13 @@ nothing: this is what makes at-least-once delivery exact, and a replay bit-ident
 randomness, no state, no input or output.
 """
 
-from streams.fold.batch import FoldedBatch, Rows, fold, fold_batch, revenue_keys
+from streams.fold.batch import FoldedBatch, fold, fold_batch, revenue_keys
 from streams.fold.postings import POSTING_RULES, SELLER_ACCOUNTS, postings
 
 __all__ = [
     "POSTING_RULES",
     "SELLER_ACCOUNTS",
     "FoldedBatch",
-    "Rows",
     "fold",
     "fold_batch",
     "postings",

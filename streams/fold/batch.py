@@ -4,7 +4,7 @@ A batch's rows are the rows of its events one by one, except that of the states 
 payout only the latest is kept: in the table it would replace the others anyway.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,12 +18,13 @@ from schemas.views import (
     PAYMENT_EVENTS,
     PAYOUTS,
     PIPELINE_PROGRESS,
+    Columns,
     DeadLetterRow,
     LedgerEntryRow,
-    PaymentEventRow,
     ProgressRow,
     RevenueKey,
     Table,
+    columns_of,
 )
 from streams.decode import Decoded, SourceRecord, decode
 from streams.fold.postings import SELLER_ACCOUNTS
@@ -31,46 +32,38 @@ from streams.fold.rows import (
     buyer_order_row,
     instant,
     ledger_entry_rows,
-    payment_event_row,
+    payment_event_columns,
     payout_row,
 )
-
-Rows = Mapping[Table, list[tuple[Any, ...]]]
-"""Table -> its rows. The row types are in `schemas/views.py`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldedBatch:
     """What a batch of records amounts to; every record is an event or a dead letter.
 
-    `rows` goes to the sink as it is, with the dead letters and the progress; `revenue_keys` are the
-    keys of `seller_revenue` whose entries it touches.
+    `columns` goes to the sink as it is: it includes the dead letters and the progress.
+    `revenue_keys` are the keys of `seller_revenue` whose entries it touches. `row_count` counts
+    the rows of all tables.
     """
 
-    rows: Rows
+    columns: Mapping[Table, Columns]
     revenue_keys: frozenset[RevenueKey]
+    dead_letters: tuple[DeadLetterRow, ...]
     event_count: int
 
     @property
-    def dead_letters(self) -> list[DeadLetterRow]:
-        """The records that could not be decoded or folded, also in `rows`."""
-        return self.rows[DEAD_LETTERS]  # type: ignore[return-value]
+    def row_count(self) -> int:
+        """Rows of all tables together."""
+        return sum(len(columns[0]) for columns in self.columns.values() if columns)
 
 
-def fold(decoded: Decoded) -> Rows:
-    """Every row that one event makes, by table; the same event and position, the same rows.
+def fold(decoded: Decoded) -> dict[Table, Columns]:
+    """Every row that one event makes, by table; the same event and place, the same rows.
 
     Raises:
         BrokenInvariant: the event contradicts itself; `decode` lets none such through.
     """
-    event = decoded.event
-    order, payout = buyer_order_row(event), payout_row(event)
-    return {
-        BUYER_ORDERS: [order] if order is not None else [],
-        PAYOUTS: [payout] if payout is not None else [],
-        LEDGER_ENTRIES: list(ledger_entry_rows(event)),
-        PAYMENT_EVENTS: [payment_event_row(decoded)],
-    }
+    return _columns([decoded], ledger_entry_rows(decoded.event), [decoded.event])
 
 
 def revenue_keys(entries: Iterable[LedgerEntryRow]) -> frozenset[RevenueKey]:
@@ -91,7 +84,7 @@ def fold_batch(
     `consumer` names who reads, in the progress and in the dead letters; `parked_at` is the time
     that dead letters bear, given because the fold has no clock.
     """
-    events: list[PaymentEventRow] = []
+    events: list[Decoded] = []
     entries: list[LedgerEntryRow] = []
     dead_letters: list[DeadLetterRow] = []
     latest: dict[tuple[int, str], Event] = {}
@@ -101,12 +94,11 @@ def fold_batch(
         try:
             decoded = decode(record)
             event = decoded.event
-            legs = ledger_entry_rows(event)
+            entries += ledger_entry_rows(event)
         except (DecodeError, AssertionError) as error:
             dead_letters.append(_dead_letter(record, error, consumer, parked_at))
         else:
-            events.append(payment_event_row(decoded))
-            entries += legs
+            events.append(decoded)
             # Of an order's states the highest seq stays; a payout's order_id is its own id.
             order = (event.payment_id.int, event.order_id)
             known = latest.get(order)
@@ -116,23 +108,39 @@ def fold_batch(
         place = (record.topic, record.partition)
         if place not in progress or progress[place][0] < record.offset:
             progress[place] = (record.offset, committed_at_ms)
-    orders = (buyer_order_row(event) for event in latest.values())
-    payouts = (payout_row(event) for event in latest.values())
+    columns = _columns(events, entries, latest.values())
+    columns[DEAD_LETTERS] = columns_of(dead_letters)
+    columns[PIPELINE_PROGRESS] = columns_of(
+        [
+            ProgressRow(consumer, topic, partition, last_offset, instant(committed_at_ms))
+            for (topic, partition), (last_offset, committed_at_ms) in progress.items()
+        ]
+    )
     return FoldedBatch(
-        rows={
-            DEAD_LETTERS: list(dead_letters),
-            PAYOUTS: [row for row in payouts if row is not None],
-            BUYER_ORDERS: [row for row in orders if row is not None],
-            LEDGER_ENTRIES: list(entries),
-            PAYMENT_EVENTS: list(events),
-            PIPELINE_PROGRESS: [
-                ProgressRow(consumer, topic, partition, last_offset, instant(committed_at_ms))
-                for (topic, partition), (last_offset, committed_at_ms) in progress.items()
-            ],
-        },
+        columns=columns,
         revenue_keys=revenue_keys(entries),
+        dead_letters=tuple(dead_letters),
         event_count=len(events),
     )
+
+
+def _columns(
+    events: Sequence[Decoded], entries: Sequence[LedgerEntryRow], states: Iterable[Event]
+) -> dict[Table, Columns]:
+    """Columns by table; `states` are the events whose order's or payout's state is to be kept."""
+    orders: list[tuple[Any, ...]] = []
+    payouts: list[tuple[Any, ...]] = []
+    for event in states:
+        if (order := buyer_order_row(event)) is not None:
+            orders.append(order)
+        elif (payout := payout_row(event)) is not None:
+            payouts.append(payout)
+    return {
+        PAYMENT_EVENTS: payment_event_columns(events),
+        LEDGER_ENTRIES: columns_of(entries),
+        BUYER_ORDERS: columns_of(orders),
+        PAYOUTS: columns_of(payouts),
+    }
 
 
 def _dead_letter(

@@ -140,9 +140,3 @@ POSTING_RULES: Mapping[Direction, Mapping[EventType, Rule]] = {
     Direction.OUT: {event: _MONEY_OUT.get(event, _nothing) for event in OUT_EVENTS},
 }
 """Direction -> event type -> rule; a missing key is an event that cannot happen."""
-
-MONEY_EVENTS: Mapping[Direction, frozenset[EventType]] = {
-    Direction.IN: frozenset(_MONEY_IN),
-    Direction.OUT: frozenset(_MONEY_OUT),
-}
-"""Direction -> the events that have postings."""
