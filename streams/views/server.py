@@ -1,0 +1,60 @@
+"""The worker's own HTTP endpoints on 127.0.0.1: `/metrics` for Prometheus, `/health` for people.
+
+They run on the worker's event loop on purpose: a loop that hangs does not answer.
+"""
+
+from time import monotonic
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from schemas.errors import ConfigurationError
+from streams.views.health import Health
+from streams.views.metrics import ViewsMetrics
+
+HOST = "127.0.0.1"
+STOP_SECONDS = 0.5
+
+
+class HealthServer:
+    """Serves the health and the metrics until it is stopped."""
+
+    def __init__(self, port: int, health: Health, metrics: ViewsMetrics) -> None:
+        self._port = port
+        self._health = health
+        self._metrics = metrics
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen; raises ConfigurationError when the port cannot be had."""
+        app = web.Application()
+        app.add_routes([web.get("/health", self._answer_health), web.get("/metrics", self._answer)])
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, HOST, self._port).start()
+        except OSError as error:
+            await self.stop()
+            raise ConfigurationError(
+                f"PURSER_WORKER_METRICS_PORT: {self._port} cannot be used ({error.strerror}); "
+                "set it to a free port"
+            ) from error
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _answer_health(self, _request: web.Request) -> web.Response:
+        """200 with the report when healthy, 503 with the report when not."""
+        report: dict[str, Any] = self._health.report(monotonic())
+        return web.json_response(report, status=200 if report["status"] == "healthy" else 503)
+
+    async def _answer(self, _request: web.Request) -> web.Response:
+        self._metrics.healthy.set(self._health.judge(monotonic()).healthy)
+        return web.Response(
+            body=generate_latest(self._metrics.registry),
+            headers={"Content-Type": CONTENT_TYPE_LATEST},
+        )

@@ -1,0 +1,76 @@
+"""Settings of the views worker: those of every stream worker, and what the views need besides.
+
+Environment: the field's name in capitals behind `PURSER_`, for example PURSER_CLICKHOUSE_URL.
+"""
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from streams.settings import Count, Seconds, StreamSettings
+from streams.views.coalescer import CoalescerLimits
+from streams.views.dead_letters import FloodLimits
+from streams.views.pipeline import PipelineLimits
+
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+class ViewsSettings(StreamSettings):
+    """What the views worker needs to know."""
+
+    clickhouse_url: SecretStr
+    """`http://user:password@host:port/database`."""
+    worker_metrics_port: Annotated[int, Field(gt=0, le=65_535)] = 15_410
+    """Where `/metrics` and `/health` answer, on 127.0.0.1 only."""
+
+    in_flight_batches_max: Count = 1_000
+    """Unacknowledged batches per partition. A batch is acknowledged only after the next refresh
+    of totals, so many small ones wait at once; memory is bounded by the records."""
+    in_flight_records_max: Count = 200_000
+
+    linger_seconds: Seconds = 0.2
+    """How long records wait for more, under load; it shrinks with the load, to nothing."""
+    busy_records_per_second: Count = 10_000
+    """The load from which the linger is as long as it gets."""
+    refresh_seconds: Seconds = 0.5
+    """Between two refreshes of the totals, at least."""
+
+    give_up_seconds: Seconds = 300.0
+    """How long a write is tried again before the worker ends without acknowledging it."""
+    startup_wait_seconds: Seconds = 120.0
+    """How long to wait for servers that are down before the worker starts."""
+    drain_seconds: Annotated[float, Field(ge=0.5, le=30)] = 6.0
+    """How long a stop waits for what is under way; less than stop_timeout_seconds."""
+
+    stall_unhealthy_seconds: Seconds = 30.0
+    """Records wait and none was done for so long: unhealthy."""
+    stall_exit_seconds: Seconds = 120.0
+    """Records wait and none was done for so long: end, and let the supervisor start anew."""
+    probe_seconds: Seconds = 2.0
+    """How often the lag is looked at."""
+
+    flood_share_max: Share = 0.5
+    """Stop rather than park when more than this share of recent records cannot be folded."""
+    flood_records_min: Count = 100
+    """Never stop for fewer dead letters than this."""
+
+    @property
+    def coalescer_limits(self) -> CoalescerLimits:
+        """How much goes into a flush, and when."""
+        return CoalescerLimits(
+            rows_max=self.rows_max,
+            linger_seconds=self.linger_seconds,
+            busy_records_per_second=self.busy_records_per_second,
+        )
+
+    @property
+    def pipeline_limits(self) -> PipelineLimits:
+        """How flushes are carried."""
+        return PipelineLimits(
+            refresh_seconds=self.refresh_seconds, give_up_seconds=self.give_up_seconds
+        )
+
+    @property
+    def flood_limits(self) -> FloodLimits:
+        """When dead letters become a flood."""
+        return FloodLimits(share_max=self.flood_share_max, records_min=self.flood_records_min)

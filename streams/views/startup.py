@@ -1,0 +1,115 @@
+"""What must be there before the worker reads a record; a server that is down is waited for.
+
+A wrong setting, password or schema is refused at once: waiting would not make it right. Everything
+here blocks, so it runs before the event loop does.
+"""
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.errors import ConfigurationError, ServiceUnavailable
+from schemas.topics import DEAD_LETTERS_TOPIC
+from streams.views.dead_letters import MESSAGE_BYTES_MAX
+
+ANSWER_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+REPORT_SECONDS = 10.0
+"""While waiting, say so this often."""
+
+_log = logging.getLogger("purser.views")
+
+
+def wait_for(
+    what: str,
+    check: Callable[[], None],
+    *,
+    wait_seconds: float,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Repeat a check until it no longer raises ServiceUnavailable.
+
+    Raises the last ServiceUnavailable after `wait_seconds`, and at once whatever else it raises.
+    """
+    started = clock()
+    reported = float("-inf")
+    while True:
+        try:
+            return check()
+        except ServiceUnavailable as error:
+            now = clock()
+            if now - started >= wait_seconds:
+                raise ServiceUnavailable(
+                    f"{what}: gave up after {wait_seconds:g} s: {error}"
+                ) from error
+            if now - reported >= REPORT_SECONDS:
+                _log.warning("waiting for %s: %s", what, error)
+                reported = now
+            sleep(RETRY_SECONDS)
+
+
+def check_topics(bootstrap: str, source_topic: str) -> None:
+    """The source topic exists, and the dead letters' topic does afterwards; nothing expires there.
+
+    Raises:
+        ServiceUnavailable: Kafka does not answer, or the source topic is not there yet: the
+            connector creates it with its first record.
+        ConfigurationError: Kafka refuses the dead letters' topic.
+    """
+    # What librdkafka logs about a broker that is down, the exceptions say as well.
+    admin = AdminClient(
+        {"bootstrap.servers": bootstrap, "log_level": 0}, logger=logging.getLogger("purser.kafka")
+    )
+    try:
+        topics = admin.list_topics(timeout=ANSWER_SECONDS).topics
+    except KafkaException as error:
+        raise ServiceUnavailable(
+            f"Kafka at {bootstrap} does not answer: {error.args[0].str()}"
+        ) from error
+    if DEAD_LETTERS_TOPIC not in topics:
+        _create_dead_letters_topic(admin)
+    if source_topic not in topics:
+        raise ServiceUnavailable(
+            f"topic {source_topic} does not exist at {bootstrap}; is the connector registered?"
+        )
+
+
+def _create_dead_letters_topic(admin: AdminClient) -> None:
+    new = NewTopic(
+        DEAD_LETTERS_TOPIC,
+        num_partitions=1,
+        config={
+            "cleanup.policy": "delete",
+            "retention.ms": "-1",
+            "max.message.bytes": str(MESSAGE_BYTES_MAX),
+        },
+    )
+    try:
+        admin.create_topics([new], operation_timeout=ANSWER_SECONDS)[DEAD_LETTERS_TOPIC].result()
+    except KafkaException as error:
+        reason = error.args[0]
+        if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return
+        if reason.retriable():
+            raise ServiceUnavailable(f"topic {DEAD_LETTERS_TOPIC}: {reason.str()}") from error
+        raise ConfigurationError(
+            f"topic {DEAD_LETTERS_TOPIC} cannot be created: {reason.str()}; create it by hand"
+        ) from error
+
+
+def check_port_free(port: int) -> None:
+    """Raise ConfigurationError when something already answers where our metrics should."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"PURSER_WORKER_METRICS_PORT: {port} cannot be used ({error.strerror}); "
+                "set it to a free port"
+            ) from error
