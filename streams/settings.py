@@ -4,14 +4,16 @@ Environment: the field's name in capitals behind `PURSER_`, for example PURSER_K
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
 from schemas.topics import VIEWS_CONSUMER
-from streams.transport.limits import TransportLimits
+
+if TYPE_CHECKING:
+    from streams.transport.limits import TransportLimits
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PORT_MAX = 65_535
@@ -42,10 +44,10 @@ class StreamSettings(BaseSettings):
     fetch_partition_bytes_max: Bytes = 4 * 1024**2
     """Bytes of one partition in one fetch; one larger record still comes through."""
     fetch_response_bytes_max: Bytes = 16 * 1024**2
-    in_flight_batches_max: Count = 4
+    in_flight_batches_max: Count = 256
     """Unacknowledged batches per partition; beyond it the partition is not read."""
-    in_flight_records_max: Count = 100_000
-    """Unacknowledged records of all partitions; beyond it nothing is read."""
+    in_flight_bytes_max: Bytes = 192 * 1024**2
+    """Memory of unacknowledged records of all partitions; beyond it nothing is read."""
 
     commit_interval_seconds: Seconds = 1.0
     session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = 12.0
@@ -99,11 +101,14 @@ class StreamSettings(BaseSettings):
         return self.kafka_bootstrap.split(",")
 
     @property
-    def limits(self) -> TransportLimits:
+    def limits(self) -> "TransportLimits":
         """The limits that the transport is told through the broker's URL."""
+        # Here, because it takes half a second to import Faust, and settings are read everywhere.
+        from streams.transport.limits import TransportLimits
+
         return TransportLimits(
             in_flight_batches_max=self.in_flight_batches_max,
-            in_flight_records_max=self.in_flight_records_max,
+            in_flight_bytes_max=self.in_flight_bytes_max,
             fetch_response_bytes_max=self.fetch_response_bytes_max,
         )
 

@@ -28,7 +28,8 @@ from typing import Any, ClassVar
 
 from faust.transport.drivers import aiokafka as driver
 
-from streams.transport.consumer import BatchConsumer, BatchMessage, ConsumerHealth
+from streams.transport.consumer import BatchConsumer, BatchMessage
+from streams.transport.health import ConsumerHealth
 from streams.transport.limits import SCHEME, TransportLimits
 
 __all__ = [

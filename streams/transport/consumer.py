@@ -6,8 +6,10 @@ fetched: what cannot be handed out is fetched again.
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from operator import attrgetter
 from time import monotonic
 from typing import Any
 
@@ -17,15 +19,20 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.tuples import ack_lock
 
+from streams.transport.health import ConsumerHealth, describe
 from streams.transport.ledger import Delivery, Ledger
 from streams.transport.limits import TransportLimits
 from streams.transport.thread import BatchConsumerThread, FetchedBatch, PositionStamp
+
+logger = logging.getLogger("purser.transport")
 
 FETCH_WAIT_SECONDS = 1.0
 # With some partitions held back, look again this often whether they have room.
 HELD_BACK_WAIT_SECONDS = 0.02
 RETRY_WAIT_SECONDS = 0.5
-FINAL_COMMITS_MAX = 2  # one may be under way already, and not have the last acknowledgements
+# What a record takes beside its key and value: the record, its dictionary, two bytes headers.
+RECORD_OVERHEAD_BYTES = 500
+COMMITS_TO_BE_SURE = 2  # one may be under way already, and not have the last acknowledgements
 
 
 class BatchMessage(ConsumerMessage):
@@ -34,29 +41,11 @@ class BatchMessage(ConsumerMessage):
     delivery: Delivery[TP]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumerHealth:
-    """What an operator and the metrics want to know; times in seconds."""
-
-    lag: Mapping[TP, int]
-    """Records (and transaction markers) per assigned partition that are not done yet."""
-    batches_in_flight: Mapping[TP, int]
-    records_in_flight: int
-    seconds_unacknowledged: float
-    """Age of the oldest batch that the stream has not acknowledged."""
-    seconds_since_commit: float | None
-    """None before the first commit of this process."""
-    records_total: int
-    batches_total: int
-    commits_total: int
-    commit_failures_total: int
-    rewinds_total: int
-
-
 class BatchConsumer(driver.Consumer):
     """Faust's Kafka consumer with batches for messages and its own acknowledgement ledger."""
 
     _thread: BatchConsumerThread
+    mundane_level = "debug"  # no message for starting and stopping
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -95,11 +84,9 @@ class BatchConsumer(driver.Consumer):
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise
-            self.log.info("Consumer is closed, stopping")
         except asyncio.CancelledError:
             if not self.transport.app.should_stop:
                 raise
-            self.log.info("Cancelled, stopping")
 
     async def getmany(
         self,
@@ -112,7 +99,7 @@ class BatchConsumer(driver.Consumer):
         if not active:
             await self.sleep(FETCH_WAIT_SECONDS)
             return
-        if not await self._read_again_what_was_dropped(active):
+        if not self._is_in_step(active) and not await self._go_back():
             return
         roomy = self._with_room(active)
         if not roomy:
@@ -137,27 +124,28 @@ class BatchConsumer(driver.Consumer):
         before = self._handed_out.get(tp)
         return before[1] + 1 if before is not None and before[0].same_start(stamp) else 0
 
-    async def _read_again_what_was_dropped(self, active: Iterable[TP]) -> bool:
-        """Go back to the committed offsets if the thread fetched what nobody was handed.
+    def _is_in_step(self, active: Iterable[TP]) -> bool:
+        """Whether everything that the thread fetched was handed out, of every active partition.
 
-        That happens when a fetch comes back while the flow is stopped or its task is cancelled.
-        Returns False when going back failed; nothing may be fetched before it succeeds.
+        It is not when a fetch came back while the flow was stopped, or its task was cancelled, or
+        going to the committed offsets failed.
         """
         for tp in active:
             last = self._thread.last_fetched(tp)
+            if tp not in self._ledger:
+                return False
             if last is not None and last.number >= self._next_number(tp, last.stamp):
-                break
-        else:
-            return True
-        self.log.info("Reading again from the committed offsets, a fetch was not handed out")
-        self._rewinds_total += 1
-        try:
-            await self.perform_seek()
-        except KafkaError as error:
-            self.log.warning("Cannot go back to the committed offsets, trying again: %r", error)
-            await self.sleep(RETRY_WAIT_SECONDS)
-            return False
+                return False
         return True
+
+    async def _go_back(self) -> bool:
+        """Read again from the committed offsets; False: that failed and has to be tried again."""
+        self._rewinds_total += 1
+        await self.perform_seek()
+        if self._ledger.partitions():
+            return True
+        await self.sleep(RETRY_WAIT_SECONDS)
+        return False
 
     def _to_batch_message(self, tp: TP, batch: FetchedBatch) -> BatchMessage:
         records = batch.records
@@ -180,7 +168,11 @@ class BatchConsumer(driver.Consumer):
             generation_id=self.app.consumer_generation_id,
         )
         message.delivery = self._ledger.deliver(
-            tp, offset_first=first.offset, offset_last=last.offset, record_count=len(records)
+            tp,
+            offset_first=first.offset,
+            offset_last=last.offset,
+            record_count=len(records),
+            byte_count=memory_of(records),
         )
         return message
 
@@ -189,7 +181,7 @@ class BatchConsumer(driver.Consumer):
     def _with_room(self, active: set[TP]) -> set[TP]:
         """The partitions that may be fetched from, by the limits on what is in flight."""
         limits = self.limits
-        if self._ledger.records_in_flight >= limits.in_flight_records_max:
+        if self._ledger.bytes_in_flight >= limits.in_flight_bytes_max:
             return set()
         batches_in_flight = self._ledger.batches_in_flight
         return {tp for tp in active if batches_in_flight(tp) < limits.in_flight_batches_max}
@@ -219,7 +211,6 @@ class BatchConsumer(driver.Consumer):
             self._unacked_messages.discard(message)
             news = self._ledger.acknowledge(message.delivery)
         if news:
-            self._n_acked += 1
             self.loop.call_soon_threadsafe(self._room.set)
         return news
 
@@ -268,7 +259,7 @@ class BatchConsumer(driver.Consumer):
 
     async def on_stop(self) -> None:
         """Commit what was acknowledged until now, then stop."""
-        for _ in range(FINAL_COMMITS_MAX):
+        for _ in range(COMMITS_TO_BE_SURE):
             await self.commit()
         await super().on_stop()
 
@@ -276,10 +267,17 @@ class BatchConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets of all partitions; batches in flight are void."""
-        committed = await self._thread.seek_to_committed()
-        for tp, offset in committed.items():
-            self._ledger.start(tp, offset)
-            self._committed_offset[tp] = offset
+        self._ledger.forget(self._ledger.partitions())
+        try:
+            committed = await self._thread.seek_to_committed()
+        except (KafkaError, TimeoutError) as error:
+            # Not raised: Faust's recovery takes it for the end of the service and never resumes
+            # the streams. `getmany` sees that the ledger was not started, and seeks again.
+            self.log.warning("Cannot go to the committed offsets, trying again: %r", error)
+            return
+        for tp in committed.keys() & self.assignment():
+            self._ledger.start(tp, committed[tp])
+            self._committed_offset[tp] = committed[tp]
         self._room.set()
 
     async def seek(self, partition: TP, offset: int) -> None:
@@ -289,14 +287,16 @@ class BatchConsumer(driver.Consumer):
         """
         await super().seek(partition, offset)
         tp = ensure_TP(partition)
-        self._ledger.start(tp, self._committed_offset[tp])
+        if tp in self._ledger:
+            self._ledger.start(tp, self._committed_offset[tp])
         self._room.set()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what was acknowledged, forget the rest: the partitions may go elsewhere."""
+        logger.info("Revoked: %s", describe(revoked))
         self.stop_flow()
         # Also waits for a commit under way, so that none reaches over into the next generation.
-        for _ in range(FINAL_COMMITS_MAX):
+        for _ in range(COMMITS_TO_BE_SURE):
             await self.commit()
         self._ledger.forget(revoked)
         for tp in revoked:
@@ -308,6 +308,11 @@ class BatchConsumer(driver.Consumer):
 
     # -- health
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Say what is ours now; reading begins when Faust has sought the committed offsets."""
+        logger.info("Assigned in generation %d: %s", generation_id, describe(assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
+
     def lag(self) -> dict[TP, int]:
         """Per assigned partition: end of the partition minus the lowest offset not done.
 
@@ -316,11 +321,20 @@ class BatchConsumer(driver.Consumer):
         """
         found = {}
         for tp in self.assignment():
-            end, position = self._thread.end_and_position(tp)
-            done = self._ledger.next_offset(tp) if self._ledger.batches_in_flight(tp) else position
-            if end is not None and done is not None:
-                found[tp] = max(0, end - done)
+            progress = self._thread.progress(tp)
+            if progress is None or progress.end is None:
+                continue
+            done = progress.position
+            if self._ledger.batches_in_flight(tp):
+                done = self._ledger.next_offset(tp)
+            if done is not None:
+                found[tp] = max(0, progress.end - done)
         return found
+
+    def _seconds_since_answer(self) -> float | None:
+        progress = (self._thread.progress(tp) for tp in self.assignment())
+        answers = [each.answered_at for each in progress if each and each.answered_at is not None]
+        return max(0.0, time.time() - max(answers)) if answers else None
 
     def health(self) -> ConsumerHealth:
         """A snapshot for metrics and the health endpoint."""
@@ -331,11 +345,21 @@ class BatchConsumer(driver.Consumer):
                 tp: self._ledger.batches_in_flight(tp) for tp in self._ledger.partitions()
             },
             records_in_flight=self._ledger.records_in_flight,
+            bytes_in_flight=self._ledger.bytes_in_flight,
             seconds_unacknowledged=self._ledger.seconds_unacknowledged(),
             seconds_since_commit=None if last is None else monotonic() - last,
+            seconds_since_answer=self._seconds_since_answer(),
             records_total=self._records_total,
             batches_total=self._batches_total,
             commits_total=self._commits_total,
             commit_failures_total=self._commit_failures_total,
             rewinds_total=self._rewinds_total,
         )
+
+
+def memory_of(records: list[Any]) -> int:
+    """About how many bytes the records of a batch take."""
+    values = sum(map(attrgetter("serialized_value_size"), records))
+    keys = sum(map(attrgetter("serialized_key_size"), records))
+    # A missing key or value counts as -1 byte.
+    return max(0, int(values + keys)) + RECORD_OVERHEAD_BYTES * len(records)

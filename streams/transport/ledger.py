@@ -16,12 +16,13 @@ Partition = TypeVar("Partition", bound=Hashable)
 
 @dataclass(slots=True, eq=False)
 class Delivery(Generic[Partition]):
-    """One batch handed to a stream: its offsets (both inclusive), records and hour of delivery."""
+    """One batch handed to a stream: offsets (both inclusive), size, and when it was handed out."""
 
     partition: Partition
     offset_first: int
     offset_last: int
     record_count: int
+    byte_count: int
     delivered_at: float
     acknowledged: bool = False
 
@@ -47,6 +48,7 @@ class Ledger(Generic[Partition]):
         self._clock = clock
         self._partitions: dict[Partition, _Partition[Partition]] = {}
         self._records_in_flight = 0
+        self._bytes_in_flight = 0
 
     def start(self, partition: Partition, committed: int | None) -> None:
         """Begin at the committed offset (None: nothing is committed yet), all before is void."""
@@ -57,30 +59,41 @@ class Ledger(Generic[Partition]):
         """Drop partitions that are no longer ours."""
         for partition in partitions:
             state = self._partitions.pop(partition, None)
-            if state is not None:
-                self._records_in_flight -= sum(
-                    each.record_count for each in state.in_flight if not each.acknowledged
-                )
+            for each in state.in_flight if state is not None else ():
+                if not each.acknowledged:
+                    self._count(each, -1)
 
     def __contains__(self, partition: Partition) -> bool:
         return partition in self._partitions
 
     def deliver(
-        self, partition: Partition, *, offset_first: int, offset_last: int, record_count: int
+        self,
+        partition: Partition,
+        *,
+        offset_first: int,
+        offset_last: int,
+        record_count: int,
+        byte_count: int,
     ) -> Delivery[Partition]:
         """Note a batch that is about to be handed out; raises KeyError for an unknown partition."""
         assert 0 <= offset_first <= offset_last
         assert record_count > 0
+        assert byte_count >= 0
         delivery = Delivery(
             partition=partition,
             offset_first=offset_first,
             offset_last=offset_last,
             record_count=record_count,
+            byte_count=byte_count,
             delivered_at=self._clock(),
         )
         self._partitions[partition].in_flight.append(delivery)
-        self._records_in_flight += record_count
+        self._count(delivery, +1)
         return delivery
+
+    def _count(self, delivery: Delivery[Partition], sign: int) -> None:
+        self._records_in_flight += sign * delivery.record_count
+        self._bytes_in_flight += sign * delivery.byte_count
 
     def acknowledge(self, delivery: Delivery[Partition]) -> bool:
         """Note that a batch is done; False if that was known already or the delivery is void."""
@@ -91,7 +104,7 @@ class Ledger(Generic[Partition]):
         if delivery.acknowledged:
             return False
         delivery.acknowledged = True
-        self._records_in_flight -= delivery.record_count
+        self._count(delivery, -1)
         while state.in_flight and state.in_flight[0].acknowledged:
             done = state.in_flight.popleft().offset_last + 1
             state.done_to = done if state.done_to is None else max(state.done_to, done)
@@ -130,8 +143,13 @@ class Ledger(Generic[Partition]):
 
     @property
     def records_in_flight(self) -> int:
-        """Records delivered and not acknowledged, of all partitions: what memory they take."""
+        """Records delivered and not acknowledged, of all partitions."""
         return self._records_in_flight
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Memory of those records, as counted by whoever delivered them."""
+        return self._bytes_in_flight
 
     def next_offset(self, partition: Partition) -> int | None:
         """The lowest offset that is not done; None when no delivery tells."""

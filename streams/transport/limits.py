@@ -18,21 +18,22 @@ SCHEME = "batch+kafka"
 class TransportLimits:
     """How much the transport holds in memory and how long it waits.
 
-    Records in memory: at most `in_flight_records_max` plus one batch; bytes fetched ahead and not
-    yet handed out: at most `fetch_response_bytes_max` twice (one buffered, one under way).
+    Memory of records: at most `in_flight_bytes_max` and one fetch more. Fetched ahead and not yet
+    unpacked: at most `fetch_response_bytes_max` twice per broker (one answer waiting, one coming).
     """
 
-    in_flight_batches_max: int = 4
+    in_flight_batches_max: int = 256
     """Unacknowledged batches per partition; beyond it the partition is not read."""
-    in_flight_records_max: int = 100_000
-    """Unacknowledged records of all partitions; beyond it nothing is read."""
+    in_flight_bytes_max: int = 192 * 1024 * 1024
+    """Memory of unacknowledged records of all partitions; beyond it nothing is read."""
     fetch_response_bytes_max: int = 16 * 1024 * 1024
     """Bytes of one answer of a broker, all partitions together."""
     fetch_wait_milliseconds: int = 100
     """How long a broker waits with an answer that would be empty; bounds the stall of a busy
     partition behind idle ones, because one request at a time is under way per broker."""
-    commit_timeout_milliseconds: int = 5_000
-    """After it a commit counts as failed; the next one tries again."""
+    answer_timeout_milliseconds: int = 3_000
+    """After it a commit, or the look-up of committed offsets, counts as failed and is tried again;
+    short, because a rebalance and a stop wait for it."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

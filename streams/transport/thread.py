@@ -27,6 +27,8 @@ from faust.types import TP
 from schemas.errors import ConfigurationError
 from streams.transport.limits import TransportLimits
 
+CALL_SECONDS = 1.0  # for a call to come to its turn in the thread, on top of its own time
+
 # The group has moved on without us: the offsets will be committed by whoever reads them again.
 MEMBERSHIP_LOST = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 
@@ -47,6 +49,18 @@ class PositionStamp:
         return self.assignment is other.assignment and self.seeks == other.seeks
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionProgress:
+    """A partition's end and the next offset to fetch, and when (epoch seconds) the broker answered.
+
+    Each None while it is not known.
+    """
+
+    end: int | None
+    position: int | None
+    answered_at: float | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FetchedBatch:
     """Records of one partition, ascending by offset, the `number`-th fetch since the start."""
@@ -58,6 +72,8 @@ class FetchedBatch:
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """The stock consumer thread, but read-committed, stamped, and committing only what it may."""
+
+    mundane_level = "debug"  # no message for starting and stopping
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,14 +161,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         with self._ensure_consumer()._subscription.fetch_context():
             pass
 
-    def end_and_position(self, tp: TP) -> tuple[int | None, int | None]:
-        """The partition's end and the next offset to fetch, each None while it is not known."""
+    def progress(self, tp: TP) -> "PartitionProgress | None":
+        """What the broker said last of an assigned partition; None for any other."""
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         if assignment is None or driver.ensure_aiokafka_TP(tp) not in assignment.tps:
-            return None, None
+            return None
         state = assignment.state_value(driver.ensure_aiokafka_TP(tp))
-        return state.highwater, state._position
+        return PartitionProgress(
+            end=state.highwater,
+            position=state._position,
+            answered_at=None if state.timestamp is None else state.timestamp / 1000,
+        )
 
     # -- positions
 
@@ -166,23 +186,31 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
         The stock seek leaves a partition without a committed offset where it is, after the records
         that were fetched and dropped: they would never be read again.
+        Raises KafkaError or TimeoutError; then some partitions may have been sought.
         """
-        committed: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
+        async with asyncio.timeout(self._patience_seconds + CALL_SECONDS):
+            committed: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
         return committed
+
+    @property
+    def _patience_seconds(self) -> float:
+        return self.limits.answer_timeout_milliseconds / 1000
 
     async def _seek_to_committed(self) -> Mapping[TP, int | None]:
         consumer = self._ensure_consumer()
         found: dict[TP, int | None] = {}
-        for partition in consumer.assignment():
-            tp = ensure_TP(partition)
-            offset = await consumer.committed(partition)
-            # Counted in the same step of the loop as the position moves: no fetch comes between.
-            self._seeks[tp] = self._seeks.get(tp, 0) + 1
-            if offset is None:
-                await consumer.seek_to_beginning(partition)
-            else:
-                consumer.seek(partition, offset)
-            found[tp] = offset
+        # A call that waits for a broker that is down must not keep one of the thread's few workers.
+        async with asyncio.timeout(self._patience_seconds):
+            for partition in consumer.assignment():
+                tp = ensure_TP(partition)
+                offset = await consumer.committed(partition)
+                # In one step of the loop with the move of the position: no fetch comes between.
+                self._seeks[tp] = self._seeks.get(tp, 0) + 1
+                if offset is None:
+                    await consumer.seek_to_beginning(partition)
+                else:
+                    consumer.seek(partition, offset)
+                found[tp] = offset
         return found
 
     # -- committing
@@ -192,13 +220,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
         One try: whoever calls comes again. Raises KafkaError for what trying again cannot help.
         """
-        stored: bool = await self.call_thread(self._commit_in_generation, offsets, generation)
-        return stored
-
-    async def _commit_in_generation(self, offsets: Mapping[TP, int], generation: int) -> bool:
         try:
-            async with asyncio.timeout(self.limits.commit_timeout_milliseconds / 1000):
-                return await self._commit_once(offsets, generation)
+            # Two timeouts: all of the thread's workers can be busy waiting for a rebalance to end.
+            async with asyncio.timeout(self._patience_seconds + CALL_SECONDS):
+                stored: bool = await self.call_thread(self._commit_once, offsets, generation)
+                return stored
         except TimeoutError:
             self.log.warning("Commit timed out, trying again with the next one")
         except MEMBERSHIP_LOST as error:
@@ -210,6 +236,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return False
 
     async def _commit_once(self, offsets: Mapping[TP, int], generation: int) -> bool:
+        async with asyncio.timeout(self._patience_seconds):
+            if not await self._try_to_commit(offsets, generation):
+                return False
+        self.tp_last_committed_at.update(dict.fromkeys(offsets, monotonic()))
+        return True
+
+    async def _try_to_commit(self, offsets: Mapping[TP, int], generation: int) -> bool:
         consumer = self._ensure_consumer()
         coordinator = consumer._coordinator
         await coordinator.ensure_coordinator_known()
@@ -226,7 +259,6 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             }
             assignment = consumer._subscription.subscription.assignment
             await asyncio.shield(coordinator._do_commit_offsets(assignment, request))
-        self.tp_last_committed_at.update(dict.fromkeys(offsets, monotonic()))
         return True
 
 

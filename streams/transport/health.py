@@ -1,0 +1,40 @@
+"""What the batch consumer tells about itself, for metrics, the health endpoint and messages."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from faust.types import TP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerHealth:
+    """What an operator and the metrics want to know; times in seconds."""
+
+    lag: Mapping[TP, int]
+    """Records (and transaction markers) per assigned partition that are not done yet."""
+    batches_in_flight: Mapping[TP, int]
+    records_in_flight: int
+    bytes_in_flight: int
+    seconds_unacknowledged: float
+    """Age of the oldest batch that the stream has not acknowledged."""
+    seconds_since_commit: float | None
+    """None before the first commit of this process."""
+    seconds_since_answer: float | None
+    """Since a broker last answered a fetch, with or without records; it does so all the time. None
+    while no partition is assigned or none was answered for."""
+    records_total: int
+    batches_total: int
+    commits_total: int
+    commit_failures_total: int
+    rewinds_total: int
+
+
+def describe(partitions: Iterable[TP]) -> str:
+    """Partitions for a message, `topic[0 1 2] other[4]`."""
+    by_topic: dict[str, list[int]] = {}
+    for tp in sorted(partitions):
+        by_topic.setdefault(tp.topic, []).append(tp.partition)
+    return (
+        " ".join(f"{topic}[{' '.join(map(str, numbers))}]" for topic, numbers in by_topic.items())
+        or "nothing"
+    )
