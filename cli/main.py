@@ -1,10 +1,35 @@
 """The `purser` command: one line per subcommand, all work done elsewhere."""
 
+import sys
+
 import typer
 
-app = typer.Typer(name="purser", no_args_is_help=True, add_completion=False)
+from cli.down import down
+from cli.env import env
+from cli.up import up
+from schemas.errors import PurserError
+
+INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+
+app = typer.Typer(
+    name="purser",
+    help="The money system of a marketplace.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.command()(up)
+app.command()(down)
+app.command()(env)
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; an error on purpose is one line and its own exit status."""
+    try:
+        app()
+    except PurserError as error:
+        typer.echo(f"purser: {error}", err=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import tempfile
 import xmlrpc.client
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, cast
+from typing import Any
+from xml.parsers.expat import ExpatError
 
 from supervisor.xmlrpc import Faults
 
@@ -179,32 +181,6 @@ def _make_private(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-class _UnixConnection(HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, socket_file: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
-        self._socket_file = socket_file
-
-    def connect(self) -> None:
-        """Connect; a supervisord that hangs is one that does not answer."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(os.fspath(self._socket_file))
-
-
-class _UnixTransport(xmlrpc.client.Transport):
-    """XML-RPC over a Unix socket."""
-
-    def __init__(self, socket_file: Path) -> None:
-        super().__init__()
-        self._socket_file = socket_file
-
-    def make_connection(self, host: object) -> HTTPConnection:
-        """A connection for one request."""
-        return _UnixConnection(self._socket_file)
-
-
 class Supervisor:
     """Talks to a home's supervisord over its socket.
 
@@ -224,8 +200,6 @@ class Supervisor:
 
     def processes(self) -> dict[str, Supervised]:
         """All programs by name."""
-        with self._proxy() as proxy:
-            rows = cast("list[dict[str, Any]]", proxy.getAllProcessInfo())
         return {
             row["name"]: Supervised(
                 name=row["name"],
@@ -233,35 +207,50 @@ class Supervisor:
                 pid=row["pid"],
                 started=row["start"],
             )
-            for row in rows
+            for row in self._call("getAllProcessInfo")
         }
 
     def start_process(self, name: str) -> None:
         """Begin to start a program; no harm if it runs."""
-        with self._proxy(forgive=Faults.ALREADY_STARTED) as proxy:
-            proxy.startProcess(name, False)
+        self._call("startProcess", name, False, forgive=Faults.ALREADY_STARTED)
 
     def stop_process(self, name: str) -> None:
         """Begin to stop a program; no harm if it does not run."""
-        with self._proxy(forgive=Faults.NOT_RUNNING) as proxy:
-            proxy.stopProcess(name, False)
+        self._call("stopProcess", name, False, forgive=Faults.NOT_RUNNING)
 
     def shut_down(self) -> None:
         """Ask supervisord to end, with everything that still runs."""
-        with self._proxy(forgive=Faults.SHUTDOWN_STATE) as proxy:
-            proxy.shutdown()
+        self._call("shutdown", forgive=Faults.SHUTDOWN_STATE)
 
-    @contextmanager
-    def _proxy(self, forgive: int | None = None) -> Iterator[Any]:
-        """The one place where supervisord's errors become ours."""
-        transport = _UnixTransport(self._socket)
+    def _call(self, method: str, *arguments: str | bool, forgive: int | None = None) -> Any:
+        """Call a method of supervisord; the one place where its errors become ours."""
+        body = xmlrpc.client.dumps(arguments, f"supervisor.{method}")
         try:
-            with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport) as proxy:
-                yield proxy.supervisor
+            with closing(_UnixConnection(self._socket)) as connection:
+                connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
+                answer = connection.getresponse()
+                if answer.status != HTTPStatus.OK:
+                    raise HTTPException(f"status {answer.status}")
+                return xmlrpc.client.loads(answer.read())[0][0]
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode != forgive:
-                raise ServiceUnavailable(f"supervisord refuses: {fault.faultString}") from fault
-        except (OSError, HTTPException, xmlrpc.client.Error) as error:
+            if fault.faultCode == forgive:
+                return None
+            raise ServiceUnavailable(f"supervisord refuses: {fault.faultString}") from fault
+        except (OSError, HTTPException, xmlrpc.client.Error, ExpatError) as error:
             raise ServiceUnavailable(
                 f"supervisord does not answer at {self._socket}: {error}; run `purser up`"
             ) from error
+
+
+class _UnixConnection(HTTPConnection):
+    """HTTP over a Unix socket, for one request."""
+
+    def __init__(self, socket_file: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_SECONDS)
+        self._socket_file = socket_file
+
+    def connect(self) -> None:
+        """Connect; a supervisord that hangs is one that does not answer."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._socket_file))

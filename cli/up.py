@@ -1,0 +1,45 @@
+"""`purser up`: bring the local stack up, whole."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from cli.output import say
+from stack.endpoints import Endpoints
+from stack.native import Stack
+from stack.settings import StackSettings
+
+
+def migrate_all(endpoints: Endpoints, say: Callable[[str], None]) -> None:
+    """Bring both databases to the schema that this code knows."""
+    from writer.migrate import migrate as migrate_postgres
+
+    for name in migrate_postgres(endpoints.postgres_admin_dsn):
+        say(f"PostgreSQL migration {name} applied")
+
+
+def bring_up(stack: Stack, say: Callable[[str], None], *, servers_only: bool = False) -> None:
+    """Servers, then schemas, then the connector, then our workers; each step can be repeated."""
+    stack.up()
+    if servers_only:
+        return
+    migrate_all(stack.endpoints, say)
+    stack.start_workers()
+
+
+def up(
+    servers_only: Annotated[
+        bool,
+        typer.Option("--servers-only", help="No migrations, no connector, no workers."),
+    ] = False,
+) -> None:
+    """Start the local stack: PostgreSQL, Kafka, Connect, ClickHouse and our workers.
+
+    Repeatable: what runs is left alone, what died is started. Ports count from PURSER_PORT_BASE,
+    data are below PURSER_HOME.
+
+    Example: PURSER_PORT_BASE=16000 PURSER_HOME=/tmp/second purser up
+    """
+    bring_up(Stack(StackSettings.load(), say), say, servers_only=servers_only)
+    say("Purser is up; `purser status` shows how it is, `purser env` how to reach it")

@@ -1,0 +1,40 @@
+"""One real stack for a whole session of integration tests, on ports and in a home of its own.
+
+Tests share its servers and keep out of each other's way by ids, topics and databases of their own.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.up import migrate_all
+from stack.endpoints import Endpoints
+from stack.native import Stack
+from stack.ports import lend_port_base
+from stack.settings import StackSettings
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """All servers running, all migrations applied; no connector and no workers."""
+    home = Path(tempfile.mkdtemp(prefix="purser-"))  # not tmp_path: a socket's name must be short
+    try:
+        with lend_port_base() as port_base:
+            running = Stack(StackSettings(home=home, port_base=port_base), say=print)
+            try:
+                running.up()
+                migrate_all(running.endpoints, say=print)
+                yield running
+            finally:
+                running.destroy()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def endpoints(stack: Stack) -> Endpoints:
+    """Where the session's servers answer."""
+    return stack.endpoints
