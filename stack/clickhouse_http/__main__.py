@@ -1,0 +1,69 @@
+"""`python -m stack.clickhouse_http --path DIR --host 127.0.0.1 --port N`.
+
+User and password come from PURSER_CLICKHOUSE_USER and PURSER_CLICKHOUSE_PASSWORD; a read-only
+user `reader` exists when PURSER_CLICKHOUSE_READER_PASSWORD is set. SIGTERM stops gracefully.
+"""
+
+import argparse
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from schemas.errors import ConfigurationError
+from stack.clickhouse_http.app import build_app
+from stack.clickhouse_http.settings import load_settings
+
+_BACKLOG = 256
+
+
+def main() -> int:
+    """Run the server until it is told to stop; 2 when it cannot start."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stack.clickhouse_http",
+        description="ClickHouse's HTTP interface in front of chDB.",
+    )
+    parser.add_argument("--path", type=Path, required=True, help="folder of the data")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8123)
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings(arguments.path, arguments.host, arguments.port)
+        listener = _listen(settings.host, settings.port)
+        app = build_app(settings)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_status
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=settings.stop_seconds,
+            timeout_keep_alive=60,
+        )
+    )
+    server.run(sockets=[listener])
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before the engine starts, so that a taken one is told at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"--port {port}: cannot listen on {host}: {error.strerror}; choose another port."
+        ) from None
+    listener.listen(_BACKLOG)
+    return listener
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""A request's body: decompressed, kept whole before anything is inserted, in bounded memory.
+
+An INSERT begins only when its last byte has arrived and proved to be complete. What does not fit
+into memory waits in a nameless file, which vanishes with the process, whatever ends it.
+"""
+
+import asyncio
+import errno
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from stack.clickhouse_http.compression import Decoder
+from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
+
+_FILE_WRITE_BYTES: Final = 1 << 20
+
+
+class BodyReader:
+    """The plain bytes of a body as they arrive; `take` what is needed, `rest` is the remainder."""
+
+    def __init__(self, stream: AsyncIterator[bytes], encoding: str) -> None:
+        self._stream = stream
+        self._decoder = Decoder(encoding)
+        self._plain = self._read()
+
+    async def _read(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            for plain in self._decoder.feed(chunk):
+                yield plain
+        self._decoder.finish()
+
+    async def take(self, wanted_bytes: int) -> bytes:
+        """At least `wanted_bytes` from the front, or the whole body when it is shorter."""
+        parts: list[bytes] = []
+        size = 0
+        async for plain in self._plain:
+            parts.append(plain)
+            size += len(plain)
+            if size >= wanted_bytes:
+                break
+        return b"".join(parts)
+
+    def rest(self) -> AsyncIterator[bytes]:
+        """What `take` left."""
+        return self._plain
+
+
+class Spool:
+    """Bytes kept until they are complete: up to `memory_bytes` in memory, then in a file."""
+
+    def __init__(self, folder: Path, memory_bytes: int) -> None:
+        self._folder = folder
+        self._memory_bytes = memory_bytes
+        self._parts: list[bytes] = []
+        self._held_bytes = 0
+        self._file: IO[bytes] | None = None
+        self.size = 0
+
+    async def add(self, chunk: bytes) -> None:
+        """Keep `chunk`; raises 243 when the disk is full."""
+        self._parts.append(chunk)
+        self._held_bytes += len(chunk)
+        self.size += len(chunk)
+        limit = self._memory_bytes if self._file is None else _FILE_WRITE_BYTES
+        if self._held_bytes > limit:
+            await asyncio.to_thread(self._flush)
+
+    async def complete(self) -> None:
+        """No more will come."""
+        if self._file is not None:
+            await asyncio.to_thread(self._flush)
+
+    def _flush(self) -> None:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - lives on
+            self._file.writelines(self._parts)
+            self._file.flush()
+        except OSError as error:
+            raise _disk_error(error) from None
+        self._parts, self._held_bytes = [], 0
+
+    @property
+    def file(self) -> IO[bytes] | None:
+        """The file, rewound, when the bytes did not fit into memory."""
+        if self._file is not None:
+            self._file.seek(0)
+        return self._file
+
+    def chunks(self) -> Iterator[bytes]:
+        """All bytes, in pieces of bounded size."""
+        if self._file is None:
+            yield b"".join(self._parts)
+            return
+        self._file.seek(0)
+        while chunk := self._file.read(_FILE_WRITE_BYTES):
+            yield chunk
+
+    def close(self) -> None:
+        """Drop what is kept."""
+        self._parts = []
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _disk_error(error: OSError) -> ClickHouseError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return refusal(
+            Code.NOT_ENOUGH_SPACE,
+            "No space left on the server's disk for the data on the way; nothing was inserted.",
+        )
+    return refusal(
+        Code.CANNOT_WRITE_TO_FILE_DESCRIPTOR,
+        f"The server cannot keep the data on the way: {error.strerror}; nothing was inserted.",
+    )

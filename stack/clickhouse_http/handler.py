@@ -1,0 +1,303 @@
+"""One query from request to answer: the only place that puts the parts together.
+
+The order is fixed: who asks, what is asked, the whole body, a free slot, a connection, the engine,
+the answer. Whatever fails before the engine is called has changed nothing.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from starlette.requests import Request
+from starlette.types import Receive, Send
+
+from stack.clickhouse_http.auth import Authenticator, User
+from stack.clickhouse_http.body import BodyReader, Spool
+from stack.clickhouse_http.engine import Connection, Counts, Engine, check_format, quote
+from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
+from stack.clickhouse_http.external import ExternalTable, external_tables, read_form
+from stack.clickhouse_http.request import QueryRequest, read_request
+from stack.clickhouse_http.results import (
+    Pipe,
+    StreamedAnswer,
+    base_headers,
+    send_answer,
+    summary,
+)
+from stack.clickhouse_http.sessions import Sessions
+from stack.clickhouse_http.settings import ServerSettings
+from stack.clickhouse_http.statement import Command, InsertData, Select, Statement, parse
+
+DEFAULT_OUTPUT_FORMAT: Final = "TabSeparated"
+DEFAULT_INPUT_FORMAT: Final = "Values"
+_UNSAFE_IN_COMMENT: Final = re.compile(r"[^A-Za-z0-9_.:-]")
+_STATE_VERBS: Final = frozenset({"SET", "USE"})
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """A query that is understood and whose body is complete."""
+
+    asked: QueryRequest
+    user: User
+    statement: Statement
+    external: tuple[ExternalTable, ...]
+    session: Connection | None
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the session's own connection serves: a read-only one has no state to keep."""
+        read_only = self.asked.settings.get("readonly", "0") != "0"
+        return not self.user.read_only and (not read_only or isinstance(self.statement, Select))
+
+    @property
+    def output_format(self) -> str:
+        named = None if isinstance(self.statement, InsertData) else self.statement.format_name
+        return check_format(named or self.asked.default_format or DEFAULT_OUTPUT_FORMAT)
+
+
+class Handler:
+    """Runs queries; owns the threads, the slots and the sessions."""
+
+    def __init__(self, settings: ServerSettings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._authenticator = Authenticator(settings)
+        self.sessions = Sessions(engine, settings.max_sessions)
+        self._slots = asyncio.Semaphore(settings.max_concurrent_queries)
+        self._threads = ThreadPoolExecutor(
+            settings.max_concurrent_queries, thread_name_prefix="query"
+        )
+
+    def close(self) -> None:
+        """Wait for the engine's threads, then end the sessions."""
+        self._threads.shutdown(wait=True)
+        self.sessions.close()
+
+    def read(self, request: Request) -> tuple[User, QueryRequest]:
+        """Who asks for what, by query string and headers alone.
+
+        Raises `ClickHouseError`; nothing of the body has been read.
+        """
+        items = request.query_params.multi_items()
+        user = self._authenticator.check(request.headers, request.query_params)
+        return user, read_request(items, request.headers, get=request.method == "GET")
+
+    async def run(
+        self, request: Request, user: User, asked: QueryRequest, receive: Receive, send: Send
+    ) -> None:
+        """Read the body, run the query, send the answer.
+
+        Raises `ClickHouseError` while nothing has been sent.
+        """
+        external: tuple[ExternalTable, ...] = ()
+        spool = Spool(self._engine.spool_folder, self._settings.insert_memory_bytes)
+        try:
+            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+                asked, external = await read_form(request, self._settings.max_statement_bytes)
+                if user.read_only and external:
+                    raise refusal(Code.READONLY, f"{user.name}: external data need a writing user.")
+                statement = parse(asked.query.encode())
+            else:
+                statement = await self._read_body(request, asked, spool)
+            async with self._slot():
+                with self._session(user, asked) as session:
+                    job = _Job(
+                        asked=asked,
+                        user=user,
+                        statement=statement,
+                        external=external,
+                        session=session,
+                    )
+                    await self._dispatch(job, spool, request, receive, send)
+        finally:
+            spool.close()
+            for table in external:
+                await table.close()
+
+    async def _read_body(self, request: Request, asked: QueryRequest, spool: Spool) -> Statement:
+        limit = self._settings.max_statement_bytes
+        reader = BodyReader(request.stream(), request.headers.get("content-encoding", ""))
+        head = asked.query.encode()
+        statement = parse(head) if head else None
+        if isinstance(statement, InsertData):
+            inline = head[statement.data_start :]
+            if inline.strip():
+                await spool.add(inline + b"\n")
+        else:
+            body = await reader.take(limit + 1)
+            head = head + b"\n" + body if head and body else head or body
+            statement = parse(head[:limit]) if len(head) > limit else parse(head)
+            if not isinstance(statement, InsertData):
+                if len(head) > limit:
+                    raise refusal(
+                        Code.QUERY_IS_TOO_LARGE, f"The statement is longer than {limit} bytes."
+                    )
+                return statement
+            await spool.add(head[statement.data_start :])
+        async for chunk in reader.rest():
+            await spool.add(chunk)
+        await spool.complete()
+        return statement
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of the `max_concurrent_queries`; raises 202 after `queue_wait_seconds`."""
+        if self._slots.locked():
+            try:
+                await asyncio.wait_for(self._slots.acquire(), self._settings.queue_wait_seconds)
+            except TimeoutError:
+                raise refusal(
+                    Code.TOO_MANY_SIMULTANEOUS_QUERIES,
+                    "Too many simultaneous queries."
+                    f" Maximum: {self._settings.max_concurrent_queries}.",
+                ) from None
+        else:
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _session(
+        self, user: User, asked: QueryRequest
+    ) -> AbstractContextManager[Connection | None]:
+        if asked.session is None:
+            return nullcontext()
+        return self.sessions.use(user.name, asked.session)
+
+    async def _dispatch(
+        self, job: _Job, spool: Spool, request: Request, receive: Receive, send: Send
+    ) -> None:
+        match job.statement:
+            case InsertData() as insert:
+                await self._insert(job, insert, spool, send)
+            case Command() as command:
+                await self._command(job, command, send)
+            case Select() as select:
+                await self._select(job, select, request, receive, send)
+
+    async def _insert(self, job: _Job, insert: InsertData, spool: Spool, send: Send) -> None:
+        format_name = check_format(
+            insert.format_name or job.asked.default_format or DEFAULT_INPUT_FORMAT
+        )
+        parameters = job.asked.parameters
+
+        def work(connection: Connection) -> Counts:
+            if spool.file is not None:
+                return connection.insert_file(
+                    insert.head, format_name, parameters, spool.file.fileno()
+                )
+            return connection.insert(insert.head, format_name, parameters, spool.chunks())
+
+        counts = await self._in_thread(lambda: self._with_connection(job, work))
+        headers = base_headers(job.asked.query_id, None)
+        headers["X-ClickHouse-Summary"] = summary(counts)
+        await send_answer(send, 200, headers, b"")
+
+    async def _command(self, job: _Job, command: Command, send: Send) -> None:
+        def work(connection: Connection) -> tuple[bytes, Counts]:
+            answer = connection.run(command.text, job.output_format, job.asked.parameters)
+            if job.session is not None and command.verb in _STATE_VERBS:
+                connection.adopt_database()
+            return answer
+
+        answer, counts = await self._in_thread(lambda: self._with_connection(job, work))
+        headers = base_headers(job.asked.query_id, job.output_format)
+        headers["X-ClickHouse-Summary"] = summary(counts)
+        await send_answer(send, 200, headers, answer)
+
+    async def _select(
+        self, job: _Job, select: Select, request: Request, receive: Receive, send: Send
+    ) -> None:
+        asked, format_name = job.asked, job.output_format
+        mark = "query_id: " + _UNSAFE_IN_COMMENT.sub("_", asked.query_id)
+        pipe = Pipe()
+
+        def work(connection: Connection) -> Counts:
+            extra = _read_only_clause(job)
+            return connection.select(
+                select, format_name, asked.parameters, pipe.write_fd, mark, extra
+            )
+
+        def work_and_close() -> Counts:
+            try:
+                return self._with_connection(job, work)
+            finally:
+                pipe.close_write()
+
+        query = asyncio.ensure_future(self._in_thread(work_and_close))
+        buffer = Spool(self._engine.spool_folder, self._settings.result_memory_bytes)
+        answer = StreamedAnswer(
+            pipe=pipe,
+            query=query,
+            headers=base_headers(asked.query_id, format_name),
+            buffer=buffer,
+            buffer_bytes=None if asked.wait_end_of_query else self._settings.response_buffer_bytes,
+            accept_encoding=(
+                request.headers.get("accept-encoding") if asked.compress_result else None
+            ),
+            on_disconnect=lambda: self._kill(mark),
+            version=self._engine.version,
+        )
+        try:
+            await answer(receive, send)
+        finally:
+            await self._finish(query, pipe, mark)
+            buffer.close()
+
+    async def _finish(self, query: "asyncio.Future[Counts]", pipe: Pipe, mark: str) -> None:
+        """Let go of the engine: a statement that nobody reads is stopped, its pipe drained."""
+        try:
+            if not query.done():
+                self._kill(mark)
+                while await pipe.read():
+                    pass
+            with suppress(ClickHouseError):
+                await query
+        finally:
+            pipe.close_read()
+
+    def _kill(self, mark: str) -> None:
+        asyncio.get_running_loop().run_in_executor(None, self._engine.kill, mark)
+
+    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _with_connection(self, job: _Job, work: Callable[[Connection], _Result]) -> _Result:
+        """Run `work` on the right connection, prepared for this request; in a worker thread."""
+        if job.session is not None and job.keeps_state:
+            return _prepared(job.session, job, keep=True, work=work)
+        with closing(self._engine.connect()) as connection:
+            return _prepared(connection, job, keep=False, work=work)
+
+
+def _prepared(
+    connection: Connection, job: _Job, *, keep: bool, work: Callable[[Connection], _Result]
+) -> _Result:
+    settings = dict(job.asked.settings)
+    if job.user.read_only:
+        settings["readonly"] = "1"
+    if keep:
+        settings.pop("readonly", None)
+        if isinstance(job.statement, Command) and job.statement.verb in _STATE_VERBS:
+            connection.forget_applied()
+            settings = {}
+    with external_tables(connection, job.external):
+        connection.prepare(job.asked.database, settings, keep=keep)
+        for role in job.asked.roles:
+            connection.set_role(role)
+        return work(connection)
+
+
+def _read_only_clause(job: _Job) -> str:
+    """A session's connection cannot be made read-only and back: its statement is instead."""
+    level = job.asked.settings.get("readonly", "0")
+    if job.session is None or not job.keeps_state or level == "0":
+        return ""
+    return f"readonly = {quote(level)}"

@@ -1,0 +1,267 @@
+"""Answers: streamed from the engine's pipe to the client, with ClickHouse's headers and errors.
+
+An answer is held back until it is complete or grows beyond a buffer, so that most errors still get
+their HTTP status; one that comes later is written into the stream in ClickHouse's tagged form, and
+the connection is then broken on purpose, so that nobody takes half an answer for a whole one.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import string
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from starlette.types import Receive, Send
+
+from stack.clickhouse_http.body import Spool
+from stack.clickhouse_http.compression import Encoder, choose_encoder
+from stack.clickhouse_http.engine import Counts
+from stack.clickhouse_http.errors import ClickHouseError
+
+PIPE_BYTES: Final = 1 << 20
+_MAX_TAGGED_TEXT_BYTES: Final = 15 * 1024
+_CONTENT_TYPES: Final = {
+    "Native": "application/octet-stream",
+    "RowBinary": "application/octet-stream",
+    "RowBinaryWithNames": "application/octet-stream",
+    "RowBinaryWithNamesAndTypes": "application/octet-stream",
+    "Arrow": "application/octet-stream",
+    "ArrowStream": "application/octet-stream",
+    "Parquet": "application/octet-stream",
+    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
+    "TSV": "text/tab-separated-values; charset=UTF-8",
+    "TabSeparatedWithNames": "text/tab-separated-values; charset=UTF-8",
+    "TabSeparatedWithNamesAndTypes": "text/tab-separated-values; charset=UTF-8",
+    "CSV": "text/csv; charset=UTF-8; header=absent",
+    "CSVWithNames": "text/csv; charset=UTF-8; header=present",
+    "JSON": "application/json; charset=UTF-8",
+    "JSONCompact": "application/json; charset=UTF-8",
+    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
+    "JSONCompactEachRow": "application/x-ndjson; charset=UTF-8",
+    "XML": "application/xml; charset=UTF-8",
+}
+Headers = list[tuple[bytes, bytes]]
+
+
+class BrokenOffError(Exception):
+    """The answer failed after its beginning had been sent: the connection must be cut."""
+
+
+def base_headers(query_id: str, format_name: str | None) -> dict[str, str]:
+    """The headers of every answer to a query."""
+    headers = {
+        "X-ClickHouse-Server-Display-Name": "purser",
+        "X-ClickHouse-Query-Id": query_id,
+        "X-ClickHouse-Timezone": "UTC",
+        "Content-Type": _CONTENT_TYPES.get(format_name or "", "text/plain; charset=UTF-8"),
+    }
+    if format_name is not None:
+        headers["X-ClickHouse-Format"] = format_name
+    return headers
+
+
+def summary(counts: Counts) -> str:
+    """The value of X-ClickHouse-Summary: every number as a string, as ClickHouse writes it."""
+    return json.dumps(
+        {
+            "read_rows": str(counts.read_rows),
+            "read_bytes": str(counts.read_bytes),
+            "written_rows": str(counts.written_rows),
+            "written_bytes": str(counts.written_bytes),
+            "total_rows_to_read": "0",
+            "result_rows": str(counts.result_rows),
+            "result_bytes": "0",
+            "elapsed_ns": str(counts.elapsed_ns),
+        },
+        separators=(",", ":"),
+    )
+
+
+async def send_answer(
+    send: Send, status: int, headers: Mapping[str, str], body: bytes, *, head_only: bool = False
+) -> None:
+    """Send one complete, uncompressed answer."""
+    lines = _encode(headers)
+    lines.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": lines})
+    await send({"type": "http.response.body", "body": b"" if head_only else body})
+
+
+async def send_error(send: Send, error: ClickHouseError, query_id: str, version: str) -> None:
+    """Send an error that is known before anything else was sent."""
+    headers = base_headers(query_id, None)
+    headers["X-ClickHouse-Exception-Code"] = str(error.code)
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
+    await send_answer(send, error.http_status, headers, error_text(error, version))
+
+
+def error_text(error: ClickHouseError, version: str) -> bytes:
+    """The text of an error as ClickHouse ends it: with its version and a line break."""
+    text = error.text.rstrip()
+    if "(version " not in text[-60:]:
+        text = f"{text} (version {version})"
+    return text.encode() + b"\n"
+
+
+def _encode(headers: Mapping[str, str]) -> Headers:
+    return [
+        (name.encode("latin-1"), value.encode("latin-1", "replace"))
+        for name, value in headers.items()
+    ]
+
+
+class Pipe:
+    """The pipe between the engine, writing in a thread, and the event loop, reading."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self.read_fd, False)
+        self._loop = asyncio.get_running_loop()
+
+    async def read(self) -> bytes:
+        """The next bytes; empty at the end."""
+        while True:
+            try:
+                return os.read(self.read_fd, PIPE_BYTES)
+            except BlockingIOError:
+                await self._readable()
+
+    async def _readable(self) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_reader(self.read_fd, ready.set_result, None)
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(self.read_fd)
+
+    def close_write(self) -> None:
+        """Close the engine's end: the reader sees the end once it has drained the pipe."""
+        os.close(self.write_fd)
+
+    def close_read(self) -> None:
+        os.close(self.read_fd)
+
+
+class StreamedAnswer:
+    """Sends what comes through a pipe, while `query` (the engine's thread) fills it."""
+
+    def __init__(
+        self,
+        *,
+        pipe: Pipe,
+        query: "asyncio.Future[Counts]",
+        headers: dict[str, str],
+        buffer: Spool,
+        buffer_bytes: int | None,
+        accept_encoding: str | None,
+        on_disconnect: Callable[[], None],
+        version: str,
+    ) -> None:
+        """`buffer_bytes` None holds the answer back to its end (wait_end_of_query)."""
+        self._pipe = pipe
+        self._query = query
+        self._headers = headers
+        self._buffer = buffer
+        self._buffer_bytes = buffer_bytes
+        self._accept_encoding = accept_encoding
+        self._on_disconnect = on_disconnect
+        self._version = version
+        self._encoder: Encoder | None = None
+
+    async def __call__(self, receive: Receive, send: Send) -> None:
+        """Send the whole answer.
+
+        Raises `ClickHouseError` while nothing has been sent, `BrokenOffError` afterwards.
+        """
+        watcher = asyncio.ensure_future(self._watch(receive))
+        try:
+            ended = await self._fill_buffer()
+            if ended:
+                await self._send_whole(send, await self._query)
+            else:
+                await self._send_stream(send)
+        finally:
+            watcher.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        """Stop the statement when the client has gone: nobody will read its answer."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not self._query.done():
+            self._on_disconnect()
+
+    async def _fill_buffer(self) -> bool:
+        while chunk := await self._pipe.read():
+            await self._buffer.add(chunk)
+            if self._buffer_bytes is not None and self._buffer.size > self._buffer_bytes:
+                return False
+        return True
+
+    def _compress(self) -> None:
+        if self._accept_encoding is None:
+            return
+        chosen = choose_encoder(self._accept_encoding)
+        if chosen is not None:
+            self._headers["Content-Encoding"], self._encoder = chosen
+
+    async def _send_whole(self, send: Send, counts: Counts) -> None:
+        self._headers["X-ClickHouse-Summary"] = summary(counts)
+        if self._buffer.size:
+            self._compress()
+        await self._buffer.complete()
+        if self._buffer.file is None:
+            body = b"".join(self._buffer.chunks())
+            if self._encoder is not None:
+                body = self._encoder.compress(body) + self._encoder.flush()
+            await send_answer(send, 200, self._headers, body)
+            return
+        await self._start(send)
+        for chunk in self._buffer.chunks():
+            await self._send_chunk(send, chunk)
+        await self._end(send)
+
+    async def _send_stream(self, send: Send) -> None:
+        tag = "".join(secrets.choice(string.ascii_lowercase) for _ in range(16))
+        self._headers["X-ClickHouse-Exception-Tag"] = tag
+        self._headers["X-ClickHouse-Summary"] = summary(Counts())
+        self._compress()
+        await self._buffer.complete()
+        await self._start(send)
+        for chunk in self._buffer.chunks():
+            await self._send_chunk(send, chunk)
+        while chunk := await self._pipe.read():
+            await self._send_chunk(send, chunk)
+        try:
+            await self._query
+        except ClickHouseError as error:
+            await self._send_chunk(send, tagged_error(error, tag, self._version))
+            tail = self._encoder.flush() if self._encoder is not None else b""
+            await send({"type": "http.response.body", "body": tail, "more_body": True})
+            raise BrokenOffError from error
+        await self._end(send)
+
+    async def _start(self, send: Send) -> None:
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": _encode(self._headers)}
+        )
+
+    async def _send_chunk(self, send: Send, chunk: bytes) -> None:
+        if self._encoder is not None:
+            chunk = self._encoder.compress(chunk)
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _end(self, send: Send) -> None:
+        tail = self._encoder.flush() if self._encoder is not None else b""
+        await send({"type": "http.response.body", "body": tail})
+
+
+def tagged_error(error: ClickHouseError, tag: str, version: str) -> bytes:
+    """An error inside a stream, framed as ClickHouse does since 25.11, at most 16 KiB."""
+    text = error_text(error, version)[:_MAX_TAGGED_TEXT_BYTES]
+    marker = b"\r\n__exception__\r\n"
+    name = tag.encode()
+    return marker + name + b"\r\n" + text + str(len(text)).encode() + b" " + name + marker
