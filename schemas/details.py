@@ -8,6 +8,7 @@ whoever reads the column may rely on them.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from schemas.lifecycle import EventType
@@ -78,8 +79,13 @@ NO_DETAILS = "{}"
 
 
 def details_text(details: Details) -> str:
-    """`details` as the JSON text of the column: no spaces, absent facts left out."""
-    return details.model_dump_json(exclude_none=True)
+    """`details` as the JSON text of the column: absent facts left out."""
+    return canonical_details(details.model_dump_json(exclude_none=True))
+
+
+def canonical_details(text: str) -> str:
+    """The one way to write a JSON object: sorted, without spaces; jsonb has a way of its own."""
+    return msgspec.json.encode(msgspec.json.decode(text), order="sorted").decode()
 
 
 def parse_details(event_type: EventType, text: str) -> Details:

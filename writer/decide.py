@@ -125,10 +125,11 @@ def _assert_rows(
 ) -> None:
     """What must hold for rows about to be appended, whatever the command."""
     last_seq = state.last_seq if state else 0
+    payment_id = command.payment_id
     assert rows, command
     for number, row in enumerate(rows, start=last_seq + 1):
         assert row.seq == number, (command, row)
-        assert row.payment_id == command.payment_id, (command, row)
+        assert row.payment_id == payment_id, (command, row)
         assert row.idempotency_key == command.idempotency_key, (command, row)
         assert row.event_type is command.event_type, (command, row)
         assert row.amount_minor >= 0, (command, row)

@@ -1,0 +1,234 @@
+"""Recorded history: one line of a file -> the rows of one payment. Pure.
+
+Each line becomes the commands that would have been sent at the time, and the same `decide` that
+serves live traffic decides them one after the other. The stream order is the order of the events
+in the line, so their times must not go backwards; times of live traffic may, they come from the
+clocks of others.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from schemas.errors import InputError, Rejection
+from schemas.events import NewEvent
+from schemas.history import HistoryEvent, HistoryPayment
+from schemas.lifecycle import EventType
+from writer import commands
+from writer.commands import Change, CreatePayment, OrderLine
+from writer.decide import AlreadyDone, decide
+from writer.state import PaymentState, Refund, apply
+
+MAX_EVENTS_PER_PAYMENT = 10_000
+_MAX_SHOWN = 40
+
+_COMMANDS: Mapping[str, type[Change]] = {
+    command.event_type: command
+    for command in (
+        commands.RequireAction,
+        commands.MarkProcessing,
+        commands.MarkUnknown,
+        commands.Authorize,
+        commands.Fail,
+        commands.Cancel,
+        commands.Expire,
+        commands.Capture,
+        commands.Ship,
+        commands.Deliver,
+        commands.Release,
+        commands.RequestRefund,
+        commands.RecordRefund,
+        commands.FailRefund,
+        commands.OpenDispute,
+        commands.WinDispute,
+        commands.LoseDispute,
+    )
+}
+"""Event type as written in a history -> its command."""
+
+_KNOWN = ", ".join(_COMMANDS)
+
+_CREATION_FIELDS: Mapping[str, str] = {"occurred_at": "created_at"}
+_EVENT_FIELDS: Mapping[str, str] = {"occurred_at": "at", "command": "type"}
+"""A command's field -> the field of the file that it came from, where the names differ."""
+
+_REFUND_EVENTS = frozenset(
+    {EventType.REFUND_REQUESTED, EventType.REFUNDED, EventType.REFUND_FAILED}
+)
+
+
+def decide_line(line: bytes, *, psp: str) -> tuple[NewEvent, ...]:
+    """The rows of the payment that one line records.
+
+    Raises:
+        InputError: naming the field (`events[3].amount_minor`), what is wrong and what to do.
+    """
+    return decide_history(parse_line(line), psp=psp)
+
+
+def parse_line(line: bytes) -> HistoryPayment:
+    """One line as the format wants it.
+
+    Raises:
+        InputError: not JSON, or a field that is missing, unknown or of the wrong type.
+    """
+    try:
+        return HistoryPayment.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise InputError(_path(first["loc"]), _problem(first) + more) from None
+
+
+def decide_history(payment: HistoryPayment, *, psp: str) -> tuple[NewEvent, ...]:
+    """Every row of the payment, decided event by event as live traffic would be.
+
+    Raises:
+        InputError: naming the field that breaks a rule, which rule, and what would be accepted.
+    """
+    if len(payment.events) > MAX_EVENTS_PER_PAYMENT:
+        raise InputError("events", f"has over {MAX_EVENTS_PER_PAYMENT} events; split the payment")
+    new = _decided(None, _creation(payment, psp), "")
+    rows, state = list(new), apply(None, new)
+    earlier_at, earlier_field = payment.created_at, "created_at"
+    for index, event in enumerate(payment.events):
+        where = f"events[{index}]."
+        if event.at < earlier_at:
+            raise InputError(
+                f"{where}at", f"is before {earlier_field}; list events as they happened"
+            )
+        earlier_at, earlier_field = event.at, f"{where}at"
+        new = _decided(state, _command(state, event, index), where)
+        _check_said(event, new, where)
+        state = apply(state, new)
+        rows += new
+    return tuple(rows)
+
+
+def _decided(
+    state: PaymentState | None, command: commands.AnyCommand, where: str
+) -> tuple[NewEvent, ...]:
+    match decide(state, command):
+        case Rejection(field=field, problem=problem, code=code):
+            names = _CREATION_FIELDS if state is None else _EVENT_FIELDS
+            raise InputError(where + names.get(field, field), f"{problem} [{code}]")
+        case AlreadyDone():
+            raise AssertionError(f"a key was made twice: {command.idempotency_key}")
+        case rows:
+            return rows
+
+
+def _creation(payment: HistoryPayment, psp: str) -> CreatePayment:
+    return CreatePayment(
+        idempotency_key=payment.idempotency_key,
+        occurred_at=payment.created_at,
+        buyer_id=payment.buyer_id,
+        currency=payment.currency,
+        psp=psp,
+        method=payment.method,
+        orders=tuple(
+            OrderLine(
+                order_id=order.order_id,
+                seller_id=order.seller_id,
+                amount_minor=order.amount_minor,
+                commission_minor=order.commission_minor,
+                logistics_fee_minor=order.logistics_fee_minor,
+            )
+            for order in payment.orders
+        ),
+    )
+
+
+def _command(state: PaymentState, event: HistoryEvent, index: int) -> Change:
+    """The command for event number `index`, under a key that every import of the line makes."""
+    where = f"events[{index}]."
+    if (command := _COMMANDS.get(event.type)) is None:
+        raise InputError(
+            f"{where}type", f"{_shown(event.type)} is not an event of a payment; known are {_KNOWN}"
+        )
+    arguments: dict[str, Any] = {}
+    if event.order_id is not None and issubclass(command, commands.OrderChange):
+        arguments["order_id"] = event.order_id
+    if event.amount_minor is not None and issubclass(command, commands.AmountChange):
+        arguments["amount_minor"] = event.amount_minor
+    if event.type in _REFUND_EVENTS:
+        arguments["refund_id"] = event.refund_id or _refund_id(state, event, index)
+    elif event.refund_id is not None:
+        raise InputError(f"{where}refund_id", f"has no meaning for {event.type}; leave it out")
+    return command(
+        payment_id=state.payment_id,
+        idempotency_key=f"history-{index + 1}",
+        occurred_at=event.at,
+        **arguments,
+    )
+
+
+def _refund_id(state: PaymentState, event: HistoryEvent, index: int) -> str | None:
+    """The id of a refund that the line does not name; None for a refund made at the PSP."""
+    if event.type == EventType.REFUND_REQUESTED:
+        return f"refund-{index + 1}"
+    for refund_id, refund in state.refunds.items():
+        if refund.is_open and _is_about(event, refund):
+            return refund_id
+    if event.type == EventType.REFUND_FAILED:
+        raise InputError(
+            f"events[{index}].type", "refund_failed has no open refund_requested that it fits"
+        )
+    return None
+
+
+def _is_about(event: HistoryEvent, refund: Refund) -> bool:
+    if event.order_id is not None and [*refund.amounts] != [event.order_id]:
+        return False
+    return event.amount_minor in (None, sum(refund.amounts.values()))
+
+
+def _check_said(event: HistoryEvent, rows: Sequence[NewEvent], where: str) -> None:
+    """What the line says of an event must be so, also where the rules left no choice."""
+    amount_minor = sum(row.amount_minor for row in rows)
+    if event.amount_minor not in (None, amount_minor):
+        raise InputError(
+            f"{where}amount_minor",
+            f"is {event.amount_minor}, but this {event.type} is about {amount_minor}; "
+            "correct it or leave it out",
+        )
+    if event.order_id is not None and any(row.order_id != event.order_id for row in rows):
+        raise InputError(f"{where}order_id", f"is not the order that this {event.type} is about")
+
+
+# -- what was wrong, in the words of the file ---------------------------------------------------
+
+_PROBLEMS: Mapping[str, str] = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a field of the format; see `purser import --help`",
+    "int_type": "must be a whole number of minor units, without quotes, point or exponent",
+    "string_type": "must be text in quotes",
+    "tuple_type": "must be a list",
+    "model_type": "must be an object in braces",
+}
+_VALUE_SHOWN = frozenset({"int_type", "string_type", "tuple_type", "value_error"})
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One line for one of Pydantic's errors."""
+    kind = error["type"]
+    if kind == "json_invalid":
+        return f"is not JSON ({error['ctx']['error']}); write one object on one line"
+    problem = _PROBLEMS.get(kind, error["msg"].removeprefix("Value error, "))
+    return f"{_shown(error['input'])} {problem}" if kind in _VALUE_SHOWN else problem
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """`("events", 3, "at")` -> `events[3].at`; the whole line is `line`."""
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part[:_MAX_SHOWN]}"
+    return path.removeprefix(".") or "line"
+
+
+def _shown(value: object) -> str:
+    """A value fit for a message: short, on one line, nothing unprintable."""
+    text = ascii(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

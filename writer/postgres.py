@@ -1,0 +1,210 @@
+"""The event store in PostgreSQL: the statements, and the connection pool they run in.
+
+Every append is one statement, hence one transaction; whatever psycopg raises is translated by
+`writer.refusals`, and nowhere else.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from itertools import groupby
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Composed, Identifier
+from psycopg_pool import ConnectionPool
+
+from schemas.details import NO_DETAILS, canonical_details
+from schemas.errors import ConfigurationError, SchemaVersionError
+from schemas.events import COLUMNS, SCHEMA_VERSION, Event, NewEvent
+from schemas.ids import PaymentId
+from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
+from writer.migrate import check_schema
+from writer.refusals import translated
+
+APPLICATION = "purser-writer"
+CONNECT_SECONDS = 5
+POOL_CONNECTIONS_MAX = 8
+POOL_WAIT_SECONDS = 5.0
+STATEMENT_SECONDS = 5
+BULK_STATEMENT_SECONDS = 120
+
+_NEW_COLUMNS = NewEvent.__struct_fields__
+
+# -- Statements ---------------------------------------------------------------------------------
+
+_COLUMN_LIST = SQL(", ").join(map(Identifier, _NEW_COLUMNS))
+
+# The stream of one payment. jsonb comes as text: details are compared as they were written.
+_LOAD = SQL(
+    "SELECT {} FROM public.payments WHERE payment_id = ANY(%s) ORDER BY payment_id, seq"
+).format(
+    SQL(", ").join(
+        SQL("details::text") if name == "details" else Identifier(name) for name in COLUMNS
+    )
+)
+
+# A seller's payable balance; the predicate is the partial index's.
+_AVAILABLE = """
+SELECT coalesce(sum(available_delta_minor), 0) FROM public.payments
+WHERE seller_id = %s AND currency = %s AND available_delta_minor <> 0
+"""
+
+# All rows of one command at once: one statement is one transaction, without a BEGIN and a COMMIT.
+_APPEND = SQL("INSERT INTO public.payments ({}) VALUES {} RETURNING recorded_at")
+_PLACEHOLDERS = SQL("({})").format(SQL(", ").join(SQL("%s") for _ in _NEW_COLUMNS))
+
+# Thousands of rows at once.
+_COPY = SQL("COPY public.payments ({}) FROM STDIN").format(_COLUMN_LIST)
+
+
+class PostgresStore:
+    """`EventStore` in PostgreSQL; safe for threads. Use `open_store` to get one."""
+
+    def __init__(self, pool: ConnectionPool[psycopg.Connection[tuple[Any, ...]]]) -> None:
+        self._pool = pool
+
+    def load(self, payment_id: PaymentId) -> tuple[Event, ...]:
+        return self.load_many([payment_id]).get(payment_id, ())
+
+    def load_many(self, payment_ids: Sequence[PaymentId]) -> Mapping[PaymentId, tuple[Event, ...]]:
+        with self._connection() as connection:
+            rows = connection.execute(_LOAD, [list(payment_ids)]).fetchall()
+        events = map(_event, rows)
+        return {
+            PaymentId(payment_id): tuple(stream)
+            for payment_id, stream in groupby(events, key=lambda event: event.payment_id)
+        }
+
+    def available_minor(self, seller_id: str, currency: str) -> int:
+        with self._connection() as connection:
+            row = connection.execute(_AVAILABLE, [seller_id, currency]).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def append(self, events: Sequence[NewEvent]) -> tuple[Event, ...]:
+        values = [value for event in events for value in msgspec.structs.astuple(event)]
+        with self._connection() as connection:
+            rows = connection.execute(_append_statement(len(events)), values).fetchall()
+        return tuple(
+            Event(**msgspec.structs.asdict(event), recorded_at=recorded_at)
+            for event, (recorded_at,) in zip(events, rows, strict=True)
+        )
+
+    def append_many(self, events: Sequence[NewEvent]) -> None:
+        with (
+            self._connection() as connection,
+            connection.transaction(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"SET LOCAL statement_timeout = '{BULK_STATEMENT_SECONDS}s'")
+            with cursor.copy(_COPY) as copy:
+                for event in events:
+                    copy.write_row(msgspec.structs.astuple(event))
+
+    def recover(self) -> None:
+        """Drop connections that died, so that the next try gets one that works."""
+        self._pool.check()
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        with translated(), self._pool.connection() as connection:
+            yield connection
+
+
+@contextmanager
+def open_store(dsn: str) -> Iterator[PostgresStore]:
+    """A store on a checked schema, for the length of a `with`.
+
+    Raises:
+        ConfigurationError: `dsn` is not a connection string.
+        SchemaVersionError: the schema is missing, behind or newer than this code.
+        ServiceUnavailable: nobody answers, or the login is refused.
+    """
+    check_dsn(dsn)
+    check_schema(dsn)
+    with ConnectionPool(
+        dsn,
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": APPLICATION,
+        },
+        configure=_configure,
+        min_size=1,
+        max_size=POOL_CONNECTIONS_MAX,
+        timeout=POOL_WAIT_SECONDS,
+        name=APPLICATION,
+        open=True,
+    ) as pool:
+        yield PostgresStore(pool)
+
+
+def check_dsn(dsn: str) -> None:
+    """Refuse what is not a connection string.
+
+    Raises:
+        ConfigurationError: without the text, which may hold a password.
+    """
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        raise ConfigurationError(
+            "PURSER_POSTGRES_DSN: is not a PostgreSQL connection string; "
+            "write postgresql://user:password@host:port/database"
+        ) from None
+
+
+def _configure(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Settings of every session; the payout guard needs READ COMMITTED."""
+    connection.execute(
+        "SELECT set_config('statement_timeout', %s, false), set_config('timezone', 'UTC', false),"
+        " set_config('default_transaction_isolation', 'read committed', false)",
+        [f"{STATEMENT_SECONDS}s"],
+    )
+
+
+def _append_statement(count: int) -> Composed:
+    return _APPEND.format(_COLUMN_LIST, SQL(", ").join([_PLACEHOLDERS] * count))
+
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def _by_value(words: type[_Word]) -> Mapping[str, _Word]:
+    return {word.value: word for word in words}
+
+
+_EVENT_TYPES = _by_value(EventType)
+_STATUSES = _by_value(Status)
+_FULFILMENTS = _by_value(Fulfilment)
+_DISPUTES = _by_value(Dispute)
+_DIRECTIONS = _by_value(Direction)
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    """One row as an event.
+
+    Raises:
+        SchemaVersionError: written by newer code than this, so nothing may be decided on it.
+    """
+    values = dict(zip(COLUMNS, row, strict=True))
+    if values["schema_version"] > SCHEMA_VERSION or values["event_type"] not in _EVENT_TYPES:
+        raise SchemaVersionError(
+            f"payment {values['payment_id']} has an event of schema version "
+            f"{values['schema_version']}, this code knows {SCHEMA_VERSION}; upgrade the writer"
+        )
+    details = values["details"]
+    return Event(
+        **values
+        | {
+            "event_type": _EVENT_TYPES[values["event_type"]],
+            "status": _STATUSES[values["status"]],
+            "fulfilment": _FULFILMENTS[values["fulfilment"]],
+            "dispute": _DISPUTES[values["dispute"]],
+            "direction": _DIRECTIONS[values["direction"]],
+            "details": details if details == NO_DETAILS else canonical_details(details),
+        }
+    )

@@ -1,0 +1,98 @@
+"""The one place where what PostgreSQL says becomes an error of ours.
+
+Three kinds: somebody was faster (decide again), a rule was broken (a `Rejection`), or the server
+cannot be used now (retry with the same idempotency key) or as configured (do not).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+
+from schemas.errors import (
+    ConfigurationError,
+    PurserError,
+    Rejection,
+    SchemaVersionError,
+    ServiceUnavailable,
+)
+from schemas.postgres.refusals import RefusalCode
+from schemas.rejections import RejectionCode
+from writer.store import StreamMoved
+
+_GUARD_CLASS = "PU"
+_WRONG_LOGIN = (errors.InvalidPassword, errors.InvalidAuthorizationSpecification)
+_NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
+_LOST_A_RACE = (errors.SerializationFailure, errors.DeadlockDetected)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise every error of psycopg's as one of ours.
+
+    Raises:
+        StreamMoved: the position is taken, or not the next one.
+        Rejection: a guard or a constraint refused a row.
+        SchemaVersionError, ConfigurationError: no retry can help.
+        ServiceUnavailable: the server is down, busy or lost; an append may or may not be in.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from error
+
+
+def translate(error: psycopg.Error) -> PurserError:
+    """What an error of psycopg's means for the writer."""
+    said = one_line(error)
+    match error:
+        case errors.UniqueViolation():
+            return StreamMoved(f"another writer was faster ({said}); try again")
+        case errors.CheckViolation() | errors.DataError() | errors.NotNullViolation():
+            return _refused(error)
+        case PoolTimeout() | TooManyRequests() | PoolClosed():
+            return ServiceUnavailable(
+                f"no connection to PostgreSQL ({said}); look at `purser status`"
+            )
+        case _ if isinstance(error, _WRONG_LOGIN):
+            return ConfigurationError(f"PostgreSQL refuses the login: {said}; check the DSN")
+        case _ if isinstance(error, _NO_SCHEMA):
+            return SchemaVersionError(f"PostgreSQL's schema is not ours: {said}; migrate it")
+        case errors.InsufficientPrivilege():
+            return ConfigurationError(f"PostgreSQL: {said}; connect as purser_writer")
+        case errors.QueryCanceled():
+            return ServiceUnavailable(f"PostgreSQL took too long ({said}); try again")
+        case _ if isinstance(error, _LOST_A_RACE):
+            return StreamMoved(f"PostgreSQL gave another transaction way ({said}); try again")
+        case _ if (error.sqlstate or "").startswith(_GUARD_CLASS):
+            return _guarded(error)
+        case _:
+            return ServiceUnavailable(f"PostgreSQL: {said}; look at `purser status`")
+
+
+def one_line(error: psycopg.Error) -> str:
+    """An error's text on one line; psycopg never puts a password into it."""
+    return " ".join((error.diag.message_primary or str(error)).split())
+
+
+def _guarded(error: psycopg.Error) -> PurserError:
+    match error.sqlstate:
+        case RefusalCode.SEQ_GAP:
+            return StreamMoved(f"another writer was faster ({one_line(error)}); try again")
+        case RefusalCode.PAYOUT_ABOVE_BALANCE:
+            return _refused(error, RejectionCode.PAYOUT_ABOVE_BALANCE)
+        case _:
+            return _refused(error)
+
+
+def _refused(
+    error: psycopg.Error, code: RejectionCode = RejectionCode.REFUSED_BY_DATABASE
+) -> Rejection:
+    """A guard's refusal: its message is `field: problem`, a constraint's names the constraint."""
+    field = error.diag.column_name or error.diag.constraint_name or "row"
+    problem = one_line(error).removeprefix(f"{field}: ")
+    if error.diag.message_hint:
+        problem += f"; {error.diag.message_hint}"
+    return Rejection(code=code, field=field, problem=problem)
