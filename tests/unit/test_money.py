@@ -15,15 +15,11 @@ from schemas.money import (
 )
 
 # https://docs.stripe.com/currencies#zero-decimal, without UGX, which that page lists as special.
-ZERO_DECIMAL_AT_STRIPE = ("BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW") + (
-    "PYG",
-    "RWF",
-    "VND",
-    "VUV",
-    "XAF",
-    "XOF",
-    "XPF",
-)  # and MGA, which has two digits elsewhere
+# And MGA, which has two digits everywhere else.
+ZERO_DECIMAL_AT_STRIPE = (
+    *("BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW"),
+    *("PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"),
+)
 THREE_DECIMAL_AT_STRIPE = ("BHD", "JOD", "KWD", "OMR", "TND")
 
 
