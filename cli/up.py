@@ -6,9 +6,14 @@ from typing import Annotated
 import typer
 
 from cli.output import say
+from connectors.debezium.client import ConnectClient
+from connectors.debezium.config import connector_config
+from connectors.debezium.settings import DebeziumSettings
 from stack.endpoints import Endpoints
 from stack.native import Stack
-from stack.settings import StackSettings
+from stack.settings import HOST, StackSettings
+
+CONNECTOR_SECONDS = 60.0
 
 
 def migrate_all(endpoints: Endpoints, say: Callable[[str], None]) -> None:
@@ -19,12 +24,24 @@ def migrate_all(endpoints: Endpoints, say: Callable[[str], None]) -> None:
         say(f"PostgreSQL migration {name} applied")
 
 
+def register_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None:
+    """Make the Debezium connector run, as configured; a failed task is started anew."""
+    settings = DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
+    with ConnectClient(endpoints.connect_url) as client:
+        registered = client.register(settings.connector, connector_config(settings))
+        if not registered and client.health(settings.connector).failed:
+            client.restart_failed(settings.connector)
+        client.wait_healthy(settings.connector, CONNECTOR_SECONDS)
+    say(f"connector {settings.connector} runs")
+
+
 def bring_up(stack: Stack, say: Callable[[str], None], *, servers_only: bool = False) -> None:
     """Servers, then schemas, then the connector, then our workers; each step can be repeated."""
     stack.up()
     if servers_only:
         return
     migrate_all(stack.endpoints, say)
+    register_connector(stack.endpoints, say)
     stack.start_workers()
 
 

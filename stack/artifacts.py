@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from schemas.errors import ConfigurationError, ServiceUnavailable
+from schemas.errors import ConfigurationError, PurserError, ServiceUnavailable
 from stack.java import find_maven
 from stack.layout import check_free_space
+from stack.settings import StackSettings
 
 POM = Path(__file__).with_name("pom.xml")
 FETCH_ATTEMPTS = 3
@@ -114,3 +116,19 @@ def _exclusive(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def main() -> None:
+    """`python -m stack.artifacts`: fetch them ahead of time, as `make setup` does."""
+    try:
+        ensure_artifacts(StackSettings.load().cache, _tell)
+    except PurserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

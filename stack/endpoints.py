@@ -20,6 +20,7 @@ class Endpoints:
     postgres_reader_dsn: str = field(repr=False)  # purser_reader: verify
     postgres_cdc_dsn: str = field(repr=False)  # purser_cdc: what Debezium logs in as
     postgres_superuser_dsn: str = field(repr=False)  # the stack itself, and tests
+    postgres_port: int
     kafka_bootstrap: str
     connect_url: str
     clickhouse_url: str = field(repr=False)
@@ -47,6 +48,7 @@ class Endpoints:
             postgres_superuser_dsn=dsn(
                 "postgres", credentials.postgres_superuser.get_secret_value(), "postgres"
             ),
+            postgres_port=postgres_port,
             kafka_bootstrap=f"{HOST}:{settings.port(Port.KAFKA)}",
             connect_url=f"http://{HOST}:{settings.port(Port.CONNECT)}",
             clickhouse_url=(

@@ -1,0 +1,1 @@
+"""Debezium on Kafka Connect: from PostgreSQL's log to the payments topic."""

@@ -1,0 +1,196 @@
+"""Kafka Connect's REST interface, as far as Purser needs it.
+
+The one place where its answers and errors become ours. A connector that is RUNNING can have a
+FAILED task: whoever asks after its health gets both.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from schemas.errors import ConfigurationError, ServiceUnavailable
+
+ANSWER_SECONDS = 30.0  # Connect itself gives up on its herder after 90; we rather ask again
+RETRY_SECONDS = 60.0
+PAUSE_SECONDS_MOST = 2.0
+POLL_SECONDS = 0.25
+RUNNING = "RUNNING"
+FAILED = "FAILED"
+# While the workers' group rebalances, or the worker only begins to listen: ask again.
+WORTH_ANOTHER_TRY = frozenset({409, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskHealth:
+    """One task: its number, its state as Connect names it, the first line of its error if any."""
+
+    number: int
+    state: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectorHealth:
+    """A connector and all its tasks; `state` is UNREGISTERED when Connect does not know it."""
+
+    name: str
+    state: str
+    error: str | None
+    tasks: tuple[TaskHealth, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the connector and each of its tasks run, and there is a task at all."""
+        return (
+            self.state == RUNNING
+            and bool(self.tasks)
+            and all(task.state == RUNNING for task in self.tasks)
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether something has given up and waits for somebody to restart it."""
+        return self.state == FAILED or any(task.state == FAILED for task in self.tasks)
+
+    def problem(self) -> str:
+        """What is wrong, in one line; empty when healthy."""
+        if self.healthy:
+            return ""
+        for task in self.tasks:
+            if task.state != RUNNING:
+                return f"task {task.number} is {task.state}: {task.error or 'no reason given'}"
+        if self.state != RUNNING:
+            return f"the connector is {self.state}: {self.error or 'no reason given'}"
+        return "the connector runs without a task"
+
+
+class ConnectClient:
+    """A session with one Connect worker; close it, or use it as a context."""
+
+    def __init__(self, url: str, *, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._http = httpx.Client(base_url=url, timeout=ANSWER_SECONDS)
+        self._url = url
+        self._retry_seconds = retry_seconds
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def register(self, name: str, config: Mapping[str, str]) -> bool:
+        """Make a connector be exactly so; whether anything had to change.
+
+        Nothing is sent when it is so already: Connect would restart its task for nothing.
+        Raises ConfigurationError when Connect refuses the configuration, ServiceUnavailable when
+        it does not answer in time.
+        """
+        if self.config(name) == {"name": name, **config}:
+            return False
+        self._request("PUT", f"/connectors/{name}/config", json=dict(config))
+        return True
+
+    def config(self, name: str) -> dict[str, str] | None:
+        """A connector's configuration, or None when Connect does not know it."""
+        answer = self._request("GET", f"/connectors/{name}/config", unknown_is_none=True)
+        return None if answer is None else {str(key): str(value) for key, value in answer.items()}
+
+    def health(self, name: str) -> ConnectorHealth:
+        """The state of a connector and its tasks."""
+        answer = self._request("GET", f"/connectors/{name}/status", unknown_is_none=True)
+        if answer is None:
+            return ConnectorHealth(name=name, state="UNREGISTERED", error=None, tasks=())
+        return ConnectorHealth(
+            name=name,
+            state=answer["connector"]["state"],
+            error=_first_line(answer["connector"].get("trace")),
+            tasks=tuple(
+                TaskHealth(
+                    number=task["id"], state=task["state"], error=_first_line(task.get("trace"))
+                )
+                for task in answer["tasks"]
+            ),
+        )
+
+    def restart_failed(self, name: str) -> None:
+        """Start what has FAILED of a connector anew; what runs is left alone."""
+        self._request("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
+
+    def delete(self, name: str) -> None:
+        """Remove a connector; its topic and replication slot stay."""
+        self._request("DELETE", f"/connectors/{name}", unknown_is_none=True)
+
+    def wait_healthy(self, name: str, timeout_seconds: float) -> None:
+        """Wait until a connector and its tasks run.
+
+        Raises ServiceUnavailable with the reason when a task has failed or time is up.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while not (health := self.health(name)).healthy:
+            if health.failed or time.monotonic() > deadline:
+                raise ServiceUnavailable(
+                    f"connector {name}: {health.problem()}; look at Kafka Connect's log"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: dict[str, str] | None = None,
+        unknown_is_none: bool = False,
+    ) -> Any:
+        """Ask, again and again while that may help; a decoded answer or None for no content."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(ServiceUnavailable),
+            stop=stop_after_delay(self._retry_seconds),
+            wait=wait_exponential(multiplier=0.1, max=PAUSE_SECONDS_MOST),
+            reraise=True,
+        )
+        return retrying(self._request_once, method, path, json, unknown_is_none)
+
+    def _request_once(
+        self, method: str, path: str, json: dict[str, str] | None, unknown_is_none: bool
+    ) -> Any:
+        try:
+            answer = self._http.request(method, path, json=json)
+        except httpx.HTTPError as error:
+            raise ServiceUnavailable(
+                f"Kafka Connect does not answer at {self._url} ({error}); is it up?"
+            ) from error
+        if answer.status_code == httpx.codes.NOT_FOUND and unknown_is_none:
+            return None
+        if answer.is_success:
+            return answer.json() if answer.content else None
+        message = f"Kafka Connect refuses {method} {path}: {_message(answer)}"
+        if answer.status_code in WORTH_ANOTHER_TRY:
+            raise ServiceUnavailable(f"{message}; try again")
+        raise ConfigurationError(f"{message}; correct the connector's settings")
+
+
+def _message(answer: httpx.Response) -> str:
+    """The reason in an error answer, on one line."""
+    try:
+        text = str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        text = answer.text
+    return " ".join(text.split()) or f"status {answer.status_code}"
+
+
+def _first_line(trace: str | None) -> str | None:
+    return trace.strip().splitlines()[0] if trace and trace.strip() else None
