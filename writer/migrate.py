@@ -16,6 +16,7 @@ from schemas.postgres.migrations import Migration, load
 LOCK_KEY = 0x70757273_00000001  # "purs": one lock per database, whatever the role
 LOCK_WAIT_SECONDS = 120
 CONNECT_SECONDS = 10
+CLIENT_CHECK_SECONDS = 2
 
 _CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS public.purser_migrations (
@@ -41,6 +42,8 @@ def migrate(admin_dsn: str, migrations: Sequence[Migration] | None = None) -> li
             admin_dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
         ) as session:
             session.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'")
+            # A runner that is killed in a long migration is noticed, and its lock given up.
+            session.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK_SECONDS}s'")
             # Held by the session, so it goes with a runner that is killed.
             session.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
             session.execute(_CREATE_TABLE)
@@ -50,6 +53,10 @@ def migrate(admin_dsn: str, migrations: Sequence[Migration] | None = None) -> li
     except psycopg.errors.LockNotAvailable as error:
         raise ServiceUnavailable(
             f"another migration held the lock for {LOCK_WAIT_SECONDS} s; wait for it or end it"
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise SchemaVersionError(
+            f"cannot migrate PostgreSQL: {_one_line(error)}; connect as the owner, purser_owner"
         ) from error
     except psycopg.OperationalError as error:
         raise ServiceUnavailable(f"cannot migrate PostgreSQL: {_one_line(error)}") from error

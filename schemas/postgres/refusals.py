@@ -2,8 +2,7 @@
 
 The guards (0004_guards.sql, generated with the codes below) raise SQLSTATEs of class PU with the
 field in the error's column name; CHECK constraints and the primary key are told by their names.
-The writer translates a refusal with `field_of_constraint` and `RefusalCode`; the reference page
-lists the same tables.
+The writer translates refusals with these tables; docs/reference/payments.md lists them.
 """
 
 from collections.abc import Mapping
@@ -69,3 +68,54 @@ MEANINGS: Mapping[RefusalCode, str] = MappingProxyType(
     }
 )
 """What each code says is wrong."""
+
+
+_ID = "must be 1 to 128 printable ASCII characters without spaces"
+
+CONSTRAINTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "payments_buyer_id": ("buyer_id", f"{_ID}, and null for payouts only"),
+        "payments_order_id": ("order_id", f"{_ID}; for a payout its payment_id as text"),
+        "payments_seller_id": ("seller_id", _ID),
+        "payments_currency": ("currency", "must be three capital letters"),
+        "payments_psp": ("psp", "must be 1 to 64 printable ASCII characters without spaces"),
+        "payments_psp_reference": (
+            "psp_reference",
+            "must be null or 1 to 255 printable ASCII characters without spaces",
+        ),
+        "payments_method": ("method", "must be 1 to 64 printable ASCII characters without spaces"),
+        "payments_idempotency_key": (
+            "idempotency_key",
+            "must be 1 to 255 printable ASCII characters without spaces",
+        ),
+        "payments_schema_version": ("schema_version", "must be 1 to 32767"),
+        "payments_details": ("details", "must be a JSON object of at most 64 KiB as stored"),
+        "payments_occurred_at": ("occurred_at", "must be from 1970 to 2099"),
+        "payments_amount_minor": ("amount_minor", "must be at most 10^15"),
+        "payments_amount_of_event": (
+            "amount_minor",
+            "must be above zero for events that move or name money, zero for all others",
+        ),
+        "payments_commission_minor": ("commission_minor", "must not be negative"),
+        "payments_logistics_fee_minor": ("logistics_fee_minor", "must not be negative"),
+        "payments_shares_of_event": (
+            "commission_minor",
+            "and logistics_fee_minor must be zero for an event without shares",
+        ),
+        "payments_shares_within_amount": (
+            "commission_minor",
+            "and logistics_fee_minor together must be at most amount_minor",
+        ),
+        "payments_captures_within_order": (
+            "captured_minor",
+            "must be at most order_amount_minor",
+        ),
+        "payments_refunds_within_captures": (
+            "refunded_minor",
+            "and reserved_minor together must be at most captured_minor",
+        ),
+        "payments_reserved_minor": ("reserved_minor", "must not become negative"),
+        "payments_pending_minor": ("pending_minor", "must not become negative"),
+    }
+)
+"""CHECK constraint -> the field at fault and what is expected of it."""
