@@ -147,6 +147,57 @@ class DeadLetterRow(NamedTuple):
     parked_at: datetime
 
 
+class ReconciliationRow(NamedTuple):
+    """One difference between our books and a provider's; key `case_id`, highest `version` wins.
+
+    `payment_id` is None when the provider reports something that we do not know.
+    """
+
+    case_id: str
+    version: int
+    provider: str
+    provider_reference: str
+    category: str
+    payment_id: UUID | None
+    order_id: str
+    seller_id: str
+    currency: str
+    expected_minor: int
+    actual_minor: int
+    resolution_status: str
+    resolved_by: str
+    note: str
+    found_at: datetime
+    updated_at: datetime
+
+
+class SellerRevenueRow(NamedTuple):
+    """What one seller earned in one currency on one UTC day; key `(seller_id, currency, day)`.
+
+    Computed from `ledger_entries`, all of the key's at once. `commission_minor` and
+    `logistics_fee_minor` are net of what refunds and lost disputes gave back, and
+    `net = gross - refunds - chargebacks - commission - logistics fee`. The two deltas are what the
+    day did to the seller's balances, payouts included. `entry_count`, the number of entries
+    counted, is the version: who counted more has seen more.
+    """
+
+    seller_id: str
+    currency: str
+    day: date
+    gross_minor: int
+    refunds_minor: int
+    chargebacks_minor: int
+    commission_minor: int
+    logistics_fee_minor: int
+    net_minor: int
+    pending_delta_minor: int
+    available_delta_minor: int
+    capture_count: int
+    refund_count: int
+    chargeback_count: int
+    entry_count: int
+
+
 class RevenueKey(NamedTuple):
     """What `seller_revenue` is kept by; `day` is a UTC date."""
 
@@ -220,6 +271,18 @@ DEAD_LETTERS = Table(
     key=("topic", "partition", "kafka_offset"),
     version="parked_at",
 )
+RECONCILIATION_LOG = Table(
+    name="reconciliation_log",
+    row_type=ReconciliationRow,
+    key=("case_id",),
+    version="version",
+)
+SELLER_REVENUE = Table(
+    name="seller_revenue",
+    row_type=SellerRevenueRow,
+    key=("seller_id", "currency", "day"),
+    version="entry_count",
+)
 
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
@@ -231,7 +294,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             PAYOUTS,
             PIPELINE_PROGRESS,
             DEAD_LETTERS,
+            RECONCILIATION_LOG,
         )
     }
 )
-"""Tables that rows are written to; `seller_revenue` is computed from `ledger_entries`."""
+"""Tables that rows are written to; `SELLER_REVENUE` is computed from `LEDGER_ENTRIES`."""

@@ -1,0 +1,1 @@
+"""ClickHouse migrations: numbered files of statements that can each be run again."""

@@ -1,0 +1,54 @@
+"""Columns of rows as Arrow tables: how ClickHouse takes them fastest."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from functools import cache
+from typing import Any, get_args, get_type_hints
+from uuid import UUID
+
+import pyarrow
+
+from schemas.views import Columns, Table
+
+_ARROW_TYPES: Mapping[type, pyarrow.DataType] = {
+    UUID: pyarrow.binary(16),
+    str: pyarrow.string(),
+    int: pyarrow.int64(),
+    bool: pyarrow.bool_(),
+    bytes: pyarrow.binary(),
+    date: pyarrow.date32(),
+    datetime: pyarrow.timestamp("us", tz="UTC"),
+}
+"""A row type's field type -> what is sent; ClickHouse casts to the column's own type."""
+
+
+def arrow_table(table: Table, columns: Columns) -> pyarrow.Table:
+    """The rows of one table, column by column, under the table's column names.
+
+    Raises:
+        pyarrow.ArrowException, TypeError: a value that does not fit its row type, which is a
+            mistake in our code.
+    """
+    schema = arrow_schema(table)
+    arrays = [_array(values, field.type) for field, values in zip(schema, columns, strict=True)]
+    return pyarrow.Table.from_arrays(arrays, schema=schema)
+
+
+@cache
+def arrow_schema(table: Table) -> pyarrow.Schema:
+    """Names and Arrow types of a table's columns, read from its row type."""
+    hints = get_type_hints(table.row_type)
+    return pyarrow.schema([(name, _ARROW_TYPES[_plain(hints[name])]) for name in table.columns])
+
+
+def _plain(hint: Any) -> type:
+    """`T` of `T` and of `T | None`; Arrow's types hold nulls as they are."""
+    alternatives = [alternative for alternative in get_args(hint) if alternative is not type(None)]
+    plain: type = alternatives[0] if alternatives else hint
+    return plain
+
+
+def _array(values: Sequence[Any], arrow_type: pyarrow.DataType) -> pyarrow.Array:
+    if arrow_type == _ARROW_TYPES[UUID]:
+        values = [value.bytes if value is not None else None for value in values]
+    return pyarrow.array(values, arrow_type)

@@ -1,0 +1,126 @@
+"""The sink in front of ClickHouse: Arrow over HTTP, confirmed before it returns.
+
+Nothing is sent asynchronously and nothing is deduplicated by the server's insert tokens: rows are
+idempotent by their keys, and a server that dropped a block it believes to know would lose it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+import pyarrow
+from clickhouse_connect.driver.external import ExternalData
+
+from schemas.views import (
+    BUYER_ORDERS,
+    DEAD_LETTERS,
+    LEDGER_ENTRIES,
+    PAYMENT_EVENTS,
+    PAYOUTS,
+    PIPELINE_PROGRESS,
+    RECONCILIATION_LOG,
+    Columns,
+    RevenueKey,
+    Table,
+)
+from sinks import revenue
+from sinks.arrow import arrow_table
+from sinks.client import connect, translated
+from sinks.settings import ClickHouseSettings
+
+WRITE_ORDER: tuple[tuple[Table, ...], ...] = (
+    # 1. What is derived from the events, at once. A crash here leaves rows of events that nobody
+    #    sees yet; they are written again, into themselves.
+    (DEAD_LETTERS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, RECONCILIATION_LOG),
+    # 2. The events: from now on they count as arrived. A crash here leaves a progress that says
+    #    less than there is.
+    (PAYMENT_EVENTS,),
+    # 3. How far that is. A crash here, before the acknowledgement, has everything written again.
+    (PIPELINE_PROGRESS,),
+)
+"""Tables in the order of writing; those of one step are written at the same time."""
+
+_INSERT_SETTINGS = {
+    "async_insert": 0,
+    "insert_deduplicate": 0,
+    # History may touch any number of years at once; refusing it would stop the worker for ever.
+    "max_partitions_per_insert_block": 0,
+}
+
+
+class ClickHouseSink:
+    """A `ViewSink` over one shared client; see the protocol for promises and errors."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        """Connect. Raises as `connect`."""
+        self._settings = settings
+        self._address = settings.address()
+        self._client = connect(settings)
+        self._threads = ThreadPoolExecutor(
+            max_workers=settings.clickhouse_connections_max, thread_name_prefix="clickhouse-insert"
+        )
+
+    def write(self, batch: Mapping[Table, Columns]) -> None:
+        """Insert rows, step by step; returns when ClickHouse has confirmed the last one."""
+        for step in WRITE_ORDER:
+            filled = [table for table in step if any(batch.get(table, ()))]
+            if len(filled) == 1:
+                self._insert(filled[0], batch[filled[0]])
+                continue
+            running = [self._threads.submit(self._insert, table, batch[table]) for table in filled]
+            # All are waited for, so that nothing of this call still runs when it raises.
+            errors = [error for future in running if (error := future.exception()) is not None]
+            if errors:
+                raise errors[0]
+
+    def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
+        """Recompute the totals of these keys, a limited number of keys at a time."""
+        for chunk in _chunks(sorted(set(keys)), self._settings.clickhouse_revenue_keys_max):
+            with translated(self._address):
+                self._client.command(
+                    revenue.REFRESH,
+                    parameters={"account_types": list(revenue.ACCOUNT_TYPES)},
+                    settings=_INSERT_SETTINGS,
+                    external_data=_external_keys(chunk),
+                )
+
+    def close(self) -> None:
+        """Wait for inserts that run and close the connections."""
+        self._threads.shutdown()
+        self._client.close()
+
+    def _insert(self, table: Table, columns: Columns) -> None:
+        rows = arrow_table(table, columns)
+        rows_max = self._settings.clickhouse_insert_rows_max
+        for start in range(0, rows.num_rows, rows_max):
+            with translated(self._address):
+                self._client.insert_arrow(
+                    table.name, rows.slice(start, rows_max), settings=_INSERT_SETTINGS
+                )
+
+
+def _external_keys(keys: list[RevenueKey]) -> ExternalData:
+    """The keys as a table that lives as long as the query: ids never become SQL text."""
+    table = pyarrow.table(
+        {
+            "seller_id": pyarrow.array([key.seller_id for key in keys], pyarrow.string()),
+            "currency": pyarrow.array([key.currency for key in keys], pyarrow.string()),
+            "day": pyarrow.array([key.day for key in keys], pyarrow.date32()),
+        }
+    )
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return ExternalData(
+        file_name=revenue.KEYS_TABLE,
+        fmt="ArrowStream",
+        structure=revenue.KEYS_STRUCTURE,
+        data=sink.getvalue().to_pybytes(),
+    )
+
+
+def _chunks(keys: list[RevenueKey], size: int) -> Iterator[list[Any]]:
+    remaining = iter(keys)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

@@ -1,0 +1,121 @@
+"""The one place where ClickHouse is connected to, and where its errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from clickhouse_connect.driver.httputil import get_pool_manager
+from urllib3.exceptions import HTTPError
+
+from schemas.errors import (
+    ConfigurationError,
+    PurserError,
+    SchemaVersionError,
+    ServiceUnavailable,
+    WriteRefused,
+)
+from sinks.settings import Address, ClickHouseSettings
+
+_AUTHENTICATION = frozenset({192, 193, 194, 497, 516})
+_NO_SUCH_TABLE = frozenset({16, 47, 60, 81})
+_PASSING = frozenset(
+    {
+        3,  # UNEXPECTED_END_OF_FILE: the server saw our connection break
+        159,  # TIMEOUT_EXCEEDED
+        173,  # CANNOT_ALLOCATE_MEMORY
+        198,  # DNS_ERROR
+        202,  # TOO_MANY_SIMULTANEOUS_QUERIES
+        203,  # NO_FREE_CONNECTION
+        209,  # SOCKET_TIMEOUT
+        210,  # NETWORK_ERROR
+        236,  # ABORTED
+        241,  # MEMORY_LIMIT_EXCEEDED
+        242,  # TABLE_IS_READ_ONLY: a replica without its keeper
+        243,  # NOT_ENOUGH_SPACE
+        252,  # TOO_MANY_PARTS: merges have to catch up
+        279,  # ALL_CONNECTION_TRIES_FAILED
+        285,  # TOO_FEW_LIVE_REPLICAS
+        286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+        319,  # UNKNOWN_STATUS_OF_INSERT
+        394,  # QUERY_WAS_CANCELLED
+        425,  # SYSTEM_ERROR
+        473,  # DEADLOCK_AVOIDED
+        668,  # INVALID_STATE: shutting down
+        735,  # QUERY_WAS_CANCELLED_BY_CLIENT
+        999,  # KEEPER_EXCEPTION
+    }
+)
+"""ClickHouse's error codes after which the same request may succeed."""
+
+_ERROR_TEXT_MAX = 500
+
+
+def connect(settings: ClickHouseSettings, *, database: str | None = None) -> Client:
+    """A client that threads may share; `database` stands in for the URL's.
+
+    Raises:
+        ServiceUnavailable: nobody answers.
+        ConfigurationError: the user or the password is refused.
+        SchemaVersionError: the database does not exist.
+    """
+    address = settings.address()
+    compression = settings.clickhouse_compression
+    with translated(address):
+        return clickhouse_connect.get_client(
+            interface=address.interface,
+            host=address.host,
+            port=address.port,
+            username=address.username,
+            password=address.password,
+            database=address.database if database is None else database,
+            compress=False if compression == "none" else compression,
+            connect_timeout=settings.clickhouse_connect_seconds,
+            send_receive_timeout=settings.clickhouse_request_seconds,
+            pool_mgr=get_pool_manager(maxsize=settings.clickhouse_connections_max, num_pools=1),
+            # A session allows one query at a time; threads share this client.
+            autogenerate_session_id=False,
+            # Who calls decides about another try; a hidden one would outlast its timeouts.
+            query_retries=0,
+        )
+
+
+@contextmanager
+def translated(address: Address) -> Iterator[None]:
+    """Turn whatever the client raises into an error of ours that names the server.
+
+    Raises:
+        PurserError: see `ViewSink`.
+    """
+    server = f"ClickHouse at {address.host}:{address.port}"
+    try:
+        yield
+    except ClickHouseError as error:
+        raise _ours(server, address, error) from error
+    except (HTTPError, OSError) as error:
+        raise ServiceUnavailable(
+            f"{server} does not answer: {_one_line(error)}; see that it runs, then try again"
+        ) from error
+
+
+def _ours(server: str, address: Address, error: ClickHouseError) -> PurserError:
+    """What ClickHouse's answer means to us, by its code."""
+    code = getattr(error, "code", None)
+    text = _one_line(error)
+    if code in _AUTHENTICATION:
+        return ConfigurationError(
+            f"PURSER_CLICKHOUSE_URL: {server} does not let {address.username} do this: {text}"
+        )
+    if code in _NO_SUCH_TABLE:
+        return SchemaVersionError(
+            f"{server}, database {address.database}, has not the schema of this code: {text};"
+            " run `purser migrate`"
+        )
+    if code in _PASSING or (code is None and isinstance(error, OperationalError)):
+        return ServiceUnavailable(f"{server} cannot do it now: {text}; try again")
+    return WriteRefused(f"{server} refuses: {text}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:_ERROR_TEXT_MAX]

@@ -1,0 +1,111 @@
+"""A sink in memory, for tests: the same promises as ClickHouse's, in dictionaries.
+
+It keeps of rows with one key the one with the highest version, the later of equal ones, as
+ReplacingMergeTree does, and computes the totals in Python, apart from the SQL that it checks.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from schemas.accounts import AccountType
+from schemas.lifecycle import EventType
+from schemas.views import (
+    LEDGER_ENTRIES,
+    SELLER_REVENUE,
+    TABLES,
+    Columns,
+    LedgerEntryRow,
+    RevenueKey,
+    SellerRevenueRow,
+    Table,
+    columns_of,
+    rows_of,
+)
+from sinks import revenue
+
+Row = tuple[Any, ...]
+
+
+class MemorySink:
+    """A `ViewSink` that can be looked into: `rows(table)`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: dict[Table, dict[Row, Row]] = {
+            table: {} for table in (*TABLES.values(), SELLER_REVENUE)
+        }
+
+    def write(self, batch: Mapping[Table, Columns]) -> None:
+        """Keep the rows, each under its key unless a higher version is there."""
+        with self._lock:
+            for table, columns in batch.items():
+                self._keep(table, columns)
+
+    def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
+        """Compute the totals of these keys from the entries kept so far."""
+        wanted = frozenset(keys)
+        with self._lock:
+            entries: dict[RevenueKey, list[LedgerEntryRow]] = {}
+            for row in self._rows[LEDGER_ENTRIES].values():
+                entry = LedgerEntryRow(*row)
+                key = RevenueKey(entry.account_id, entry.currency, entry.day)
+                if key in wanted and entry.account_type in revenue.ACCOUNT_TYPES:
+                    entries.setdefault(key, []).append(entry)
+            totals = [_totals(key, entries[key]) for key in entries]
+            self._keep(SELLER_REVENUE, columns_of(totals))
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def rows(self, table: Table) -> list[Row]:
+        """What a reader of the table's `_v` view would see, in the order of the keys."""
+        with self._lock:
+            kept = self._rows[table]
+            return [kept[key] for key in sorted(kept)]
+
+    def _keep(self, table: Table, columns: Columns) -> None:
+        kept = self._rows[table]
+        key_at = [table.columns.index(name) for name in table.key]
+        version_at = table.columns.index(table.version) if table.version is not None else None
+        for row in rows_of(table, columns):
+            key = tuple(row[position] for position in key_at)
+            known = kept.get(key)
+            if known is None or version_at is None or known[version_at] <= row[version_at]:
+                kept[key] = row
+
+
+def _totals(key: RevenueKey, entries: list[LedgerEntryRow]) -> SellerRevenueRow:
+    """One row of `seller_revenue` from all entries of its key."""
+
+    def of_account(account_type: AccountType) -> int:
+        return -sum(e.amount_minor for e in entries if e.account_type == account_type)
+
+    def of_event(event_type: EventType) -> int:
+        return sum(e.amount_minor for e in entries if e.event_type == event_type)
+
+    def count(event_type: EventType) -> int:
+        return len({(e.payment_id, e.seq) for e in entries if e.event_type == event_type})
+
+    gross = -of_event(EventType.CAPTURED)
+    refunds = of_event(EventType.REFUNDED)
+    chargebacks = of_event(EventType.DISPUTE_LOST)
+    commission = of_account(AccountType.PLATFORM_COMMISSION)
+    logistics_fee = of_account(AccountType.PLATFORM_LOGISTICS)
+    return SellerRevenueRow(
+        seller_id=key.seller_id,
+        currency=key.currency,
+        day=key.day,
+        gross_minor=gross,
+        refunds_minor=refunds,
+        chargebacks_minor=chargebacks,
+        commission_minor=commission,
+        logistics_fee_minor=logistics_fee,
+        net_minor=gross - refunds - chargebacks - commission - logistics_fee,
+        pending_delta_minor=of_account(AccountType.SELLER_PENDING),
+        available_delta_minor=of_account(AccountType.SELLER_AVAILABLE),
+        capture_count=count(EventType.CAPTURED),
+        refund_count=count(EventType.REFUNDED),
+        chargeback_count=count(EventType.DISPUTE_LOST),
+        entry_count=len(entries),
+    )

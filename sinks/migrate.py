@@ -1,0 +1,142 @@
+"""Bring ClickHouse's schema to what this code knows, and check that it is there.
+
+ClickHouse has no transactions around DDL, so every statement can be run again: two runners at once
+do the same work twice, and after a crash half-way the next run repeats the migration that was not
+noted yet. What was applied is remembered with its checksum in `schema_migrations`; applied files
+are history and must not be edited.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clickhouse_connect.driver.client import Client
+
+import schemas.clickhouse
+from schemas.errors import SchemaVersionError
+from schemas.postgres.migrations import Migration, load
+from sinks.client import connect, translated
+from sinks.settings import Address, ClickHouseSettings
+
+_CREATE_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations
+(
+    name String,
+    checksum String,
+    applied_at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = ReplacingMergeTree(applied_at)
+ORDER BY name
+"""
+
+
+def known_migrations() -> tuple[Migration, ...]:
+    """The migrations of `schemas/clickhouse`, in order."""
+    return load(Path(schemas.clickhouse.__path__[0]))
+
+
+def migrate(clickhouse_url: str, migrations: Sequence[Migration] | None = None) -> list[str]:
+    """Create the database if need be and apply what is missing; the names applied now, in order.
+
+    Raises:
+        SchemaVersionError: the database is newer than this code, or an applied migration was
+            edited; nothing was changed then.
+        ServiceUnavailable, ConfigurationError, WriteRefused: see `sinks.client`.
+    """
+    known = known_migrations() if migrations is None else tuple(migrations)
+    settings = ClickHouseSettings.load(clickhouse_url)
+    address = settings.address()
+    _create_database(settings, address)
+    client = connect(settings)
+    applied_now = []
+    try:
+        with translated(address):
+            client.command(_CREATE_TABLE)
+            for migration in _pending(_applied(client), known):
+                for statement in statements(migration.sql):
+                    client.command(statement)
+                # A crash before this note repeats the migration, which changes nothing.
+                client.command(
+                    "INSERT INTO schema_migrations (name, checksum)"
+                    " SELECT {name:String}, {checksum:String}",
+                    parameters={"name": migration.name, "checksum": migration.checksum},
+                )
+                applied_now.append(migration.name)
+    finally:
+        client.close()
+    return applied_now
+
+
+def check_schema(clickhouse_url: str, migrations: Sequence[Migration] | None = None) -> None:
+    """Return when the schema is exactly the one this code knows; a reader may ask.
+
+    Raises:
+        SchemaVersionError: missing, behind, newer, or an applied migration was edited.
+        ServiceUnavailable, ConfigurationError: see `sinks.client`.
+    """
+    known = known_migrations() if migrations is None else tuple(migrations)
+    settings = ClickHouseSettings.load(clickhouse_url)
+    client = connect(settings)
+    try:
+        with translated(settings.address()):
+            pending = _pending(_applied(client), known)
+    finally:
+        client.close()
+    if pending:
+        raise SchemaVersionError(
+            f"ClickHouse's schema is behind: {pending[0].name} is missing; run `purser migrate`"
+        )
+
+
+def statements(sql: str) -> list[str]:
+    """The statements of a migration: each ends with a semicolon at the end of a line."""
+    parts = (part.strip() for part in sql.split(";\n"))
+    return [part for part in parts if _without_comments(part)]
+
+
+def _without_comments(statement: str) -> str:
+    lines = (line.split("--")[0].strip() for line in statement.splitlines())
+    return "".join(lines).strip(";")
+
+
+def _create_database(settings: ClickHouseSettings, address: Address) -> None:
+    client = connect(settings, database="default")
+    try:
+        with translated(address):
+            named = {"database": address.database}
+            exists = client.command(
+                "SELECT count() FROM system.databases WHERE name = {database:String}",
+                parameters=named,
+            )
+            if not exists:
+                client.command(
+                    "CREATE DATABASE IF NOT EXISTS {database:Identifier}", parameters=named
+                )
+    finally:
+        client.close()
+
+
+def _applied(client: Client) -> Mapping[str, str]:
+    """Name -> checksum of what was applied, in order."""
+    rows = client.query("SELECT name, checksum FROM schema_migrations FINAL ORDER BY name")
+    return dict(rows.result_rows)
+
+
+def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Migration, ...]:
+    """What is left to apply.
+
+    Raises:
+        SchemaVersionError: an applied migration is unknown here or was edited.
+    """
+    by_name = {migration.name: migration for migration in known}
+    for name, checksum in applied.items():
+        if name not in by_name:
+            raise SchemaVersionError(
+                f"ClickHouse's schema is newer than this code: it has {name}; run the version of"
+                " Purser that brought it, or a later one"
+            )
+        if by_name[name].checksum != checksum:
+            raise SchemaVersionError(
+                f"migration {name} was applied with other content than schemas/clickhouse has now;"
+                " restore the file and put the change into a new migration"
+            )
+    return tuple(migration for migration in known if migration.name not in applied)

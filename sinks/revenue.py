@@ -1,0 +1,61 @@
+"""`seller_revenue` from `ledger_entries`: what is added up, once, for every sink.
+
+Income is booked on accounts whose id is the seller it comes from, so one key's totals need that
+key's entries and nothing else. Credits are negative in the ledger and positive here.
+"""
+
+from schemas.accounts import AccountType
+from schemas.lifecycle import EventType
+
+ACCOUNT_TYPES: tuple[str, ...] = (
+    AccountType.SELLER_PENDING,
+    AccountType.SELLER_AVAILABLE,
+    AccountType.PLATFORM_COMMISSION,
+    AccountType.PLATFORM_LOGISTICS,
+)
+"""Account types whose id is a seller."""
+
+EARNING_EVENTS: tuple[str, ...] = (
+    EventType.CAPTURED,
+    EventType.REFUNDED,
+    EventType.DISPUTE_LOST,
+)
+"""Events that change what a seller earned; the others move what was earned."""
+
+REFRESH = """
+INSERT INTO seller_revenue
+SELECT
+    account_id AS seller_id,
+    currency,
+    day,
+    -sumIf(amount_minor, event_type = 'captured') AS gross_minor,
+    sumIf(amount_minor, event_type = 'refunded') AS refunds_minor,
+    sumIf(amount_minor, event_type = 'dispute_lost') AS chargebacks_minor,
+    -sumIf(amount_minor, account_type = 'platform_commission') AS commission_minor,
+    -sumIf(amount_minor, account_type = 'platform_logistics') AS logistics_fee_minor,
+    gross_minor - refunds_minor - chargebacks_minor - commission_minor - logistics_fee_minor
+        AS net_minor,
+    -sumIf(amount_minor, account_type = 'seller_pending') AS pending_delta_minor,
+    -sumIf(amount_minor, account_type = 'seller_available') AS available_delta_minor,
+    uniqExactIf((payment_id, seq), event_type = 'captured') AS capture_count,
+    uniqExactIf((payment_id, seq), event_type = 'refunded') AS refund_count,
+    uniqExactIf((payment_id, seq), event_type = 'dispute_lost') AS chargeback_count,
+    count() AS entry_count
+FROM
+(
+    -- Each entry once, whether merged yet or not: rows of one key are equal, any() is each of them.
+    SELECT
+        account_type, account_id, currency, day, payment_id, seq, leg,
+        any(ledger_entries.event_type) AS event_type,
+        any(ledger_entries.amount_minor) AS amount_minor
+    FROM ledger_entries
+    WHERE account_type IN {account_types:Array(String)}
+      AND (account_id, currency, day) IN (SELECT seller_id, currency, day FROM revenue_keys)
+    GROUP BY account_type, account_id, currency, day, payment_id, seq, leg
+)
+GROUP BY account_id, currency, day
+"""
+"""Statement of the refresh; the keys are the external table `revenue_keys`."""
+
+KEYS_TABLE = "revenue_keys"
+KEYS_STRUCTURE = "seller_id String, currency String, day Date"
