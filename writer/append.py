@@ -9,28 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_random_exponential,
-)
-
-from schemas.errors import Rejection, ServiceUnavailable
+from schemas.errors import Rejection
 from schemas.events import Event
 from writer.commands import AnyCommand, RequestPayout
 from writer.decide import AlreadyDone, decide
 from writer.postgres import open_store
+from writer.retry import RETRY_SECONDS, retrying
 from writer.state import fold
-from writer.store import EventStore, StreamMoved
-
-ATTEMPTS_MAX = 100
-RETRY_SECONDS = 15.0
-"""Longer than the 1.5 to 4 s in which a standby takes over from a primary that died."""
-WAIT_SECONDS_FIRST = 0.002
-WAIT_SECONDS_MAX = 0.5
+from writer.store import EventStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +33,9 @@ Answer = Appended | Rejection
 class Writer:
     """Appends what commands ask for; safe for threads when its store is."""
 
-    def __init__(
-        self,
-        store: EventStore,
-        *,
-        attempts_max: int = ATTEMPTS_MAX,
-        retry_seconds: float = RETRY_SECONDS,
-    ) -> None:
+    def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._store = store
-        self._retrying = Retrying(
-            retry=retry_if_exception_type(ServiceUnavailable),
-            stop=stop_after_attempt(attempts_max) | stop_after_delay(retry_seconds),
-            wait=wait_random_exponential(multiplier=WAIT_SECONDS_FIRST, max=WAIT_SECONDS_MAX),
-            before_sleep=self._before_sleep,
-            reraise=True,
-        )
+        self._retrying = retrying(store, retry_seconds=retry_seconds)
 
     def handle(self, command: AnyCommand) -> Answer:
         """Record one command, once, however often it is sent.
@@ -87,11 +61,6 @@ class Writer:
                     return Appended(self._store.append(rows))
                 except Rejection as rejection:
                     return rejection
-
-    def _before_sleep(self, attempt: RetryCallState) -> None:
-        error = attempt.outcome.exception() if attempt.outcome else None
-        if not isinstance(error, StreamMoved):
-            self._store.recover()
 
 
 def _stored(event: object) -> Event:

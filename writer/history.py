@@ -49,9 +49,11 @@ _COMMANDS: Mapping[str, type[Change]] = {
 """Event type as written in a history -> its command."""
 
 _KNOWN = ", ".join(_COMMANDS)
+_KEY = "history-"
+"""Begins the idempotency keys of imported events; their number in the line, from 1, follows."""
 
-_CREATION_FIELDS: Mapping[str, str] = {"occurred_at": "created_at"}
-_EVENT_FIELDS: Mapping[str, str] = {"occurred_at": "at", "command": "type"}
+CREATION_FIELDS: Mapping[str, str] = {"occurred_at": "created_at"}
+EVENT_FIELDS: Mapping[str, str] = {"occurred_at": "at", "command": "type"}
 """A command's field -> the field of the file that it came from, where the names differ."""
 
 _REFUND_EVENTS = frozenset(
@@ -112,7 +114,7 @@ def _decided(
 ) -> tuple[NewEvent, ...]:
     match decide(state, command):
         case Rejection(field=field, problem=problem, code=code):
-            names = _CREATION_FIELDS if state is None else _EVENT_FIELDS
+            names = CREATION_FIELDS if state is None else EVENT_FIELDS
             raise InputError(where + names.get(field, field), f"{problem} [{code}]")
         case AlreadyDone():
             raise AssertionError(f"a key was made twice: {command.idempotency_key}")
@@ -159,10 +161,15 @@ def _command(state: PaymentState, event: HistoryEvent, index: int) -> Change:
         raise InputError(f"{where}refund_id", f"has no meaning for {event.type}; leave it out")
     return command(
         payment_id=state.payment_id,
-        idempotency_key=f"history-{index + 1}",
+        idempotency_key=f"{_KEY}{index + 1}",
         occurred_at=event.at,
         **arguments,
     )
+
+
+def event_index(row: NewEvent) -> int:
+    """Which of a line's events, from 0, led to this imported row."""
+    return int(row.idempotency_key.removeprefix(_KEY)) - 1
 
 
 def _refund_id(state: PaymentState, event: HistoryEvent, index: int) -> str | None:

@@ -1,0 +1,216 @@
+"""`purser import`: append recorded history."""
+
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from cli.output import say
+from schemas.errors import ConfigurationError
+from writer.bulk import BadLine, BulkAppender, DryRun, Outcome, Target
+from writer.import_history import Importer
+from writer.lines import read_lines
+from writer.postgres import open_store
+from writer.settings import WriterSettings
+
+BAD_LINES_SHOWN = 20
+SECONDS_BETWEEN_REPORTS = 5.0
+RAW_SHOWN_BYTES = 65_536
+INTERRUPTED = 130
+
+REJECTED = 1
+
+
+class Rejects:
+    """Bad lines: the first ones on standard error, all of them in a file made when needed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: TextIO | None = None
+
+    def add(self, bad: BadLine) -> None:
+        """Report one line; raises ConfigurationError when the file cannot be written."""
+        self.count += 1
+        if self.count <= BAD_LINES_SHOWN:
+            say(f"line {bad.line.number}: {bad.error}")
+        elif self.count == BAD_LINES_SHOWN + 1:
+            say(f"more bad lines follow; all are in {self.path}")
+        record = {
+            "line": bad.line.number,
+            "field": bad.error.field,
+            "reason": bad.error.problem,
+            "raw": bad.line.raw[:RAW_SHOWN_BYTES].decode("utf-8", errors="backslashreplace"),
+        }
+        try:
+            if self._file is None:
+                self._file = self.path.open("w", encoding="utf-8")
+            self._file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise ConfigurationError(
+                f"--rejects: cannot write {self.path} ({error.strerror}); name another file"
+            ) from error
+
+    def close(self) -> None:
+        """Flush and close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+
+
+def import_(
+    file: Annotated[str, typer.Argument(help="JSON Lines, plain or gzip; - reads standard input.")],
+    psp: Annotated[
+        str, typer.Option(help="The payment service provider that the payments went through.")
+    ] = "imported",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every line, append nothing; needs no server.")
+    ] = False,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Where bad lines go; FILE.rejected.jsonl in this folder by default."),
+    ] = None,
+) -> None:
+    """Append recorded history: one payment a line, each decided by the rules of live traffic.
+
+    A line is {"idempotency_key", "buyer_id", "currency", "method", "created_at", "orders":
+    [{"order_id", "seller_id", "amount_minor", "commission_minor", "logistics_fee_minor"}],
+    "events": [{"type", "at", "order_id"?, "amount_minor"?, "refund_id"?}]}; amounts are minor
+    units, times have a zone, events stand in the order in which they happened. An event without
+    order_id is for every order, without amount_minor for all that is left.
+
+    A bad line is left out and reported with its number and reason; the others are appended.
+    Importing a file again changes nothing, and after an interruption goes on where it stopped.
+    Exit status: 0 every line is in, 1 some were rejected, 2 could not run, 130 interrupted.
+
+    Example: purser import --psp stripe history.jsonl.gz
+    """
+    started = time.monotonic()
+    name = "standard input" if file == "-" else file
+    rejected = Rejects(
+        rejects or Path(f"{'stdin' if file == '-' else Path(file).name}.rejected.jsonl")
+    )
+    with ExitStack() as stack:
+        source = stack.enter_context(_opened(file))
+        stack.callback(rejected.close)
+        target = stack.enter_context(_target(dry_run=dry_run))
+        report = stack.enter_context(_progress(name, source))
+        importer = Importer(target, psp=psp, on_bad_line=rejected.add, on_progress=report)
+        try:
+            importer.run(read_lines(source, name))
+        except KeyboardInterrupt:
+            say("interrupted; run the same command again to go on")
+            raise typer.Exit(INTERRUPTED) from None
+        finally:
+            seconds = time.monotonic() - started
+            stack.callback(_summarize, importer.total, rejected, seconds, dry_run=dry_run)
+    if rejected.count:
+        raise typer.Exit(REJECTED)
+
+
+def _opened(file: str) -> AbstractContextManager[io.BufferedReader]:
+    if file == "-":
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}; name a file to import") from error
+
+
+@contextmanager
+def _target(*, dry_run: bool) -> Iterator[Target]:
+    if dry_run:
+        yield DryRun()
+        return
+    with open_store(WriterSettings.load().postgres_dsn.get_secret_value()) as store:
+        yield BulkAppender(store)
+
+
+def _summarize(total: Outcome, rejected: Rejects, seconds: float, *, dry_run: bool) -> None:
+    """What is certain, also when the import did not come to its end."""
+    verb = "would be appended" if dry_run else "appended"
+    typer.echo(
+        f"{total.payments:,} payments with {total.events:,} events {verb}, "
+        f"{total.unchanged:,} unchanged, {rejected.count:,} lines rejected, "
+        f"{seconds:.1f} s, {total.events / max(seconds, 0.001):,.0f} events/s"
+    )
+    if rejected.count:
+        say(f"rejected lines and reasons: {rejected.path}")
+
+
+# -- progress -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress(name: str, source: io.BufferedReader) -> Iterator[Callable[[Outcome], None]]:
+    """A bar on a terminal, a plain line now and then elsewhere."""
+    console = Console(stderr=True)
+    size = _size(source)
+    if not console.is_terminal:
+        yield _plain_progress(name, source, size)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"importing {name}", total=size, figures="")
+
+        def report(total: Outcome) -> None:
+            figures = _figures(total, time.monotonic() - started)
+            progress.update(task, completed=_position(source), figures=figures)
+
+        yield report
+
+
+def _plain_progress(
+    name: str, source: io.BufferedReader, size: int | None
+) -> Callable[[Outcome], None]:
+    started = last = time.monotonic()
+
+    def report(total: Outcome) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_REPORTS:
+            last = now
+            percent = f" {100 * _position(source) // size} %," if size else ""
+            say(f"importing {name}:{percent} {_figures(total, now - started)}")
+
+    return report
+
+
+def _figures(total: Outcome, seconds: float) -> str:
+    rate = total.events / max(seconds, 0.001)
+    return f"{total.payments + total.unchanged:,} payments, {rate:,.0f} events/s"
+
+
+def _size(source: io.BufferedReader) -> int | None:
+    """Bytes of the file; None for a pipe."""
+    if not source.seekable():
+        return None
+    here = source.tell()
+    size = source.seek(0, io.SEEK_END)
+    source.seek(here)
+    return size
+
+
+def _position(source: io.BufferedReader) -> int:
+    """Bytes read so far, of the compressed file when it is one."""
+    return source.tell() if source.seekable() else 0
