@@ -1,0 +1,245 @@
+"""ClickHouse, the views: a client that reads, and spills to disk instead of growing.
+
+Tables are read with FINAL: what counts is the row that stays when duplicates are gone.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import clickhouse_connect
+from clickhouse_connect.driver.exceptions import ClickHouseError, StreamFailureError
+from urllib3.exceptions import HTTPError
+
+from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavailable
+from schemas.events import COLUMNS
+from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
+from streams.verify.columns import (
+    CLICKHOUSE_DAY,
+    CLICKHOUSE_HASH,
+    CLICKHOUSE_HASH_SUM,
+    clickhouse_text,
+)
+from streams.verify.cut import Cut
+from streams.verify.source import (
+    BUCKETS_NAMED_MAX,
+    Bucket,
+    BucketKey,
+    EventKey,
+    Fingerprint,
+    Window,
+)
+
+CONNECT_SECONDS = 10
+QUERY_SECONDS = 1800
+SPILL_BYTES = 200 * 1024**2
+SETTINGS: Mapping[str, Any] = {
+    # Beyond this a query works on disk: the server may have little memory and much to do.
+    "max_bytes_before_external_group_by": SPILL_BYTES,
+    "max_bytes_before_external_sort": SPILL_BYTES,
+    "max_bytes_ratio_before_external_group_by": 0,
+    "max_bytes_ratio_before_external_sort": 0,
+    "max_execution_time": QUERY_SECONDS,
+    "max_query_size": 1024**2,
+}
+
+AUTHENTICATION_CODES = ("516", "192", "193", "194")
+UNKNOWN_TABLE_CODES = ("60", "81")
+UNKNOWN_COLUMN_CODES = ("47", "16", "10")
+
+
+@contextmanager
+def clickhouse_errors() -> Iterator[None]:
+    """Translate the client's errors into ours, on one line."""
+    try:
+        yield
+    except (ClickHouseError, StreamFailureError) as error:
+        text = " ".join(str(error).split())
+        code = str(getattr(error, "code", "") or "") or _code(text)
+        if code in AUTHENTICATION_CODES or "AUTHENTICATION_FAILED" in text:
+            raise ConfigurationError(
+                "PURSER_CLICKHOUSE_URL: ClickHouse refuses this user or password; correct them"
+            ) from error
+        if code in UNKNOWN_TABLE_CODES:
+            raise SchemaVersionError(
+                f"ClickHouse lacks a table of ours ({text[:300]}); create the schema with"
+                " `purser migrate`"
+            ) from error
+        if code in UNKNOWN_COLUMN_CODES:
+            raise SchemaVersionError(
+                f"ClickHouse's schema is not the one this code knows ({text[:300]}); run"
+                " `purser migrate`, or the version of Purser that migrated it"
+            ) from error
+        raise ServiceUnavailable(f"cannot read ClickHouse: {text[:500]}") from error
+    except (HTTPError, OSError) as error:
+        text = " ".join(str(error).split())
+        raise ServiceUnavailable(f"cannot read ClickHouse: {text[:300]}") from error
+
+
+def _code(text: str) -> str:
+    """The number after `Code:` in ClickHouse's own error text."""
+    _, found, rest = text.partition("Code: ")
+    return rest.split(".")[0].strip() if found else ""
+
+
+class Views:
+    """A session that reads the views; a context manager."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                "PURSER_CLICKHOUSE_URL: give http://user:password@host:port/database"
+            )
+        with clickhouse_errors():
+            self._client = clickhouse_connect.get_client(
+                dsn=url,
+                interface=parts.scheme,
+                connect_timeout=CONNECT_SECONDS,
+                send_receive_timeout=QUERY_SECONDS,
+                autogenerate_session_id=False,
+                client_name="purser verify",
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows of an answer that is known to be small."""
+        with clickhouse_errors():
+            return list(self._client.query(sql, settings=dict(SETTINGS)).result_rows)
+
+    def dictionaries(self, sql: str) -> list[dict[str, Any]]:
+        """As `rows`, each as column name -> value."""
+        with clickhouse_errors():
+            return list(self._client.query(sql, settings=dict(SETTINGS)).named_results())
+
+    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """Rows one by one, block by block."""
+        with (
+            clickhouse_errors(),
+            self._client.query_rows_stream(sql, settings=dict(SETTINGS)) as answer,
+        ):
+            yield from answer
+
+    # -- payment_events
+
+    def raw_count(self, cut: Cut, window: Window) -> int:
+        """Rows in the cut, duplicates counted: never less than there are events, and cheap."""
+        return int(
+            self.rows(
+                "SELECT count() FROM payment_events"
+                f" WHERE {cut.clickhouse_condition()} AND {days(window)}"
+            )[0][0]
+        )
+
+    def buckets(self, cut: Cut, window: Window) -> dict[BucketKey, Bucket]:
+        """As `Source.buckets`, of the rows in the cut."""
+        rows = self.rows(
+            f"SELECT {CLICKHOUSE_DAY} AS bucket_day, event_type, currency, count(),"
+            f" sum(toInt128(amount_minor)), {CLICKHOUSE_HASH_SUM} FROM payment_events FINAL"
+            f" WHERE {cut.clickhouse_condition()} AND {days(window)}"
+            " GROUP BY bucket_day, event_type, currency"
+        )
+        return {
+            (day, event_type, currency): Bucket(count, int(amount), int(hash_sum))
+            for day, event_type, currency, count, amount, hash_sum in rows
+        }
+
+    def fingerprints(
+        self, cut: Cut, window: Window, buckets: Collection[BucketKey]
+    ) -> Iterator[Fingerprint]:
+        """As `Source.fingerprints`, of the rows in the cut."""
+        condition = "1"
+        if len(buckets) <= BUCKETS_NAMED_MAX:
+            named = ", ".join(
+                f"(toDate('{day}'), {literal(event_type)}, {literal(currency)})"
+                for day, event_type, currency in buckets
+            )
+            # As text: event_type and currency may be kept in a dictionary.
+            key = f"({CLICKHOUSE_DAY}, toString(event_type), toString(currency))"
+            condition = f"{key} IN ({named})"
+        rows = self.stream(
+            f"SELECT toString(payment_id) AS id, seq, {CLICKHOUSE_HASH},"
+            " toDateTime64(recorded_at, 6, 'UTC') FROM payment_events FINAL"
+            f" WHERE {cut.clickhouse_condition()} AND {days(window)} AND {condition}"
+            # A UUID's own order in ClickHouse is not the order of its text.
+            " ORDER BY id, seq"
+        )
+        return (Fingerprint(*row) for row in rows)
+
+    def events(self, keys: Collection[EventKey]) -> dict[EventKey, Mapping[str, str]]:
+        """Whole rows, every column as text, also what they came with: op and txid."""
+        texts = ", ".join(f"{clickhouse_text(column)} AS t_{column}" for column in COLUMNS)
+        found = self.dictionaries(
+            f"SELECT {texts}, toString(op) AS t_op, toString(txid) AS t_txid"
+            f" FROM payment_events FINAL WHERE {event_keys(keys)}"
+        )
+        rows = [{name.removeprefix("t_"): text for name, text in row.items()} for row in found]
+        return {(row["payment_id"], int(row["seq"])): row for row in rows}
+
+    # -- how far the pipeline is
+
+    def acknowledged(self) -> dict[int, int]:
+        """Partition -> the last offset whose rows and totals are all in."""
+        return dict(
+            self.rows(
+                "SELECT toInt64(partition), toInt64(max(last_offset)) FROM pipeline_progress"
+                f" WHERE topic = {literal(PAYMENTS_TOPIC)}"
+                f" AND consumer = {literal(VIEWS_CONSUMER)} GROUP BY partition"
+            )
+        )
+
+    def frontier(self) -> dict[int, int]:
+        """Partition -> the highest offset that any row of payment_events has."""
+        return dict(
+            self.rows(
+                "SELECT toInt64(kafka_partition) AS p, toInt64(max(kafka_offset))"
+                " FROM payment_events GROUP BY p"
+            )
+        )
+
+    def dead_letters(self) -> int:
+        """Records that could not be folded, ever."""
+        return int(self.rows("SELECT count() FROM dead_letters FINAL")[0][0])
+
+
+def days(window: Window, column: str = "occurred_at") -> str:
+    """ClickHouse condition for a window, on a time."""
+    if window.is_open:
+        return "1"
+    since, until = window.bounds()
+    return f"({column} >= toDateTime64('{since}', 6, 'UTC') AND {column} < {_time(until)})"
+
+
+def _time(text: str) -> str:
+    return f"toDateTime64('{text}', 6, 'UTC')"
+
+
+def literal(text: str) -> str:
+    """A ClickHouse string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def uuids(payment_ids: Collection[str]) -> str:
+    """A list of UUID literals; at least one, so that it can stand behind IN."""
+    texts = [f"toUUID('{UUID(text)}')" for text in payment_ids]
+    return ", ".join(texts or ["toUUID('00000000-0000-0000-0000-000000000000')"])
+
+
+def event_keys(keys: Collection[EventKey]) -> str:
+    """Condition for (payment_id, seq) being one of `keys`; payment_id alone uses the index."""
+    if not keys:
+        return "0"
+    pairs = ", ".join(f"('{UUID(payment_id)}', {int(seq)})" for payment_id, seq in keys)
+    payment_ids = {payment_id for payment_id, _ in keys}
+    return (
+        f"payment_id IN ({uuids(payment_ids)})"
+        f" AND (toString(payment_id), toInt64(seq)) IN ({pairs})"
+    )
