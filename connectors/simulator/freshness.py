@@ -13,7 +13,8 @@ from uuid import UUID
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.events import Event
-from sinks.clickhouse import connect
+from sinks.client import connect
+from sinks.settings import ClickHouseSettings
 
 POLL_SECONDS = 0.01
 WATCHED_MAX = 64
@@ -29,7 +30,7 @@ class FreshnessProbe:
 
     def __init__(self, clickhouse_url: str) -> None:
         self.seconds: list[float] = []
-        self._client = connect(clickhouse_url)
+        self._client = connect(ClickHouseSettings.load(clickhouse_url))
         self._waiting: dict[tuple[UUID, int], float] = {}
         self._lock = Lock()
         self._stop = Flag()
