@@ -7,6 +7,7 @@ import typer
 from cli.down import down
 from cli.env import env
 from cli.import_ import import_
+from cli.status import status
 from cli.up import up
 from schemas.errors import PurserError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 app.command()(up)
 app.command()(down)
+app.command()(status)
 app.command()(env)
 app.command("import")(import_)
 

@@ -9,19 +9,21 @@ from cli.output import say
 from connectors.debezium.client import ConnectClient
 from connectors.debezium.config import connector_config
 from connectors.debezium.settings import DebeziumSettings
+from sinks.migrate import migrate as migrate_clickhouse
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.settings import HOST, StackSettings
+from writer.migrate import migrate as migrate_postgres
 
 CONNECTOR_SECONDS = 60.0
 
 
 def migrate_all(endpoints: Endpoints, say: Callable[[str], None]) -> None:
     """Bring both databases to the schema that this code knows."""
-    from writer.migrate import migrate as migrate_postgres
-
     for name in migrate_postgres(endpoints.postgres_admin_dsn):
         say(f"PostgreSQL migration {name} applied")
+    for name in migrate_clickhouse(endpoints.clickhouse_url):
+        say(f"ClickHouse migration {name} applied")
 
 
 def register_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None:

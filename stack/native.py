@@ -14,21 +14,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.errors import ServiceUnavailable
-from stack import clickhouse, connect, kafka, ports, postgres, supervisor
-from stack.artifacts import Artifacts, ensure_artifacts
+from stack import ports, postgres, supervisor
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
-from stack.java import find_java
 from stack.layout import Home, check_free_space, last_lines, write_private
-from stack.process import POLL_SECONDS, Specification, living, read_record, stop_all
-from stack.programs import PORTS, PROGRAMS, SERVERS, WORKERS
+from stack.process import POLL_SECONDS, living, read_record, stop_all
+from stack.programs import (
+    PORTS,
+    PROGRAMS,
+    SERVER_NAMES,
+    WORKER_NAMES,
+    WORKERS,
+    check_ready,
+    prepare_servers,
+)
 from stack.settings import StackSettings
+from stack.status import ProcessStatus, process_statuses
 from stack.supervisor import AT_REST, UP, State, Supervisor
 
 DEATHS_MOST = 5  # a server that dies this often while we wait for it will not come up
-SERVER_NAMES = tuple(program.name for program in SERVERS)
-WORKER_NAMES = tuple(worker.program.name for worker in WORKERS)
-JAVA_SERVERS = frozenset({"kafka", "connect"})
 
 
 def _silent(_: str) -> None:
@@ -51,6 +55,10 @@ class Stack:
         """Where the servers answer; raises ConfigurationError if the stack was never up."""
         return Endpoints.of(self.settings, Credentials.read(self.home))
 
+    def status(self) -> tuple[ProcessStatus, ...]:
+        """How supervisord and each process is; raises ConfigurationError if never up."""
+        return process_statuses(self.settings, self.home, Credentials.read(self.home))
+
     # ---- up
 
     def up(self, servers: Iterable[str] = SERVER_NAMES) -> None:
@@ -69,7 +77,7 @@ class Stack:
             missing = [name for name in wanted if name not in running]
             ports.check_free(self.settings, (port for name in missing for port in PORTS[name]))
             self._remember()
-            self._prepare(missing, credentials)
+            prepare_servers(missing, self.settings, self.home, credentials, self._say)
             if not self._supervisor.answers():
                 supervisor.start(self.home, PROGRAMS)
                 self._wait_for_supervisor()
@@ -135,9 +143,9 @@ class Stack:
             if state in AT_REST:
                 problem = f"is {state.value.lower()}"
                 break
-            if state is State.RUNNING:
+            if state in UP:
                 try:
-                    self._check(name)
+                    check_ready(name, self.settings, Credentials.read(self.home))
                 except ServiceUnavailable as error:
                     problem = str(error)
                 else:
@@ -185,45 +193,6 @@ class Stack:
             shutil.rmtree(self.home.path)
 
     # ---- inside
-
-    def _prepare(self, names: Iterable[str], credentials: Credentials) -> None:
-        """Write configurations and launch specifications of servers that are to be started."""
-        wanted = set(names)
-        endpoints = Endpoints.of(self.settings, credentials)
-        specifications: list[Specification] = []
-        if wanted & JAVA_SERVERS:
-            java = find_java()
-            artifacts: Artifacts = ensure_artifacts(self.settings.cache, self._say)
-            if "kafka" in wanted:
-                specifications.append(
-                    kafka.prepare(self.settings, self.home, credentials, artifacts, java)
-                )
-            if "connect" in wanted:
-                specifications.append(
-                    connect.prepare(self.settings, self.home, endpoints, artifacts, java)
-                )
-        if "postgres" in wanted:
-            specifications.append(postgres.prepare(self.settings, self.home, credentials))
-        if "clickhouse" in wanted:
-            specifications.append(clickhouse.prepare(self.settings, self.home, endpoints))
-        for specification in specifications:
-            specification.write(self.home)
-
-    def _check(self, name: str) -> None:
-        """Raise ServiceUnavailable unless a running process answers as it should."""
-        credentials = Credentials.read(self.home)
-        endpoints = Endpoints.of(self.settings, credentials)
-        match name:
-            case "postgres":
-                postgres.check_ready(endpoints)
-            case "kafka":
-                kafka.check_ready(endpoints, kafka.cluster_id(credentials))
-            case "connect":
-                connect.check_ready(endpoints)
-            case "clickhouse":
-                clickhouse.check_ready(endpoints)
-            case _:
-                pass  # a worker is ready when it runs; `purser status` asks after its health
 
     def _start_together(self, names: tuple[str, ...]) -> None:
         """Start processes at once, each after those it needs; report the first failure."""

@@ -2,14 +2,22 @@
 
 import os
 import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from stack import clickhouse, connect, kafka, postgres
-from stack.endpoints import Endpoints
-from stack.process import Program, Specification
-from stack.settings import CHECKOUT, Port, StackSettings
+import httpx
 
-SERVERS = (postgres.PROGRAM, kafka.PROGRAM, clickhouse.PROGRAM, connect.PROGRAM)
+from schemas.errors import ServiceUnavailable
+from stack import clickhouse, connect, kafka, postgres
+from stack.artifacts import ensure_artifacts
+from stack.credentials import Credentials
+from stack.endpoints import Endpoints
+from stack.java import find_java
+from stack.layout import Home
+from stack.process import Program, Specification
+from stack.settings import CHECKOUT, HOST, Port, StackSettings
+
+HEALTH_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +25,8 @@ class Worker:
     """A process of ours: `python -m module`, told where everything is by its environment.
 
     It gets what `purser env` prints, PURSER_WORKER_METRICS_PORT, and any other PURSER_ variable
-    that `purser up` was given.
+    that `purser up` was given. It answers `/health` on its metrics port: 200 when it is well, else
+    another status and a JSON object with `reasons`.
     """
 
     program: Program
@@ -41,8 +50,24 @@ class Worker:
             },
         )
 
+    def check_ready(self, settings: StackSettings) -> None:
+        """Raise ServiceUnavailable, with its own reasons, unless the worker says it is well."""
+        url = f"http://{HOST}:{settings.port(self.metrics_port)}/health"
+        try:
+            answer = httpx.get(url, timeout=HEALTH_SECONDS)
+            report = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise ServiceUnavailable(
+                f"{self.program.name} does not answer at {url}: {error}"
+            ) from error
+        if not answer.is_success:
+            reasons = "; ".join(str(reason) for reason in report.get("reasons", ()))
+            raise ServiceUnavailable(f"{self.program.name} is unhealthy: {reasons or 'no reason'}")
 
-# A worker of ours more is a line here, and a port in stack.settings.Port.
+
+SERVERS = (postgres.PROGRAM, kafka.PROGRAM, clickhouse.PROGRAM, connect.PROGRAM)
+
+# A worker of ours more is an entry here, and a port in stack.settings.Port.
 WORKERS: tuple[Worker, ...] = (
     Worker(
         program=Program(name="views-worker", stop_seconds=15, after=("connect", "clickhouse")),
@@ -52,10 +77,54 @@ WORKERS: tuple[Worker, ...] = (
 )
 
 PROGRAMS = (*SERVERS, *(worker.program for worker in WORKERS))
-PORTS = {
+SERVER_NAMES = tuple(program.name for program in SERVERS)
+WORKER_NAMES = tuple(worker.program.name for worker in WORKERS)
+PORTS: dict[str, tuple[Port, ...]] = {
     "postgres": (Port.POSTGRES,),
     "kafka": (Port.KAFKA, Port.KAFKA_CONTROLLER),
     "clickhouse": (Port.CLICKHOUSE,),
     "connect": (Port.CONNECT,),
     **{worker.program.name: (worker.metrics_port,) for worker in WORKERS},
 }
+
+
+def prepare_servers(
+    names: Collection[str],
+    settings: StackSettings,
+    home: Home,
+    credentials: Credentials,
+    say: Callable[[str], None],
+) -> None:
+    """Write configurations and launch specifications of servers that are to be started.
+
+    Raises ConfigurationError when a prerequisite is missing.
+    """
+    endpoints = Endpoints.of(settings, credentials)
+    specifications: list[Specification] = []
+    if "kafka" in names or "connect" in names:
+        java = find_java()
+        artifacts = ensure_artifacts(settings.cache, say)
+        if "kafka" in names:
+            specifications.append(kafka.prepare(settings, home, credentials, artifacts, java))
+        if "connect" in names:
+            specifications.append(connect.prepare(settings, home, endpoints, artifacts, java))
+    if "postgres" in names:
+        specifications.append(postgres.prepare(settings, home, credentials))
+    if "clickhouse" in names:
+        specifications.append(clickhouse.prepare(settings, home, endpoints))
+    for specification in specifications:
+        specification.write(home)
+
+
+def check_ready(name: str, settings: StackSettings, credentials: Credentials) -> None:
+    """Raise ServiceUnavailable unless a process that runs also answers as it should."""
+    endpoints = Endpoints.of(settings, credentials)
+    checks: dict[str, Callable[[], None]] = {
+        "postgres": lambda: postgres.check_ready(endpoints),
+        "kafka": lambda: kafka.check_ready(endpoints, kafka.cluster_id(credentials)),
+        "connect": lambda: connect.check_ready(endpoints),
+        "clickhouse": lambda: clickhouse.check_ready(endpoints),
+    }
+    for worker in WORKERS:
+        checks[worker.program.name] = lambda worker=worker: worker.check_ready(settings)  # type: ignore[misc]
+    checks[name]()

@@ -35,8 +35,9 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 SOCKET_NAME_BYTES_MOST = 107 - len(".4194304")
 LOG_BYTES_MOST = "20MB"
 LOG_FILES_KEPT = 3
-# supervisord waits one second longer before each retry and starts over after a success:
-# for our purposes it never gives up.
+# A process that dies sooner than this is started again after a pause, one second longer each time;
+# for our purposes supervisord never gives up.
+STEADY_SECONDS = 10
 START_RETRIES = 1_000_000
 LAUNCH_SECONDS = 30.0
 ANSWER_SECONDS = 15.0
@@ -68,7 +69,7 @@ command=/bin/sh -c 'exec "$PURSER_STACK_PYTHON" -I "$PURSER_STACK_LAUNCHER" {spe
 directory=%(here)s
 autostart=false
 autorestart=true
-startsecs=1
+startsecs={steady_seconds}
 startretries={start_retries}
 stopsignal={stop_signal}
 stopwaitsecs={stop_seconds}
@@ -114,6 +115,7 @@ def configuration(programs: Sequence[Program]) -> str:
             name=program.name,
             specification=f"{program.name}.launch.json",
             start_retries=START_RETRIES,
+            steady_seconds=STEADY_SECONDS,
             stop_signal=program.stop_signal,
             stop_seconds=program.stop_seconds,
             log_bytes=LOG_BYTES_MOST,

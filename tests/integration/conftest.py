@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.up import migrate_all
+from cli.up import migrate_all, register_connector
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.ports import lend_port_base
@@ -38,3 +38,10 @@ def stack() -> Iterator[Stack]:
 def endpoints(stack: Stack) -> Endpoints:
     """Where the session's servers answer."""
     return stack.endpoints
+
+
+@pytest.fixture(scope="session")
+def pipeline(stack: Stack) -> Stack:
+    """The same stack with the Debezium connector running: what is appended reaches Kafka."""
+    register_connector(stack.endpoints, say=print)
+    return stack

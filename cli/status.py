@@ -1,0 +1,166 @@
+"""`purser status`: is every process there, does each answer, and do events flow."""
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from connectors.debezium.client import ConnectClient, ConnectorHealth
+from connectors.debezium.settings import DebeziumSettings
+from connectors.debezium.slot import SlotHealth, read_slot
+from schemas.errors import ServiceUnavailable
+from stack.native import Stack
+from stack.settings import StackSettings
+from stack.status import ProcessState, ProcessStatus
+
+CONNECT_RETRY_SECONDS = 3.0
+MEGABYTE = 1024 * 1024
+
+
+class Verdict(StrEnum):
+    """The whole in a word."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    DOWN = "down"
+
+
+EXIT_STATUS = {Verdict.HEALTHY: 0, Verdict.UNHEALTHY: 1, Verdict.DOWN: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that `purser status` knows; None for what could not be asked."""
+
+    verdict: Verdict
+    problems: tuple[str, ...]
+    processes: tuple[ProcessStatus, ...]
+    replication_slot: SlotHealth | None
+    connector: ConnectorHealth | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain values for `--json`."""
+        return {
+            "status": self.verdict.value,
+            "problems": list(self.problems),
+            "processes": [asdict(process) for process in self.processes],
+            "replication_slot": asdict(self.replication_slot) if self.replication_slot else None,
+            "connector": asdict(self.connector) if self.connector else None,
+        }
+
+
+def report(stack: Stack) -> Report:
+    """Look at everything once; raises ConfigurationError when the stack was never up."""
+    processes = stack.status()
+    problems = [process.problem for process in processes if process.problem]
+    if all(process.pid is None for process in processes):
+        return Report(
+            verdict=Verdict.DOWN,
+            problems=("the stack is not running; `purser up` starts it",),
+            processes=processes,
+            replication_slot=None,
+            connector=None,
+        )
+    settings = DebeziumSettings.load()
+    running = {each.name for each in processes if each.state is ProcessState.RUNNING}
+    slot = connector = None
+    if "postgres" in running:
+        try:
+            slot = read_slot(stack.endpoints.postgres_reader_dsn, settings.slot)
+            problems += slot.problems(settings.heartbeat_seconds)
+        except ServiceUnavailable as error:
+            problems.append(str(error))
+    if "connect" in running:
+        url = stack.endpoints.connect_url
+        try:
+            with ConnectClient(url, retry_seconds=CONNECT_RETRY_SECONDS) as client:
+                connector = client.health(settings.connector)
+            if not connector.healthy:
+                problems.append(f"connector {connector.name}: {connector.problem()}")
+        except ServiceUnavailable as error:
+            problems.append(str(error))
+    return Report(
+        verdict=Verdict.UNHEALTHY if problems else Verdict.HEALTHY,
+        problems=tuple(dict.fromkeys(problems)),  # one cause is seen from several sides
+        processes=processes,
+        replication_slot=slot,
+        connector=connector,
+    )
+
+
+def status(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output, for scripts.")
+    ] = False,
+) -> None:
+    """Show each process, Debezium's replication slot and connector, and what is wrong.
+
+    Exit status: 0 healthy, 1 something is unhealthy, 2 not running.
+
+    Example: purser status --json | jq .problems
+    """
+    found = report(Stack(StackSettings.load()))
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        _show(found)
+    raise typer.Exit(EXIT_STATUS[found.verdict])
+
+
+def _show(found: Report) -> None:
+    console = Console(highlight=False)
+    table = Table("process", "state", "pid", "uptime", "restarts", "memory", box=None)
+    for each in found.processes:
+        bad = each.problem is not None
+        table.add_row(
+            each.name,
+            Text(each.state.value, style="red" if bad else "green"),
+            str(each.pid or "-"),
+            _duration(each.uptime_seconds),
+            str(each.restarts),
+            f"{each.memory_bytes // MEGABYTE} MB" if each.memory_bytes else "-",
+        )
+    console.print(table)
+    if found.replication_slot:
+        _line(console, "replication slot", _slot_line(found.replication_slot))
+    if found.connector:
+        _line(console, "connector", _connector_line(found.connector))
+    for problem in found.problems:
+        console.print(Text(f"problem: {problem}", style="bold red"), soft_wrap=True)
+    console.print(
+        Text(found.verdict.value, style="green" if found.verdict is Verdict.HEALTHY else "red")
+    )
+
+
+def _line(console: Console, name: str, text: str) -> None:
+    console.print(f"{name}: {text}", markup=False, soft_wrap=True)
+
+
+def _slot_line(slot: SlotHealth) -> str:
+    if slot.wal_status is None:
+        return f"{slot.name} does not exist"
+    read = "active" if slot.active else "inactive"
+    beat = slot.heartbeat_age_seconds
+    age = f"{beat:.0f} s ago" if beat is not None else "never"
+    return (
+        f"{slot.name} {read}, WAL {slot.wal_status}, {slot.lag_bytes} bytes behind,"
+        f" last heartbeat {age}"
+    )
+
+
+def _connector_line(connector: ConnectorHealth) -> str:
+    tasks = ", ".join(f"task {task.number} {task.state}" for task in connector.tasks) or "no task"
+    return f"{connector.name} {connector.state}, {tasks}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
