@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from schemas.errors import InputError
+from sinks.migrate import check_schema
 from streams.verify import checks
 from streams.verify.cut import Cut
 from streams.verify.events import EventsCheck, EventsOutcome
@@ -59,6 +60,7 @@ def verify(settings: VerifySettings, options: Options) -> Report:
         SchemaVersionError: tables are missing or not the ones this code knows.
     """
     started = time.monotonic()
+    check_schema(settings.clickhouse_url.get_secret_value())
     source_dsn = settings.postgres_reader_dsn.get_secret_value()
     with (
         Source(source_dsn) as source,

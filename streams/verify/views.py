@@ -4,18 +4,13 @@ Tables are read with FINAL: what counts is the row that stays when duplicates ar
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Self
-from urllib.parse import urlsplit
 from uuid import UUID
 
-import clickhouse_connect
-from clickhouse_connect.driver.exceptions import ClickHouseError, StreamFailureError
-from urllib3.exceptions import HTTPError
-
-from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavailable
 from schemas.events import COLUMNS
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
+from sinks.client import connect, translated
+from sinks.settings import ClickHouseSettings
 from streams.verify.columns import (
     CLICKHOUSE_DAY,
     CLICKHOUSE_HASH,
@@ -32,7 +27,6 @@ from streams.verify.source import (
     Window,
 )
 
-CONNECT_SECONDS = 10
 QUERY_SECONDS = 1800
 SPILL_BYTES = 200 * 1024**2
 SETTINGS: Mapping[str, Any] = {
@@ -45,63 +39,16 @@ SETTINGS: Mapping[str, Any] = {
     "max_query_size": 1024**2,
 }
 
-AUTHENTICATION_CODES = ("516", "192", "193", "194")
-UNKNOWN_TABLE_CODES = ("60", "81")
-UNKNOWN_COLUMN_CODES = ("47", "16", "10")
-
-
-@contextmanager
-def clickhouse_errors() -> Iterator[None]:
-    """Translate the client's errors into ours, on one line."""
-    try:
-        yield
-    except (ClickHouseError, StreamFailureError) as error:
-        text = " ".join(str(error).split())
-        code = str(getattr(error, "code", "") or "") or _code(text)
-        if code in AUTHENTICATION_CODES or "AUTHENTICATION_FAILED" in text:
-            raise ConfigurationError(
-                "PURSER_CLICKHOUSE_URL: ClickHouse refuses this user or password; correct them"
-            ) from error
-        if code in UNKNOWN_TABLE_CODES:
-            raise SchemaVersionError(
-                f"ClickHouse lacks a table of ours ({text[:300]}); create the schema with"
-                " `purser migrate`"
-            ) from error
-        if code in UNKNOWN_COLUMN_CODES:
-            raise SchemaVersionError(
-                f"ClickHouse's schema is not the one this code knows ({text[:300]}); run"
-                " `purser migrate`, or the version of Purser that migrated it"
-            ) from error
-        raise ServiceUnavailable(f"cannot read ClickHouse: {text[:500]}") from error
-    except (HTTPError, OSError) as error:
-        text = " ".join(str(error).split())
-        raise ServiceUnavailable(f"cannot read ClickHouse: {text[:300]}") from error
-
-
-def _code(text: str) -> str:
-    """The number after `Code:` in ClickHouse's own error text."""
-    _, found, rest = text.partition("Code: ")
-    return rest.split(".")[0].strip() if found else ""
-
 
 class Views:
     """A session that reads the views; a context manager."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(
-                "PURSER_CLICKHOUSE_URL: give http://user:password@host:port/database"
-            )
-        with clickhouse_errors():
-            self._client = clickhouse_connect.get_client(
-                dsn=url,
-                interface=parts.scheme,
-                connect_timeout=CONNECT_SECONDS,
-                send_receive_timeout=QUERY_SECONDS,
-                autogenerate_session_id=False,
-                client_name="purser verify",
-            )
+        settings = ClickHouseSettings.load(url).model_copy(
+            update={"clickhouse_request_seconds": QUERY_SECONDS}
+        )
+        self._address = settings.address()
+        self._client = connect(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -111,18 +58,18 @@ class Views:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of an answer that is known to be small."""
-        with clickhouse_errors():
+        with translated(self._address):
             return list(self._client.query(sql, settings=dict(SETTINGS)).result_rows)
 
     def dictionaries(self, sql: str) -> list[dict[str, Any]]:
         """As `rows`, each as column name -> value."""
-        with clickhouse_errors():
+        with translated(self._address):
             return list(self._client.query(sql, settings=dict(SETTINGS)).named_results())
 
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
         """Rows one by one, block by block."""
         with (
-            clickhouse_errors(),
+            translated(self._address),
             self._client.query_rows_stream(sql, settings=dict(SETTINGS)) as answer,
         ):
             yield from answer
