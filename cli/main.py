@@ -6,7 +6,9 @@ import typer
 
 from cli.down import down
 from cli.env import env
+from cli.environment import use_local_stack
 from cli.import_ import import_
+from cli.migrate import migrate
 from cli.status import status
 from cli.up import up
 from schemas.errors import PurserError
@@ -25,12 +27,14 @@ app.command()(up)
 app.command()(down)
 app.command()(status)
 app.command()(env)
+app.command()(migrate)
 app.command("import")(import_)
 
 
 def main() -> None:
     """Run the command line; an error on purpose is one line and its own exit status."""
     try:
+        use_local_stack()
         app()
     except PurserError as error:
         typer.echo(f"purser: {error}", err=True)

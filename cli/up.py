@@ -18,18 +18,19 @@ from writer.migrate import migrate as migrate_postgres
 CONNECTOR_SECONDS = 60.0
 
 
-def migrate_all(endpoints: Endpoints, say: Callable[[str], None]) -> None:
+def migrate_all(admin_dsn: str, clickhouse_url: str, say: Callable[[str], None]) -> None:
     """Bring both databases to the schema that this code knows."""
-    for name in migrate_postgres(endpoints.postgres_admin_dsn):
+    for name in migrate_postgres(admin_dsn):
         say(f"PostgreSQL migration {name} applied")
-    for name in migrate_clickhouse(endpoints.clickhouse_url):
+    for name in migrate_clickhouse(clickhouse_url):
         say(f"ClickHouse migration {name} applied")
 
 
-def register_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None:
+def register_connector(
+    connect_url: str, settings: DebeziumSettings, say: Callable[[str], None]
+) -> None:
     """Make the Debezium connector run, as configured; a failed task is started anew."""
-    settings = DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
-    with ConnectClient(endpoints.connect_url) as client:
+    with ConnectClient(connect_url) as client:
         registered = client.register(settings.connector, connector_config(settings))
         if not registered and client.health(settings.connector).failed:
             client.restart_failed(settings.connector)
@@ -37,13 +38,19 @@ def register_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None
     say(f"connector {settings.connector} runs")
 
 
+def local_debezium(endpoints: Endpoints) -> DebeziumSettings:
+    """The connector's settings for the local stack."""
+    return DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
+
+
 def bring_up(stack: Stack, say: Callable[[str], None], *, servers_only: bool = False) -> None:
     """Servers, then schemas, then the connector, then our workers; each step can be repeated."""
     stack.up()
     if servers_only:
         return
-    migrate_all(stack.endpoints, say)
-    register_connector(stack.endpoints, say)
+    endpoints = stack.endpoints
+    migrate_all(endpoints.postgres_admin_dsn, endpoints.clickhouse_url, say)
+    register_connector(endpoints.connect_url, local_debezium(endpoints), say)
     stack.start_workers()
 
 

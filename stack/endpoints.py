@@ -69,4 +69,6 @@ class Endpoints:
             "PURSER_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "PURSER_CONNECT_URL": self.connect_url,
             "PURSER_CLICKHOUSE_URL": self.clickhouse_url,
+            "PURSER_DEBEZIUM_DATABASE_HOST": HOST,
+            "PURSER_DEBEZIUM_DATABASE_PORT": str(self.postgres_port),
         }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.up import migrate_all, register_connector
+from cli.up import local_debezium, migrate_all, register_connector
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.ports import lend_port_base
@@ -26,7 +26,8 @@ def stack() -> Iterator[Stack]:
             running = Stack(StackSettings(home=home, port_base=port_base), say=print)
             try:
                 running.up()
-                migrate_all(running.endpoints, say=print)
+                endpoints = running.endpoints
+                migrate_all(endpoints.postgres_admin_dsn, endpoints.clickhouse_url, say=print)
                 yield running
             finally:
                 running.destroy()
@@ -43,5 +44,6 @@ def endpoints(stack: Stack) -> Endpoints:
 @pytest.fixture(scope="session")
 def pipeline(stack: Stack) -> Stack:
     """The same stack with the Debezium connector running: what is appended reaches Kafka."""
-    register_connector(stack.endpoints, say=print)
+    endpoints = stack.endpoints
+    register_connector(endpoints.connect_url, local_debezium(endpoints), say=print)
     return stack

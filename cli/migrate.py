@@ -1,0 +1,50 @@
+"""`purser migrate`: the schemas of both databases and the connector, wherever they run."""
+
+from typing import Annotated
+
+import typer
+from pydantic import Field, HttpUrl, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cli.output import say
+from cli.up import migrate_all, register_connector
+from connectors.debezium.settings import DebeziumSettings
+from schemas.errors import ConfigurationError
+
+
+class MigrateSettings(BaseSettings):
+    """Where what is migrated runs; DebeziumSettings say how Connect reaches the database."""
+
+    model_config = SettingsConfigDict(env_prefix="PURSER_", frozen=True, extra="ignore")
+
+    postgres_admin_dsn: SecretStr = Field(min_length=1)
+    clickhouse_url: SecretStr = Field(min_length=1)
+    connect_url: HttpUrl
+
+
+def migrate(
+    connector: Annotated[
+        bool, typer.Option(help="Register the Debezium connector as well, and wait for it.")
+    ] = True,
+) -> None:
+    """Bring PostgreSQL and ClickHouse to the schema that this code knows; repeatable.
+
+    Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_CONNECT_URL and, for the address
+    under which Connect finds the database, PURSER_DEBEZIUM_DATABASE_HOST and _PORT.
+    `purser up` does the same for the local stack.
+
+    Example: PURSER_DEBEZIUM_DATABASE_HOST=postgres purser migrate
+    """
+    try:
+        settings = MigrateSettings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{variable}: {first['msg']}; set it") from None
+    migrate_all(
+        settings.postgres_admin_dsn.get_secret_value(),
+        settings.clickhouse_url.get_secret_value(),
+        say,
+    )
+    if connector:
+        register_connector(str(settings.connect_url).rstrip("/"), DebeziumSettings.load(), say)
