@@ -243,18 +243,15 @@ class BatchConsumer(driver.Consumer):
         # The generation is taken before anything is awaited: the offsets were computed in it.
         generation = self.app.consumer_generation_id
         await self.app.producer.flush()
-        current = {tp: offset for tp, offset in offsets.items() if self._new_offset(tp) == offset}
-        if not current:
-            return False
-        if not await self._thread.commit_in_generation(current, generation):
+        if not await self._thread.commit_in_generation(offsets, generation):
             self._commit_failures_total += 1
             return False
-        for tp, offset in current.items():
+        for tp, offset in offsets.items():
             self._ledger.committed(tp, offset)
-        self._committed_offset.update(current)
+        self._committed_offset.update(offsets)
         self._commits_total += 1
         self._last_commit_at = monotonic()
-        self.app.monitor.on_tp_commit(current)
+        self.app.monitor.on_tp_commit(offsets)
         return True
 
     async def on_stop(self) -> None:
@@ -313,6 +310,21 @@ class BatchConsumer(driver.Consumer):
         logger.info("Assigned in generation %d: %s", generation_id, describe(assigned))
         await super().on_partitions_assigned(assigned, generation_id)
 
+    def next_offsets(self) -> dict[TP, int]:
+        """Per assigned partition: the lowest offset that is not done, once it is known.
+
+        Above the last record it is the position, which passes transaction markers.
+        """
+        found = {}
+        for tp in self.assignment():
+            progress = self._thread.progress(tp)
+            done = None if progress is None else progress.position
+            if self._ledger.batches_in_flight(tp):
+                done = self._ledger.next_offset(tp)
+            if done is not None:
+                found[tp] = done
+        return found
+
     def lag(self) -> dict[TP, int]:
         """Per assigned partition: end of the partition minus the lowest offset not done.
 
@@ -320,14 +332,9 @@ class BatchConsumer(driver.Consumer):
         whose end or position is not known yet is left out.
         """
         found = {}
-        for tp in self.assignment():
+        for tp, done in self.next_offsets().items():
             progress = self._thread.progress(tp)
-            if progress is None or progress.end is None:
-                continue
-            done = progress.position
-            if self._ledger.batches_in_flight(tp):
-                done = self._ledger.next_offset(tp)
-            if done is not None:
+            if progress is not None and progress.end is not None:
                 found[tp] = max(0, progress.end - done)
         return found
 

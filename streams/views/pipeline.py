@@ -148,6 +148,11 @@ class Pipeline(Generic[Folded, Receipt]):
             self._failure = error
             self._failed.set()
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the pipeline, if anything did."""
+        return self._failure
+
     async def failed(self) -> BaseException:
         """Wait for the failure that ends the worker."""
         await self._failed.wait()
@@ -266,7 +271,7 @@ class Pipeline(Generic[Folded, Receipt]):
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(ServiceUnavailable),
             wait=wait_exponential_jitter(
-                initial=self._limits.retry_first_seconds, max=self._limits.retry_most_seconds
+                multiplier=self._limits.retry_first_seconds, max=self._limits.retry_most_seconds
             ),
             stop=stop_after_delay(self._limits.give_up_seconds),
             before_sleep=before_sleep,
