@@ -11,6 +11,8 @@ from stack.process import Program, Specification
 from stack.settings import CHECKOUT, HOST, Port, StackSettings
 
 PROGRAM = Program(name="clickhouse")
+# The folder it runs in, by a name without the characters that chDB takes for options (? & # %).
+DATA = "/proc/self/cwd/data"
 READY_SECONDS = 3.0
 
 
@@ -25,14 +27,15 @@ def prepare(settings: StackSettings, home: Home, endpoints: Endpoints) -> Specif
             "-m",
             "stack.clickhouse_http",
             "--path",
-            str(folder / "data"),
+            DATA,
             "--host",
             HOST,
             "--port",
             str(settings.port(Port.CLICKHOUSE)),
         ),
-        directory=CHECKOUT,
+        directory=folder,
         environment={
+            "PYTHONPATH": str(CHECKOUT),
             "PURSER_CLICKHOUSE_USER": CLICKHOUSE_USER,
             "PURSER_CLICKHOUSE_PASSWORD": endpoints.clickhouse_password,
             "PYTHONUNBUFFERED": "1",

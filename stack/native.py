@@ -32,7 +32,7 @@ from stack.settings import StackSettings
 from stack.status import ProcessStatus, process_statuses
 from stack.supervisor import AT_REST, UP, State, Supervisor
 
-DEATHS_MOST = 5  # a server that dies this often while we wait for it will not come up
+DEATHS_MOST = 4  # a server that dies this often while we wait for it will not come up
 
 
 def _silent(_: str) -> None:

@@ -1,20 +1,19 @@
 """supervisord: the process manager that starts, restarts and stops what the stack runs.
 
-Its configuration holds no folder and no secret, only names: everything else reaches the
-processes through their launch specification. So no character in a folder's name can break it.
+Its configuration holds no secret, and no path but relative ones: everything else reaches the
+processes through their launch specification. So no character in a folder's name can break it, and
+the folder may be as deep as it likes.
 """
 
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import xmlrpc.client
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -24,15 +23,14 @@ from xml.parsers.expat import ExpatError
 
 from supervisor.xmlrpc import Faults
 
-from schemas.errors import ConfigurationError, ServiceUnavailable
+from schemas.errors import ServiceUnavailable
 from stack.layout import Home
 from stack.process import Program, Specification
 
 NAME = "supervisord"
 CONFIGURATION_FILE = "supervisord.conf"
 LAUNCHER = Path(__file__).with_name("launch.py")
-# A Unix socket's name has 107 bytes; supervisord first binds NAME.PID beside it.
-SOCKET_NAME_BYTES_MOST = 107 - len(".4194304")
+SOCKET = "supervisor.sock"
 LOG_BYTES_MOST = "20MB"
 LOG_FILES_KEPT = 3
 # A process that dies sooner than this is started again after a pause, one second longer each time;
@@ -45,7 +43,7 @@ ANSWER_SECONDS = 15.0
 HEADER = """\
 ; Written by `purser up` each time; change stack/supervisor.py instead.
 [unix_http_server]
-file=%(ENV_PURSER_STACK_SOCKET)s
+file={socket}
 chmod=0600
 
 [rpcinterface:supervisor]
@@ -54,11 +52,11 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [supervisord]
 nodaemon=true
 silent=true
-logfile=%(here)s/../logs/supervisord.events.log
+logfile=../logs/supervisord.events.log
 logfile_maxbytes={log_bytes}
 logfile_backups={log_files}
-pidfile=%(here)s/supervisord.pid
-childlogdir=%(here)s
+pidfile=supervisord.pid
+childlogdir=.
 identifier=purser
 minfds=256
 """
@@ -66,7 +64,6 @@ minfds=256
 PROGRAM = """
 [program:{name}]
 command=/bin/sh -c 'exec "$PURSER_STACK_PYTHON" -I "$PURSER_STACK_LAUNCHER" {specification}'
-directory=%(here)s
 autostart=false
 autorestart=true
 startsecs={steady_seconds}
@@ -74,7 +71,7 @@ startretries={start_retries}
 stopsignal={stop_signal}
 stopwaitsecs={stop_seconds}
 redirect_stderr=true
-stdout_logfile=%(here)s/../logs/{name}.log
+stdout_logfile=../logs/{name}.log
 stdout_logfile_maxbytes={log_bytes}
 stdout_logfile_backups={log_files}
 """
@@ -109,7 +106,7 @@ class Supervised:
 
 def configuration(programs: Sequence[Program]) -> str:
     """The text of supervisord's configuration."""
-    parts = [HEADER.format(log_bytes=LOG_BYTES_MOST, log_files=LOG_FILES_KEPT)]
+    parts = [HEADER.format(socket=SOCKET, log_bytes=LOG_BYTES_MOST, log_files=LOG_FILES_KEPT)]
     parts += [
         PROGRAM.format(
             name=program.name,
@@ -126,20 +123,8 @@ def configuration(programs: Sequence[Program]) -> str:
     return "".join(parts)
 
 
-def socket_path(home: Home) -> Path:
-    """supervisord's control socket: in the home, or in a short private folder if that is deep."""
-    inside = home.run / "supervisor.sock"
-    if len(os.fsencode(inside)) <= SOCKET_NAME_BYTES_MOST:
-        return inside
-    name = f"purser-{os.geteuid()}-{sha256(os.fsencode(home.path)).hexdigest()[:16]}"
-    return Path(tempfile.gettempdir()) / name / "supervisor.sock"
-
-
 def start(home: Home, programs: Sequence[Program]) -> None:
     """Start supervisord, with none of its programs; returns when its process exists."""
-    control = socket_path(home)
-    if control.parent != home.run:
-        _make_private(control.parent)
     configuration_file = home.run / CONFIGURATION_FILE
     configuration_file.write_text(configuration(programs), encoding="utf-8")
     itself = Specification(
@@ -154,7 +139,6 @@ def start(home: Home, programs: Sequence[Program]) -> None:
         ),
         directory=home.run,
         environment={
-            "PURSER_STACK_SOCKET": str(control),
             "PURSER_STACK_PYTHON": sys.executable,
             "PURSER_STACK_LAUNCHER": str(LAUNCHER),
             "PURSER_STACK_GENERATION": token_hex(8),
@@ -172,17 +156,6 @@ def start(home: Home, programs: Sequence[Program]) -> None:
         raise ServiceUnavailable(f"supervisord cannot be started: {answer.stderr.strip()[-500:]}")
 
 
-def _make_private(folder: Path) -> None:
-    """Make a folder of ours in a place that everyone can write to, refusing anyone else's."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if not folder.is_dir() or folder.is_symlink() or status.st_uid != os.geteuid():
-        raise ConfigurationError(
-            f"{folder} is not a folder of yours; remove it, or set PURSER_HOME to a shorter path"
-        )
-    folder.chmod(0o700)
-
-
 class Supervisor:
     """Talks to a home's supervisord over its socket.
 
@@ -190,7 +163,7 @@ class Supervisor:
     """
 
     def __init__(self, home: Home) -> None:
-        self._socket = socket_path(home)
+        self._folder = home.run
 
     def answers(self) -> bool:
         """Whether supervisord is there."""
@@ -228,7 +201,7 @@ class Supervisor:
         """Call a method of supervisord; the one place where its errors become ours."""
         body = xmlrpc.client.dumps(arguments, f"supervisor.{method}")
         try:
-            with closing(_UnixConnection(self._socket)) as connection:
+            with closing(_UnixConnection(self._folder)) as connection:
                 connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
                 answer = connection.getresponse()
                 if answer.status != HTTPStatus.OK:
@@ -240,19 +213,24 @@ class Supervisor:
             raise ServiceUnavailable(f"supervisord refuses: {fault.faultString}") from fault
         except (OSError, HTTPException, xmlrpc.client.Error, ExpatError) as error:
             raise ServiceUnavailable(
-                f"supervisord does not answer at {self._socket}: {error}; run `purser up`"
+                f"supervisord does not answer in {self._folder}: {error}; run `purser up`"
             ) from error
 
 
 class _UnixConnection(HTTPConnection):
     """HTTP over a Unix socket, for one request."""
 
-    def __init__(self, socket_file: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__("localhost", timeout=ANSWER_SECONDS)
-        self._socket_file = socket_file
+        self._folder = folder
 
     def connect(self) -> None:
         """Connect; a supervisord that hangs is one that does not answer."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(os.fspath(self._socket_file))
+        # A socket's name has 107 bytes at most: through a descriptor it is short in any folder.
+        folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
+        try:
+            self.sock.connect(f"/proc/self/fd/{folder}/{SOCKET}")
+        finally:
+            os.close(folder)
