@@ -1,0 +1,294 @@
+"""Rows that do not follow from the rows before them, and the code that refuses each."""
+
+from schemas.lifecycle import Direction
+from schemas.lifecycle import EventType as E
+from schemas.postgres.refusals import RefusalCode
+from tests.integration.postgres.histories import (
+    Case,
+    created,
+    created_twice,
+    forked,
+    funded,
+    history,
+    late_order,
+    one_more,
+    paid,
+    payout,
+    two_orders,
+    with_shares,
+)
+from tests.integration.postgres.rows import Book
+
+UNIQUE = "23505"
+
+SEQ = [
+    Case(name="first seq is 2", rows=created(seq=2), why="PU002", field="seq"),
+    Case(name="first seq is 0", rows=created(seq=0), why="PU002", field="seq"),
+    Case(name="seq is negative", rows=created(seq=-1), why="PU002", field="seq"),
+    Case(name="a gap in seq", rows=paid(E.SHIPPED, last={"seq": 4}), why="PU002", field="seq"),
+    Case(
+        name="seq taken already",
+        rows=forked(E.AUTHORIZED, E.PROCESSING),
+        why=UNIQUE,
+    ),
+]
+
+LIFECYCLE = [
+    Case(
+        name=name,
+        rows=rows,
+        why=RefusalCode.ILLEGAL_TRANSITION,
+        field="event_type",
+    )
+    for name, rows in {
+        "an order begins captured": created(event_type="captured", status="captured"),
+        "a pay-in begins as a payout": created(event_type="requested", status="requested"),
+        "an unknown event": created(event_type="teleported"),
+        "no event": created(event_type=None),
+        "an unknown direction": created(direction="sideways"),
+        "no direction": created(direction=None),
+        "created twice": created_twice(),
+        "captured after failed": history((E.FAILED, None), (E.CAPTURED, None)),
+        "authorized after captured": paid(E.AUTHORIZED),
+        "shipped before it was authorized": history((E.SHIPPED, None)),
+        "shipped after delivered": paid(E.DELIVERED, E.SHIPPED),
+        "dispute won, none opened": paid(E.DISPUTE_WON),
+        "a second dispute at once": history(
+            (E.CAPTURED, None), (E.DISPUTE_OPENED, 100), (E.DISPUTE_OPENED, 100)
+        ),
+        "a payout that begins submitted": payout(
+            last={"event_type": "submitted", "status": "submitted"}
+        ),
+        "paid before submitted": payout(E.PAID),
+        "returned before paid": payout(E.SUBMITTED, E.RETURNED),
+        "paid twice": payout(E.SUBMITTED, E.PAID, E.PAID),
+        "a payout shipped": payout(E.SHIPPED),
+        "a payout requested twice": payout(E.REQUESTED),
+    }.items()
+]
+
+STATE = [
+    Case(name=f"{field} of {name}", rows=rows, why=RefusalCode.WRONG_STATE, field=field)
+    for name, field, rows in [
+        ("created", "status", created(status="authorized")),
+        ("created", "status", created(status=None)),
+        ("created", "fulfilment", created(fulfilment="none")),
+        ("created", "dispute", created(dispute="open")),
+        ("captured", "status", paid(last={"status": "created"})),
+        ("shipped", "fulfilment", paid(E.SHIPPED, last={"fulfilment": "open"})),
+        ("released", "fulfilment", paid(E.SHIPPED, last={"fulfilment": "delivered"})),
+        ("dispute_opened", "dispute", paid(E.DISPUTE_OPENED, last={"dispute": "none"})),
+        ("requested", "status", payout(last={"status": "paid"})),
+        ("requested", "fulfilment", payout(last={"fulfilment": "open"})),
+        ("submitted", "dispute", payout(E.SUBMITTED, last={"dispute": "won"})),
+    ]
+]
+
+SUM_FIELDS = (
+    "captured_minor",
+    "refunded_minor",
+    "released_minor",
+    "reserved_minor",
+    "pending_minor",
+    "available_delta_minor",
+)
+
+
+SUMS = [
+    Case(
+        name=f"{field} {by:+} at {name}",
+        rows=one_more(rows, field, by),
+        why=RefusalCode.WRONG_RUNNING_SUM,
+        field=field,
+    )
+    for field in SUM_FIELDS
+    for by in (+1, -1)
+    for name, rows in {
+        "created": created(),
+        "captured": paid(),
+        "shipped": paid(E.SHIPPED),
+        "released": history((E.CAPTURED, None), (E.RELEASED, 300)),
+        "refund_requested": history((E.CAPTURED, None), (E.REFUND_REQUESTED, 300)),
+        "refunded": history((E.CAPTURED, None), (E.RELEASED, 800), (E.REFUNDED, 500)),
+        "dispute_lost": paid(E.DISPUTE_OPENED, E.DISPUTE_LOST),
+        "requested": payout(),
+        "submitted": payout(E.SUBMITTED),
+        "returned": payout(E.SUBMITTED, E.PAID, E.RETURNED),
+    }.items()
+] + [
+    Case(
+        name="a refund that frees half of its request",
+        rows=history(
+            (E.CAPTURED, None), (E.REFUND_REQUESTED, 400), (E.REFUNDED, 400),
+            last={"reserved_minor": 200},
+        ),
+        why=RefusalCode.WRONG_RUNNING_SUM,
+        field="reserved_minor",
+    ),
+    Case(
+        name="a refund out of available while pending covers it",
+        rows=history(
+            (E.CAPTURED, None), (E.RELEASED, 400), (E.REFUNDED, 100),
+            last={"pending_minor": 450, "available_delta_minor": -85},
+        ),
+        why=RefusalCode.WRONG_RUNNING_SUM,
+        field="pending_minor",
+    ),
+    Case(
+        name="an unknown sum",
+        rows=created(captured_minor=None),
+        why=RefusalCode.WRONG_RUNNING_SUM,
+        field="captured_minor",
+    ),
+]  # fmt: skip
+
+FACTS = [
+    *(
+        Case(
+            name=f"{field} changed within a payment",
+            rows=paid(E.SHIPPED, last={field: value}),
+            why=RefusalCode.PAYMENT_FACT_CHANGED,
+            field=field,
+        )
+        for field, value in {
+            "direction": "out",
+            "buyer_id": "buyer-2",
+            "currency": "USD",
+            "psp": "adyen",
+            "method": "cheque",
+        }.items()
+    ),
+    *(
+        Case(
+            name=f"{field} changed within a payment, another order",
+            rows=two_orders(**{field: value}),
+            why=RefusalCode.PAYMENT_FACT_CHANGED,
+            field=field,
+        )
+        for field, value in {"buyer_id": None, "currency": "GBP"}.items()
+    ),
+    Case(
+        name="method changed within a payout",
+        rows=payout(E.SUBMITTED, last={"method": "cheque"}),
+        why=RefusalCode.PAYMENT_FACT_CHANGED,
+        field="method",
+    ),
+    Case(
+        name="the seller of an order changed",
+        rows=two_orders(seller_id="seller-1"),
+        why=RefusalCode.ORDER_FACT_CHANGED,
+        field="seller_id",
+    ),
+    Case(
+        name="the seller of a payout changed",
+        rows=payout(E.SUBMITTED, last={"seller_id": "seller-9"}),
+        why=RefusalCode.ORDER_FACT_CHANGED,
+        field="seller_id",
+    ),
+    Case(
+        name="the amount of an order changed",
+        rows=paid(E.SHIPPED, last={"order_amount_minor": 1001}),
+        why=RefusalCode.ORDER_FACT_CHANGED,
+        field="order_amount_minor",
+    ),
+    Case(
+        name="the first amount is not the order's",
+        rows=created(order_amount_minor=999),
+        why=RefusalCode.ORDER_FACT_CHANGED,
+        field="order_amount_minor",
+    ),
+    Case(
+        name="an order joins late", rows=late_order(), why=RefusalCode.LATE_ORDER, field="order_id"
+    ),
+    Case(
+        name="authorized for less than the order",
+        rows=history((E.AUTHORIZED, 999)),
+        why=RefusalCode.WRONG_AMOUNT,
+        field="amount_minor",
+    ),
+    Case(
+        name="a payout submitted with less",
+        rows=payout(E.SUBMITTED, last={"amount_minor": 849}),
+        why=RefusalCode.WRONG_AMOUNT,
+        field="amount_minor",
+    ),
+]
+
+SHARES = [
+    Case(name=name, rows=rows, why=why, field=field)
+    for why, shares in {
+        RefusalCode.SHARE_ABOVE_PLAN: {
+            ("commission above plan", "commission_minor"): with_shares(
+                (E.CAPTURED, 1000, (101, 49, 850))
+            ),
+            ("logistics above plan", "logistics_fee_minor"): with_shares(
+                (E.CAPTURED, 1000, (99, 51, 850))
+            ),
+            ("seller's share above plan", "amount_minor"): with_shares(
+                (E.CAPTURED, 900, (10, 10, 880))
+            ),
+            ("less commission than planned, all captured", "amount_minor"): with_shares(
+                (E.CAPTURED, 1000, (99, 50, 851))
+            ),
+            ("commission above plan, second capture", "commission_minor"): with_shares(
+                (E.CAPTURED, 500, (60, 25, 415)), (E.CAPTURED, 500, (41, 25, 434))
+            ),
+            ("less than planned, last capture", "amount_minor"): with_shares(
+                (E.CAPTURED, 500, (60, 25, 415)), (E.CAPTURED, 500, (39, 25, 436))
+            ),
+        },
+        RefusalCode.SHARE_ABOVE_TAKEN: {
+            ("commission given back above taken", "commission_minor"): with_shares(
+                (E.CAPTURED, 500, (50, 25, 425)), (E.REFUNDED, 400, (51, 20, 329))
+            ),
+            ("logistics given back above taken", "logistics_fee_minor"): with_shares(
+                (E.CAPTURED, 500, (50, 25, 425)), (E.REFUNDED, 400, (40, 26, 334))
+            ),
+            ("seller gives back above taken", "amount_minor"): with_shares(
+                (E.CAPTURED, 500, (50, 25, 425)), (E.REFUNDED, 500, (49, 25, 426))
+            ),
+            ("given back above taken, second refund", "commission_minor"): with_shares(
+                (E.CAPTURED, 1000, (100, 50, 850)),
+                (E.REFUNDED, 500, (60, 25, 415)),
+                (E.REFUNDED, 100, (41, 9, 50)),
+            ),
+            ("given back above taken, lost dispute", "commission_minor"): with_shares(
+                (E.CAPTURED, 1000, (100, 50, 850)),
+                (E.REFUNDED, 500, (60, 25, 415)),
+                (E.DISPUTE_OPENED, 500, (0, 0, 500)),
+                (E.DISPUTE_LOST, 100, (41, 9, 50)),
+            ),
+        },
+    }.items()
+    for (name, field), rows in shares.items()
+]
+
+PAYOUTS = [
+    Case(
+        name=name,
+        rows=rows,
+        why=RefusalCode.PAYOUT_ABOVE_BALANCE,
+        field="amount_minor",
+    )
+    for name, rows in {
+        "a payout above the balance": payout(amount=851),
+        "a payout of another seller's money": [
+            *funded(seller_id="seller-2"),
+            Book(direction=Direction.OUT).request(amount=1),
+        ],
+        "a payout of another currency": [
+            *funded(currency="USD"),
+            Book(direction=Direction.OUT).request(amount=1),
+        ],
+        "a payout of pending money": [
+            *paid(),
+            Book(direction=Direction.OUT).request(amount=1),
+        ],
+        "a second payout of the same money": [
+            *payout(amount=800),
+            Book(direction=Direction.OUT).request(amount=51),
+        ],
+    }.items()
+]
+
+HISTORIES = [*SEQ, *LIFECYCLE, *STATE, *SUMS, *FACTS, *SHARES, *PAYOUTS]
