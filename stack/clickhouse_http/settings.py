@@ -49,10 +49,11 @@ class ServerSettings(BaseSettings):
     @field_validator("path")
     @classmethod
     def _plain_path(cls, value: Path) -> Path:
-        resolved = value.expanduser().resolve()
-        if set("?&#%") & set(str(resolved)):
+        # Not resolved: /proc/self/cwd/... is how a folder with such a character can be named.
+        absolute = value.expanduser().absolute()
+        if set("?&#%") & set(str(absolute)):
             raise ValueError("must hold none of the characters ? & # %: chDB reads them as options")
-        return resolved
+        return absolute
 
 
 def load_settings(path: Path, host: str, port: int) -> ServerSettings:
