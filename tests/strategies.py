@@ -1,0 +1,259 @@
+"""Valid histories for property tests: a small model of its own, apart from the writer.
+
+It knows the lifecycle tables and the meaning of the running sums, nothing else, and draws shares of
+any size that the rules allow, not only those that the writer's rounding would give.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid5
+
+from hypothesis import strategies as st
+
+from schemas.events import Event
+from schemas.lifecycle import Direction, EventType, State, allowed_events, next_state
+from tests.events import pay_in, payout
+
+CURRENCIES = ("EUR", "JPY", "BHD")
+SELLERS = ("seller-1", "seller-2", "seller-3")
+BUYERS = ("buyer-1", "buyer-2")
+START = datetime(2025, 12, 30, 20, 0, tzinfo=UTC)
+_NAMESPACE = UUID("00000000-0000-5000-8000-000000000000")
+_MOVES_MONEY = (
+    EventType.CAPTURED,
+    EventType.RELEASED,
+    EventType.REFUND_REQUESTED,
+    EventType.REFUNDED,
+    EventType.REFUND_FAILED,
+    EventType.DISPUTE_OPENED,
+    EventType.DISPUTE_WON,
+    EventType.DISPUTE_LOST,
+)
+
+
+@dataclass
+class OrderModel:
+    """One order as the model keeps it; all amounts in minor units."""
+
+    payment_id: UUID
+    order_id: str
+    seller_id: str
+    buyer_id: str
+    currency: str
+    psp: str
+    amount: int
+    commission: int
+    fee: int
+    state: State | None = None
+    captured: int = 0
+    captured_commission: int = 0
+    captured_fee: int = 0
+    refunded: int = 0
+    refunded_commission: int = 0
+    refunded_fee: int = 0
+    released: int = 0
+    pending: int = 0
+    requests: list[int] = field(default_factory=list)
+    disputed: int = 0
+
+    @property
+    def reserved(self) -> int:
+        return sum(self.requests) + self.disputed
+
+    def possible(self) -> list[EventType]:
+        """Events that the tables and the sums allow next."""
+        free = self.captured - self.refunded - self.reserved
+        by_sums = {
+            EventType.CAPTURED: self.captured < self.amount,
+            EventType.RELEASED: self.pending > 0,
+            EventType.REFUND_REQUESTED: free > 0,
+            EventType.REFUNDED: free > 0 or bool(self.requests),
+            EventType.REFUND_FAILED: bool(self.requests),
+            EventType.DISPUTE_OPENED: free > 0,
+        }
+        allowed = allowed_events(Direction.IN, self.state)
+        return [event for event in allowed if by_sums.get(event, True)]
+
+
+def _take(draw: st.DrawFn, order: OrderModel, event_type: EventType) -> dict[str, int]:
+    """Move money in the model as `event_type` does; the event's own amounts."""
+    amount = commission = fee = delta = 0
+    free = order.captured - order.refunded - order.reserved
+    match event_type:
+        case EventType.CREATED:
+            amount, commission, fee = order.amount, order.commission, order.fee
+        case EventType.AUTHORIZED:
+            amount = order.amount
+        case EventType.CAPTURED:
+            amount = draw(st.integers(1, order.amount - order.captured))
+            commission = draw(st.integers(0, amount))
+            fee = draw(st.integers(0, amount - commission))
+            order.captured += amount
+            order.captured_commission += commission
+            order.captured_fee += fee
+            order.pending += amount - commission - fee
+        case EventType.RELEASED:
+            amount = delta = draw(st.integers(1, order.pending))
+            order.pending -= amount
+            order.released += amount
+        case EventType.REFUND_REQUESTED:
+            amount = draw(st.integers(1, free))
+            order.requests.append(amount)
+        case EventType.REFUND_FAILED:
+            amount = order.requests.pop(draw(st.integers(0, len(order.requests) - 1)))
+        case EventType.DISPUTE_OPENED:
+            amount = order.disputed = draw(st.integers(1, free))
+        case EventType.DISPUTE_WON:
+            amount, order.disputed = order.disputed, 0
+        case EventType.REFUNDED | EventType.DISPUTE_LOST:
+            if event_type is EventType.DISPUTE_LOST:
+                amount, order.disputed = order.disputed, 0
+            elif order.requests and (free == 0 or draw(st.booleans())):
+                amount = order.requests.pop()
+            else:
+                amount = draw(st.integers(1, free))
+            commission, fee, delta = _give_back(draw, order, amount)
+        case _:
+            pass
+    return {
+        "amount_minor": amount,
+        "commission_minor": commission,
+        "logistics_fee_minor": fee,
+        "available_delta_minor": delta,
+    }
+
+
+def _give_back(draw: st.DrawFn, order: OrderModel, amount: int) -> tuple[int, int, int]:
+    """Commission and fee given back with a refund, and what it does to the payable balance."""
+    left_commission = order.captured_commission - order.refunded_commission
+    left_fee = order.captured_fee - order.refunded_fee
+    left_share = order.captured - order.refunded - left_commission - left_fee
+    # What neither the fee nor the seller's share can cover must come out of the commission.
+    commission = draw(
+        st.integers(max(0, amount - left_fee - left_share), min(amount, left_commission))
+    )
+    fee = draw(
+        st.integers(max(0, amount - commission - left_share), min(amount - commission, left_fee))
+    )
+    share = amount - commission - fee
+    from_pending = min(order.pending, share)
+    order.refunded += amount
+    order.refunded_commission += commission
+    order.refunded_fee += fee
+    order.pending -= from_pending
+    return commission, fee, from_pending - share
+
+
+@st.composite
+def payments(draw: st.DrawFn, number: int, steps_max: int = 12) -> list[Event]:
+    """The events of one payment of one to three orders."""
+    payment_id = uuid5(_NAMESPACE, f"payment-{number}")
+    currency, buyer = draw(st.sampled_from(CURRENCIES)), draw(st.sampled_from(BUYERS))
+    psp = draw(st.sampled_from(("stripe", "adyen")))
+    orders = []
+    for line in range(draw(st.integers(1, 3))):
+        amount = draw(st.integers(1, 50_000))
+        commission = draw(st.integers(0, amount))
+        orders.append(
+            OrderModel(
+                payment_id,
+                f"order-{number}-{line}",
+                draw(st.sampled_from(SELLERS)),
+                buyer,
+                currency,
+                psp,
+                amount,
+                commission,
+                draw(st.integers(0, amount - commission)),
+            )
+        )
+    events: list[Event] = []
+    at = START
+    steps = [*orders, *draw(st.lists(st.sampled_from(orders), max_size=steps_max))]
+    for order in steps:
+        possible = order.possible()
+        if not possible:
+            continue
+        # Money moves in most of the steps, or histories would die as `failed` before they matter.
+        moving = [event for event in possible if event in _MOVES_MONEY]
+        event_type = draw(st.sampled_from(moving or possible) | st.sampled_from(possible))
+        at += timedelta(seconds=draw(st.integers(0, 40_000)), microseconds=len(events))
+        events.append(_append(draw, order, event_type, len(events) + 1, at))
+    return events
+
+
+def _append(
+    draw: st.DrawFn, order: OrderModel, event_type: EventType, seq: int, at: datetime
+) -> Event:
+    amounts = _take(draw, order, event_type)
+    order.state = next_state(Direction.IN, order.state, event_type)
+    assert order.state is not None
+    return pay_in(
+        event_type,
+        payment_id=order.payment_id,
+        seq=seq,
+        status=order.state.status,
+        fulfilment=order.state.fulfilment,
+        dispute=order.state.dispute,
+        order_id=order.order_id,
+        seller_id=order.seller_id,
+        buyer_id=order.buyer_id,
+        currency=order.currency,
+        psp=order.psp,
+        order_amount_minor=order.amount,
+        captured_minor=order.captured,
+        refunded_minor=order.refunded,
+        released_minor=order.released,
+        reserved_minor=order.reserved,
+        pending_minor=order.pending,
+        idempotency_key=f"{order.payment_id}:{seq}",
+        occurred_at=at,
+        recorded_at=at,
+        **amounts,
+    )
+
+
+@st.composite
+def payouts(draw: st.DrawFn, number: int) -> list[Event]:
+    """The events of one payout, whether the seller has the money or not."""
+    payout_id = uuid5(_NAMESPACE, f"payout-{number}")
+    seller, currency = draw(st.sampled_from(SELLERS)), draw(st.sampled_from(CURRENCIES))
+    amount = draw(st.integers(1, 50_000))
+    state: State | None = None
+    events: list[Event] = []
+    at = START
+    for _ in range(draw(st.integers(1, 4))):
+        allowed = allowed_events(Direction.OUT, state)
+        if not allowed:
+            break
+        event_type = draw(st.sampled_from(allowed))
+        state = next_state(Direction.OUT, state, event_type)
+        at += timedelta(seconds=draw(st.integers(0, 90_000)))
+        back = (EventType.FAILED, EventType.CANCELLED, EventType.RETURNED)
+        sign = -1 if event_type is EventType.REQUESTED else 1 if event_type in back else 0
+        events.append(
+            payout(
+                event_type,
+                payment_id=payout_id,
+                seq=len(events) + 1,
+                seller_id=seller,
+                currency=currency,
+                amount_minor=amount,
+                order_amount_minor=amount,
+                available_delta_minor=sign * amount,
+                idempotency_key=f"{payout_id}:{len(events) + 1}",
+                occurred_at=at,
+                recorded_at=at,
+            )
+        )
+    return events
+
+
+@st.composite
+def histories(draw: st.DrawFn, payments_max: int = 4, payouts_max: int = 2) -> list[Event]:
+    """Events of several payments and payouts, each in its order, interleaved as they come."""
+    streams = [draw(payments(number)) for number in range(draw(st.integers(1, payments_max)))]
+    streams += [draw(payouts(number)) for number in range(draw(st.integers(0, payouts_max)))]
+    turns = draw(st.permutations([n for n, stream in enumerate(streams) for _ in stream]))
+    remaining = [iter(stream) for stream in streams]
+    return [next(remaining[turn]) for turn in turns]

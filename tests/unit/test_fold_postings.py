@@ -1,0 +1,147 @@
+"""Postings, event by event, worked out by hand."""
+
+import pytest
+
+from schemas.accounts import AccountType as A
+from schemas.accounts import Posting
+from schemas.errors import BrokenInvariant
+from schemas.events import Event
+from schemas.lifecycle import IN_EVENTS, OUT_EVENTS, Direction
+from schemas.lifecycle import EventType as E
+from sinks import revenue
+from streams.fold import POSTING_RULES, SELLER_ACCOUNTS, postings
+from tests.events import pay_in, payout
+
+
+def legs(*rows: tuple[A, str, int]) -> tuple[Posting, ...]:
+    return tuple(Posting(*row) for row in rows)
+
+
+CASES: list[tuple[str, Event, tuple[Posting, ...]]] = [
+    (
+        "capture: the PSP owes us, we owe the seller its share and earned the rest",
+        pay_in(E.CAPTURED, amount_minor=10_000, commission_minor=1_000, logistics_fee_minor=501),
+        legs(
+            (A.PSP_RECEIVABLE, "stripe", 10_000),
+            (A.SELLER_PENDING, "seller-1", -8_499),
+            (A.PLATFORM_COMMISSION, "seller-1", -1_000),
+            (A.PLATFORM_LOGISTICS, "seller-1", -501),
+        ),
+    ),
+    (
+        "capture without shares: no legs of zero",
+        pay_in(E.CAPTURED, amount_minor=1),
+        legs((A.PSP_RECEIVABLE, "stripe", 1), (A.SELLER_PENDING, "seller-1", -1)),
+    ),
+    (
+        "capture that is all commission: nothing for the seller",
+        pay_in(E.CAPTURED, amount_minor=700, commission_minor=700),
+        legs((A.PSP_RECEIVABLE, "stripe", 700), (A.PLATFORM_COMMISSION, "seller-1", -700)),
+    ),
+    (
+        "release: pending becomes payable",
+        pay_in(E.RELEASED, amount_minor=8_499, available_delta_minor=8_499),
+        legs((A.SELLER_PENDING, "seller-1", 8_499), (A.SELLER_AVAILABLE, "seller-1", -8_499)),
+    ),
+    (
+        "refund before release: out of pending",
+        pay_in(E.REFUNDED, amount_minor=5_000, commission_minor=500, logistics_fee_minor=250),
+        legs(
+            (A.PSP_RECEIVABLE, "stripe", -5_000),
+            (A.SELLER_PENDING, "seller-1", 4_250),
+            (A.PLATFORM_COMMISSION, "seller-1", 500),
+            (A.PLATFORM_LOGISTICS, "seller-1", 250),
+        ),
+    ),
+    (
+        "refund partly after release: what pending cannot cover comes out of available",
+        pay_in(
+            E.REFUNDED,
+            amount_minor=5_000,
+            commission_minor=500,
+            logistics_fee_minor=250,
+            available_delta_minor=-4_000,
+        ),
+        legs(
+            (A.PSP_RECEIVABLE, "stripe", -5_000),
+            (A.SELLER_PENDING, "seller-1", 250),
+            (A.SELLER_AVAILABLE, "seller-1", 4_000),
+            (A.PLATFORM_COMMISSION, "seller-1", 500),
+            (A.PLATFORM_LOGISTICS, "seller-1", 250),
+        ),
+    ),
+    (
+        "lost dispute after release: all of it out of available",
+        pay_in(E.DISPUTE_LOST, amount_minor=300, commission_minor=30, available_delta_minor=-270),
+        legs(
+            (A.PSP_RECEIVABLE, "stripe", -300),
+            (A.SELLER_AVAILABLE, "seller-1", 270),
+            (A.PLATFORM_COMMISSION, "seller-1", 30),
+        ),
+    ),
+    (
+        "payout requested: set aside",
+        payout(E.REQUESTED, amount_minor=900, available_delta_minor=-900),
+        legs((A.SELLER_AVAILABLE, "seller-1", 900), (A.PAYOUT_IN_TRANSIT, "tipalti", -900)),
+    ),
+    (
+        "payout paid: out of the bank",
+        payout(E.PAID, amount_minor=900),
+        legs((A.PAYOUT_IN_TRANSIT, "tipalti", 900), (A.BANK, "tipalti", -900)),
+    ),
+    (
+        "payout failed: payable again",
+        payout(E.FAILED, amount_minor=900, available_delta_minor=900),
+        legs((A.PAYOUT_IN_TRANSIT, "tipalti", 900), (A.SELLER_AVAILABLE, "seller-1", -900)),
+    ),
+    (
+        "payout cancelled: payable again",
+        payout(E.CANCELLED, amount_minor=900, available_delta_minor=900),
+        legs((A.PAYOUT_IN_TRANSIT, "tipalti", 900), (A.SELLER_AVAILABLE, "seller-1", -900)),
+    ),
+    (
+        "payout returned: back in the bank, payable again",
+        payout(E.RETURNED, amount_minor=900, available_delta_minor=900),
+        legs((A.BANK, "tipalti", 900), (A.SELLER_AVAILABLE, "seller-1", -900)),
+    ),
+    ("a failed payment moves nothing", pay_in(E.FAILED), ()),
+    ("a cancelled payment moves nothing", pay_in(E.CANCELLED), ()),
+    ("a planned amount moves nothing", pay_in(E.CREATED, amount_minor=10, commission_minor=1), ()),
+    ("an authorisation moves nothing", pay_in(E.AUTHORIZED, amount_minor=10), ()),
+    ("a refund asked for moves nothing", pay_in(E.REFUND_REQUESTED, amount_minor=10), ()),
+    ("a dispute opened moves nothing", pay_in(E.DISPUTE_OPENED, amount_minor=10), ()),
+    ("a submitted payout moves nothing", payout(E.SUBMITTED, amount_minor=10), ()),
+]
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
+def test_postings(event: Event, expected: tuple[Posting, ...]) -> None:
+    assert postings(event) == expected
+    assert sum(leg.amount_minor for leg in expected) == 0
+
+
+def test_every_event_of_a_direction_has_a_rule() -> None:
+    assert frozenset(POSTING_RULES[Direction.IN]) == IN_EVENTS
+    assert frozenset(POSTING_RULES[Direction.OUT]) == OUT_EVENTS
+
+
+def test_an_event_that_cannot_happen_in_its_direction_is_refused() -> None:
+    with pytest.raises(BrokenInvariant, match="no posting rule for paid in direction in"):
+        postings(pay_in(E.PAID, status="captured", amount_minor=5))
+
+
+def test_events_whose_legs_are_tested_here_are_all_that_have_any() -> None:
+    moving = {(event.direction, event.event_type) for _, event, expected in CASES if expected}
+    rules = {
+        (direction, event_type)
+        for direction, table in POSTING_RULES.items()
+        for event_type, rule in table.items()
+        if rule.__name__ != "_nothing"
+    }
+    assert moving == rules
+
+
+def test_the_revenue_is_computed_from_the_accounts_that_make_revenue_keys() -> None:
+    assert frozenset(revenue.ACCOUNT_TYPES) == SELLER_ACCOUNTS
