@@ -5,9 +5,11 @@ user `reader` exists when PURSER_CLICKHOUSE_READER_PASSWORD is set. SIGTERM stop
 """
 
 import argparse
+import signal
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -28,6 +30,8 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8123)
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     try:
         settings = load_settings(arguments.path, arguments.host, arguments.port)
         listener = _listen(settings.host, settings.port)
@@ -47,6 +51,11 @@ def main() -> int:
     )
     server.run(sockets=[listener])
     return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Told to stop before the server ran, or (uvicorn raises the signal again) after it ended."""
+    sys.exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

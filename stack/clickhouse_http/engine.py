@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Final
 from xml.sax.saxutils import escape
 
@@ -22,7 +23,7 @@ import chdb
 from schemas.errors import ConfigurationError
 from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, refusal
 from stack.clickhouse_http.settings import MIB, ServerSettings
-from stack.clickhouse_http.statement import Select
+from stack.clickhouse_http.statement import InsertData, Select
 
 DEFAULT_DATABASE: Final = "default"
 MARK_CACHE_BYTES: Final = 64 * MIB
@@ -176,13 +177,13 @@ class Connection:
         """Select the database and apply `settings`; with `keep`, remember how it was before.
 
         A kept connection (a session's) gets back what an earlier request changed, and costs
-        nothing when the next request wants the same. `readonly` comes last: it locks the rest.
+        nothing when the next request wants the same.
         """
         wanted_database = database or self._home_database
         if wanted_database != self._database:
             self.run(f"USE {quote_identifier(wanted_database)}")
             self._database = wanted_database
-        wanted = dict(sorted(settings.items(), key=lambda item: item[0] == "readonly"))
+        wanted = dict(settings)
         if wanted == self._applied:
             return
         if self._before:
@@ -193,6 +194,10 @@ class Connection:
         if wanted:
             self._set(wanted)
             self._applied = wanted
+
+    def lock(self, level: str) -> None:
+        """Make the connection read-only, for good: no later statement can undo it."""
+        self._set({"readonly": level})
 
     def set_role(self, role: str) -> None:
         """Take on `role`; the engine answers for one that does not exist."""
@@ -210,7 +215,10 @@ class Connection:
         self._database = self._home_database = name
 
     def run(
-        self, text: str, format_name: str = "TabSeparated", parameters: Mapping[str, str] = {}
+        self,
+        text: str | bytes,
+        format_name: str = "TabSeparated",
+        parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[bytes, Counts]:
         """Run any statement; its whole (small) answer and its counts."""
         started = time.perf_counter_ns()
@@ -230,12 +238,14 @@ class Connection:
         extra_settings: str = "",
     ) -> Counts:
         """Run `statement` and write its answer to `write_fd`; the caller closes that."""
-        tail = statement.tail
-        if extra_settings:
-            tail = f"{tail}, {extra_settings}" if tail else f"SETTINGS {extra_settings}"
-        text = (
-            f"{statement.head}\nINTO OUTFILE '/dev/fd/{write_fd}' APPEND"
-            f" FORMAT {format_name} {tail} /* {mark} */"
+        more = f"{',' if statement.tail else 'SETTINGS'} {extra_settings}" if extra_settings else ""
+        text = b"%b\nINTO OUTFILE '/dev/fd/%d' APPEND FORMAT %b %b%b /* %b */" % (
+            statement.head,
+            write_fd,
+            format_name.encode(),
+            statement.tail,
+            more.encode(),
+            mark.encode(),
         )
         try:
             return self.run(text, format_name, parameters)[1]
@@ -250,14 +260,18 @@ class Connection:
         return counts
 
     def insert(
-        self, head: str, format_name: str, parameters: Mapping[str, str], rows: Iterable[bytes]
+        self,
+        insert: InsertData,
+        format_name: str,
+        parameters: Mapping[str, str],
+        rows: Iterable[bytes],
     ) -> Counts:
-        """Push `rows`, encoded in `format_name`, into the INSERT `head`; returns when committed."""
+        """Push `rows`, encoded in `format_name`; returns when the engine has committed them."""
         started = time.perf_counter_ns()
         if parameters:
             self._set({f"param_{name}": value for name, value in parameters.items()})
         try:
-            with self._inner.send_insert(head, format_name) as inserter:
+            with self._inner.send_insert(insert.head, format_name) as inserter:
                 for chunk in rows:
                     inserter.append(chunk)
                 result = inserter.finish()
@@ -270,15 +284,16 @@ class Connection:
         )
 
     def insert_file(
-        self, head: str, format_name: str, parameters: Mapping[str, str], read_fd: int
+        self, insert: InsertData, format_name: str, parameters: Mapping[str, str], read_fd: int
     ) -> Counts:
-        """Like `insert`, from an open regular file, which the engine may read in parallel."""
-        at = head.upper().rfind("SETTINGS") if "SETTINGS" in head.upper() else len(head)
-        text = (
-            f"{head[:at]} FROM INFILE '/dev/fd/{read_fd}' COMPRESSION 'none'"
-            f" {head[at:]} FORMAT {format_name}"
+        """Like `insert`, from an open regular file, which the engine reads in parallel."""
+        text = b"%b FROM INFILE '/dev/fd/%d' COMPRESSION 'none' %b FORMAT %b" % (
+            insert.before_settings,
+            read_fd,
+            insert.settings,
+            format_name.encode(),
         )
-        return self.run(text, "TabSeparated", parameters)[1]
+        return self.run(text, parameters=parameters)[1]
 
     def _set(self, values: Mapping[str, str]) -> None:
         self.run("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in values.items()))

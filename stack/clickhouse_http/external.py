@@ -17,7 +17,7 @@ from starlette.requests import Request
 from stack.clickhouse_http.engine import Connection, check_format, quote_identifier
 from stack.clickhouse_http.errors import Code, refusal
 from stack.clickhouse_http.request import QueryRequest, read_request
-from stack.clickhouse_http.statement import parse
+from stack.clickhouse_http.statement import InsertData, parse
 
 MAX_EXTERNAL_TABLES: Final = 64
 MAX_FORM_FIELDS: Final = 1000
@@ -46,7 +46,7 @@ class ExternalTable:
         connection.run(create)
         self.upload.file.seek(0)
         connection.insert(
-            f"INSERT INTO {quote_identifier(self.name)}",
+            InsertData(b"INSERT INTO " + quote_identifier(self.name).encode(), b"", None, 0),
             self.format_name,
             {},
             iter(lambda: self.upload.file.read(_CHUNK_BYTES), b""),

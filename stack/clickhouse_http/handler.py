@@ -190,10 +190,8 @@ class Handler:
 
         def work(connection: Connection) -> Counts:
             if spool.file is not None:
-                return connection.insert_file(
-                    insert.head, format_name, parameters, spool.file.fileno()
-                )
-            return connection.insert(insert.head, format_name, parameters, spool.chunks())
+                return connection.insert_file(insert, format_name, parameters, spool.file.fileno())
+            return connection.insert(insert, format_name, parameters, spool.chunks())
 
         counts = await self._in_thread(lambda: self._with_connection(job, work))
         headers = base_headers(job.asked.query_id, None)
@@ -208,7 +206,7 @@ class Handler:
             return answer
 
         answer, counts = await self._in_thread(lambda: self._with_connection(job, work))
-        headers = base_headers(job.asked.query_id, job.output_format)
+        headers = base_headers(job.asked.query_id, job.output_format if answer else None)
         headers["X-ClickHouse-Summary"] = summary(counts)
         await send_answer(send, 200, headers, answer)
 
@@ -281,17 +279,16 @@ def _prepared(
     connection: Connection, job: _Job, *, keep: bool, work: Callable[[Connection], _Result]
 ) -> _Result:
     settings = dict(job.asked.settings)
-    if job.user.read_only:
-        settings["readonly"] = "1"
-    if keep:
-        settings.pop("readonly", None)
-        if isinstance(job.statement, Command) and job.statement.verb in _STATE_VERBS:
-            connection.forget_applied()
-            settings = {}
+    read_only = settings.pop("readonly", "0")
+    if keep and isinstance(job.statement, Command) and job.statement.verb in _STATE_VERBS:
+        connection.forget_applied()
+        settings = {}
+    connection.prepare(job.asked.database, settings, keep=keep)
+    for role in job.asked.roles:
+        connection.set_role(role)
     with external_tables(connection, job.external):
-        connection.prepare(job.asked.database, settings, keep=keep)
-        for role in job.asked.roles:
-            connection.set_role(role)
+        if not keep and (job.user.read_only or read_only != "0"):
+            connection.lock("1" if job.user.read_only else read_only)
         return work(connection)
 
 

@@ -2,16 +2,17 @@
 
 Pure text work; nothing here runs SQL. A statement is one of three kinds: `InsertData` (rows follow
 the statement), `Select` (rows come back, written by the engine into a pipe) and `Command` (all
-else). The engine itself judges whether the SQL is right: what is unclear here stays a `Command`.
+else). The engine itself judges whether the SQL is right: what is unclear here stays a `Command`,
+which is passed on exactly as it came.
 """
 
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
-from stack.clickhouse_http.errors import Code, refusal
+from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 
 # Read as latin-1, so that offsets are offsets into the bytes; SQL's own words are ASCII.
 _TOKEN: Final = re.compile(
@@ -27,6 +28,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
+_BLANKS: Final = re.compile(rb"[ \t\f]*\r?\n?")
 _DEPTH: Final = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _ANSWERING: Final = frozenset(
     {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "FROM", "("}
@@ -37,28 +39,37 @@ _CLIENT_WORDS: Final = frozenset({"EXIT", "QUIT", "LOGOUT", "Q", "HELP"})
 
 @dataclass(frozen=True, slots=True)
 class InsertData:
-    """An INSERT whose rows follow it; `data_start` is the byte where they begin."""
+    """An INSERT whose rows follow it; `data_start` is the byte where they begin.
 
-    head: str
+    `before_settings` and `settings` are the head in two: INSERT INTO … and SETTINGS …
+    """
+
+    before_settings: bytes
+    settings: bytes
     format_name: str | None
     data_start: int
+
+    @property
+    def head(self) -> bytes:
+        """All that stands before FORMAT."""
+        return b" ".join(filter(None, (self.before_settings, self.settings)))
 
 
 @dataclass(frozen=True, slots=True)
 class Select:
     """A statement that answers rows: `head` [FORMAT `format_name`] `tail`; `text` is all of it."""
 
-    text: str
-    head: str
+    text: bytes
+    head: bytes
     format_name: str | None
-    tail: str
+    tail: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """Any other statement; `verb` is its first word in capitals."""
 
-    text: str
+    text: bytes
     format_name: str | None
     verb: str
 
@@ -76,48 +87,87 @@ class _Token:
     depth: int
 
 
+class _Tokens:
+    """The tokens of a text, found only as far as somebody asks: rows behind an INSERT are none."""
+
+    def __init__(self, text: bytes) -> None:
+        self._found: list[_Token] = []
+        self._rest = _scan(text)
+
+    def at(self, index: int) -> _Token | None:
+        """Token number `index`; None behind the end."""
+        while len(self._found) <= index:
+            token = next(self._rest, None)
+            if token is None:
+                return None
+            self._found.append(token)
+        return self._found[index]
+
+    def upper(self, index: int) -> str:
+        """The token in capitals if it is a word; empty behind the end."""
+        token = self.at(index)
+        return token.upper if token is not None else ""
+
+    def all(self) -> list[_Token]:
+        """Every token of the text."""
+        self._found.extend(self._rest)
+        return self._found
+
+
 def parse(text: bytes) -> Statement:
     """Read one statement.
 
-    Raises `ClickHouseError`: 62 for an empty text, for several statements at once and for bytes
-    that are not UTF-8; 358 for INTO OUTFILE and FROM INFILE, which would touch the server's files.
+    Raises `ClickHouseError`: 62 for an empty text and for several statements at once; 358 for
+    INTO OUTFILE and FROM INFILE, which would touch the server's files.
     """
-    tokens = _tokens(text)
-    first = next(tokens, None)
-    if first is None:
+    tokens = _Tokens(text)
+    insert_at = _find_insert(tokens)
+    if insert_at is not None:
+        return _parse_insert(text, tokens, insert_at + 1)
+    return _parse_whole(text, tokens.all())
+
+
+def _find_insert(tokens: _Tokens) -> int | None:
+    """Index of INSERT: the first word, or behind a WITH clause."""
+    if tokens.upper(0) != "WITH":
+        return 0 if tokens.upper(0) == "INSERT" else None
+    index = 0
+    while (token := tokens.at(index)) is not None:
+        if token.upper == "INSERT" and token.depth == 0 and tokens.upper(index + 1) == "INTO":
+            return index
+        index += 1
+    return None
+
+
+def _parse_whole(text: bytes, tokens: list[_Token]) -> Statement:
+    """A statement without rows behind it; `tokens` are all of its tokens."""
+    _refuse_several(tokens)
+    _refuse_files(tokens)
+    while tokens and tokens[-1].text == ";":
+        tokens.pop()
+    if not tokens:
         raise refusal(Code.SYNTAX_ERROR, "Syntax error: Empty query.")
-    if first.upper == "INSERT":
-        return _parse_insert(text, tokens)
-    everything = [first, *tokens]
-    _refuse_several(everything)
-    _refuse_files(everything)
-    while everything[-1].text == ";":
-        everything.pop()
-        if not everything:
-            raise refusal(Code.SYNTAX_ERROR, "Syntax error: Empty query.")
-    statement = text[: everything[-1].end]
+    first, end = tokens[0], tokens[-1].end
     if first.upper in _CLIENT_WORDS or not (first.is_word or first.text == "("):
-        excerpt = _decode(statement)[:100]
+        excerpt = text[:100].decode("utf-8", "replace")
         raise refusal(
             Code.SYNTAX_ERROR, f"Syntax error: failed at position 1 ({first.text}): {excerpt}."
         )
-    at = _format_position(everything)
-    format_name = everything[at + 1].text if at is not None else None
-    if first.upper not in _ANSWERING:
-        return Command(text=_decode(statement), format_name=format_name, verb=first.upper)
+    at = _format_position(tokens)
+    format_name = tokens[at + 1].text if at is not None else None
+    if first.upper not in _ANSWERING or _writes(tokens):
+        return Command(text=text[:end], format_name=format_name, verb=first.upper)
     if at is None:
-        head, tail = statement, b""
-    else:
-        head, tail = text[: everything[at].start], statement[everything[at + 1].end :]
+        return Select(text=text[:end], head=text[:end], format_name=None, tail=b"")
     return Select(
-        text=_decode(statement),
-        head=_decode(head),
+        text=text[:end],
+        head=text[: tokens[at].start],
         format_name=format_name,
-        tail=_decode(tail),
+        tail=text[tokens[at + 1].end : end],
     )
 
 
-def _tokens(text: bytes) -> Iterator[_Token]:
+def _scan(text: bytes) -> Iterator[_Token]:
     depth = 0
     for match in _TOKEN.finditer(text.decode("latin-1")):
         kind = match.lastgroup
@@ -137,55 +187,85 @@ def _tokens(text: bytes) -> Iterator[_Token]:
         depth += max(change, 0)
 
 
-def _parse_insert(text: bytes, tokens: Iterator[_Token]) -> Statement:
-    """INSERT INTO [TABLE | FUNCTION] target [(columns)] [SETTINGS …] then data or a SELECT."""
-    seen: list[_Token] = []
-    target_ended = False
-    for token in tokens:
-        seen.append(token)
-        if len(seen) <= 2 or seen[-2].upper in ("INTO", "TABLE", "FUNCTION", "."):
-            continue  # the target's own name may be any word
-        target_ended = target_ended or token.text not in (".",)
-        if token.depth or not target_ended:
-            continue
-        if token.upper == "VALUES":
-            return InsertData(_decode(text[: token.start]), "Values", token.end)
-        if token.upper == "FORMAT":
-            name = next(tokens, None)
-            if name is None or not name.is_word:
-                break
-            return InsertData(_decode(text[: token.start]), name.text, _data_start(text, name.end))
-        if token.upper in ("SELECT", "WITH", "(") and _opens_select(token, seen):
-            return _parse_insert_select(text, seen, list(tokens))
-        if token.upper == "FROM":
-            raise refusal(Code.INTO_OUTFILE_NOT_ALLOWED, "FROM INFILE is not allowed over HTTP.")
-        if token.text == ";":
-            return InsertData(_decode(text[: token.start]), None, token.end)
-    return InsertData(_decode(text), None, len(text))
+def _parse_insert(text: bytes, tokens: _Tokens, index: int) -> Statement:
+    """… [INTO] [TABLE | FUNCTION] target [(columns)] [SETTINGS …], then rows or a SELECT.
+
+    `index` is the token behind INSERT. Reads no further than to the rows: they are no SQL.
+    """
+    index = _skip_target(tokens, index)
+    settings_start: int | None = None
+    while (token := tokens.at(index)) is not None:
+        if token.depth == 0:
+            match token.upper:
+                case "VALUES":
+                    return _insert_data(text, settings_start, token.start, "Values", token.end)
+                case "FORMAT":
+                    name = tokens.at(index + 1)
+                    if name is None or not name.is_word:
+                        break
+                    start = _data_start(text, name.end)
+                    return _insert_data(text, settings_start, token.start, name.text, start)
+                case "SETTINGS":
+                    settings_start = token.start
+                case "SELECT" | "WITH":
+                    return _parse_insert_select(text, settings_start, tokens.all())
+                case "(" if tokens.upper(index + 1) in ("SELECT", "WITH", "("):
+                    return _parse_insert_select(text, settings_start, tokens.all())
+                case "FROM":
+                    raise _files_refused("FROM INFILE")
+                case ";":
+                    return _insert_data(text, settings_start, token.start, None, token.end)
+        index += 1
+    return _insert_data(text, settings_start, len(text), None, len(text))
 
 
-def _opens_select(token: _Token, seen: list[_Token]) -> bool:
-    """A bracket opens a SELECT only after the column list; a word always does."""
-    return token.text != "(" or seen[-2].text == ")"
+def _skip_target(tokens: _Tokens, index: int) -> int:
+    """Index behind the table's (or function's) name, which may be any word or a {parameter}."""
+    if tokens.upper(index) == "INTO":
+        index += 1
+    if tokens.upper(index) in ("TABLE", "FUNCTION") and tokens.upper(index + 1) not in ("", "("):
+        index += 1
+    while True:
+        if tokens.upper(index) == "{":
+            while tokens.upper(index) not in ("}", ""):
+                index += 1
+        index += 1
+        if tokens.upper(index) != ".":
+            return index
+        index += 1
 
 
-def _parse_insert_select(text: bytes, seen: list[_Token], rest: list[_Token]) -> Statement:
+def _insert_data(
+    text: bytes, settings_start: int | None, head_end: int, name: str | None, data_start: int
+) -> InsertData:
+    split = head_end if settings_start is None else settings_start
+    return InsertData(
+        before_settings=text[:split].strip(),
+        settings=text[split:head_end].strip(),
+        format_name=name,
+        data_start=data_start,
+    )
+
+
+def _parse_insert_select(
+    text: bytes, settings_start: int | None, tokens: list[_Token]
+) -> Statement:
     """INSERT … SELECT; it takes rows from the body only when it reads from `input(…)`."""
-    everything = [*seen, *rest]
-    at = _format_position(everything)
-    if at is not None and any(token.upper == "INPUT" for token in rest):
-        name = everything[at + 1]
-        return InsertData(
-            _decode(text[: everything[at].start]), name.text, _data_start(text, name.end)
-        )
-    _refuse_several(everything)
-    _refuse_files(everything)
-    return Command(text=_decode(text), format_name=None, verb="INSERT")
+    at = _format_position(tokens)
+    if at is not None and any(
+        one.upper == "INPUT" and following.text == "(" for one, following in pairwise(tokens)
+    ):
+        name = tokens[at + 1]
+        start = _data_start(text, name.end)
+        return _insert_data(text, settings_start, tokens[at].start, name.text, start)
+    _refuse_several(tokens)
+    _refuse_files(tokens)
+    return Command(text=text, format_name=None, verb="INSERT")
 
 
 def _data_start(text: bytes, end: int) -> int:
     """Rows begin after blanks and one line break behind the format's name, as in ClickHouse."""
-    match = re.compile(rb"[ \t\f]*\r?\n?").match(text, end)
+    match = _BLANKS.match(text, end)
     return match.end() if match else end
 
 
@@ -200,8 +280,13 @@ def _format_position(tokens: list[_Token]) -> int | None:
     return None
 
 
+def _writes(tokens: list[_Token]) -> bool:
+    """Whether a statement that begins like a query might be an INSERT after all."""
+    return any(token.upper == "INSERT" and token.depth == 0 for token in tokens)
+
+
 def _refuse_several(tokens: list[_Token]) -> None:
-    for token, following in itertools.pairwise(tokens):
+    for token, following in pairwise(tokens):
         if token.text == ";" and following.text != ";":
             raise refusal(
                 Code.SYNTAX_ERROR,
@@ -211,18 +296,12 @@ def _refuse_several(tokens: list[_Token]) -> None:
 
 
 def _refuse_files(tokens: list[_Token]) -> None:
-    for token, following in itertools.pairwise(tokens):
-        if token.upper == "INTO" and following.upper == "OUTFILE" and token.depth == 0:
-            raise refusal(Code.INTO_OUTFILE_NOT_ALLOWED, "INTO OUTFILE is not allowed.")
+    for token, following in pairwise(tokens):
+        if token.upper == "INTO" and following.upper == "OUTFILE":
+            raise _files_refused("INTO OUTFILE")
         if token.upper == "FROM" and following.upper == "INFILE":
-            raise refusal(Code.INTO_OUTFILE_NOT_ALLOWED, "FROM INFILE is not allowed over HTTP.")
+            raise _files_refused("FROM INFILE")
 
 
-def _decode(text: bytes) -> str:
-    try:
-        return text.decode("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise refusal(
-            Code.SYNTAX_ERROR,
-            f"Syntax error: the statement is not UTF-8 at byte {error.start + 1}.",
-        ) from None
+def _files_refused(clause: str) -> ClickHouseError:
+    return refusal(Code.INTO_OUTFILE_NOT_ALLOWED, f"{clause} is not allowed over HTTP.")
