@@ -23,6 +23,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from faust.types.enums import ProcessingGuarantee
 
 from schemas.errors import ConfigurationError
 from streams.transport.limits import TransportLimits
@@ -276,7 +277,7 @@ def refuse_unfit_app(app: Any) -> None:
         raise ConfigurationError(
             "consumer_auto_offset_reset other than earliest skips records; set it to earliest"
         )
-    if app.in_transaction:
+    if app.conf.processing_guarantee != ProcessingGuarantee.AT_LEAST_ONCE:
         raise ConfigurationError(
             "processing_guarantee exactly_once is not supported; set it to at_least_once"
         )

@@ -369,6 +369,42 @@ def test_revoked_partitions_are_committed_and_forgotten(
     assert (health.records_in_flight, dict(health.batches_in_flight)) == (0, {})
 
 
+def test_fetch_whose_result_is_dropped_is_read_again(
+    runner: asyncio.Runner, consumer: Consumer
+) -> None:
+    """The thread goes on with a fetch that was cancelled; the next fetch comes behind it."""
+
+    async def scenario() -> list[BatchMessage]:
+        consumer._thread.client.fetch_steps = 3
+        fetching = asyncio.ensure_future(take(consumer))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        fetching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await fetching
+        assert await take(consumer) == []  # it came before its turn
+        return await take(consumer)
+
+    messages = runner.run(scenario())
+    assert [message.value[0].offset for message in messages] == [0, 0]
+    assert consumer.health().rewinds_total == 1
+
+
+def test_fetch_from_before_a_seek_is_not_handed_out(
+    runner: asyncio.Runner, consumer: Consumer
+) -> None:
+    async def scenario() -> list[BatchMessage]:
+        consumer._thread.return_steps = 30
+        fetching = asyncio.ensure_future(take(consumer))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await consumer.perform_seek()
+        return await fetching
+
+    assert runner.run(scenario()) == []
+    assert [message.value[0].offset for message in runner.run(take(consumer))] == [0, 0]
+
+
 def test_lag_is_what_is_not_done(runner: asyncio.Runner, consumer: Consumer) -> None:
     assert consumer.lag() == {PARTITIONS[0]: 120, PARTITIONS[1]: 120}
     first, second = runner.run(take(consumer))
