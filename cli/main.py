@@ -11,6 +11,7 @@ from cli.import_ import import_
 from cli.migrate import migrate
 from cli.status import status
 from cli.up import up
+from cli.verify import verify
 from schemas.errors import PurserError
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
@@ -29,6 +30,7 @@ app.command()(status)
 app.command()(env)
 app.command()(migrate)
 app.command("import")(import_)
+app.command()(verify)
 
 
 def main() -> None:

@@ -8,7 +8,11 @@
     events.py     payments = payment_events, to the row
     missing.py    of a row that ClickHouse does not have: lost, or still on its way?
     keyed.py      views against each other, key by key, looked at again while traffic moves them
-    derived.py    the questions that keyed.py asks: ledger, orders, payouts, revenue, gaps
+    derived.py    what the questions that keyed.py asks have in common
+    ledger.py     a question each: postings, balance
+    latest.py     orders, payouts, refunds, sequences
+    revenue.py    sellers' totals
+    report.py     findings, results, the report and its JSON
     checks.py     the table of checks: what each proves
     run.py        all of them in order, and the verdict
 
@@ -19,5 +23,15 @@ clock where it says "equal".
 from streams.verify.report import CheckResult, Finding, Report, Verdict
 from streams.verify.run import Options, verify
 from streams.verify.settings import VerifySettings
+from streams.verify.source import Window
 
-__all__ = ["CheckResult", "Finding", "Options", "Report", "Verdict", "VerifySettings", "verify"]
+__all__ = [
+    "CheckResult",
+    "Finding",
+    "Options",
+    "Report",
+    "Verdict",
+    "VerifySettings",
+    "Window",
+    "verify",
+]

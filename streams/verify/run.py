@@ -128,14 +128,14 @@ def _compare_events(
 
 def _source_sequences(source: Source, options: Options) -> CheckResult:
     started = time.monotonic()
-    total, gaps = source.sequence_gaps(options.window, options.rows)
+    gaps = source.sequence_gaps(options.window, options.rows)
     name, proves = checks.SOURCE_SEQUENCES
     return CheckResult(
         name=name,
         proves=proves,
-        verdict=Verdict.DIVERGED if total else Verdict.EQUAL,
-        compared=0,
-        differences=total,
+        verdict=Verdict.DIVERGED if gaps.total else Verdict.EQUAL,
+        compared=gaps.compared,
+        differences=gaps.total,
         findings=[
             Finding(
                 problem="gap",
@@ -143,7 +143,7 @@ def _source_sequences(source: Source, options: Options) -> CheckResult:
                 columns={"events": (highest, count)},
                 note="in PostgreSQL",
             )
-            for payment_id, count, highest in gaps
+            for payment_id, count, highest in gaps.examples
         ],
         seconds=time.monotonic() - started,
     )

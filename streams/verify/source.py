@@ -50,6 +50,14 @@ class Fingerprint(NamedTuple):
     recorded_at: datetime
 
 
+class SequenceGaps(NamedTuple):
+    """Payments looked at, payments with a gap, and some of these as (id, events, highest seq)."""
+
+    compared: int
+    total: int
+    examples: tuple[tuple[str, int, int], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Days of occurred_at, UTC, both included; None is open."""
@@ -166,21 +174,29 @@ class Source:
             for day, event_type, currency, count, amount, hash_sum in rows
         }
 
-    def sequence_gaps(self, window: Window, limit: int) -> tuple[int, list[tuple[str, int, int]]]:
-        """Payments whose seq is not 1, 2, 3, …: how many, and some as (id, count, highest)."""
+    def sequence_gaps(self, window: Window, limit: int) -> "SequenceGaps":
+        """Payments whose seq is not 1, 2, 3, …; of a window, the payments that it touches."""
         scope = (
             "true"
             if window.is_open
             else f"payment_id IN (SELECT payment_id FROM payments WHERE {window.postgres()})"
         )
-        rows = self._rows(
-            "SELECT payment_id::text, count(*), max(seq), count(*) OVER () FROM payments"
-            f" WHERE {scope} GROUP BY payment_id"
-            " HAVING count(*) <> max(seq) OR min(seq) <> 1 ORDER BY 1 LIMIT %s",
-            [max(limit, 1)],
+        payments = (
+            "SELECT payment_id, count(*) AS events, max(seq) AS highest,"
+            " count(*) <> max(seq) OR min(seq) <> 1 AS gap"
+            f" FROM payments WHERE {scope} GROUP BY payment_id"
         )
-        total = rows[0][3] if rows else 0
-        return total, [(payment, count, highest) for payment, count, highest, _ in rows[:limit]]
+        compared, total = self._rows(
+            f"SELECT count(*), count(*) FILTER (WHERE gap) FROM ({payments}) AS payment"
+        )[0]
+        if not total:
+            return SequenceGaps(compared, 0, ())
+        examples = self._rows(
+            f"SELECT payment_id::text, events, highest FROM ({payments}) AS payment"
+            " WHERE gap ORDER BY 1 LIMIT %s",
+            [limit],
+        )
+        return SequenceGaps(compared, total, tuple(examples))
 
     def fingerprints(self, window: Window, buckets: Collection[BucketKey]) -> Iterator[Fingerprint]:
         """Every event of these buckets, ordered by key, streamed."""
