@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 from streams.settings import Count, Seconds, StreamSettings
 from streams.views.coalescer import CoalescerLimits
 from streams.views.dead_letters import FloodLimits
+from streams.views.health import StallLimits
 from streams.views.pipeline import PipelineLimits
 
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -22,11 +23,6 @@ class ViewsSettings(StreamSettings):
     """`http://user:password@host:port/database`."""
     worker_metrics_port: Annotated[int, Field(gt=0, le=65_535)] = 15_410
     """Where `/metrics` and `/health` answer, on 127.0.0.1 only."""
-
-    in_flight_batches_max: Count = 1_000
-    """Unacknowledged batches per partition. A batch is acknowledged only after the next refresh
-    of totals, so many small ones wait at once; memory is bounded by the records."""
-    in_flight_records_max: Count = 200_000
 
     linger_seconds: Seconds = 0.2
     """How long records wait for more, under load; it shrinks with the load, to nothing."""
@@ -68,6 +64,13 @@ class ViewsSettings(StreamSettings):
         """How flushes are carried."""
         return PipelineLimits(
             refresh_seconds=self.refresh_seconds, give_up_seconds=self.give_up_seconds
+        )
+
+    @property
+    def stall_limits(self) -> StallLimits:
+        """When a worker that does nothing is unhealthy, and when it ends."""
+        return StallLimits(
+            unhealthy_seconds=self.stall_unhealthy_seconds, exit_seconds=self.stall_exit_seconds
         )
 
     @property

@@ -1,0 +1,155 @@
+"""What the pipeline does to a flush, for real: fold, sink, dead letters' topic, totals.
+
+Between the pipeline, which decides when, and the fold and the sink, which know how. It must never
+change what the fold made: rows that are written again have to be the same rows.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Protocol
+
+from schemas.errors import PurserError, ServiceUnavailable, WriteRefused
+from schemas.views import (
+    PIPELINE_PROGRESS,
+    Columns,
+    DeadLetterRow,
+    ProgressRow,
+    RevenueKey,
+    Table,
+    columns_of,
+)
+from sinks.protocol import ViewSink
+from streams.fold import FoldedBatch, fold_batch
+from streams.views.coalescer import Flush
+from streams.views.dead_letters import FloodGuard
+from streams.views.metrics import ViewsMetrics
+
+
+class DeadLetterSender(Protocol):
+    """Where dead letters are sent to; see `DeadLetterTopic.send`."""
+
+    async def send(self, rows: tuple[DeadLetterRow, ...]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What is left to do for a flush whose rows are in: totals to refresh, progress to note."""
+
+    revenue_keys: frozenset[RevenueKey]
+    progress: tuple[ProgressRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewSteps:
+    """`streams.views.pipeline.Steps` over a sink; `consumer` names who reads."""
+
+    sink: ViewSink
+    dead_letters: DeadLetterSender
+    guard: FloodGuard
+    metrics: ViewsMetrics
+    consumer: str
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def fold(self, flush: Flush) -> FoldedBatch:
+        """Decode and fold; raises DeadLetterFlood when too much of it cannot be."""
+        with self._timed("fold"):
+            folded = fold_batch(flush.records, consumer=self.consumer, parked_at=self.now())
+        dead = folded.dead_letters
+        self.guard.check(len(flush.records), len(dead), _described(dead[0]) if dead else "")
+        return folded
+
+    def write(self, folded: FoldedBatch) -> Receipt:
+        """Write the rows of all tables but the progress, which comes after the totals.
+
+        Raises ServiceUnavailable for the sink's troubles that pass, WriteRefused naming the row
+        for those that do not.
+        """
+        columns = {
+            table: rows for table, rows in folded.columns.items() if table is not PIPELINE_PROGRESS
+        }
+        try:
+            with self._timed("write"):
+                self.sink.write(columns)
+        except WriteRefused as error:
+            raise WriteRefused(f"{error}{_culprit(self.sink, columns)}") from error
+        progress = tuple(
+            ProgressRow(*row) for row in zip(*folded.columns[PIPELINE_PROGRESS], strict=True)
+        )
+        self.metrics.wrote(
+            records=folded.event_count + len(folded.dead_letters),
+            events=folded.event_count,
+            newest=max((row.committed_at for row in progress), default=None),
+            now=self.now(),
+        )
+        return Receipt(revenue_keys=folded.revenue_keys, progress=progress)
+
+    async def park(self, folded: FoldedBatch) -> None:
+        """Send the dead letters to their topic; their rows are in the table already."""
+        await self.dead_letters.send(folded.dead_letters)
+        for row in folded.dead_letters:
+            self.metrics.dead_letters.labels(reason=row.reason).inc()
+
+    def refresh(self, written: list[Receipt]) -> None:
+        """Recompute the totals that these flushes touch, then note how far the views are.
+
+        The progress comes last, so that it never promises more than rows and totals hold.
+        """
+        keys: set[RevenueKey] = set()
+        last: dict[tuple[str, int], ProgressRow] = {}
+        for receipt in written:
+            keys |= receipt.revenue_keys
+            last |= {(row.topic, row.partition): row for row in receipt.progress}
+        with self._timed("refresh"):
+            if keys:
+                self.sink.refresh_revenue(keys)
+            if last:
+                self.sink.write({PIPELINE_PROGRESS: columns_of(list(last.values()))})
+        self.metrics.refreshed_keys.inc(len(keys))
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = perf_counter()
+        yield
+        self.metrics.step_seconds.labels(step=step).observe(perf_counter() - started)
+
+
+def _described(row: DeadLetterRow) -> str:
+    return f"{row.topic} partition {row.partition} offset {row.kafka_offset}: {row.error}"
+
+
+def _culprit(sink: ViewSink, columns: Mapping[Table, Columns]) -> str:
+    """The row that the sink refuses, as the end of a sentence; "" when it cannot be told.
+
+    Found by writing halves: the rows are the same as before, so writing them again changes nothing.
+    """
+    for table, whole in columns.items():
+        start, stop = 0, len(whole[0]) if whole else 0
+        if not _refuses(sink, table, whole, start, stop):
+            continue
+        while stop - start > 1:
+            middle = (start + stop) // 2
+            if _refuses(sink, table, whole, start, middle):
+                stop = middle
+            elif _refuses(sink, table, whole, middle, stop):
+                start = middle
+            else:
+                return f"; rows {start} to {stop} of {table.name}, but only together"
+        values = dict(zip(table.columns, (column[start] for column in whole), strict=True))
+        place = {name: str(values[name]) for name in (*table.key, "kafka_offset") if name in values}
+        return f"; the row of {table.name} with {place}"
+    return ""
+
+
+def _refuses(sink: ViewSink, table: Table, whole: Columns, start: int, stop: int) -> bool:
+    if start == stop:
+        return False
+    try:
+        sink.write({table: [column[start:stop] for column in whole]})
+    except ServiceUnavailable:
+        return False
+    except PurserError:
+        return True
+    return False
