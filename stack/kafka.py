@@ -65,6 +65,8 @@ appender.console.name=console
 appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%d{ISO8601} %p %c{1}: %m%n
 rootLogger.level=warn
+logger.debezium.name=io.debezium
+logger.debezium.level=info
 rootLogger.appenderRef.console.ref=console
 """
 

@@ -79,8 +79,8 @@ def record(path: Path, generation: str, stop_signal: str) -> None:
         try:
             previous = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:  # half-written by a machine that crashed
-            previous = {}
-        if previous.get("generation") == generation:
+            previous = None
+        if isinstance(previous, dict) and previous.get("generation") == generation:
             starts = int(previous["starts"])
     content = {
         "pid": os.getpid(),

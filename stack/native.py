@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.errors import ServiceUnavailable
+from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack import ports, postgres, supervisor
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
@@ -53,6 +53,7 @@ class Stack:
     @property
     def endpoints(self) -> Endpoints:
         """Where the servers answer; raises ConfigurationError if the stack was never up."""
+        self._refuse_other_ports()
         return Endpoints.of(self.settings, Credentials.read(self.home))
 
     def status(self) -> tuple[ProcessStatus, ...]:
@@ -70,6 +71,7 @@ class Stack:
         wanted = tuple(servers)
         self.home.create()
         with self._locked():
+            self._refuse_other_ports()
             check_free_space(self.home.path, "PURSER_HOME")
             credentials = Credentials.read_or_create(self.home)
             self._repair()
@@ -301,10 +303,22 @@ class Stack:
 
     def _remembered(self, settings: StackSettings) -> StackSettings:
         """The ports this home was started with, unless the caller chose some."""
-        if "port_base" in settings.model_fields_set:
+        stored = self._stored_port_base()
+        if stored is None or "port_base" in settings.model_fields_set:
             return settings
+        return settings.model_copy(update={"port_base": stored})
+
+    def _stored_port_base(self) -> int | None:
         try:
-            stored = json.loads(self.home.ports_file.read_text(encoding="utf-8"))["port_base"]
+            return int(json.loads(self.home.ports_file.read_text(encoding="utf-8"))["port_base"])
         except (OSError, ValueError, KeyError):
-            return settings
-        return settings.model_copy(update={"port_base": int(stored)})
+            return None
+
+    def _refuse_other_ports(self) -> None:
+        """Raise ConfigurationError when the stack runs, but on other ports than we were told."""
+        stored = self._stored_port_base()
+        if stored not in (None, self.settings.port_base) and living(self.home):
+            raise ConfigurationError(
+                f"PURSER_PORT_BASE: the stack in {self.home.path} runs on ports from {stored} on,"
+                f" not {self.settings.port_base}; unset it, or run `purser down` first"
+            )

@@ -97,7 +97,7 @@ def read_record(home: Home, name: str) -> Record | None:
             generation=str(content["generation"]),
             starts=int(content["starts"]),
         )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
 

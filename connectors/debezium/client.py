@@ -72,8 +72,14 @@ class ConnectorHealth:
 class ConnectClient:
     """A session with one Connect worker; close it, or use it as a context."""
 
-    def __init__(self, url: str, *, retry_seconds: float = RETRY_SECONDS) -> None:
-        self._http = httpx.Client(base_url=url, timeout=ANSWER_SECONDS)
+    def __init__(
+        self,
+        url: str,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(base_url=url, timeout=ANSWER_SECONDS, transport=transport)
         self._url = url
         self._retry_seconds = retry_seconds
 

@@ -1,0 +1,171 @@
+"""The Debezium connector: its configuration, Connect's answers, the slot's judgement."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from connectors.debezium.client import ConnectClient, ConnectorHealth, TaskHealth
+from connectors.debezium.config import connector_config
+from connectors.debezium.settings import DebeziumSettings
+from connectors.debezium.slot import SlotHealth
+from schemas.errors import ConfigurationError, ServiceUnavailable
+
+Handler = Callable[[httpx.Request], httpx.Response]
+CONFIG = {"tasks.max": "1"}
+
+
+def client(handler: Handler) -> ConnectClient:
+    return ConnectClient(
+        "http://connect", retry_seconds=0.3, transport=httpx.MockTransport(handler)
+    )
+
+
+def slot(**changes: object) -> SlotHealth:
+    values: dict[str, object] = {
+        "name": "purser",
+        "active": True,
+        "wal_status": "reserved",
+        "invalidation_reason": None,
+        "lag_bytes": 1_000,
+        "safe_bytes": 1_000_000,
+        "heartbeat_age_seconds": 2.0,
+    }
+    return SlotHealth(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_configuration_holds_what_rows_were_lost_without() -> None:
+    config = connector_config(DebeziumSettings(heartbeat_seconds=2, topic_partitions=7))
+    expected = {
+        "exactly.once.support": "required",
+        "message.key.columns": "public.payments:payment_id",
+        "table.include.list": "public.payments",
+        "publication.autocreate.mode": "disabled",
+        "offset.mismatch.strategy": "trust_offset",
+        "slot.failover": "true",
+        "errors.max.retries": "-1",
+        "heartbeat.interval.ms": "2000",
+        "topic.creation.default.partitions": "7",
+        "topic.creation.default.retention.ms": "-1",
+        "database.password": "${env:PURSER_CDC_PASSWORD}",
+    }
+    assert expected.items() <= config.items()
+    assert all(isinstance(value, str) for value in config.values())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_PORT", "0"),
+        ("TOPIC_PARTITIONS", "-1"),
+        ("HEARTBEAT_SECONDS", "0"),
+        ("SLOT", "Purser-Slot"),
+        ("DATABASE_HOST", ""),
+    ],
+)
+def test_bad_setting_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(f"PURSER_DEBEZIUM_{variable}", value)
+    with pytest.raises(ConfigurationError, match=f"PURSER_DEBEZIUM_{variable}: .*correct it"):
+        DebeziumSettings.load()
+
+
+def test_registering_the_same_again_sends_nothing() -> None:
+    methods: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        methods.append(request.method)
+        return httpx.Response(200, json={"name": "x", **CONFIG})
+
+    with client(handler) as connect:
+        assert connect.register("x", CONFIG) is False
+        assert connect.register("x", {**CONFIG, "more": "1"}) is True
+    assert methods == ["GET", "GET", "PUT"]
+
+
+def test_rebalancing_connect_is_asked_again() -> None:
+    answers = [httpx.Response(409, json={"message": "rebalance"}), httpx.Response(404)]
+    answers.append(httpx.Response(201, json={}))
+    with client(lambda _: answers.pop(0)) as connect:
+        assert connect.register("x", CONFIG) is True
+    assert not answers
+
+
+def test_refused_configuration_is_not_tried_again() -> None:
+    calls = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        calls.append(request)
+        if request.method == "GET":
+            return httpx.Response(404)
+        return httpx.Response(400, json={"message": "slot.name:\n is empty"})
+
+    with client(handler) as connect, pytest.raises(ConfigurationError, match=r"slot.name: is emp"):
+        connect.register("x", CONFIG)
+    assert len(calls) == 2
+
+
+def test_connect_that_is_down_is_unavailable() -> None:
+    def handler(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with client(handler) as connect, pytest.raises(ServiceUnavailable, match="does not answer at"):
+        connect.health("x")
+
+
+def test_running_connector_with_a_failed_task_is_not_healthy() -> None:
+    body = {
+        "connector": {"state": "RUNNING"},
+        "tasks": [{"id": 0, "state": "FAILED", "trace": "PSQLException: no slot\n\tat Main\n"}],
+    }
+    with client(lambda _: httpx.Response(200, json=body)) as connect:
+        health = connect.health("x")
+        assert health.failed
+        assert not health.healthy
+        assert health.problem() == "task 0 is FAILED: PSQLException: no slot"
+        with pytest.raises(ServiceUnavailable, match="task 0 is FAILED: PSQLException: no slot"):
+            connect.wait_healthy("x", timeout_seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("state", "task_states", "healthy"),
+    [
+        ("RUNNING", ("RUNNING",), True),
+        ("RUNNING", (), False),
+        ("RUNNING", ("RUNNING", "UNASSIGNED"), False),
+        ("PAUSED", ("RUNNING",), False),
+        ("UNREGISTERED", (), False),
+    ],
+)
+def test_connector_is_healthy_only_with_all_its_tasks(
+    state: str, task_states: tuple[str, ...], healthy: bool
+) -> None:
+    tasks = tuple(
+        TaskHealth(number=number, state=each, error=None) for number, each in enumerate(task_states)
+    )
+    health = ConnectorHealth(name="x", state=state, error=None, tasks=tasks)
+    assert health.healthy is healthy
+    assert bool(health.problem()) is not healthy
+
+
+@pytest.mark.parametrize(
+    ("health", "words"),
+    [
+        (slot(), None),
+        (slot(wal_status="extended"), None),
+        (slot(wal_status=None), "does not exist"),
+        (slot(wal_status="lost", active=False, invalidation_reason="wal_removed"), "IS LOST"),
+        (slot(active=False), "nobody reads"),
+        (slot(wal_status="unreserved"), "about to be lost"),
+        (slot(lag_bytes=900, safe_bytes=100), "about to be lost"),
+        (slot(heartbeat_age_seconds=31.0), "last heartbeat is 31 s old"),
+        (slot(heartbeat_age_seconds=None), "never written its heartbeat"),
+    ],
+)
+def test_slot_tells_its_worst_problem_first(health: SlotHealth, words: str | None) -> None:
+    problems = health.problems(heartbeat_seconds=5.0)
+    if words is None:
+        assert problems == ()
+    else:
+        assert words in problems[0]

@@ -1,0 +1,387 @@
+"""The local stack without its servers: settings, secrets, prerequisites, records of processes."""
+
+import configparser
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.errors import ConfigurationError, ServiceUnavailable
+from stack import artifacts, java, layout, ports, supervisor
+from stack.credentials import Credentials
+from stack.endpoints import Endpoints
+from stack.launch import remove_reused_pid_file, start_mark
+from stack.layout import Home
+from stack.native import Stack
+from stack.process import Program, Specification, living, read_record, stop_all
+from stack.programs import PORTS, PROGRAMS, WORKERS
+from stack.settings import PORTS_RESERVED, Port, StackSettings
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "home")
+    made.create()
+    return made
+
+
+def fake_command(folder: Path, name: str, script: str) -> None:
+    """Put a shell script where a command is looked for."""
+    folder.mkdir(exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT_BASE", "0"),
+        ("PORT_BASE", "80"),
+        ("PORT_BASE", "65530"),
+        ("PORT_BASE", "ten"),
+        ("JAVA_HEAP_MEGABYTES", "-1"),
+        ("POSTGRES_SLOT_WAL_MEGABYTES", "0"),
+        ("START_TIMEOUT_SECONDS", "0"),
+        ("START_TIMEOUT_SECONDS", "nan"),
+        ("HOME", "a\nb"),
+    ],
+)
+def test_bad_setting_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(f"PURSER_{variable}", value)
+    with pytest.raises(ConfigurationError, match=f"PURSER_{variable}: .*correct it or unset it"):
+        StackSettings.load()
+
+
+def test_relative_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PURSER_HOME", "here")
+    assert StackSettings.load().home == tmp_path / "here"
+
+
+def test_ports_differ_and_stay_within_the_reserved_range() -> None:
+    settings = StackSettings(port_base=20_000)
+    numbers = [settings.port(port) for port in Port]
+    assert len(set(numbers)) == len(numbers)
+    assert all(20_000 <= number < 20_000 + PORTS_RESERVED for number in numbers)
+    assert {port for used in PORTS.values() for port in used} == set(Port)
+
+
+# ---- home and secrets
+
+
+def test_home_that_cannot_be_made_is_an_error_naming_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match=r"PURSER_HOME: cannot write in .*set PURSER_HOME"):
+        Home(tmp_path / "file" / "home").create()
+
+
+def test_home_of_another_user_is_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: home.path.stat().st_uid + 1)
+    with pytest.raises(ConfigurationError, match=r"PURSER_HOME: .* belongs to user id"):
+        home.create()
+
+
+def test_too_little_disk_is_an_error(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "FREE_BYTES_MINIMUM", 1 << 60)
+    with pytest.raises(ConfigurationError, match=r"PURSER_HOME: .* GB free and .*free some space"):
+        Stack(StackSettings(home=home.path)).up()
+    assert not living(home)
+
+
+def test_secrets_are_generated_once_and_only_for_our_eyes(home: Home) -> None:
+    first = Credentials.read_or_create(home)
+    assert Credentials.read_or_create(home) == first
+    assert stat.S_IMODE(home.secrets_file.stat().st_mode) == 0o600
+    passwords = [
+        value for name, value in json.loads(first.model_dump_json()).items() if name != "home_id"
+    ]
+    assert len(set(passwords)) == len(passwords) == 6
+    assert all(len(password) >= 32 for password in passwords)
+    told = repr(first) + repr(Endpoints.of(StackSettings(home=home.path), first))
+    assert not any(password in told for password in passwords)
+
+
+def test_secrets_of_two_homes_differ(tmp_path: Path) -> None:
+    homes = [Home(tmp_path / name) for name in ("a", "b")]
+    for each in homes:
+        each.create()
+    first, second = (Credentials.read_or_create(each) for each in homes)
+    assert first.home_id != second.home_id
+    assert first.purser_writer != second.purser_writer
+
+
+def test_no_secrets_means_never_up(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds no stack yet; run `purser up`"):
+        _ = Stack(StackSettings(home=tmp_path)).endpoints
+
+
+def test_damaged_secrets_are_named_but_not_shown(home: Home) -> None:
+    home.secrets_file.write_text('{"clickhouse": "hunter2", "home_id": "zz"}')
+    with pytest.raises(ConfigurationError, match="home_id is damaged") as caught:
+        Credentials.read(home)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+# ---- prerequisites
+
+
+@pytest.mark.parametrize(
+    ("text", "major"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('java version "1.8.0_292"', 8),
+        ('openjdk version "25" 2025-09-16', 25),
+    ],
+)
+def test_java_version_is_read(text: str, major: int) -> None:
+    assert java.parse_java_major(text, Path("java")) == major
+
+
+def test_missing_jdk_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="no JDK was found; install a JDK 17"):
+        java.find_java()
+
+
+def test_old_jdk_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_command(tmp_path / "bin", "java", "echo 'java version \"11.0.2\"' >&2")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"is Java 11; install a JDK 17"):
+        java.find_java()
+
+
+def test_wrong_java_home_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"JAVA_HOME: .* does not exist"):
+        java.find_java()
+
+
+def test_missing_maven_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="no Maven was found; install Maven"):
+        artifacts.ensure_artifacts(tmp_path / "cache", print)
+
+
+MAVEN = """
+for argument in "$@"; do case "$argument" in -Dfolder=*) folder="${argument#-Dfolder=}";; esac; done
+echo run >> "$MAVEN_RUNS"
+mkdir -p "$folder/lib" "$folder/plugins/debezium"
+touch "$folder/lib/kafka.jar"
+"""
+
+
+@pytest.fixture
+def maven_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A Maven that leaves one jar, on the path; the file counts its runs by lines."""
+    fake_command(tmp_path / "bin", "mvn", MAVEN)
+    runs = tmp_path / "runs"
+    runs.write_text("")
+    monkeypatch.setenv("MAVEN_RUNS", str(runs))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(artifacts, "FETCH_PAUSE_SECONDS", 0.0)
+    yield runs
+
+
+def test_two_fetches_at_once_fetch_once(maven_runs: Path, tmp_path: Path) -> None:
+    found: list[artifacts.Artifacts] = []
+    threads = [
+        threading.Thread(
+            target=lambda: found.append(artifacts.ensure_artifacts(tmp_path / "cache", print))
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] == found[1]
+    assert (found[0].lib / "kafka.jar").exists()
+    assert maven_runs.read_text().splitlines() == ["run"]
+
+
+def test_interrupted_fetch_leaves_nothing_behind(maven_runs: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    (cache / f"{artifacts.PARTIAL_PREFIX}x" / "lib").mkdir(parents=True)
+    artifacts.ensure_artifacts(cache, print)
+    assert sorted(path.name for path in cache.iterdir()) == sorted(
+        [artifacts.artifacts_folder(cache).name, "lock"]
+    )
+
+
+def test_failing_maven_is_tried_again_then_told(
+    monkeypatch: pytest.MonkeyPatch, maven_runs: Path, tmp_path: Path
+) -> None:
+    fake_command(
+        tmp_path / "bin", "mvn", 'echo run >> "$MAVEN_RUNS"; echo "[ERROR] no network"; exit 1'
+    )
+    with pytest.raises(ServiceUnavailable, match=r"Maven could not fetch .*no network"):
+        artifacts.ensure_artifacts(tmp_path / "cache", print)
+    assert len(maven_runs.read_text().splitlines()) == artifacts.FETCH_ATTEMPTS
+    assert not artifacts.artifacts_folder(tmp_path / "cache").exists()
+
+
+# ---- ports
+
+
+def test_taken_port_is_named_before_anything_starts(home: Home) -> None:
+    with ports.lend_port_base() as base, closing(socket.socket()) as taken:
+        settings = StackSettings(home=home.path, port_base=base)
+        number = settings.port(Port.CONNECT)
+        taken.bind(("127.0.0.1", number))
+        taken.listen()
+        with pytest.raises(
+            ConfigurationError, match=rf"port {number} \(for connect\) is taken.*PURSER_PORT_BASE"
+        ):
+            Stack(settings).up()
+        assert not living(home)
+
+
+def test_lent_ports_are_lent_once() -> None:
+    with ports.lend_port_base() as first, ports.lend_port_base() as second:
+        assert abs(first - second) >= PORTS_RESERVED
+
+
+# ---- supervisord
+
+
+def test_supervisor_configuration_names_every_program_and_no_secret(home: Home) -> None:
+    credentials = Credentials.read_or_create(home)
+    text = supervisor.configuration(PROGRAMS)
+    parser = configparser.RawConfigParser()
+    parser.read_string(text)
+    for program in PROGRAMS:
+        section = parser[f"program:{program.name}"]
+        assert section["autorestart"] == "true"
+        assert section["stopsignal"] == program.stop_signal
+    assert str(home.path) not in text
+    assert credentials.clickhouse.get_secret_value() not in text
+
+
+def test_worker_gets_what_purser_env_prints_and_its_port(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PURSER_LINGER_SECONDS", "0.3")
+    monkeypatch.setenv("PURSER_POSTGRES_DSN", "postgresql://elsewhere")
+    settings = StackSettings(home=home.path)
+    endpoints = Endpoints.of(settings, Credentials.read_or_create(home))
+    environment = WORKERS[0].specification(settings, endpoints).environment
+    assert endpoints.environment().items() <= environment.items()
+    assert environment["PURSER_LINGER_SECONDS"] == "0.3"
+    assert environment["PURSER_WORKER_METRICS_PORT"] == str(settings.port(Port.WORKER_METRICS))
+
+
+# ---- processes and their records
+
+
+def launch(home: Home, name: str = "sleeper", *command: str) -> subprocess.Popen[bytes]:
+    """Run a program through the launcher, as supervisord does."""
+    specification = Specification(
+        program=Program(name=name),
+        command=command or ("/bin/sleep", "60"),
+        directory=home.path,
+        environment={"SECRET": "x"},
+    )
+    path = specification.write(home)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return subprocess.Popen([sys.executable, "-I", supervisor.LAUNCHER, path])
+
+
+def wait_for_record(home: Home, process: subprocess.Popen[bytes]) -> None:
+    while psutil.Process(process.pid).name() != "sleep":
+        assert process.poll() is None
+
+
+def test_launched_process_is_found_and_stopped_by_its_record(home: Home) -> None:
+    with launch(home) as process:
+        wait_for_record(home, process)
+        found = living(home)
+        assert {name: record.pid for name, record in found.items()} == {"sleeper": process.pid}
+        assert found["sleeper"].starts == 1
+        stop_all(found.values(), patience_seconds=5)
+        assert process.wait() == -signal.SIGTERM
+        assert living(home) == {}
+
+
+def test_process_that_ignores_the_request_is_killed_with_its_children(home: Home) -> None:
+    script = "trap '' TERM; sleep 60 & echo $! > child; while :; do sleep 60; done"
+    with launch(home, "stubborn", "/bin/sh", "-c", script) as process:
+        child = home.path / "child"
+        while not (child.exists() and child.read_text().strip()):
+            assert process.poll() is None
+        stop_all(living(home).values(), patience_seconds=0.2)
+        assert process.wait() == -signal.SIGKILL
+        assert not psutil.pid_exists(int(child.read_text()))
+
+
+def test_starts_are_counted(home: Home) -> None:
+    for _ in range(3):
+        with launch(home, "short", "/bin/true") as process:
+            assert process.wait() == 0
+    record = read_record(home, "short")
+    assert record is not None
+    assert record.starts == 3
+    assert record.process() is None
+
+
+def test_record_of_a_process_id_taken_over_by_a_stranger_is_stale(home: Home) -> None:
+    home.record("old").write_text(
+        json.dumps(
+            {
+                "pid": os.getpid(),
+                "start_mark": "another-boot:1",
+                "stop_signal": "TERM",
+                "generation": "",
+                "starts": 1,
+            }
+        )
+    )
+    assert living(home) == {}
+    assert start_mark(os.getpid()) == start_mark(os.getpid())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
+def test_damaged_record_is_no_record(home: Home, content: str) -> None:
+    home.record("old").write_text(content)
+    assert read_record(home, "old") is None
+
+
+def test_pid_file_that_names_a_stranger_is_removed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "postmaster.pid"
+    pid_file.write_text(f"{os.getppid()}\n{tmp_path}\n")
+    remove_reused_pid_file(tmp_path)
+    assert not pid_file.exists()
+
+
+def test_pid_file_of_the_dead_stays_for_postgresql_to_judge(tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/true"]) as gone:
+        gone.wait()
+    pid_file = tmp_path / "postmaster.pid"
+    pid_file.write_text(f"{gone.pid}\n{tmp_path}\n")
+    remove_reused_pid_file(tmp_path)
+    assert pid_file.exists()
+
+
+def test_down_and_status_of_a_home_that_never_was(tmp_path: Path) -> None:
+    stack = Stack(StackSettings(home=tmp_path / "none"))
+    assert stack.down() is False
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(ConfigurationError, match="holds no stack yet"):
+        stack.status()
