@@ -23,7 +23,7 @@ from stack.endpoints import Endpoints
 from stack.launch import remove_reused_pid_file, start_mark
 from stack.layout import Home
 from stack.native import Stack
-from stack.process import Program, Specification, living, read_record, stop_all
+from stack.process import Program, Specification, is_gone, living, read_record, stop_all
 from stack.programs import PORTS, PROGRAMS, WORKERS
 from stack.settings import PORTS_RESERVED, Port, StackSettings
 
@@ -326,9 +326,10 @@ def test_process_that_ignores_the_request_is_killed_with_its_children(home: Home
         child = home.path / "child"
         while not (child.exists() and child.read_text().strip()):
             assert process.poll() is None
+        child_process = psutil.Process(int(child.read_text()))
         stop_all(living(home).values(), patience_seconds=0.2)
         assert process.wait() == -signal.SIGKILL
-        assert not psutil.pid_exists(int(child.read_text()))
+        assert is_gone(child_process)
 
 
 def test_starts_are_counted(home: Home) -> None:
