@@ -90,7 +90,7 @@ class Book:
             whole = effect != NO_EFFECT or event_type in ("created", "authorized")
             amount = order.amount if whole or self.direction is Direction.OUT else 0
         available = effect.available * amount
-        parts = (0, 0, 0)
+        parts = shares or (0, 0, 0)
         match effect.moves:
             case "capture":
                 parts = shares or _split(amount, order.left)
@@ -109,7 +109,7 @@ class Book:
                 available = amount
             case _ if event_type is EventType.CREATED:
                 parts = shares or order.shares
-                order.left = parts
+                order.shares = order.left = parts
         order.captured += effect.captured * amount
         order.refunded += effect.refunded * amount
         order.released += effect.released * amount

@@ -1,0 +1,73 @@
+"""The SQL files and the words they are made from say the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from schemas import topics
+from schemas.events import COLUMNS
+from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH
+from schemas.money import MAX_AMOUNT_MINOR
+from schemas.postgres.generate import FOLDER, GUARDS_FILE, guards_sql
+from schemas.postgres.migrations import Migration, load
+from schemas.postgres.refusals import CONSTRAINTS, MEANINGS, RefusalCode
+
+ALL_SQL = "\n".join(migration.sql for migration in load())
+TABLE = next(migration.sql for migration in load() if migration.name == "0001_payments")
+
+
+def test_the_guards_are_the_generated_ones() -> None:
+    committed = (FOLDER / GUARDS_FILE).read_text(encoding="utf-8")
+    assert committed == guards_sql(), "run python -m schemas.postgres.generate"
+
+
+def test_the_columns_are_those_of_the_event() -> None:
+    body = TABLE[TABLE.index("CREATE TABLE public.payments (") : TABLE.index("PRIMARY KEY")]
+    columns = re.findall(r"^    (\w+) +(?:uuid|integer|bigint|text|jsonb|timestamptz) ", body, re.M)
+    assert tuple(columns) == COLUMNS
+
+
+def test_limits_are_those_of_the_words() -> None:
+    assert f"amount_minor <= {MAX_AMOUNT_MINOR}" in TABLE
+    for column in ("buyer_id", "order_id", "seller_id"):
+        assert f"octet_length({column}) BETWEEN 1 AND {MAX_ID_LENGTH}" in TABLE
+    assert f"octet_length(idempotency_key) BETWEEN 1 AND {MAX_IDEMPOTENCY_KEY_LENGTH}" in TABLE
+
+
+def test_every_check_of_payments_is_explained() -> None:
+    checks = set(re.findall(r"CONSTRAINT (payments_\w+) CHECK", ALL_SQL))
+    assert checks == set(CONSTRAINTS)
+    assert {field for field, _ in CONSTRAINTS.values()} <= set(COLUMNS)
+
+
+def test_every_code_is_raised_and_explained() -> None:
+    raised = set(re.findall(r"'(PU\d{3})'", guards_sql()))
+    assert raised == set(RefusalCode) == set(MEANINGS)
+
+
+def test_names_are_those_that_others_use() -> None:
+    assert f"CREATE TABLE {topics.PAYMENTS_TABLE} (" in ALL_SQL
+    assert f"CREATE TABLE {topics.HEARTBEAT_TABLE} (" in ALL_SQL
+    assert f"CREATE PUBLICATION {topics.PUBLICATION} " in ALL_SQL
+
+
+def test_migrations_are_numbered_without_gaps(tmp_path: Path) -> None:
+    (tmp_path / "0001_one.sql").write_text("SELECT 1;")
+    (tmp_path / "0002_two.sql").write_text("SELECT 2;")
+    assert [migration.name for migration in load(tmp_path)] == ["0001_one", "0002_two"]
+    (tmp_path / "0004_four.sql").write_text("SELECT 4;")
+    with pytest.raises(ValueError, match=r"0004_four\.sql"):
+        load(tmp_path)
+
+
+def test_a_migration_without_a_number_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one.sql").write_text("SELECT 1;")
+    with pytest.raises(ValueError, match=r"one\.sql"):
+        load(tmp_path)
+
+
+def test_a_checksum_is_of_the_text() -> None:
+    one = Migration.of("0001_one", "SELECT 1;")
+    assert one.checksum == Migration.of("0001_other", "SELECT 1;").checksum
+    assert one.checksum != Migration.of("0001_one", "SELECT 2;").checksum
