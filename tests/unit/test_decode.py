@@ -19,6 +19,7 @@ from schemas.errors import (
     UnexpectedChange,
     UnknownEvent,
 )
+from schemas.events import SCHEMA_VERSION
 from schemas.lifecycle import EventType as E
 from streams.decode import Record, decode, decode_batch
 from tests.events import (
@@ -276,4 +277,4 @@ def test_an_upcaster_that_stumbles_over_a_row_parks_it(monkeypatch: pytest.Monke
 
 
 def test_every_older_version_has_an_upcaster() -> None:
-    assert list(streams.decode.UPCASTERS) == list(range(1, streams.decode.SCHEMA_VERSION))
+    assert list(streams.decode.UPCASTERS) == list(range(1, SCHEMA_VERSION))
