@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from cli.demo import demo
 from cli.down import down
 from cli.env import env
 from cli.environment import use_local_stack
@@ -29,6 +30,7 @@ app.command()(down)
 app.command()(status)
 app.command()(env)
 app.command()(migrate)
+app.command()(demo)
 app.command("import")(import_)
 app.command()(verify)
 

@@ -19,6 +19,7 @@ class MigrateSettings(BaseSettings):
 
     postgres_admin_dsn: SecretStr = Field(min_length=1)
     clickhouse_url: SecretStr = Field(min_length=1)
+    kafka_bootstrap: str = Field(min_length=1)
     connect_url: HttpUrl
 
 
@@ -29,8 +30,9 @@ def migrate(
 ) -> None:
     """Bring PostgreSQL and ClickHouse to the schema that this code knows; repeatable.
 
-    Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_CONNECT_URL and, for the address
-    under which Connect finds the database, PURSER_DEBEZIUM_DATABASE_HOST and _PORT.
+    Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_KAFKA_BOOTSTRAP,
+    PURSER_CONNECT_URL and, for the address under which Connect finds the database,
+    PURSER_DEBEZIUM_DATABASE_HOST and _PORT.
     `purser up` does the same for the local stack.
 
     Example: PURSER_DEBEZIUM_DATABASE_HOST=postgres purser migrate
@@ -47,4 +49,5 @@ def migrate(
         say,
     )
     if connector:
-        register_connector(str(settings.connect_url).rstrip("/"), DebeziumSettings.load(), say)
+        connect_url = str(settings.connect_url).rstrip("/")
+        register_connector(settings.kafka_bootstrap, connect_url, DebeziumSettings.load(), say)

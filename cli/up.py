@@ -9,6 +9,7 @@ from cli.output import say
 from connectors.debezium.client import ConnectClient
 from connectors.debezium.config import connector_config
 from connectors.debezium.settings import DebeziumSettings
+from connectors.debezium.topic import ensure_topic
 from sinks.migrate import migrate as migrate_clickhouse
 from stack.endpoints import Endpoints
 from stack.native import Stack
@@ -27,9 +28,13 @@ def migrate_all(admin_dsn: str, clickhouse_url: str, say: Callable[[str], None])
 
 
 def register_connector(
-    connect_url: str, settings: DebeziumSettings, say: Callable[[str], None]
+    kafka_bootstrap: str,
+    connect_url: str,
+    settings: DebeziumSettings,
+    say: Callable[[str], None],
 ) -> None:
-    """Make the Debezium connector run, as configured; a failed task is started anew."""
+    """Make the topic and the Debezium connector, as configured; a failed task is started anew."""
+    ensure_topic(kafka_bootstrap, settings)
     with ConnectClient(connect_url) as client:
         registered = client.register(settings.connector, connector_config(settings))
         if not registered and client.health(settings.connector).failed:
@@ -38,9 +43,10 @@ def register_connector(
     say(f"connector {settings.connector} runs")
 
 
-def local_debezium(endpoints: Endpoints) -> DebeziumSettings:
-    """The connector's settings for the local stack."""
-    return DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
+def register_local_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None:
+    """The same for the local stack, whose addresses we know."""
+    settings = DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
+    register_connector(endpoints.kafka_bootstrap, endpoints.connect_url, settings, say)
 
 
 def bring_up(stack: Stack, say: Callable[[str], None], *, servers_only: bool = False) -> None:
@@ -50,7 +56,7 @@ def bring_up(stack: Stack, say: Callable[[str], None], *, servers_only: bool = F
         return
     endpoints = stack.endpoints
     migrate_all(endpoints.postgres_admin_dsn, endpoints.clickhouse_url, say)
-    register_connector(endpoints.connect_url, local_debezium(endpoints), say)
+    register_local_connector(endpoints, say)
     stack.start_workers()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.up import local_debezium, migrate_all, register_connector
+from cli.up import migrate_all, register_local_connector
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.ports import lend_port_base
@@ -44,6 +44,5 @@ def endpoints(stack: Stack) -> Endpoints:
 @pytest.fixture(scope="session")
 def pipeline(stack: Stack) -> Stack:
     """The same stack with the Debezium connector running: what is appended reaches Kafka."""
-    endpoints = stack.endpoints
-    register_connector(endpoints.connect_url, local_debezium(endpoints), say=print)
+    register_local_connector(stack.endpoints, say=print)
     return stack
