@@ -14,7 +14,6 @@ from types import FrameType
 import uvicorn
 
 from schemas.errors import ConfigurationError
-from stack.clickhouse_http.app import build_app
 from stack.clickhouse_http.settings import load_settings
 
 _BACKLOG = 256
@@ -30,6 +29,10 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8123)
     arguments = parser.parse_args()
+    # chDB imports pyarrow where it finds it, and we hand out none of its objects: 40 MB less.
+    sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
+    from stack.clickhouse_http.app import build_app
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     try:

@@ -67,9 +67,13 @@ class Spool:
         if self._held_bytes > limit:
             await asyncio.to_thread(self._flush)
 
+    def prefer_file(self, memory_bytes: int) -> None:
+        """Keep no more than `memory_bytes` in memory from now on."""
+        self._memory_bytes = min(self._memory_bytes, memory_bytes)
+
     async def complete(self) -> None:
         """No more will come."""
-        if self._file is not None:
+        if self._file is not None or self._held_bytes > self._memory_bytes:
             await asyncio.to_thread(self._flush)
 
     def _flush(self) -> None:

@@ -26,14 +26,19 @@ from stack.clickhouse_http.settings import MIB, ServerSettings
 from stack.clickhouse_http.statement import InsertData, Select
 
 DEFAULT_DATABASE: Final = "default"
-MARK_CACHE_BYTES: Final = 64 * MIB
+CACHE_BYTES: Final = 32 * MIB  # each of the engine's caches; production defaults are GiB
 _CHDB_ERRORS: Final = (RuntimeError, ValueError, chdb.ChdbError)
 
 _SERVER_CONFIG = """<clickhouse>
   <users_config>{users}</users_config>
   <timezone>UTC</timezone>
   <max_server_memory_usage>{memory}</max_server_memory_usage>
-  <mark_cache_size>{mark_cache}</mark_cache_size>
+  <mark_cache_size>{cache}</mark_cache_size>
+  <primary_index_cache_size>{cache}</primary_index_cache_size>
+  <index_mark_cache_size>{cache}</index_mark_cache_size>
+  <query_condition_cache_size>{cache}</query_condition_cache_size>
+  <compiled_expression_cache_size>{cache}</compiled_expression_cache_size>
+  <parquet_metadata_cache_size>{cache}</parquet_metadata_cache_size>
   <background_pool_size>{threads}</background_pool_size>
   <background_schedule_pool_size>{threads}</background_schedule_pool_size>
 </clickhouse>
@@ -127,7 +132,7 @@ class Engine:
             _SERVER_CONFIG.format(
                 users=escape(str(users)),
                 memory=self._settings.max_server_memory_bytes,
-                mark_cache=MARK_CACHE_BYTES,
+                cache=CACHE_BYTES,
                 threads=self._settings.background_threads,
             )
         )
@@ -194,6 +199,10 @@ class Connection:
         if wanted:
             self._set(wanted)
             self._applied = wanted
+
+    def is_prepared_for(self, database: str | None, settings: Mapping[str, str]) -> bool:
+        """Whether `prepare` would have nothing to do."""
+        return self._database == (database or self._home_database) and self._applied == settings
 
     def lock(self, level: str) -> None:
         """Make the connection read-only, for good: no later statement can undo it."""

