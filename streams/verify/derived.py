@@ -90,12 +90,14 @@ class EventQuestion:
         return f"payment_id IN ({ids})", f"{self.other_id} IN ({ids})"
 
     def _summary(self, events: str, others: str, limit: int) -> str:
-        return summary(self.key, self.sql.format(events=events, others=others), limit)
+        groups = self.sql.format(events=events, others=others)
+        return summary(self.key, f"SELECT *, expected AS certain FROM ({groups})", limit)
 
 
 def summary(key: tuple[str, ...], groups: str, limit: int) -> str:
     """One row of an answer, however many groups: only differing keys are gathered, a few."""
-    columns = ", ".join((*key, "toInt64(expected)", "toInt64(found)", "toUInt8(definite)"))
+    versions = ("toInt64(expected)", "toInt64(found)", "toInt64(certain)", "toUInt8(definite)")
+    columns = ", ".join((*key, *versions))
     return (
         f"SELECT count(), countIf(differs), groupArrayIf({limit})(({columns}), differs)"
         f" FROM ({groups})"

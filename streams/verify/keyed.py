@@ -5,9 +5,9 @@ and the other not yet. What tells the two apart is what the pipeline promises: w
 offset as done (`pipeline_progress`), all rows and totals of the events up to it are in. So
 
 - a difference that no row still to come could explain is *definite* at once;
-- a side that is *behind* (it saw less than the other) is looked at again, until everything that
-  ClickHouse held when it was first seen is noted as done. If it still has not what it should have
-  had then, it is behind for good;
+- a side that is *behind* (it saw less than the other) is looked at again, when every event that
+  ClickHouse held at the look before is noted as done. If it still has not what follows from those
+  events, it is behind for good;
 - a view that is *ahead* of the events is false when PostgreSQL does not have the event either.
 
 What can be told neither way before the deadline (the worker died half-way, say) is undecided.
@@ -25,9 +25,8 @@ from streams.verify.views import Views
 SUSPECTS_MAX = 500
 """Keys that are looked at one by one at a time."""
 PROBE_SECONDS = 0.25
-GRACE_SECONDS = 1.0
-"""Between seeing a key behind and asking how far ClickHouse is: the tables of one batch are
-written one after the other, so its events may come a moment after its entries."""
+GRACE_SECONDS = 0.5
+"""Between two looks at a key, at least: most of what is under way arrives in that time."""
 
 Key = tuple[Any, ...]
 
@@ -37,12 +36,14 @@ class Suspect:
     """A key whose two sides differ.
 
     `expected` and `found` are versions (a seq, a number of entries) that only ever grow: who has
-    the smaller one has seen less.
+    the smaller one has seen less. `certain` is how much of `expected` follows from events that
+    ClickHouse held already: what must be found once those are noted as done.
     """
 
     key: Key
     expected: int
     found: int
+    certain: int
     definite: bool
 
 
@@ -58,7 +59,7 @@ class Question(Protocol):
         """One sentence."""
 
     def everywhere(self, window: Window, limit: int) -> str:
-        """SQL: one row `(compared, differing, [(key…, expected, found, definite), …])`."""
+        """SQL: one row `(compared, differing, [(key…, expected, found, certain, definite), …])`."""
 
     def among(self, keys: Collection[Key], limit: int) -> str:
         """The same, for what these keys touch."""
@@ -127,9 +128,10 @@ def _look(views: Views, sql: str) -> tuple[int, int, list[Suspect]]:
     compared, total, rows = views.rows(sql)[0]
     suspects = [
         Suspect(
-            key=tuple(row[:-3]),
-            expected=int(row[-3]),
-            found=int(row[-2]),
+            key=tuple(row[:-4]),
+            expected=int(row[-4]),
+            found=int(row[-3]),
+            certain=int(row[-2]),
             definite=bool(row[-1]),
         )
         for row in rows
@@ -163,13 +165,13 @@ def _decide(
 
 
 def _compare_with(before: Suspect, suspect: Suspect, question: Question, state: _State) -> None:
-    """What was to be there when the key was seen before must be there now.
+    """What was certain when the key was seen before must be found now.
 
-    All that ClickHouse held then is noted as done by now, so a view that still has less is behind
-    for good. A view that names no event was computed from what its table held: if the table has
-    less than that even now, something is gone.
+    All events that ClickHouse held then are noted as done by now, so a view that still has less is
+    behind for good. A view that names no event was computed from what its table held: if the table
+    has less than that even now, something is gone.
     """
-    behind = suspect.found < before.expected and before.found < before.expected
+    behind = suspect.found < before.certain
     named = question.source_event(suspect) is not None
     ahead = suspect.expected < before.found and not named
     if behind or ahead:

@@ -32,8 +32,11 @@ _NET = "gross_minor - refunds_minor - chargebacks_minor - commission_minor - log
 _NAMES = (*_TOTALS, "net_minor")
 
 
-def _sides(condition: str) -> str:
-    """Per key: `e_*` from the entries, `f_*` from the view, and both counts of entries."""
+def _sides(condition: str, has_event: str = "0") -> str:
+    """Per key: `e_*` from the entries, `f_*` from the view, and both counts of entries.
+
+    `has_event`: condition that an entry's event is there already; entries are written before it.
+    """
     totals = ", ".join(f"toInt64({sql}) AS {name}" for name, sql in _TOTALS.items())
     names = ", ".join(_NAMES)
     pairs = ", ".join(
@@ -44,21 +47,24 @@ def _sides(condition: str) -> str:
     return f"""
     SELECT seller AS seller_id, code AS currency, toString(date) AS day,
         sumIf(counted, is_view = 0) AS expected, sumIf(counted, is_view = 1) AS found,
-        countIf(is_view = 1) AS view_rows, countIf(is_view = 0) AS entry_rows, {pairs}
+        countIf(is_view = 1) AS view_rows, countIf(is_view = 0) AS entry_rows,
+        sum(with_event) AS certain, {pairs}
     FROM (
-        SELECT seller, code, date, counted, {names}, 1 AS is_view FROM (
+        SELECT seller, code, date, counted, {names}, 1 AS is_view, 0 AS with_event FROM (
             SELECT seller_id AS seller, toString(currency) AS code, toDate(day) AS date,
                 toInt64(entry_count) AS counted, {kept}
             FROM seller_revenue FINAL WHERE {condition.format(seller="seller_id")}
         )
         UNION ALL
-        SELECT seller, code, date, counted, {names}, 0 FROM (
+        SELECT seller, code, date, counted, {names}, 0, with_event FROM (
             SELECT seller, code, date, toInt64(count()) AS counted, {totals},
+                countIf(has_event) AS with_event,
                 {_NET} AS net_minor
             FROM (
                 SELECT account_id AS seller, toString(currency) AS code, toDate(day) AS date,
                     toString(account_type) AS account, toString(event_type) AS type,
-                    amount_minor AS amount, payment_id, seq
+                    amount_minor AS amount, payment_id, seq,
+                    {has_event} AS has_event
                 FROM ledger_entries FINAL
                 WHERE account_type IN ('seller_pending', 'seller_available',
                     'platform_commission', 'platform_logistics')
@@ -92,7 +98,15 @@ class RevenueQuestion:
 
     def among(self, keys: Collection[Key], limit: int) -> str:
         """These keys."""
-        return self._summary(self._keys(keys), limit)
+        condition = self._keys(keys)
+        payments = (
+            f"SELECT payment_id FROM ledger_entries WHERE {condition.format(seller='account_id')}"
+        )
+        has_event = (
+            "(payment_id, seq) IN"
+            f" (SELECT payment_id, seq FROM payment_events WHERE payment_id IN ({payments}))"
+        )
+        return self._summary(condition, limit, has_event)
 
     def source_event(self, suspect: Suspect) -> EventKey | None:
         """Totals name no event."""
@@ -134,11 +148,11 @@ class RevenueQuestion:
             f" AND ({{seller}}, toString(currency), toString(day)) IN ({triples})"
         )
 
-    def _summary(self, condition: str, limit: int) -> str:
+    def _summary(self, condition: str, limit: int, has_event: str = "0") -> str:
         groups = f"""
         SELECT *, expected != found OR view_rows != 1 OR entry_rows = 0 OR {_DIFFERS} AS differs,
             expected = found AS definite
-        FROM ({_sides(condition)})
+        FROM ({_sides(condition, has_event)})
         """
         return summary(_KEY, groups, limit)
 
