@@ -1,0 +1,72 @@
+"""Random payments and random commands about them, many of which must be refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from schemas.ids import PaymentId
+from tests.builders import a_payment, change
+from writer import commands as c
+from writer.commands import OrderLine
+
+REFUND_IDS = st.sampled_from(["re1", "re2", "re3"])
+CHARGE_KINDS: tuple[type[c.Change], ...] = (
+    c.RequireAction, c.MarkProcessing, c.MarkUnknown, c.Authorize, c.Fail, c.Cancel, c.Expire,
+    c.Ship, c.Deliver,
+)  # fmt: skip
+MONEY_KINDS: tuple[type[c.Change], ...] = (
+    c.Capture, c.Release, c.RequestRefund, c.RecordRefund, c.FailRefund, c.OpenDispute,
+    c.WinDispute, c.LoseDispute,
+)  # fmt: skip
+# Three of four commands move money: an order that failed early has no more to tell.
+KINDS: st.SearchStrategy[type[c.Change]] = st.one_of(
+    *[st.sampled_from(MONEY_KINDS)] * 3, st.sampled_from(CHARGE_KINDS)
+)
+
+
+@st.composite
+def order_lines(draw: st.DrawFn, order_id: str) -> OrderLine:
+    amount = draw(st.integers(1, 1000))
+    commission = draw(st.integers(0, amount))
+    logistics = draw(st.integers(0, amount - commission))
+    return OrderLine(
+        order_id=order_id,
+        seller_id=draw(st.sampled_from(["s1", "s2"])),
+        amount_minor=amount,
+        commission_minor=commission,
+        logistics_fee_minor=logistics,
+    )
+
+
+@st.composite
+def payments(draw: st.DrawFn) -> c.CreatePayment:
+    """A payment of one to three orders A, B, C."""
+    count = draw(st.integers(1, 3))
+    return a_payment(*(draw(order_lines(order_id)) for order_id in "ABC"[:count]))
+
+
+@st.composite
+def changes(
+    draw: st.DrawFn, payment_id: PaymentId, left: Callable[[str, str | None], int]
+) -> c.Change:
+    """Any pay-in command about a payment, right or wrong.
+
+    `left(event, order_id)` is how much the command may have, so that amounts come close to it.
+    """
+    kind = draw(KINDS)
+    fields: dict[str, Any] = {}
+    order_id = draw(st.sampled_from([None, None, "A", "A", "B", "C"]))
+    if issubclass(kind, c.OrderChange):
+        fields["order_id"] = order_id
+    if issubclass(kind, c.AmountChange):
+        most = left(kind.event_type, order_id)
+        close = st.sampled_from([most + 1, most, most - 1, most // 2, most // 3, 1])
+        fields["amount_minor"] = draw(
+            st.one_of(st.none(), close.map(lambda amount: max(1, amount)))
+        )
+    if kind in (c.RequestRefund, c.FailRefund):
+        fields["refund_id"] = draw(REFUND_IDS)
+    if kind is c.RecordRefund:
+        fields["refund_id"] = draw(st.one_of(st.none(), REFUND_IDS))
+    return change(kind, payment_id, **fields)
