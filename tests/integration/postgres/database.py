@@ -1,6 +1,8 @@
 """How tests reach a database, append rows to it, and see why it refused one."""
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -9,6 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from stack.endpoints import Endpoints
+from stack.postgres import OWNER
 from tests.integration.postgres.rows import Row
 
 PAYMENTS = "payments"
@@ -38,6 +41,22 @@ class Database:
     def dsn(self, role: str) -> str:
         """The DSN of `superuser`, `owner`, `writer`, `reader` or `cdc`."""
         return {field.name: str(getattr(self, field.name)) for field in fields(self)}[role]
+
+
+@contextmanager
+def new_database(endpoints: Endpoints) -> Iterator[Database]:
+    """An empty database for the length of a `with`, in the session's PostgreSQL."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(endpoints.postgres_superuser_dsn, autocommit=True) as session:
+        session.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                sql.Identifier(name), sql.Identifier(OWNER)
+            )
+        )
+        try:
+            yield Database.of(endpoints, name)
+        finally:
+            session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
