@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pyarrow
 
+from schemas.errors import WriteRefused
 from schemas.views import Columns, Table
 
 _ARROW_TYPES: Mapping[type, pyarrow.DataType] = {
@@ -26,11 +27,17 @@ def arrow_table(table: Table, columns: Columns) -> pyarrow.Table:
     """The rows of one table, column by column, under the table's column names.
 
     Raises:
-        pyarrow.ArrowException, TypeError: a value that does not fit its row type, which is a
-            mistake in our code.
+        WriteRefused: a value that does not fit its column's type; names the column.
     """
     schema = arrow_schema(table)
-    arrays = [_array(values, field.type) for field, values in zip(schema, columns, strict=True)]
+    arrays = []
+    for field, values in zip(schema, columns, strict=True):
+        try:
+            arrays.append(_array(values, field.type))
+        except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise WriteRefused(
+                f"{table.name}.{field.name}: cannot be sent as {field.type}: {error}"
+            ) from error
     return pyarrow.Table.from_arrays(arrays, schema=schema)
 
 

@@ -41,6 +41,8 @@ WRITE_ORDER: tuple[tuple[Table, ...], ...] = (
 )
 """Tables in the order of writing; those of one step are written at the same time."""
 
+_WRITTEN = frozenset(table for step in WRITE_ORDER for table in step)
+
 _INSERT_SETTINGS = {
     "async_insert": 0,
     "insert_deduplicate": 0,
@@ -58,11 +60,12 @@ class ClickHouseSink:
         self._address = settings.address()
         self._client = connect(settings)
         self._threads = ThreadPoolExecutor(
-            max_workers=settings.clickhouse_connections_max, thread_name_prefix="clickhouse-insert"
+            max_workers=settings.clickhouse_inserts_max, thread_name_prefix="clickhouse-insert"
         )
 
     def write(self, batch: Mapping[Table, Columns]) -> None:
         """Insert rows, step by step; returns when ClickHouse has confirmed the last one."""
+        assert all(table in _WRITTEN for table in batch), "a table without a place in WRITE_ORDER"
         for step in WRITE_ORDER:
             filled = [table for table in step if any(batch.get(table, ()))]
             if len(filled) == 1:

@@ -5,8 +5,12 @@ from contextlib import contextmanager
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
-from clickhouse_connect.driver.httputil import get_pool_manager
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DataError,
+    NotSupportedError,
+    ProgrammingError,
+)
 from urllib3.exceptions import HTTPError
 
 from schemas.errors import (
@@ -73,7 +77,8 @@ def connect(settings: ClickHouseSettings, *, database: str | None = None) -> Cli
             compress=False if compression == "none" else compression,
             connect_timeout=settings.clickhouse_connect_seconds,
             send_receive_timeout=settings.clickhouse_request_seconds,
-            pool_mgr=get_pool_manager(maxsize=settings.clickhouse_connections_max, num_pools=1),
+            # Closed with the client; the library's shared pool would outlive it.
+            dedicated_pool=True,
             # A session allows one query at a time; threads share this client.
             autogenerate_session_id=False,
             # Who calls decides about another try; a hidden one would outlast its timeouts.
@@ -112,7 +117,9 @@ def _ours(server: str, address: Address, error: ClickHouseError) -> PurserError:
             f"{server}, database {address.database}, has not the schema of this code: {text};"
             " run `purser migrate`"
         )
-    if code in _PASSING or (code is None and isinstance(error, OperationalError)):
+    # Without a code it was not ClickHouse that answered, unless the client itself objects.
+    by_client = isinstance(error, (DataError, NotSupportedError, ProgrammingError))
+    if code in _PASSING or (code is None and not by_client):
         return ServiceUnavailable(f"{server} cannot do it now: {text}; try again")
     return WriteRefused(f"{server} refuses: {text}")
 

@@ -11,7 +11,7 @@ from schemas.errors import ConfigurationError
 
 DATABASE = "purser"
 
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+Seconds = Annotated[int, Field(gt=0, le=3600)]  # the client takes whole ones
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -41,7 +41,7 @@ class ClickHouseSettings(BaseSettings):
     clickhouse_url: SecretStr = Field(min_length=1)
     clickhouse_connect_seconds: Seconds = 5
     clickhouse_request_seconds: Seconds = 120
-    clickhouse_connections_max: Count = 8
+    clickhouse_inserts_max: Annotated[int, Field(ge=1, le=8)] = 5  # at once; of the pool's 8
     clickhouse_insert_rows_max: Count = 200_000
     clickhouse_revenue_keys_max: Count = 2_000
     clickhouse_compression: Literal["none", "lz4", "zstd"] = "lz4"

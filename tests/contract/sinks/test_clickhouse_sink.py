@@ -1,0 +1,233 @@
+"""What only the sink in front of a real server can get wrong."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from schemas.errors import (
+    ConfigurationError,
+    SchemaVersionError,
+    ServiceUnavailable,
+    WriteRefused,
+)
+from schemas.lifecycle import EventType as E
+from schemas.views import (
+    LEDGER_ENTRIES,
+    PAYMENT_EVENTS,
+    PIPELINE_PROGRESS,
+    TABLES,
+    RevenueKey,
+    columns_of,
+)
+from sinks.clickhouse import WRITE_ORDER, ClickHouseSink
+from sinks.client import connect
+from sinks.migrate import migrate
+from sinks.settings import ClickHouseSettings
+from streams.fold import fold_batch
+from tests.clickhouse_server import PASSWORD, database, own_server
+from tests.events import NOON, pay_in, records
+
+pytestmark = pytest.mark.integration
+
+CAPTURE = pay_in(E.CAPTURED, amount_minor=100, commission_minor=10)
+BATCH = fold_batch(records([CAPTURE]), consumer="views", parked_at=NOON)
+
+
+@contextmanager
+def sink_at(url: str, **limits: int | str) -> Iterator[ClickHouseSink]:
+    settings = ClickHouseSettings.load(url).model_copy(update=limits)
+    sink = ClickHouseSink(settings)
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+def count(url: str, table: str) -> int:
+    client = connect(ClickHouseSettings.load(url))
+    try:
+        return int(client.command(f"SELECT count() FROM {table}"))
+    finally:
+        client.close()
+
+
+def test_every_table_has_its_place_in_the_order_of_writing() -> None:
+    assert sorted(table.name for step in WRITE_ORDER for table in step) == sorted(TABLES)
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+def test_any_compression_arrives(clickhouse_url: str, compression: str) -> None:
+    with sink_at(clickhouse_url, clickhouse_compression=compression) as sink:
+        sink.write(BATCH.columns)
+        sink.refresh_revenue(BATCH.revenue_keys)
+    assert count(clickhouse_url, "payment_events_v WHERE seller_id = 'seller-1'") == 1
+    assert count(clickhouse_url, "seller_revenue_v WHERE net_minor = 90") == 1
+
+
+def test_history_of_more_years_than_a_server_likes_in_one_insert(clickhouse_url: str) -> None:
+    events = [
+        pay_in(E.CAPTURED, seq=n + 1, amount_minor=5, occurred_at=NOON.replace(year=1971 + n))
+        for n in range(140)
+    ]
+    batch = fold_batch(records(events), consumer="views", parked_at=NOON)
+    with sink_at(clickhouse_url) as sink:
+        sink.write(batch.columns)
+        sink.refresh_revenue(batch.revenue_keys)
+    assert count(clickhouse_url, "payment_events_v") == 140
+    assert count(clickhouse_url, "seller_revenue_v") == 140
+
+
+def test_the_same_block_again_after_a_rebuild_is_not_taken_for_a_duplicate(
+    clickhouse_url: str,
+) -> None:
+    with sink_at(clickhouse_url) as sink:
+        sink.write(BATCH.columns)
+        client = connect(ClickHouseSettings.load(clickhouse_url))
+        client.command("TRUNCATE TABLE payment_events")
+        client.close()
+        sink.write(BATCH.columns)
+    assert count(clickhouse_url, "payment_events") == 1
+
+
+def test_events_are_not_visible_before_what_they_make(clickhouse_url: str) -> None:
+    client = connect(ClickHouseSettings.load(clickhouse_url))
+    client.command("RENAME TABLE ledger_entries TO hidden")
+    with sink_at(clickhouse_url) as sink:
+        with pytest.raises(SchemaVersionError, match=r"ledger_entries.*purser migrate"):
+            sink.write(BATCH.columns)
+        assert count(clickhouse_url, "payment_events") == 0
+        assert count(clickhouse_url, "pipeline_progress") == 0
+        # Nothing is left half done once it can be written.
+        client.command("RENAME TABLE hidden TO ledger_entries")
+        sink.write(BATCH.columns)
+    client.close()
+    for name in ("payment_events_v", "ledger_entries_v", "buyer_orders_v", "pipeline_progress_v"):
+        assert count(clickhouse_url, name) == (3 if name == "ledger_entries_v" else 1)
+
+
+def test_progress_is_not_visible_before_the_events(clickhouse_url: str) -> None:
+    client = connect(ClickHouseSettings.load(clickhouse_url))
+    client.command("RENAME TABLE payment_events TO hidden")
+    client.close()
+    with sink_at(clickhouse_url) as sink, pytest.raises(SchemaVersionError):
+        sink.write(BATCH.columns)
+    assert count(clickhouse_url, "pipeline_progress") == 0
+    assert count(clickhouse_url, "ledger_entries") == 3
+
+
+def test_a_value_that_does_not_fit_is_refused_by_name(clickhouse_url: str) -> None:
+    row = next(zip(*BATCH.columns[PAYMENT_EVENTS], strict=True))
+    wrong = list(row)
+    wrong[PAYMENT_EVENTS.columns.index("amount_minor")] = 2**63
+    with (
+        sink_at(clickhouse_url) as sink,
+        pytest.raises(WriteRefused, match=r"payment_events\.amount_minor: cannot be sent as int64"),
+    ):
+        sink.write({PAYMENT_EVENTS: columns_of([tuple(wrong)])})
+
+
+def test_a_column_that_the_server_does_not_know_is_a_schema_of_another_version(
+    clickhouse_url: str,
+) -> None:
+    client = connect(ClickHouseSettings.load(clickhouse_url))
+    client.command("ALTER TABLE ledger_entries RENAME COLUMN event_type TO kind")
+    client.close()
+    with sink_at(clickhouse_url) as sink, pytest.raises(SchemaVersionError, match="migrate"):
+        sink.write({LEDGER_ENTRIES: BATCH.columns[LEDGER_ENTRIES]})
+
+
+def test_a_wrong_password_is_told_without_the_password(clickhouse_server_url: str) -> None:
+    parts = urlsplit(clickhouse_server_url)
+    wrong = f"{parts.scheme}://purser:wrong-secret@{parts.hostname}:{parts.port}/purser"
+    with pytest.raises(ConfigurationError, match="PURSER_CLICKHOUSE_URL") as caught:
+        ClickHouseSink(ClickHouseSettings.load(wrong))
+    assert not isinstance(caught.value, SchemaVersionError)
+    assert "wrong-secret" not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_missing_database_is_a_missing_schema(clickhouse_server_url: str) -> None:
+    settings = ClickHouseSettings.load(f"{clickhouse_server_url}/no_such_database")
+    with pytest.raises(SchemaVersionError, match="purser migrate"):
+        ClickHouseSink(settings)
+
+
+def test_nobody_there_is_unavailable() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: refused
+        settings = ClickHouseSettings.load(f"http://u:p@127.0.0.1:{taken.getsockname()[1]}/purser")
+        with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1"):
+            ClickHouseSink(settings)
+
+
+@contextmanager
+def server_that_says(answer: bytes) -> Iterator[str]:
+    """Something that takes connections, answers this to whatever it is asked, or nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        over = threading.Event()
+
+        def serve() -> None:
+            taken: list[socket.socket] = []
+            while not over.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                taken.append(connection)
+                if answer:
+                    connection.recv(65_536)
+                    connection.sendall(answer)
+                    connection.close()
+            for connection in taken:
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://u:p@127.0.0.1:{listener.getsockname()[1]}/purser"
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nno\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+    ],
+    ids=["silence", "another protocol", "a proxy's error", "half an answer"],
+)
+def test_a_server_that_answers_nonsense_is_unavailable(answer: bytes) -> None:
+    with server_that_says(answer) as url:
+        settings = ClickHouseSettings.load(url).model_copy(
+            update={"clickhouse_connect_seconds": 1, "clickhouse_request_seconds": 1}
+        )
+        with pytest.raises(ServiceUnavailable):
+            ClickHouseSink(settings)
+
+
+def test_a_server_that_dies_and_returns_is_unavailable_in_between(tmp_path: Path) -> None:
+    with own_server(tmp_path / "data") as server, database(server.url) as url:
+        migrate(url)
+        with sink_at(url) as sink:
+            sink.write(BATCH.columns)
+            server.kill()
+            for _ in range(2):
+                with pytest.raises(ServiceUnavailable, match="try again"):
+                    sink.write(BATCH.columns)
+            with pytest.raises(ServiceUnavailable):
+                sink.refresh_revenue([RevenueKey("seller-1", "EUR", NOON.date())])
+            server.start()
+            sink.write(BATCH.columns)
+            sink.refresh_revenue(BATCH.revenue_keys)
+        assert count(url, f"{PIPELINE_PROGRESS.name}_v") == 1
+        assert count(url, "seller_revenue_v WHERE gross_minor = 100") == 1
