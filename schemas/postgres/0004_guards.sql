@@ -487,17 +487,14 @@ $$;
 
 CREATE OR REPLACE TRIGGER payments_guard BEFORE INSERT ON public.payments
     FOR EACH ROW EXECUTE FUNCTION public.payments_guard();
-CREATE OR REPLACE TRIGGER payments_keep_rows BEFORE UPDATE OR DELETE ON public.payments
-    FOR EACH ROW EXECUTE FUNCTION public.payments_append_only();
 CREATE OR REPLACE TRIGGER payments_keep BEFORE UPDATE OR DELETE OR TRUNCATE ON public.payments
     FOR EACH STATEMENT EXECUTE FUNCTION public.payments_append_only();
 -- Always: also in a session that sets session_replication_role.
 ALTER TABLE public.payments
     ENABLE ALWAYS TRIGGER payments_guard,
-    ENABLE ALWAYS TRIGGER payments_keep_rows,
     ENABLE ALWAYS TRIGGER payments_keep;
 
--- Partitions inherit the triggers for rows, not the one for statements.
+-- Partitions inherit the trigger for rows, not the one for statements.
 DO $$
 DECLARE
     partition regclass;
