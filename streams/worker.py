@@ -19,7 +19,6 @@ import faust
 import mode
 
 from schemas.errors import PurserError
-from schemas.topics import PAYMENTS_TOPIC
 from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
@@ -43,6 +42,8 @@ _log = logging.getLogger("purser.views")
 class ViewsWorker(mode.Service):
     """The pipeline, its watchdog and its endpoints, beside a Faust app that feeds them."""
 
+    mundane_level = "debug"
+
     def __init__(self, app: faust.App, settings: ViewsSettings, sink: ClickHouseSink) -> None:
         super().__init__()
         self._app = app
@@ -50,8 +51,8 @@ class ViewsWorker(mode.Service):
         self._metrics = ViewsMetrics()
         self._health = Health(settings.stall_limits)
         self._server = HealthServer(settings.worker_metrics_port, self._health, self._metrics)
-        self._dead_letters = DeadLetterTopic(settings.kafka_bootstrap)
-        self._end_offsets = EndOffsets(settings.kafka_bootstrap, PAYMENTS_TOPIC)
+        self._dead_letters = DeadLetterTopic(settings.kafka_bootstrap, settings.dead_letters_topic)
+        self._end_offsets = EndOffsets(settings.kafka_bootstrap, settings.payments_topic)
         self.failure: BaseException | None = None
         steps = ViewSteps(
             sink=sink,
@@ -63,7 +64,7 @@ class ViewsWorker(mode.Service):
         self._pipeline: Pipeline[FoldedBatch, Receipt] = Pipeline(
             steps, Coalescer(settings.coalescer_limits), settings.pipeline_limits, self
         )
-        add_views_agent(app, PAYMENTS_TOPIC, self._pipeline)
+        add_views_agent(app, settings.payments_topic, self._pipeline)
         app.service(self)
         # By then the flow is stopped, and the consumer, which commits at its end, is not.
         app.on_before_shutdown.connect(self._drain)
@@ -153,7 +154,9 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
     wait_for("ClickHouse", lambda: check_schema(url), wait_seconds=wait_seconds)
     wait_for(
         "Kafka",
-        lambda: check_topics(settings.kafka_bootstrap, PAYMENTS_TOPIC),
+        lambda: check_topics(
+            settings.kafka_bootstrap, settings.payments_topic, settings.dead_letters_topic
+        ),
         wait_seconds=wait_seconds,
     )
     return ClickHouseSink(ClickHouseSettings.load(url))

@@ -69,6 +69,7 @@ class EnvelopeProducer:
                 "compression.type": "lz4",
                 "linger.ms": 5,
                 "queue.buffering.max.messages": 1_000_000,
+                "log_level": 0,  # what goes wrong is raised as well
             }
         )
         self._producer.init_transactions(DELIVERY_SECONDS)

@@ -15,7 +15,6 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.errors import PurserError, ServiceUnavailable, WriteRefused
-from schemas.topics import DEAD_LETTERS_TOPIC
 from schemas.views import DeadLetterRow
 
 MESSAGE_BYTES_MAX = 32 * 1024 * 1024
@@ -88,7 +87,7 @@ def dead_letter_headers(row: DeadLetterRow) -> list[tuple[str, bytes]]:
 class DeadLetterTopic:
     """The topic's producer; connects when there is something to send, and anew after an error."""
 
-    def __init__(self, bootstrap: str, topic: str = DEAD_LETTERS_TOPIC) -> None:
+    def __init__(self, bootstrap: str, topic: str) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None

@@ -7,12 +7,14 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
+from schemas.topics import DEAD_LETTERS_TOPIC, PAYMENTS_TOPIC
 from streams.settings import Count, Seconds, StreamSettings
 from streams.views.coalescer import CoalescerLimits
 from streams.views.dead_letters import FloodLimits
 from streams.views.health import StallLimits
 from streams.views.pipeline import PipelineLimits
 
+TOPIC_PATTERN = r"^[A-Za-z0-9._-]{1,249}$"
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -21,6 +23,10 @@ class ViewsSettings(StreamSettings):
 
     clickhouse_url: SecretStr
     """`http://user:password@host:port/database`."""
+    payments_topic: Annotated[str, Field(pattern=TOPIC_PATTERN)] = PAYMENTS_TOPIC
+    """What is read; Debezium's topic of the table `payments`."""
+    dead_letters_topic: Annotated[str, Field(pattern=TOPIC_PATTERN)] = DEAD_LETTERS_TOPIC
+    """Where records go that cannot be folded; made when it is not there."""
     worker_metrics_port: Annotated[int, Field(gt=0, le=65_535)] = 15_410
     """Where `/metrics` and `/health` answer, on 127.0.0.1 only."""
 

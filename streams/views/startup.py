@@ -13,7 +13,6 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from schemas.topics import DEAD_LETTERS_TOPIC
 from streams.views.dead_letters import MESSAGE_BYTES_MAX
 
 ANSWER_SECONDS = 5.0
@@ -53,7 +52,7 @@ def wait_for(
             sleep(RETRY_SECONDS)
 
 
-def check_topics(bootstrap: str, source_topic: str) -> None:
+def check_topics(bootstrap: str, source_topic: str, dead_letters_topic: str) -> None:
     """The source topic exists, and the dead letters' topic does afterwards; nothing expires there.
 
     Raises:
@@ -71,17 +70,17 @@ def check_topics(bootstrap: str, source_topic: str) -> None:
         raise ServiceUnavailable(
             f"Kafka at {bootstrap} does not answer: {error.args[0].str()}"
         ) from error
-    if DEAD_LETTERS_TOPIC not in topics:
-        _create_dead_letters_topic(admin)
+    if dead_letters_topic not in topics:
+        _create_dead_letters_topic(admin, dead_letters_topic)
     if source_topic not in topics:
         raise ServiceUnavailable(
             f"topic {source_topic} does not exist at {bootstrap}; is the connector registered?"
         )
 
 
-def _create_dead_letters_topic(admin: AdminClient) -> None:
+def _create_dead_letters_topic(admin: AdminClient, topic: str) -> None:
     new = NewTopic(
-        DEAD_LETTERS_TOPIC,
+        topic,
         num_partitions=1,
         config={
             "cleanup.policy": "delete",
@@ -90,15 +89,15 @@ def _create_dead_letters_topic(admin: AdminClient) -> None:
         },
     )
     try:
-        admin.create_topics([new], operation_timeout=ANSWER_SECONDS)[DEAD_LETTERS_TOPIC].result()
+        admin.create_topics([new], operation_timeout=ANSWER_SECONDS)[topic].result()
     except KafkaException as error:
         reason = error.args[0]
         if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return
         if reason.retriable():
-            raise ServiceUnavailable(f"topic {DEAD_LETTERS_TOPIC}: {reason.str()}") from error
+            raise ServiceUnavailable(f"topic {topic}: {reason.str()}") from error
         raise ConfigurationError(
-            f"topic {DEAD_LETTERS_TOPIC} cannot be created: {reason.str()}; create it by hand"
+            f"topic {topic} cannot be created: {reason.str()}; create it by hand"
         ) from error
 
 

@@ -1,0 +1,287 @@
+"""A pipeline of a test's own: topic, database, worker processes, and what must come out."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.events import Event
+from schemas.views import (
+    BUYER_ORDERS,
+    LEDGER_ENTRIES,
+    PAYMENT_EVENTS,
+    PAYOUTS,
+    SELLER_REVENUE,
+    Table,
+)
+from sinks.migrate import migrate
+from stack.clickhouse_http.testing import ClickHouseServer
+from tests.envelopes import EnvelopeProducer, expected_views
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+PARTITIONS = 4
+PATIENCE_SECONDS = 90.0
+POLL_SECONDS = 0.1
+VIEWS = (PAYMENT_EVENTS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, SELLER_REVENUE)
+# Where a record was and when it was committed: known only to Kafka and the clock.
+PLACE_COLUMNS = frozenset({"kafka_partition", "kafka_offset", "committed_at", "txid", "lsn"})
+WORKER_LIMITS = {
+    "session_timeout_seconds": 6,
+    "heartbeat_interval_seconds": 0.5,
+    "commit_interval_seconds": 0.2,
+    "startup_wait_seconds": 30,
+    "probe_seconds": 0.2,
+}
+
+
+def wait_until(
+    what: Callable[[], object], *, seconds: float = PATIENCE_SECONDS, why: str = ""
+) -> None:
+    """Raise AssertionError if it does not become true in time."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {why}"
+        time.sleep(POLL_SECONDS)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Worker:
+    """A process `python -m streams.worker`."""
+
+    environment: dict[str, str]
+    log: Path
+    port: int
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams.worker"],
+                cwd=CHECKOUT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        """Status and body of `/health`; status 0 while nobody answers."""
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5.0)
+        except httpx.TransportError:
+            return 0, {}
+        return answer.status_code, json.loads(answer.text)
+
+    def metric(self, name: str) -> float:
+        """A metric without labels, or the sum over its labels."""
+        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5.0).text
+        lines = (line for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name)
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def wait_ready(self) -> None:
+        """Wait until it is healthy and has partitions."""
+        wait_until(self.is_ready, why=self.output())
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.output()
+        status, body = self.health()
+        return status == 200 and bool(body["partitions"])
+
+    def wait_ended(self, seconds: float = PATIENCE_SECONDS) -> int:
+        """Its exit status, once it has ended by itself."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {seconds} s:\n{self.output()}") from None
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> tuple[int, float]:
+        """SIGTERM; its exit status and the seconds that it took."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        status = self.wait_ended(30.0)
+        return status, time.monotonic() - started
+
+    def output(self) -> str:
+        """What it logged."""
+        return self.log.read_text()
+
+
+@dataclass
+class Pipeline:
+    """Kafka and ClickHouse with a topic, a group and a database that nobody else uses."""
+
+    bootstrap: str
+    server: ClickHouseServer
+    folder: Path
+    name: str = field(default_factory=lambda: f"views_{uuid.uuid4().hex}")
+    sent: list[Event] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.dead_letters_topic = f"{self.name}.dead"
+        self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        self.admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
+        self.producer = EnvelopeProducer(self.bootstrap, self.name, self.name)
+        migrate(self.clickhouse_url)
+
+    @property
+    def clickhouse_url(self) -> str:
+        """Of this test's database."""
+        return self.server.url_with_credentials.rsplit("/", 1)[0] + f"/{self.name}"
+
+    def send(self, events: Iterable[Event]) -> None:
+        """Write events to the topic, in one transaction."""
+        batch = list(events)
+        self.producer.send(batch)
+        self.sent += batch
+
+    def start_worker(self, **settings: Any) -> Worker:
+        """Start one more worker; settings as in the environment, in small letters."""
+        port = free_port()
+        changes = {
+            **WORKER_LIMITS,
+            "kafka_bootstrap": self.bootstrap,
+            "clickhouse_url": self.clickhouse_url,
+            "consumer_group": self.name,
+            "payments_topic": self.name,
+            "dead_letters_topic": self.dead_letters_topic,
+            "home": self.folder / f"worker-{len(self.workers)}",
+            "worker_metrics_port": port,
+            **settings,
+        }
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PURSER_")}
+        environment = {f"PURSER_{name.upper()}": str(value) for name, value in changes.items()}
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        worker = Worker(inherited | environment, log, port)
+        self.workers.append(worker)
+        return worker
+
+    def end(self) -> None:
+        """Kill what is left and drop the database."""
+        for worker in self.workers:
+            worker.kill()
+        self.query(f"DROP DATABASE IF EXISTS {self.name}")
+
+    # -- what is there
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows that ClickHouse answers."""
+        client = self.server.client(database=self.name)
+        try:
+            return [tuple(row) for row in client.query(sql).result_rows]
+        finally:
+            client.close()
+
+    def count(self, table: str) -> int:
+        """Rows of a table's view, each once."""
+        return int(self.query(f"SELECT count() FROM {table}_v")[0][0])
+
+    def committed(self) -> dict[int, int]:
+        """The group's committed offsets, by partition; a partition without is left out."""
+        asked = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
+        request = [ConsumerGroupTopicPartitions(self.name, asked)]
+        found = self.admin.list_consumer_group_offsets(request)[self.name].result()
+        return {one.partition: one.offset for one in found.topic_partitions if one.offset >= 0}
+
+    def written_offsets(self) -> dict[int, int]:
+        """The highest offset of a row, by partition."""
+        sql = "SELECT kafka_partition, max(kafka_offset) FROM payment_events GROUP BY 1"
+        return {int(row[0]): int(row[1]) for row in self.query(sql)}
+
+    def dead_letter_messages(self, count: int) -> list[Message]:
+        """That many messages of the dead letters' topic, and no more are there."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": uuid.uuid4().hex,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+            }
+        )
+        consumer.subscribe([self.dead_letters_topic])
+        found: list[Message] = []
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        try:
+            while len(found) < count and time.monotonic() < deadline:
+                found += consumer.consume(1_000, 0.5)
+            found += consumer.consume(1_000, 1.0)
+        finally:
+            consumer.close()
+        assert len(found) == count
+        return found
+
+    # -- what must be there
+
+    def wait_for_rows(self, count: int) -> None:
+        """Wait until so many events can be read."""
+
+        def there() -> bool:
+            for worker in self.workers:
+                if worker.process.poll() not in (None, 0, -signal.SIGKILL):
+                    raise AssertionError(f"a worker ended:\n{worker.output()}")
+            return self.count("payment_events") >= count
+
+        wait_until(there, why="\n".join(worker.output() for worker in self.workers))
+
+    def assert_views_are_right(self) -> None:
+        """Every view equals what an independent fold of all that was sent gives."""
+        self.wait_for_rows(len(self.sent))
+        self.wait_for_acknowledgement()
+        expected = expected_views(self.sent)
+        for table in VIEWS:
+            names = [name for name in table.columns if name not in PLACE_COLUMNS]
+            wanted = sorted(_picked(table, names, row) for row in expected.rows(table))
+            rows = self.query(f"SELECT {', '.join(names)} FROM {table.name}_v")
+            found = sorted(_plain(row) for row in rows)
+            assert len(found) == len(wanted), table.name
+            wrong = [pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]]
+            assert not wrong, f"{table.name}: {len(wrong)} rows differ, first {wrong[0]}"
+
+    def wait_for_acknowledgement(self) -> None:
+        """Wait until every event of the topic that was written is committed, too."""
+
+        def done() -> bool:
+            committed = self.committed()
+            return all(committed.get(p, 0) > last for p, last in self.written_offsets().items())
+
+        wait_until(done, why=f"committed {self.committed()}, written {self.written_offsets()}")
+
+
+def _picked(table: Table, names: list[str], row: tuple[Any, ...]) -> tuple[Any, ...]:
+    values = dict(zip(table.columns, row, strict=True))
+    return _plain(tuple(values[name] for name in names))
+
+
+def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Times without their zone, which is UTC in ClickHouse as it is here."""
+    return tuple(
+        value.astimezone(UTC).replace(tzinfo=None)
+        if isinstance(value, datetime) and value.tzinfo is not None
+        else value
+        for value in row
+    )
