@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.generate import LIFECYCLE_PAGE, lifecycle_page
 from schemas import topics
 from schemas.events import COLUMNS
 from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH
@@ -13,6 +14,7 @@ from schemas.postgres.generate import FOLDER, GUARDS_FILE, guards_sql
 from schemas.postgres.migrations import Migration, load
 from schemas.postgres.refusals import CONSTRAINTS, MEANINGS, RefusalCode
 
+ROOT = Path(__file__).resolve().parents[2]
 ALL_SQL = "\n".join(migration.sql for migration in load())
 TABLE = next(migration.sql for migration in load() if migration.name == "0001_payments")
 
@@ -71,3 +73,19 @@ def test_a_checksum_is_of_the_text() -> None:
     one = Migration.of("0001_one", "SELECT 1;")
     assert one.checksum == Migration.of("0001_other", "SELECT 1;").checksum
     assert one.checksum != Migration.of("0001_one", "SELECT 2;").checksum
+
+
+def test_the_reference_page_names_every_column_code_and_constraint() -> None:
+    page = (ROOT / "docs" / "reference" / "payments.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"`(\w+)`", page))
+    rows = re.findall(
+        r"^\| `(\w+)` \| (?:uuid|integer|bigint|text|jsonb|timestamptz) \|", page, re.M
+    )
+    assert tuple(rows) == COLUMNS
+    assert set(CONSTRAINTS) <= words
+    assert re.findall(r"^\| `(PU\d{3})` \|", page, re.M) == list(RefusalCode)
+
+
+def test_the_lifecycle_page_is_the_generated_one() -> None:
+    committed = LIFECYCLE_PAGE.read_text(encoding="utf-8")
+    assert committed == lifecycle_page(), "run python -m docs.generate"
