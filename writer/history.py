@@ -53,7 +53,7 @@ _KEY = "history-"
 """Begins the idempotency keys of imported events; their number in the line, from 1, follows."""
 
 CREATION_FIELDS: Mapping[str, str] = {"occurred_at": "created_at"}
-EVENT_FIELDS: Mapping[str, str] = {"occurred_at": "at", "command": "type"}
+EVENT_FIELDS: Mapping[str, str] = {"occurred_at": "at", "command": "type", "event_type": "type"}
 """A command's field -> the field of the file that it came from, where the names differ."""
 
 _REFUND_EVENTS = frozenset(

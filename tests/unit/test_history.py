@@ -7,35 +7,8 @@ import pytest
 
 from schemas.errors import InputError
 from schemas.lifecycle import EventType
+from tests.histories import a_history, an_event, an_order
 from writer.history import decide_line
-
-DAY = "2024-05-{:02}T12:00:00Z"
-
-
-def an_order(order_id: str = "A", **fields: Any) -> dict[str, Any]:
-    return {
-        "order_id": order_id,
-        "seller_id": "seller",
-        "amount_minor": 1000,
-        "commission_minor": 100,
-        "logistics_fee_minor": 50,
-    } | fields
-
-
-def an_event(kind: str, day: int = 2, **fields: Any) -> dict[str, Any]:
-    return {"type": kind, "at": DAY.format(day)} | fields
-
-
-def a_history(*events: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return {
-        "idempotency_key": "history-of-1",
-        "buyer_id": "buyer",
-        "currency": "EUR",
-        "method": "card",
-        "created_at": DAY.format(1),
-        "orders": [an_order("A"), an_order("B", amount_minor=501)],
-        "events": list(events),
-    } | fields
 
 
 def decided(*events: dict[str, Any]) -> list[tuple[str, str, int]]:

@@ -1,0 +1,136 @@
+"""`purser import` as a process of its own against a real PostgreSQL."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.histories import ROWS_OF_A_LIFE, a_life, an_event, write_lines
+from tests.integration.postgres.database import Database
+
+LIVES = 3_000
+PATIENCE_SECONDS = 120
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from cli.main import main; main()", "import", *arguments]
+
+
+def environment(database: Database) -> dict[str, str]:
+    return os.environ | {"PURSER_POSTGRES_DSN": database.writer}
+
+
+def run(database: Database, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        env=environment(database) | {"PYTHONPATH": str(Path.cwd())},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+def count_events(database: Database, prefix: str) -> int:
+    with psycopg.connect(database.reader) as session:
+        row = session.execute(
+            "SELECT count(*) FROM payments WHERE payment_id IN (SELECT payment_id FROM payments "
+            "WHERE seq = 1 AND idempotency_key LIKE %s)",
+            [f"{prefix}%"],
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_twice_is_once(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "twice.jsonl.gz"
+    lines = "".join(json.dumps(a_life(f"twice-{n}")) + "\n" for n in range(700))
+    path.write_bytes(gzip.compress(lines.encode()))
+    first = run(database, tmp_path, "--psp", "stripe", str(path))
+    assert first.returncode == 0, first.stderr
+    assert "700 payments with 7,000 events appended, 0 unchanged, 0 lines rejected" in first.stdout
+    again = run(database, tmp_path, "--psp", "stripe", str(path))
+    assert again.returncode == 0
+    assert "0 payments with 0 events appended, 700 unchanged" in again.stdout
+    assert count_events(database, "twice-") == 7_000
+    other = run(database, tmp_path, "--psp", "adyen", str(path))
+    assert other.returncode == 1
+    assert "line 1: psp: is adyen, but stripe is stored" in other.stderr
+
+
+def test_good_lines_are_appended_and_bad_ones_reported(database: Database, tmp_path: Path) -> None:
+    bad = a_life("mixed-2", an_event("captured", 6))
+    path = write_lines(tmp_path / "mixed.jsonl", [a_life("mixed-1"), bad, b"\0", a_life("mixed-3")])
+    result = run(database, tmp_path, str(path))
+    assert result.returncode == 1
+    assert "2 payments with 20 events appended, 0 unchanged, 2 lines rejected" in result.stdout
+    assert "line 2: events[4].amount_minor: nothing is left" in result.stderr
+    assert "line 3: line: is not JSON" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert count_events(database, "mixed-") == 20
+    assert len((tmp_path / "mixed.jsonl.rejected.jsonl").read_text().splitlines()) == 2
+
+
+def test_standard_input(database: Database, tmp_path: Path) -> None:
+    lines = json.dumps(a_life("stdin-1")) + "\n"
+    result = subprocess.run(
+        command("-"), env=environment(database), input=gzip.compress(lines.encode()),
+        capture_output=True, timeout=PATIENCE_SECONDS, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert count_events(database, "stdin-") == ROWS_OF_A_LIFE
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_interrupted_import_goes_on_where_it_stopped(
+    database: Database, tmp_path: Path, how: signal.Signals
+) -> None:
+    prefix = f"interrupted-{how.name}-"
+    path = write_lines(tmp_path / "long.jsonl", (a_life(f"{prefix}{n}") for n in range(LIVES)))
+    process = subprocess.Popen(
+        command(str(path)), env=environment(database), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (before := count_events(database, prefix)) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(how)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
+    assert 0 < before < LIVES * ROWS_OF_A_LIFE, "it was not interrupted in the middle"
+    if how is signal.SIGINT:
+        assert process.returncode == 130, errors
+        assert "run the same command again" in errors
+        assert "payments with" in output
+        assert "Traceback" not in errors
+    result = run(database, tmp_path, str(path))
+    assert result.returncode == 0, result.stderr
+    assert ", 0 unchanged" not in result.stdout
+    assert count_events(database, prefix) == LIVES * ROWS_OF_A_LIFE
+
+
+@pytest.mark.parametrize(
+    ("dsn", "words"),
+    [
+        ("host=127.0.0.1 port=1 dbname=x", "cannot read PostgreSQL's schema"),
+        ("not a dsn", "PURSER_POSTGRES_DSN"),
+        ("", "PURSER_POSTGRES_DSN"),
+    ],
+)
+def test_wrong_server_is_one_line(tmp_path: Path, dsn: str, words: str) -> None:
+    path = write_lines(tmp_path / "one.jsonl", [a_life("k")])
+    result = subprocess.run(
+        command(str(path)), env=os.environ | {"PURSER_POSTGRES_DSN": dsn}, capture_output=True,
+        text=True, timeout=PATIENCE_SECONDS, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
