@@ -4,6 +4,7 @@ import base64
 import hashlib
 import logging
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -117,6 +118,9 @@ def java_command(
     name would otherwise end a path in the middle.
     """
     link_to(folder / "lib", artifacts.lib)
+    # Unpacked libraries stay behind when a server is killed: here they are found and removed.
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    (folder / "tmp").mkdir()
     (folder / "log4j2.properties").write_text(LOGGING, encoding="utf-8")
     return (
         str(java),
@@ -124,6 +128,7 @@ def java_command(
         "-XX:+UseSerialGC",
         "-XX:+ExitOnOutOfMemoryError",
         "-Dlog4j2.configurationFile=log4j2.properties",
+        "-Djava.io.tmpdir=tmp",
         f"-Dpurser.home={settings.home}",  # for people who look at `ps`
         "-cp",
         "lib/*",

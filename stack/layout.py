@@ -68,11 +68,25 @@ class Home:
                 f"PURSER_HOME: cannot write in {self.path} ({error.strerror}); set PURSER_HOME"
                 " to a folder that you may write in"
             ) from error
-        if self.path.stat().st_uid != os.geteuid():
+        self.check_owner()
+
+    def check_owner(self) -> bool:
+        """Whether there is a home; raises ConfigurationError when it is another user's."""
+        try:
+            owner = self.path.stat().st_uid
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
             raise ConfigurationError(
-                f"PURSER_HOME: {self.path} belongs to user id {self.path.stat().st_uid}, you are"
-                f" {os.geteuid()}; run as its owner or set PURSER_HOME to a folder of yours"
+                f"PURSER_HOME: cannot look into {self.path} ({error.strerror}); run as its owner or"
+                " set PURSER_HOME to a folder of yours"
+            ) from error
+        if owner != os.geteuid():
+            raise ConfigurationError(
+                f"PURSER_HOME: {self.path} belongs to user id {owner}, you are {os.geteuid()};"
+                " run as its owner or set PURSER_HOME to a folder of yours"
             )
+        return True
 
 
 def check_free_space(folder: Path, setting: str) -> None:

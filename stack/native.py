@@ -168,7 +168,7 @@ class Stack:
 
     def down(self) -> bool:
         """Stop everything, also what a dead supervisord left behind; whether anything ran."""
-        if not self.home.run.is_dir():
+        if not self.home.check_owner() or not self.home.run.is_dir():
             return False
         with self._locked():
             found = bool(living(self.home))

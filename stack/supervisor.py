@@ -31,6 +31,8 @@ NAME = "supervisord"
 CONFIGURATION_FILE = "supervisord.conf"
 LAUNCHER = Path(__file__).with_name("launch.py")
 SOCKET = "supervisor.sock"
+# supervisord makes paths absolute, and a socket's name has 107 bytes at most: this one is short.
+SOCKET_IN_FOLDER = f"/proc/self/cwd/{SOCKET}"
 LOG_BYTES_MOST = "20MB"
 LOG_FILES_KEPT = 3
 # A process that dies sooner than this is started again after a pause, one second longer each time;
@@ -106,7 +108,9 @@ class Supervised:
 
 def configuration(programs: Sequence[Program]) -> str:
     """The text of supervisord's configuration."""
-    parts = [HEADER.format(socket=SOCKET, log_bytes=LOG_BYTES_MOST, log_files=LOG_FILES_KEPT)]
+    parts = [
+        HEADER.format(socket=SOCKET_IN_FOLDER, log_bytes=LOG_BYTES_MOST, log_files=LOG_FILES_KEPT)
+    ]
     parts += [
         PROGRAM.format(
             name=program.name,
@@ -228,7 +232,7 @@ class _UnixConnection(HTTPConnection):
         """Connect; a supervisord that hangs is one that does not answer."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        # A socket's name has 107 bytes at most: through a descriptor it is short in any folder.
+        # Through a descriptor its name is short in any folder.
         folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
         try:
             self.sock.connect(f"/proc/self/fd/{folder}/{SOCKET}")

@@ -20,7 +20,8 @@ from stack.settings import StackSettings
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """All servers running, all migrations applied; no connector and no workers."""
-    home = Path(tempfile.mkdtemp(prefix="purser-"))  # not tmp_path: a socket's name must be short
+    home = Path(tempfile.mkdtemp(prefix="purser-"))
+    home.chmod(0o711)  # PostgreSQL, which does not run as root, has to pass
     try:
         with lend_port_base() as port_base:
             running = Stack(StackSettings(home=home, port_base=port_base), say=print)
