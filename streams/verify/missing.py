@@ -22,7 +22,7 @@ from typing import NamedTuple
 from schemas.topics import PAYMENTS_TOPIC
 from streams.verify.cut import Cut
 from streams.verify.source import EventKey, Fingerprint, Source
-from streams.verify.views import Views, literal, uuids
+from streams.verify.views import Views, literal, utc, uuids
 
 COMMIT_ORDER_MARGIN = timedelta(seconds=1)
 """Commits reach the log in nearly the order of their times: not less than this apart."""
@@ -140,12 +140,11 @@ def _arrived_until(views: Views) -> dict[int, datetime]:
 
     Rows of the initial snapshot bear the snapshot's time, which says nothing about order.
     """
-    return dict(
-        views.rows(
-            "SELECT toInt64(kafka_partition) AS p, toDateTime64(max(committed_at), 6, 'UTC')"
-            " FROM payment_events WHERE op != 'r' GROUP BY p"
-        )
+    rows = views.rows(
+        "SELECT toInt64(kafka_partition) AS p, max(committed_at)"
+        " FROM payment_events WHERE op != 'r' GROUP BY p"
     )
+    return {partition: utc(moment) for partition, moment in rows}
 
 
 def _vanished(views: Views) -> frozenset[int]:

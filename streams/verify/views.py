@@ -4,6 +4,7 @@ Tables are read with FINAL: what counts is the row that stays when duplicates ar
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -118,7 +119,8 @@ class Views:
             # A UUID's own order in ClickHouse is not the order of its text.
             " ORDER BY id, seq"
         )
-        return (Fingerprint(*row) for row in rows)
+        for payment_id, seq, row_hash, recorded_at in rows:
+            yield Fingerprint(payment_id, seq, row_hash, utc(recorded_at))
 
     def events(self, keys: Collection[EventKey]) -> dict[EventKey, Mapping[str, str]]:
         """Whole rows, every column as text, also what they came with: op and txid."""
@@ -166,6 +168,11 @@ def days(window: Window, column: str = "occurred_at") -> str:
 
 def _time(text: str) -> str:
     return f"toDateTime64('{text}', 6, 'UTC')"
+
+
+def utc(moment: datetime) -> datetime:
+    """A time as the client gives it, which for UTC may come without a zone."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def literal(text: str) -> str:

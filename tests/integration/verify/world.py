@@ -70,10 +70,11 @@ class Pump:
         with psycopg.connect(self.reader_dsn) as session:
             keys = [
                 key
-                for key in session.execute("SELECT payment_id::text, seq FROM payments").fetchall()
+                for key in session.execute(
+                    "SELECT payment_id::text, seq FROM payments ORDER BY recorded_at, seq"
+                ).fetchall()
                 if key not in self.delivered
-            ]
-            keys = sorted(keys)[:limit]
+            ][:limit]
             rows = session.execute(
                 SELECT_EVENTS, [[key[0] for key in keys], [key[1] for key in keys]]
             ).fetchall()
@@ -160,9 +161,14 @@ class World:
 
     def replace(self, table: str, columns: str, where: str) -> None:
         """Replace rows by ones with other columns: of equal versions the later insert wins."""
-        self.run(
-            f"INSERT INTO {table} SELECT * REPLACE ({columns}) FROM {table} FINAL WHERE {where}"
-        )
+        self.run(f"INSERT INTO {table} {changed(table, columns, where)}")
+
+    def move(self, table: str, columns: str, where: str) -> None:
+        """Take rows away and put them back with other columns, also of the key."""
+        rows = self.client.query(changed(table, columns, where))
+        assert rows.result_rows
+        self.remove(table, where)
+        self.client.insert(table, rows.result_rows, column_names=rows.column_names)
 
     def remove(self, table: str, where: str) -> None:
         """Delete rows."""
@@ -183,6 +189,11 @@ class World:
         """Let go of connections."""
         self.pump.sink.close()
         self.client.close()
+
+
+def changed(table: str, columns: str, where: str) -> str:
+    """SELECT of a table's rows with other columns; `where` is about the rows as they are."""
+    return f"SELECT * REPLACE ({columns}) FROM (SELECT * FROM {table} FINAL WHERE {where})"
 
 
 def finding(report: Report, check: str) -> Finding:
