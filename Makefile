@@ -69,6 +69,7 @@ bench: setup ## measure, print a table of ratios, write bench/results/*.json
 .PHONY: generate
 generate: $(STAMP) ## rewrite the files generated from the lifecycle tables
 	$(BIN)/python -m schemas.postgres.generate
+	$(BIN)/python -m docs.generate
 
 .PHONY: lock
 lock: $(STAMP) ## pin direct and transitive Python packages anew

@@ -9,9 +9,11 @@ migrations behind and the next run goes on. What was applied is remembered with 
 from collections.abc import Mapping, Sequence
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
-from schemas.errors import SchemaVersionError, ServiceUnavailable
+from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavailable
 from schemas.postgres.migrations import Migration, load
+from writer.refusals import one_line, translate
 
 LOCK_KEY = 0x70757273_00000001  # "purs": one lock per database, whatever the role
 LOCK_WAIT_SECONDS = 120
@@ -33,14 +35,13 @@ def migrate(admin_dsn: str, migrations: Sequence[Migration] | None = None) -> li
     Raises:
         SchemaVersionError: the database is newer than this code, an applied migration was edited,
             or a migration was refused; what was applied before it stays.
+        ConfigurationError: the DSN cannot be read, or the login is refused.
         ServiceUnavailable: no connection, or another runner held the lock too long.
     """
     known = load() if migrations is None else tuple(migrations)
     applied_now = []
     try:
-        with psycopg.connect(
-            admin_dsn, autocommit=True, connect_timeout=CONNECT_SECONDS
-        ) as session:
+        with _connect(admin_dsn) as session:
             session.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'")
             # A runner that is killed in a long migration is noticed, and its lock given up.
             session.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK_SECONDS}s'")
@@ -56,10 +57,10 @@ def migrate(admin_dsn: str, migrations: Sequence[Migration] | None = None) -> li
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise SchemaVersionError(
-            f"cannot migrate PostgreSQL: {_one_line(error)}; connect as the owner, purser_owner"
+            f"cannot migrate PostgreSQL: {one_line(error)}; connect as the owner, purser_owner"
         ) from error
     except psycopg.OperationalError as error:
-        raise ServiceUnavailable(f"cannot migrate PostgreSQL: {_one_line(error)}") from error
+        raise translate(error) from error
     return applied_now
 
 
@@ -68,11 +69,12 @@ def check_schema(dsn: str, migrations: Sequence[Migration] | None = None) -> Non
 
     Raises:
         SchemaVersionError: missing, behind, newer, or an applied migration was edited.
+        ConfigurationError: the DSN cannot be read, or the login is refused.
         ServiceUnavailable: no connection.
     """
     known = load() if migrations is None else tuple(migrations)
     try:
-        with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS) as session:
+        with _connect(dsn) as session:
             applied = _applied(session)
     except psycopg.errors.UndefinedTable:
         raise SchemaVersionError(
@@ -80,15 +82,26 @@ def check_schema(dsn: str, migrations: Sequence[Migration] | None = None) -> Non
         ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise SchemaVersionError(
-            f"PostgreSQL does not let us read its schema version ({_one_line(error)}); run"
+            f"PostgreSQL does not let us read its schema version ({one_line(error)}); run"
             " `purser migrate`, and connect as purser_writer or purser_reader"
         ) from error
     except psycopg.OperationalError as error:
-        raise ServiceUnavailable(f"cannot read PostgreSQL's schema: {_one_line(error)}") from error
+        raise translate(error) from error
     if pending := _pending(applied, known):
         raise SchemaVersionError(
             f"PostgreSQL's schema is behind: {pending[0].name} is missing; run `purser migrate`"
         )
+
+
+def _connect(dsn: str) -> psycopg.Connection:
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        # Not `from error`: its text may hold a part of the password.
+        raise ConfigurationError(
+            "the PostgreSQL DSN cannot be read; write postgresql://user:password@host:port/database"
+        ) from None
+    return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS)
 
 
 def _applied(session: psycopg.Connection) -> Mapping[str, str]:
@@ -138,10 +151,5 @@ def _apply(session: psycopg.Connection, migration: Migration) -> None:
     except psycopg.Error as error:
         hint = f"; {error.diag.message_hint}" if error.diag.message_hint else ""
         raise SchemaVersionError(
-            f"migration {migration.name} was refused and undone: {_one_line(error)}{hint}"
+            f"migration {migration.name} was refused and undone: {one_line(error)}{hint}"
         ) from error
-
-
-def _one_line(error: psycopg.Error) -> str:
-    """An error's text on one line; psycopg never puts a password into it."""
-    return " ".join((error.diag.message_primary or str(error)).split())

@@ -1,17 +1,15 @@
 """What the writer is told from outside: one frozen object per process, from the environment."""
 
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
 
-Seconds = Annotated[float, Field(gt=0, le=3600)]
-
 
 class WriterSettings(BaseSettings):
-    """Settings of whatever appends to `payments` or migrates it.
+    """Settings of whatever appends to `payments`.
 
     Environment: the field's name in capitals behind `PURSER_`, for example PURSER_POSTGRES_DSN; a
     DSN may name several hosts (`host=a,b target_session_attrs=read-write`).

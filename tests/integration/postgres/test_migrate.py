@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from schemas.errors import SchemaVersionError, ServiceUnavailable
+from schemas.errors import ConfigurationError, PurserError, SchemaVersionError, ServiceUnavailable
 from schemas.postgres.migrations import Migration, load
 from tests.integration.postgres.database import Database, insert
 from tests.integration.postgres.rows import Book
@@ -144,7 +144,7 @@ def test_only_the_owner_migrates(empty_database: Database) -> None:
 def test_a_wrong_password_is_a_clear_error_without_the_password(database: Database) -> None:
     dsn = make_conninfo(database.writer, password="guessed-wrong")
     for act in (lambda: check_schema(dsn), lambda: migrate(dsn)):
-        with pytest.raises(ServiceUnavailable, match="password authentication failed") as caught:
+        with pytest.raises(PurserError, match="password authentication failed") as caught:
             act()
         assert "guessed-wrong" not in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -167,3 +167,10 @@ def test_the_guards_can_be_applied_on_top_of_themselves(empty_database: Database
     assert migrate(empty_database.owner, [*load(), again]) == ["0098_guards"]
     with psycopg.connect(empty_database.writer) as session:
         insert(session, Book().create())
+
+
+def test_a_dsn_that_cannot_be_read_is_a_clear_error_without_its_text() -> None:
+    for act in (lambda: check_schema("user=a password=b secret"), lambda: migrate("nonsense")):
+        with pytest.raises(ConfigurationError, match="DSN cannot be read") as caught:
+            act()
+        assert "secret" not in str(caught.value)
