@@ -22,9 +22,9 @@ from schemas.errors import (
 )
 from sinks.settings import Address, ClickHouseSettings
 
-_AUTHENTICATION = frozenset({192, 193, 194, 497, 516})
+AUTHENTICATION = frozenset({192, 193, 194, 497, 516})
 _NO_SUCH_TABLE = frozenset({16, 47, 60, 81})
-_PASSING = frozenset(
+PASSING = frozenset(
     {
         3,  # UNEXPECTED_END_OF_FILE: the server saw our connection break
         159,  # TIMEOUT_EXCEEDED
@@ -100,15 +100,15 @@ def translated(address: Address) -> Iterator[None]:
         raise _ours(server, address, error) from error
     except (HTTPError, OSError) as error:
         raise ServiceUnavailable(
-            f"{server} does not answer: {_one_line(error)}; see that it runs, then try again"
+            f"{server} does not answer: {one_line(error)}; see that it runs, then try again"
         ) from error
 
 
 def _ours(server: str, address: Address, error: ClickHouseError) -> PurserError:
     """What ClickHouse's answer means to us, by its code."""
     code = getattr(error, "code", None)
-    text = _one_line(error)
-    if code in _AUTHENTICATION:
+    text = one_line(error)
+    if code in AUTHENTICATION:
         return ConfigurationError(
             f"PURSER_CLICKHOUSE_URL: {server} does not let {address.username} do this: {text}"
         )
@@ -119,10 +119,11 @@ def _ours(server: str, address: Address, error: ClickHouseError) -> PurserError:
         )
     # Without a code it was not ClickHouse that answered, unless the client itself objects.
     by_client = isinstance(error, (DataError, NotSupportedError, ProgrammingError))
-    if code in _PASSING or (code is None and not by_client):
+    if code in PASSING or (code is None and not by_client):
         return ServiceUnavailable(f"{server} cannot do it now: {text}; try again")
     return WriteRefused(f"{server} refuses: {text}")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error's text on one line, cut short."""
     return " ".join(str(error).split())[:_ERROR_TEXT_MAX]

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 import schemas.clickhouse
 from schemas.errors import SchemaVersionError
 from schemas.postgres.migrations import Migration, load
-from sinks.client import connect, translated
+from sinks.client import AUTHENTICATION, PASSING, connect, one_line, translated
 from sinks.settings import Address, ClickHouseSettings
 
 _CREATE_TABLE = """
@@ -39,7 +40,7 @@ def migrate(clickhouse_url: str, migrations: Sequence[Migration] | None = None) 
 
     Raises:
         SchemaVersionError: the database is newer than this code, or an applied migration was
-            edited; nothing was changed then.
+            edited, and nothing was changed; or a migration was refused, and may be half done.
         ServiceUnavailable, ConfigurationError, WriteRefused: see `sinks.client`.
     """
     known = known_migrations() if migrations is None else tuple(migrations)
@@ -52,8 +53,7 @@ def migrate(clickhouse_url: str, migrations: Sequence[Migration] | None = None) 
         with translated(address):
             client.command(_CREATE_TABLE)
             for migration in _pending(_applied(client), known):
-                for statement in statements(migration.sql):
-                    client.command(statement)
+                _run(client, migration)
                 # A crash before this note repeats the migration, which changes nothing.
                 client.command(
                     "INSERT INTO schema_migrations (name, checksum)"
@@ -91,6 +91,19 @@ def statements(sql: str) -> list[str]:
     """The statements of a migration: each ends with a semicolon at the end of a line."""
     parts = (part.strip() for part in sql.split(";\n"))
     return [part for part in parts if _without_comments(part)]
+
+
+def _run(client: Client, migration: Migration) -> None:
+    """Run a migration's statements; raises SchemaVersionError for one that is refused."""
+    for statement in statements(migration.sql):
+        try:
+            client.command(statement)
+        except DatabaseError as error:
+            if error.code is None or error.code in PASSING | AUTHENTICATION:
+                raise
+            raise SchemaVersionError(
+                f"ClickHouse migration {migration.name} was refused: {one_line(error)}"
+            ) from error
 
 
 def _without_comments(statement: str) -> str:
