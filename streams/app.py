@@ -7,19 +7,17 @@ other than 0 when anything failed.
 """
 
 import faulthandler
-import logging
-import logging.config
 from typing import Any, NoReturn
 
 import faust
 from mode import CrashingSupervisor
 
 from schemas.errors import ConfigurationError
+from streams.logs import configure_logging
 from streams.settings import StreamSettings
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# Libraries whose every-day messages are for their own developers.
-QUIET_LOGGERS = ("aiokafka", "faust", "mode", "asyncio")
+__all__ = ["StreamWorker", "configure_logging", "make_app", "run"]
+
 POLL_INTERVAL_MAX_SECONDS = 300.0
 
 
@@ -75,21 +73,6 @@ class StreamWorker(faust.Worker):
         # ends in time, says on standard error where it hung, and its status is not 0.
         faulthandler.dump_traceback_later(self._stop_timeout_seconds, exit=True)
         super()._schedule_shutdown(signal)
-
-
-def configure_logging(level: str) -> None:
-    """One line per message to standard error; libraries only from WARNING on."""
-    quiet = level if level == "DEBUG" else "WARNING"
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {"line": {"format": LOG_FORMAT}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-            "loggers": {name: {"level": quiet} for name in QUIET_LOGGERS},
-            "root": {"level": level, "handlers": ["stderr"]},
-        }
-    )
 
 
 def run(app: faust.App, settings: StreamSettings) -> NoReturn:

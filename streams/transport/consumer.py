@@ -30,8 +30,8 @@ FETCH_WAIT_SECONDS = 1.0
 # With some partitions held back, look again this often whether they have room.
 HELD_BACK_WAIT_SECONDS = 0.02
 RETRY_WAIT_SECONDS = 0.5
-# What a record takes beside its key and value: the record, its dictionary, two bytes headers.
-RECORD_OVERHEAD_BYTES = 500
+# What a record takes beside its key and value; 335 were measured.
+RECORD_OVERHEAD_BYTES = 350
 COMMITS_TO_BE_SURE = 2  # one may be under way already, and not have the last acknowledgements
 
 
@@ -270,7 +270,7 @@ class BatchConsumer(driver.Consumer):
         except (KafkaError, TimeoutError) as error:
             # Not raised: Faust's recovery takes it for the end of the service and never resumes
             # the streams. `getmany` sees that the ledger was not started, and seeks again.
-            self.log.warning("Cannot go to the committed offsets, trying again: %r", error)
+            logger.warning("Cannot go to the committed offsets, trying again: %r", error)
             return
         for tp in committed.keys() & self.assignment():
             self._ledger.start(tp, committed[tp])
@@ -290,7 +290,8 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what was acknowledged, forget the rest: the partitions may go elsewhere."""
-        logger.info("Revoked: %s", describe(revoked))
+        if revoked:
+            logger.info("Revoked: %s", describe(revoked))
         self.stop_flow()
         # Also waits for a commit under way, so that none reaches over into the next generation.
         for _ in range(COMMITS_TO_BE_SURE):

@@ -6,6 +6,7 @@ a fetch is handed out.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -27,6 +28,8 @@ from faust.types.enums import ProcessingGuarantee
 
 from schemas.errors import ConfigurationError
 from streams.transport.limits import TransportLimits
+
+logger = logging.getLogger("purser.transport")
 
 CALL_SECONDS = 1.0  # for a call to come to its turn in the thread, on top of its own time
 
@@ -227,13 +230,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 stored: bool = await self.call_thread(self._commit_once, offsets, generation)
                 return stored
         except TimeoutError:
-            self.log.warning("Commit timed out, trying again with the next one")
+            logger.warning("Commit timed out, trying again with the next one")
         except MEMBERSHIP_LOST as error:
-            self.log.info("Commit refused, the group is rebalancing: %s", type(error).__name__)
+            logger.info("Commit refused, the group is rebalancing: %s", type(error).__name__)
         except KafkaError as error:
             if not error.retriable:
                 raise
-            self.log.warning("Commit failed, trying again with the next one: %r", error)
+            logger.warning("Commit failed, trying again with the next one: %r", error)
         return False
 
     async def _commit_once(self, offsets: Mapping[TP, int], generation: int) -> bool:

@@ -1,5 +1,6 @@
 """Real worker processes on a real Kafka: nothing is lost, whoever dies whenever."""
 
+import os
 import random
 import signal
 import threading
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from stack.native import Stack
 from tests.integration.transport.support import Topic, Worker, Workers, wait_until
 
 pytestmark = pytest.mark.integration
@@ -218,3 +220,37 @@ def test_log_is_a_line_per_event(topic: Topic, workers: Workers) -> None:
     assert len(lines) < 12, worker.log()
     assert any(f"Assigned in generation 1: {topic.name}[0 1 2 3]" in line for line in lines)
     assert all(line[:4].isdigit() for line in lines), worker.log()
+
+
+def test_worker_outlives_a_kafka_that_is_killed(
+    stack: Stack, topic: Topic, workers: Workers
+) -> None:
+    for _ in range(10):
+        topic.append(300)
+    worker = workers.start(topic, "shuffled")
+    wait_until(lambda: bool(workers.handed_out()), seconds=60)
+    stack.kill("kafka")
+    stack.wait_ready("kafka")
+    for _ in range(10):
+        topic.append(300, abort=True)
+        topic.append(300)
+    wait_until(lambda: topic.group_offsets(workers.group) == topic.ends(), seconds=90)
+    assert workers.handed_out() == topic.committed
+    assert worker.process.poll() is None, worker.log()
+
+
+def test_stop_in_time_with_a_kafka_that_does_not_answer(
+    stack: Stack, topic: Topic, workers: Workers
+) -> None:
+    topic.append(300)
+    holding = workers.start(topic, "holding")
+    wait_until(lambda: holding.health().get("records_in_flight") == 300, seconds=60)
+    kafka = stack.pid("kafka")
+    assert kafka is not None
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        wait_until(lambda: holding.health()["seconds_since_answer"] > 1, seconds=10)
+        _, seconds = holding.terminate(seconds=STOP_SECONDS)
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+    assert seconds < STOP_SECONDS
