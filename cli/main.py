@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from cli.bench import bench
 from cli.demo import demo
 from cli.down import down
 from cli.env import env
@@ -31,6 +32,7 @@ app.command()(status)
 app.command()(env)
 app.command()(migrate)
 app.command()(demo)
+app.command()(bench)
 app.command("import")(import_)
 app.command()(verify)
 
@@ -45,3 +47,7 @@ def main() -> None:
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

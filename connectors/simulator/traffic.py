@@ -12,15 +12,24 @@ from dataclasses import dataclass, field
 from queue import Empty, Queue
 from threading import Event as Flag
 from threading import Lock, Thread
+from typing import Protocol
 
 from connectors.simulator.marketplace import Step
 from schemas.errors import PurserError, Rejection, ServiceUnavailable
 from schemas.events import Event
-from writer.append import Appended, Writer
+from writer.append import Answer, Appended
+from writer.commands import AnyCommand
 
 LANES = 6
 LANE_QUEUE_MAX = 200
 RESEND_SECONDS = 0.2
+
+
+class Recorder(Protocol):
+    """Whatever records commands: `writer.append.Writer`, or what stands in for it."""
+
+    def handle(self, command: AnyCommand) -> Answer:
+        """Record one command."""
 
 
 @dataclass(kw_only=True)
@@ -41,7 +50,7 @@ class Traffic:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: Recorder,
         steps: Iterable[Step],
         *,
         lanes: int = LANES,

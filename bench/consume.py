@@ -1,0 +1,139 @@
+"""A process that reads the topic of payments once: by the batch transport, or by stock Faust.
+
+`python -m bench.consume --transport batch|stock --events N` decodes and folds N events into rows of
+all views, keeps nothing, prints one JSON object and ends. Both are written in their own best idiom;
+the sum of amounts lets one see that both did the same work.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from tempfile import mkdtemp
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import faust
+
+from schemas.topics import PAYMENTS_TOPIC
+from schemas.views import PAYMENT_EVENTS
+from streams.app import make_app
+from streams.decode import Record, decode
+from streams.fold import fold, fold_batch
+from streams.logs import configure_logging
+from streams.settings import StreamSettings
+
+_AMOUNT = PAYMENT_EVENTS.columns.index("amount_minor")
+
+
+class Count:
+    """Counts until there are enough, then prints and ends the process."""
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self._events = 0
+        self._amount = 0
+        self._started: float | None = None
+        self._cpu = 0.0
+
+    def begin(self) -> None:
+        """Start the clock at the first record."""
+        if self._started is None:
+            self._started = time.perf_counter()
+            self._cpu = time.process_time()
+
+    def add(self, events: int, amount: int) -> None:
+        """Count some events; does not return once there are enough."""
+        self._events += events
+        self._amount += amount
+        if self._events >= self._wanted:
+            self._end()
+
+    def _end(self) -> NoReturn:
+        assert self._started is not None
+        result = {
+            "events": self._events,
+            "amount_minor": self._amount,
+            "seconds": time.perf_counter() - self._started,
+            "cpu_seconds": time.process_time() - self._cpu,
+        }
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+        # Nothing is to be committed, and stock Faust takes seconds to stop.
+        os._exit(0)
+
+
+def batch_app(settings: StreamSettings, count: Count) -> faust.App:
+    """Our transport: an event is a partition batch."""
+    app = make_app(settings)
+
+    async def read(stream: Any) -> None:
+        async for event in stream.noack().events():
+            count.begin()
+            folded = fold_batch(
+                event.value, consumer=settings.consumer_group, parked_at=datetime.now(UTC)
+            )
+            amounts = folded.columns[PAYMENT_EVENTS][_AMOUNT]
+            event.ack()
+            count.add(folded.event_count, sum(amounts))
+
+    app.agent(app.topic(PAYMENTS_TOPIC))(read)
+    return app
+
+
+def stock_app(settings: StreamSettings, count: Count) -> faust.App:
+    """Faust as it comes: an event is a record."""
+    app = faust.App(
+        settings.consumer_group,
+        broker=[f"kafka://{address}" for address in settings.brokers],
+        datadir=settings.data_dir,
+        autodiscover=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=settings.fetch_partition_bytes_max,
+        broker_max_poll_records=settings.batch_records_max,
+    )
+
+    async def read(stream: Any) -> None:
+        async for event in stream.events():
+            count.begin()
+            message = event.message
+            record = Record(
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+                timestamp=int(message.timestamp * 1000),
+                key=message.key,
+                value=message.value,
+            )
+            rows = fold(decode(record))
+            count.add(1, rows[PAYMENT_EVENTS][_AMOUNT][0])
+
+    app.agent(app.topic(PAYMENTS_TOPIC))(read)
+    return app
+
+
+def main() -> None:
+    """Read until there are enough."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--transport", choices=("batch", "stock"), required=True)
+    parser.add_argument("--events", type=int, required=True)
+    options = parser.parse_args()
+    settings = StreamSettings.model_validate(
+        {"consumer_group": f"bench-{options.transport}-{uuid4()}", "home": mkdtemp()}
+    )
+    configure_logging("ERROR")
+    make = batch_app if options.transport == "batch" else stock_app
+    worker = faust.Worker(make(settings, Count(options.events)), quiet=True, override_logging=False)
+    worker.spinner = None
+    worker.execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""One measured figure, and the table and the JSON that are made of many."""
+
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A figure of one run.
+
+    `ratio` is to `baseline`, measured in the same run; `goal` says what would be good, `met`
+    whether it is (None: no goal).
+    """
+
+    section: str
+    name: str
+    value: float
+    unit: str
+    baseline: str = ""
+    ratio: float | None = None
+    goal: str = ""
+    met: bool | None = None
+
+
+def at_most(limit: float, value: float) -> tuple[str, bool]:
+    """Goal and whether it is met, for a figure that should be small."""
+    return f"<= {limit:g}", value <= limit
+
+
+def at_least(limit: float, value: float) -> tuple[str, bool]:
+    """Goal and whether it is met, for a figure that should be large."""
+    return f">= {limit:g}", value >= limit
+
+
+def show(figures: Iterable[Figure], console: Console) -> None:
+    """Print the table."""
+    table = Table(title="Purser, measured in this run", title_justify="left")
+    for column, justify in (
+        ("what", "left"),
+        ("figure", "right"),
+        ("unit", "left"),
+        ("ratio", "right"),
+        ("to", "left"),
+        ("goal", "left"),
+    ):
+        table.add_column(column, justify="right" if justify == "right" else "left")
+    section = ""
+    for figure in figures:
+        if figure.section != section:
+            table.add_section()
+            section = figure.section
+        verdict = {None: "", True: " met", False: " NOT met"}[figure.met]
+        table.add_row(
+            f"{figure.section}: {figure.name}",
+            f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:,.3g}",
+            figure.unit,
+            "" if figure.ratio is None else f"{figure.ratio:.2f}",
+            figure.baseline,
+            figure.goal + verdict,
+        )
+    console.print(table)
+
+
+def write(figures: Iterable[Figure], folder: Path, command: str) -> Path:
+    """Write one run as JSON; returns the file."""
+    now = datetime.now(UTC)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{now:%Y%m%dT%H%M%SZ}.json"
+    run = {
+        "command": command,
+        "measured_at": now.isoformat(timespec="seconds"),
+        "cores": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "python": platform.python_version(),
+        "figures": [asdict(figure) for figure in figures],
+    }
+    file.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    return file

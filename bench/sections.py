@@ -1,0 +1,313 @@
+"""What is measured, one function each; every function leaves the stack as it found it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from clickhouse_connect.driver.client import Client
+
+from bench.figures import Figure, at_least, at_most
+from bench.orders import EVENTS_PER_PAYMENT, write_history
+from bench.servers import TopicEnd, cpu_seconds, set_connector, spent_between, wait_until
+from schemas.errors import ServiceUnavailable
+from schemas.topics import PAYMENTS_TOPIC
+from schemas.views import PAYMENT_EVENTS
+from stack.native import Stack
+
+VIEWS = (
+    "payment_events",
+    "ledger_entries",
+    "buyer_orders",
+    "seller_revenue",
+    "payouts",
+    "pipeline_progress",
+)
+WORKER = "views-worker"
+SUBPROCESS_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What every section needs; `events` is how many a throughput run moves."""
+
+    stack: Stack
+    clickhouse: Client
+    topic: TopicEnd
+    folder: Path
+    events: int
+    rate: float
+    seconds: float
+    seed: int
+
+
+def run_module(bench: Bench, module: str, *arguments: str) -> dict[str, float]:
+    """Run `python -m module` against the stack; its last line of output, as JSON.
+
+    Raises:
+        ServiceUnavailable: it failed; the message has the end of what it said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, **bench.stack.endpoints.environment()},
+        capture_output=True,
+        text=True,
+        timeout=SUBPROCESS_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise ServiceUnavailable(f"{module} failed: {done.stderr[-2000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def latency(bench: Bench) -> list[Figure]:
+    """Commit to visible at a steady rate, and what each process spends on it."""
+    before = cpu_seconds(bench.stack)
+    seen = run_module(
+        bench,
+        "bench.load",
+        *("--rate", str(bench.rate), "--seconds", str(bench.seconds)),
+        *("--seed", str(bench.seed)),
+    )
+    spent = spent_between(before, cpu_seconds(bench.stack))
+    section = f"latency at {bench.rate:g} payments/s"
+    p50, p99 = 1000 * seen["visible_p50"], 1000 * seen["visible_p99"]
+    goal50, met50 = at_most(100, p50)
+    goal99, met99 = at_most(250, p99)
+    rate = seen["events"] / seen["seconds"]
+    return [
+        Figure(section=section, name="events appended", value=rate, unit="events/s"),
+        Figure(section=section, name="append p50", value=1000 * seen["append_p50"], unit="ms"),
+        Figure(section=section, name="append p99", value=1000 * seen["append_p99"], unit="ms"),
+        Figure(
+            section=section,
+            name="commit to visible p50",
+            value=p50,
+            unit="ms",
+            goal=goal50,
+            met=met50,
+        ),
+        Figure(
+            section=section,
+            name="commit to visible p99",
+            value=p99,
+            unit="ms",
+            goal=goal99,
+            met=met99,
+        ),
+        *_cpu(section, spent, seen["events"]),
+    ]
+
+
+def import_rate(bench: Bench, seed: int) -> list[Figure]:
+    """`purser import` of a plain history, with Debezium paused: the writer and PostgreSQL alone."""
+    file = bench.folder / f"history-{seed}.jsonl"
+    write_history(file, bench.events // EVENTS_PER_PAYMENT, seed)
+    before = cpu_seconds(bench.stack)
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "import", str(file)],
+        env={**os.environ, **bench.stack.endpoints.environment()},
+        capture_output=True,
+        text=True,
+        timeout=SUBPROCESS_SECONDS,
+        check=False,
+    )
+    seconds = time.monotonic() - started
+    file.unlink()
+    if done.returncode:
+        raise ServiceUnavailable(f"purser import failed: {done.stderr[-2000:]}")
+    spent = spent_between(before, cpu_seconds(bench.stack))
+    goal, met = at_least(5_000, bench.events / seconds)
+    return [
+        Figure(
+            section="import",
+            name="purser import, start to end",
+            value=bench.events / seconds,
+            unit="events/s",
+            goal=goal,
+            met=met,
+        ),
+        *_cpu("import", {"postgres": spent["postgres"]}, bench.events),
+    ]
+
+
+def count_rows(bench: Bench) -> int:
+    """Rows of payment_events in ClickHouse."""
+    count: int = bench.clickhouse.query(f"SELECT count() FROM {PAYMENT_EVENTS.name}").result_rows[
+        0
+    ][0]
+    return count
+
+
+@contextmanager
+def worker_stopped(bench: Bench) -> Iterator[None]:
+    """Keep the views worker stopped for a while."""
+    bench.stack.stop(WORKER)
+    try:
+        yield
+    finally:
+        bench.stack.start(WORKER)
+        bench.stack.wait_ready(WORKER)
+
+
+def debezium_alone(bench: Bench) -> tuple[float, dict[str, float]]:
+    """Events/s from PostgreSQL's log to Kafka with no worker beside; the log is already written."""
+    before_offsets, before = bench.topic.offsets(), cpu_seconds(bench.stack)
+    set_connector(bench.stack.endpoints.connect_url, "resume")
+    started = wait_until(lambda: bench.topic.offsets() > before_offsets, "Debezium sent nothing")
+    ended = wait_until(
+        lambda: bench.topic.offsets() >= before_offsets + bench.events,
+        "Debezium did not send everything",
+    )
+    spent = spent_between(before, cpu_seconds(bench.stack))
+    return bench.events / (ended - started), spent
+
+
+def catch_up(bench: Bench, wanted: int) -> float:
+    """Events/s from Kafka to ClickHouse, by a worker that starts with everything to do."""
+    missing = wanted - count_rows(bench)
+    bench.stack.start(WORKER)
+    first = count_rows(bench)
+    started = wait_until(lambda: count_rows(bench) > first, "the worker wrote nothing")
+    already = count_rows(bench) - first
+    ended = wait_until(lambda: count_rows(bench) >= wanted, "the worker did not catch up")
+    return (missing - already) / (ended - started)
+
+
+def throughput(bench: Bench) -> list[Figure]:
+    """PostgreSQL's log to ClickHouse, against Debezium alone to Kafka, and a worker alone.
+
+    Both runs read a log that is already written, so that the import is not part of them.
+    """
+    url = bench.stack.endpoints.connect_url
+    section = "throughput, all views"
+    set_connector(url, "pause")
+    figures = import_rate(bench, bench.seed + 1)
+    wanted = count_rows(bench) + bench.events
+    bench.stack.stop(WORKER)
+    alone, _ = debezium_alone(bench)
+    worker = catch_up(bench, wanted)
+    bench.stack.wait_ready(WORKER)
+    set_connector(url, "pause")
+    import_rate(bench, bench.seed + 2)
+    before_offsets, before_rows = bench.topic.offsets(), count_rows(bench)
+    before = cpu_seconds(bench.stack)
+    set_connector(url, "resume")
+    started = wait_until(lambda: bench.topic.offsets() > before_offsets, "Debezium sent nothing")
+    ended = wait_until(
+        lambda: count_rows(bench) >= before_rows + bench.events, "the views did not follow"
+    )
+    spent = spent_between(before, cpu_seconds(bench.stack))
+    whole = bench.events / (ended - started)
+    goal, met = at_least(0.9, whole / alone)
+    return [
+        *figures,
+        Figure(section=section, name="Debezium alone, to Kafka", value=alone, unit="events/s"),
+        Figure(
+            section=section,
+            name="worker alone, Kafka to ClickHouse",
+            value=worker,
+            unit="events/s",
+            baseline="Debezium alone",
+            ratio=worker / alone,
+        ),
+        Figure(
+            section=section,
+            name="PostgreSQL to ClickHouse",
+            value=whole,
+            unit="events/s",
+            baseline="Debezium alone",
+            ratio=whole / alone,
+            goal=f"ratio {goal}",
+            met=met,
+        ),
+        *_cpu(section, spent, bench.events),
+    ]
+
+
+def transport(bench: Bench) -> list[Figure]:
+    """The same records decoded and folded by one process: batch transport and stock Faust."""
+    section = "transport, decode and fold"
+    with worker_stopped(bench):
+        batch = run_module(
+            bench, "bench.consume", *("--transport", "batch", "--events", str(bench.events))
+        )
+        # A tenth is enough for the slow one, and keeps the run bearable.
+        stock = run_module(
+            bench, "bench.consume", *("--transport", "stock", "--events", str(bench.events // 10))
+        )
+    batch_rate, stock_rate = (run["events"] / run["seconds"] for run in (batch, stock))
+    goal, met = at_least(10, batch_rate / stock_rate)
+    return [
+        Figure(section=section, name="stock Faust agents", value=stock_rate, unit="events/s"),
+        Figure(
+            section=section,
+            name="batch transport",
+            value=batch_rate,
+            unit="events/s",
+            baseline="stock Faust",
+            ratio=batch_rate / stock_rate,
+            goal=f"ratio {goal}",
+            met=met,
+        ),
+        *(
+            Figure(
+                section=section,
+                name=f"CPU, {name}",
+                value=1e6 * run["cpu_seconds"] / run["events"],
+                unit="µs/event",
+            )
+            for name, run in (("stock Faust", stock), ("batch transport", batch))
+        ),
+    ]
+
+
+def storage(bench: Bench) -> list[Figure]:
+    """Bytes per event where events and what is made of them rest."""
+    with psycopg.connect(bench.stack.endpoints.postgres_reader_dsn) as connection:
+        row = connection.execute(
+            "SELECT sum(pg_total_relation_size(inhrelid))::bigint, "
+            " (SELECT count(*) FROM payments) "
+            "FROM pg_inherits WHERE inhparent = 'payments'::regclass"
+        ).fetchone()
+    assert row is not None
+    postgres_bytes, events = row
+    logs = bench.stack.home.path / "kafka" / "data"
+    kafka_bytes = sum(
+        file.stat().st_size for file in logs.glob(f"{PAYMENTS_TOPIC}-*/*") if file.is_file()
+    )
+    sizes = {"PostgreSQL payments with indexes": postgres_bytes, "Kafka topic": kafka_bytes}
+    for table in VIEWS:
+        bench.clickhouse.command(f"OPTIMIZE TABLE {table} FINAL")
+        size = bench.clickhouse.query(
+            "SELECT sum(bytes_on_disk) FROM system.parts"
+            " WHERE active AND database = currentDatabase() AND table = {table:String}",
+            parameters={"table": table},
+        ).result_rows[0][0]
+        sizes[f"ClickHouse {table}"] = size
+    total = sum(size for name, size in sizes.items() if name.startswith("ClickHouse"))
+    sizes["ClickHouse, all views"] = total
+    return [
+        Figure(section="storage", name=name, value=size / events, unit="bytes/event")
+        for name, size in sizes.items()
+    ]
+
+
+def _cpu(section: str, spent: dict[str, float], events: float) -> list[Figure]:
+    return [
+        Figure(
+            section=section,
+            name=f"CPU, {name}",
+            value=1e6 * seconds / events,
+            unit="µs/event",
+        )
+        for name, seconds in spent.items()
+    ]

@@ -1,0 +1,91 @@
+"""What the benchmarks ask of the servers: CPU time, end offsets, a connector that pauses."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import httpx
+import psutil
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.errors import ServiceUnavailable
+from schemas.topics import CONNECTOR, PAYMENTS_TOPIC
+from stack.native import Stack
+from stack.programs import PROGRAMS
+
+POLL_SECONDS = 0.05
+ANSWER_SECONDS = 30.0
+
+
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """CPU seconds, user and system, of each process of the stack with its children."""
+    spent: dict[str, float] = {}
+    for program in PROGRAMS:
+        pid = stack.pid(program.name)
+        if pid is None:
+            continue
+        parent = psutil.Process(pid)
+        spent[program.name] = 0.0
+        for process in (parent, *parent.children(recursive=True)):
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            spent[program.name] += times.user + times.system
+    return spent
+
+
+def spent_between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """CPU seconds of each process that lived through both readings."""
+    return {name: after[name] - before[name] for name in before if name in after}
+
+
+class TopicEnd:
+    """How far Kafka's topic of payments reaches, in records and transaction markers."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._consumer = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": "purser-bench", "log_level": 3}
+        )
+        metadata = self._consumer.list_topics(PAYMENTS_TOPIC, timeout=ANSWER_SECONDS)
+        self._partitions = [
+            TopicPartition(PAYMENTS_TOPIC, partition)
+            for partition in metadata.topics[PAYMENTS_TOPIC].partitions
+        ]
+
+    def offsets(self) -> int:
+        """Sum of the partitions' end offsets."""
+        return sum(
+            self._consumer.get_watermark_offsets(partition, timeout=ANSWER_SECONDS)[1]
+            for partition in self._partitions
+        )
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._consumer.close()
+
+
+def set_connector(connect_url: str, state: str) -> None:
+    """`pause` or `resume` Debezium and wait until its task has done so."""
+    wanted = {"pause": "PAUSED", "resume": "RUNNING"}[state]
+    base = f"{connect_url}/connectors/{CONNECTOR}"
+    httpx.put(f"{base}/{state}", timeout=ANSWER_SECONDS).raise_for_status()
+
+    def reached() -> bool:
+        status = httpx.get(f"{base}/status", timeout=ANSWER_SECONDS).json()
+        return [task["state"] for task in status["tasks"]] == [wanted]
+
+    wait_until(reached, f"the connector did not {state}")
+
+
+def wait_until(condition: Callable[[], bool], complaint: str, *, seconds: float = 600.0) -> float:
+    """Poll until something holds; the moment (monotonic) at which it was seen to hold.
+
+    Raises:
+        ServiceUnavailable: it did not within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return time.monotonic()
+        time.sleep(POLL_SECONDS)
+    raise ServiceUnavailable(f"{complaint} within {seconds:g} s")

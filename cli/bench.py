@@ -1,0 +1,43 @@
+"""`purser bench`: measure on a stack of its own."""
+
+from typing import Annotated
+
+import typer
+
+from bench.run import SECTIONS, run
+from cli.output import say
+from cli.own_stack import own_stack
+from cli.up import bring_up
+from schemas.errors import InputError
+
+GOAL_MISSED = 1
+
+
+def bench(
+    only: Annotated[
+        list[str] | None, typer.Argument(help=f"Sections: {', '.join(SECTIONS)}; all by default.")
+    ] = None,
+    events: Annotated[int, typer.Option(help="Events that a throughput run moves.", min=1000)] = (
+        300_000
+    ),
+    rate: Annotated[float, typer.Option(help="Payments per second for latency.", min=1)] = 208,
+    seconds: Annotated[float, typer.Option(help="How long latency is measured.", min=1)] = 30,
+    seed: Annotated[int, typer.Option(help="Of the generated payments.")] = 1,
+) -> None:
+    """Measure latency, throughput, transport and storage, as ratios within this run.
+
+    Prints a table and writes bench/results/TIME.json. Takes a stack of its own, apart from that of
+    `purser up`, and removes it. Exit status: 0 all goals met, 1 one was missed.
+
+    Example: purser bench latency --seconds 60
+    """
+    for name in only or ():
+        if name not in SECTIONS:
+            raise InputError("section", f"there is no {name!r}; take of {', '.join(SECTIONS)}")
+    with own_stack("bench") as stack:
+        bring_up(stack, say)
+        figures = run(
+            stack, say, events=events, rate=rate, seconds=seconds, seed=seed, only=only or []
+        )
+    if any(figure.met is False for figure in figures):
+        raise typer.Exit(GOAL_MISSED)
