@@ -60,7 +60,7 @@ test: setup ## every test: fast ones, real servers, and a short round of kill -9
 
 .PHONY: chaos
 chaos: setup ## the long round: at least 20 seeded random kill -9 under load
-	$(BIN)/python -m bench.chaos $(CHAOS_ARGS)
+	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 .PHONY: bench
 bench: setup ## measure, print a table of ratios, write bench/results/*.json
