@@ -6,7 +6,7 @@ bucket differs both sides stream the keys and hashes of its events in one order,
 
 import heapq
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from streams.verify.columns import NULLABLE
@@ -97,6 +97,7 @@ def differing(
 class EventsOutcome:
     """What comparing the events at one cut came to.
 
+    `extra`: of the events that only ClickHouse has, those that PostgreSQL does not have even now.
     `misjudged`: rows were on the wrong side of the cut (an initial snapshot is under way, for
     example), so that a newer cut must be taken.
     """
@@ -106,6 +107,7 @@ class EventsOutcome:
     buckets_differing: int = 0
     difference: Difference = field(default_factory=Difference)
     judged: tuple[Judged, ...] = ()
+    extra: tuple[EventKey, ...] = ()
     misjudged: str = ""
     waited_seconds: float = 0.0
 
@@ -116,8 +118,16 @@ class EventsOutcome:
     @property
     def proven(self) -> int:
         """Differences that are proven: lost, extra and different events."""
+        return self.count(Fate.LOST) + len(self.extra) + self.difference.different_count
+
+    @property
+    def proven_at_least(self) -> bool:
+        """Whether there are more differing events than were looked at one by one."""
         difference = self.difference
-        return self.count(Fate.LOST) + difference.extra_count + difference.different_count
+        return bool(self.proven) and (
+            difference.missing_count > len(self.judged)
+            or difference.extra_count > len(difference.extra)
+        )
 
 
 class EventsCheck:
@@ -152,13 +162,15 @@ class EventsCheck:
             self._views.fingerprints(cut, self._window, buckets),
         )
         judged = judge(difference.missing, self._now, self._views, cut)
+        newer = self._now.existing(difference.extra)
         return EventsOutcome(
             postgres_events=total,
             clickhouse_events=sum(bucket.events for bucket in found.values()),
             buckets_differing=len(buckets),
             difference=difference,
             judged=tuple(judged),
-            misjudged=self._misjudged(difference, judged),
+            extra=tuple(key for key in difference.extra if key not in newer),
+            misjudged=_misjudged(judged, newer),
             waited_seconds=waited,
         )
 
@@ -201,25 +213,13 @@ class EventsCheck:
         judged = judge(difference.missing, self._now, self._views, cut)
         return any(event.fate is Fate.LOST for event in judged)
 
-    def _misjudged(self, difference: Difference, judged: list[Judged]) -> str:
-        """Why a newer cut is needed, or nothing."""
-        for event in judged:
-            if event.fate is Fate.ARRIVED:
-                return "events arrived while they were looked for"
-            if event.fate is Fate.OUTSIDE:
-                return event.evidence
-        # PostgreSQL has them by now: Debezium's snapshot, or one of the assumptions of the cut.
-        if difference.extra and self._now.existing(difference.extra):
-            return "events newer than the cut came with no usable transaction id"
-        return ""
-
     def findings(self, outcome: EventsOutcome, limit: int) -> list[Finding]:
         """Proven differences first, then what is late, at most `limit`."""
         difference = outcome.difference
         findings = self._different_findings(difference.different[:limit])
         findings += [
             Finding(problem="extra", where=_where(key), note="PostgreSQL does not have it")
-            for key in difference.extra[:limit]
+            for key in outcome.extra[:limit]
         ]
         for fate in (Fate.LOST, Fate.OUTSIDE, Fate.LATE):
             findings += [
@@ -245,6 +245,17 @@ class EventsCheck:
             )
             for key in keys
         ]
+
+
+def _misjudged(judged: Iterable[Judged], newer: Collection[EventKey]) -> str:
+    """Why a newer cut is needed, or nothing."""
+    for event in judged:
+        if event.fate is Fate.ARRIVED:
+            return "events arrived while they were looked for"
+        if event.fate is Fate.OUTSIDE:
+            return event.evidence
+    # PostgreSQL has them by now: Debezium's snapshot, or an assumption of the cut did not hold.
+    return "events newer than the cut count as part of it by their txid or op" if newer else ""
 
 
 def _where(key: EventKey) -> dict[str, Scalar]:

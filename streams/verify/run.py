@@ -100,7 +100,6 @@ def _compare_events(
     check = EventsCheck(source, now, views, options.window, options.on_progress)
     for attempt in range(1, CUTS_MAX + 1):
         cut = source.take_cut()
-        started = time.monotonic()
         gaps = _source_sequences(source, options)
         compared_at = time.monotonic()
         outcome = check.compare(cut, deadline)
@@ -115,14 +114,11 @@ def _compare_events(
         verdict=_events_verdict(outcome),
         compared=outcome.postgres_events,
         differences=outcome.proven,
-        differences_at_least=bool(
-            outcome.proven and outcome.difference.missing_count > len(outcome.judged)
-        ),
+        differences_at_least=outcome.proven_at_least,
         findings=findings,
         seconds=time.monotonic() - compared_at,
         note=_events_note(outcome),
     )
-    assert compared_at >= started
     return cut, gaps, outcome, events
 
 
@@ -160,7 +156,7 @@ def _events_verdict(outcome: EventsOutcome) -> Verdict:
 def _events_note(outcome: EventsOutcome) -> str:
     late = outcome.difference.missing_count - outcome.count(Fate.LOST)
     if outcome.misjudged and not outcome.proven:
-        return outcome.misjudged
+        return f"no cut held after {CUTS_MAX} tries: {outcome.misjudged}"
     if late > 0:
         oldest = outcome.difference.missing[0].recorded_at
         return (
@@ -179,7 +175,7 @@ def _verdict(results: list[CheckResult], outcome: EventsOutcome) -> tuple[Verdic
         return Verdict.DIVERGED, f"differences in {names}"
     if not undecided:
         return Verdict.EQUAL, ""
-    if outcome.difference.missing_count:
+    if outcome.difference.missing_count and not outcome.misjudged:
         return Verdict.UNDECIDED, f"lagging: {_events_note(outcome)}"
     notes = "; ".join(f"{result.name}: {result.note}" for result in undecided)
     return Verdict.UNDECIDED, f"could not tell: {notes}"

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.topics import PAYMENTS_TOPIC
 from streams.verify import Verdict
-from tests.integration.verify.world import World
+from tests.integration.verify.world import World, append, marketplace
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +71,34 @@ def test_a_difference_weighs_more_than_a_lag(world: World) -> None:
     assert world.verify(timeout=0.5).exit_status == 1
 
 
-def test_events_of_an_initial_snapshot_that_is_under_way_are_in_a_newer_cut(world: World) -> None:
-    world.run("INSERT INTO payment_events SELECT * REPLACE ('r' AS op) FROM payment_events FINAL")
+def test_rows_of_an_initial_snapshot_count_as_visible(world: World) -> None:
+    world.replace("payment_events", "'r' AS op, toUInt32(4000000000) AS txid", "1")
     assert world.verify().exit_status == 0
+
+
+def test_rows_that_a_running_initial_snapshot_brings_after_the_cut_need_a_newer_one(
+    new_world: World,
+) -> None:
+    append(new_world.database.writer, marketplace(payments=5, seed=1))
+    new_world.pump.pump()
+    cuts = []
+
+    def meanwhile(what: str, _done: int, _total: int) -> None:
+        if what != "reading PostgreSQL":
+            return
+        cuts.append(what)
+        if len(cuts) == 1:  # the snapshot is taken, ClickHouse was not asked yet
+            append(new_world.database.writer, marketplace(payments=3, seed=2))
+            new_world.pump.pump(op="r")
+
+    report = new_world.verify(on_progress=meanwhile)
+    assert report.exit_status == 0, report.to_json()
+    assert len(cuts) == 2
+    assert report.postgres_events == len(new_world.pump.delivered)
+
+
+def test_a_row_with_a_txid_that_no_cut_holds_is_undecided(world: World) -> None:
+    world.replace("payment_events", "toUInt32(txid + 1000000) AS txid", "seq = 2")
+    report = world.verify(timeout=0.5)
+    assert report.exit_status == 2, report.to_json()
+    assert "no cut held" in report.reason

@@ -65,7 +65,7 @@ class Pump:
     delivered: set[tuple[str, int]] = field(default_factory=set)
     between_tables: Callable[[], None] = lambda: None
 
-    def pump(self, limit: int | None = None) -> int:
+    def pump(self, limit: int | None = None, *, op: str = "c") -> int:
         """Deliver what is committed and was not delivered yet; how many events."""
         with psycopg.connect(self.reader_dsn) as session:
             keys = [
@@ -79,7 +79,7 @@ class Pump:
                 SELECT_EVENTS, [[key[0] for key in keys], [key[1] for key in keys]]
             ).fetchall()
         for start in range(0, len(rows), BATCH_ROWS):
-            self.deliver(rows[start : start + BATCH_ROWS])
+            self.deliver(rows[start : start + BATCH_ROWS], op=op)
         self.delivered.update(keys)
         return len(keys)
 
@@ -147,12 +147,21 @@ class World:
             clickhouse_url=SecretStr(self.clickhouse_url),
         )
 
-    def verify(self, timeout: float = 3.0, rows: int = 20, window: Window | None = None) -> Report:
+    def verify(
+        self,
+        timeout: float = 3.0,
+        rows: int = 20,
+        window: Window | None = None,
+        on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    ) -> Report:
         """Run a verification."""
-        return verify(
-            self.settings,
-            Options(timeout_seconds=timeout, rows=rows, window=window or Window()),
+        options = Options(
+            timeout_seconds=timeout,
+            rows=rows,
+            window=window or Window(),
+            on_progress=on_progress,
         )
+        return verify(self.settings, options)
 
     def run(self, sql: str) -> None:
         """Change ClickHouse behind the pipeline's back, and wait until it is done."""
