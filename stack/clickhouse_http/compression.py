@@ -144,6 +144,7 @@ class _Lz4Encoder:
         return header
 
 
+# The cheapest for the processor first.
 _ENCODERS: Final[dict[str, Callable[[], Encoder]]] = {
     "lz4": _Lz4Encoder,
     "zstd": lambda: zstd.ZstdCompressor(level=_ZSTD_LEVEL),
@@ -153,9 +154,13 @@ _ENCODERS: Final[dict[str, Callable[[], Encoder]]] = {
 
 
 def choose_encoder(accept_encoding: str) -> tuple[str, Encoder] | None:
-    """The first encoding of an Accept-Encoding header that we have; None for a plain answer."""
+    """The cheapest of an Accept-Encoding header's encodings; None for a plain answer."""
+    accepted = set()
     for part in accept_encoding.split(","):
         name, _, weight = part.strip().lower().partition(";")
-        if name in _ENCODERS and weight.replace(" ", "") not in ("q=0", "q=0.0"):
-            return name, _ENCODERS[name]()
+        if weight.replace(" ", "") not in ("q=0", "q=0.0"):
+            accepted.add(name.strip())
+    for name, make in _ENCODERS.items():
+        if name in accepted:
+            return name, make()
     return None

@@ -161,7 +161,7 @@ def _parse_whole(text: bytes, tokens: list[_Token]) -> Statement:
         return Select(text=text[:end], head=text[:end], format_name=None, tail=b"")
     return Select(
         text=text[:end],
-        head=text[: tokens[at].start],
+        head=text[: tokens[at - 1].end],
         format_name=format_name,
         tail=text[tokens[at + 1].end : end],
     )
@@ -193,30 +193,30 @@ def _parse_insert(text: bytes, tokens: _Tokens, index: int) -> Statement:
     `index` is the token behind INSERT. Reads no further than to the rows: they are no SQL.
     """
     index = _skip_target(tokens, index)
-    settings_start: int | None = None
+    settings_at: int | None = None
     while (token := tokens.at(index)) is not None:
         if token.depth == 0:
             match token.upper:
                 case "VALUES":
-                    return _insert_data(text, settings_start, token.start, "Values", token.end)
+                    return _insert_data(text, tokens, settings_at, index, "Values", token.end)
                 case "FORMAT":
                     name = tokens.at(index + 1)
                     if name is None or not name.is_word:
                         break
                     start = _data_start(text, name.end)
-                    return _insert_data(text, settings_start, token.start, name.text, start)
+                    return _insert_data(text, tokens, settings_at, index, name.text, start)
                 case "SETTINGS":
-                    settings_start = token.start
+                    settings_at = index
                 case "SELECT" | "WITH":
-                    return _parse_insert_select(text, settings_start, tokens.all())
+                    return _parse_insert_select(text, tokens.all())
                 case "(" if tokens.upper(index + 1) in ("SELECT", "WITH", "("):
-                    return _parse_insert_select(text, settings_start, tokens.all())
+                    return _parse_insert_select(text, tokens.all())
                 case "FROM":
                     raise _files_refused("FROM INFILE")
                 case ";":
-                    return _insert_data(text, settings_start, token.start, None, token.end)
+                    return _insert_data(text, tokens, settings_at, index, None, token.end)
         index += 1
-    return _insert_data(text, settings_start, len(text), None, len(text))
+    return _insert_data(text, tokens, settings_at, index, None, len(text))
 
 
 def _skip_target(tokens: _Tokens, index: int) -> int:
@@ -236,30 +236,38 @@ def _skip_target(tokens: _Tokens, index: int) -> int:
 
 
 def _insert_data(
-    text: bytes, settings_start: int | None, head_end: int, name: str | None, data_start: int
+    text: bytes,
+    tokens: _Tokens,
+    settings_at: int | None,
+    end_at: int,
+    format_name: str | None,
+    data_start: int,
 ) -> InsertData:
-    split = head_end if settings_start is None else settings_start
+    """Cut the head into two, each ending with a token and not with a comment."""
+    split_at = end_at if settings_at is None else settings_at
     return InsertData(
-        before_settings=text[:split].strip(),
-        settings=text[split:head_end].strip(),
-        format_name=name,
+        before_settings=_between(text, tokens, 0, split_at),
+        settings=_between(text, tokens, split_at, end_at),
+        format_name=format_name,
         data_start=data_start,
     )
 
 
-def _parse_insert_select(
-    text: bytes, settings_start: int | None, tokens: list[_Token]
-) -> Statement:
-    """INSERT … SELECT; it takes rows from the body only when it reads from `input(…)`."""
-    at = _format_position(tokens)
-    if at is not None and any(
-        one.upper == "INPUT" and following.text == "(" for one, following in pairwise(tokens)
-    ):
-        name = tokens[at + 1]
-        start = _data_start(text, name.end)
-        return _insert_data(text, settings_start, tokens[at].start, name.text, start)
+def _between(text: bytes, tokens: _Tokens, first: int, behind: int) -> bytes:
+    begin, last = tokens.at(first), tokens.at(behind - 1)
+    return text[begin.start : last.end] if first < behind and begin and last else b""
+
+
+def _parse_insert_select(text: bytes, tokens: list[_Token]) -> Statement:
+    """INSERT … SELECT; one that reads rows of the body by `input(…)` is beyond the engine."""
     _refuse_several(tokens)
     _refuse_files(tokens)
+    if any(one.upper == "INPUT" and after.text == "(" for one, after in pairwise(tokens)):
+        raise refusal(
+            Code.NOT_IMPLEMENTED,
+            "INSERT SELECT FROM input() is not supported by this server:"
+            " insert into a table and select from that.",
+        )
     return Command(text=text, format_name=None, verb="INSERT")
 
 

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -36,8 +37,9 @@ class ClickHouseServer:
         user: str = "purser",
         database: str = "purser",
         environment: dict[str, str] | None = None,
+        command_prefix: Sequence[str] = (),
     ) -> None:
-        """`environment` adds to or overrides the process's environment."""
+        """`environment` adds to the process's own; `command_prefix` may set limits for it."""
         self.folder = folder
         self.user = user
         self.database = database
@@ -45,6 +47,7 @@ class ClickHouseServer:
         self.reader_password = secrets.token_urlsafe(12)
         self.port = _free_port()
         self._environment = environment or {}
+        self._command_prefix = tuple(command_prefix)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,10 +94,10 @@ class ClickHouseServer:
             "PURSER_CLICKHOUSE_DATABASE": self.database,
             **self._environment,
         }
-        command = [sys.executable, "-m", "stack.clickhouse_http", "--path", str(self.folder)]
+        command = [*self._command_prefix, sys.executable, "-m", "stack.clickhouse_http"]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--port", str(self.port)],
+                [*command, "--path", str(self.folder), "--port", str(self.port)],
                 cwd=_CHECKOUT,
                 env=environment,
                 stdout=log,
