@@ -60,10 +60,11 @@ class RacingWriters(RuleBasedStateMachine):
 
     @rule(writer=st.integers(0, WRITERS - 1), is_fresh=st.booleans(), data=st.data())
     def send(self, writer: int, is_fresh: bool, data: st.DataObject) -> None:
-        if is_fresh:
-            self.read_again(writer)
-        left = self.books[len(self.read[writer])].left
-        self._send(writer, data.draw(changes(self.payment.payment_id, left)))
+        for _ in range(data.draw(st.integers(1, 4))):
+            if is_fresh:
+                self.read_again(writer)
+            left = self.books[len(self.read[writer])].left
+            self._send(writer, data.draw(changes(self.payment, left)))
 
     def _send(self, writer: int, command: c.Change) -> None:
         known = self.read[writer]
@@ -145,20 +146,32 @@ class RacingWriters(RuleBasedStateMachine):
 
 
 TestRacingWriters = RacingWriters.TestCase
-TestRacingWriters.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestRacingWriters.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
-@settings(max_examples=150, deadline=None)
-@given(data=st.data(), payment=payments())
-def test_folding_at_once_equals_folding_step_by_step(
-    data: st.DataObject, payment: c.CreatePayment
+@settings(max_examples=200, deadline=None)
+@given(
+    data=st.data(),
+    payment=payments(),
+    count=st.integers(10, 30),
+    captured=st.one_of(st.none(), st.integers(1, 1000)),
+)
+def test_one_writer_does_what_the_auditor_predicts(
+    data: st.DataObject, payment: c.CreatePayment, count: int, captured: int | None
 ) -> None:
     rows = decide(None, payment)
     assert isinstance(rows, tuple)
-    state, stream = apply(None, rows), [*rows]
-    for _ in range(data.draw(st.integers(0, 12))):
-        decision = decide(state, data.draw(changes(payment.payment_id, lambda *_: 300)))
+    books, state, stream = Auditor(payment), apply(None, rows), [*rows]
+    commands: list[c.Change] = [change(c.Capture, payment.payment_id, amount_minor=captured)]
+    while commands:
+        command = commands.pop()
+        decision = decide(state, command)
         if isinstance(decision, tuple):
+            books.write_down(command, decision)
             state = apply(state, decision)
             stream += decision
-    assert fold(stream) == state
+        else:
+            assert books.predicts(command) is None, (command, decision)
+        if count := count - 1:
+            commands.append(data.draw(changes(payment, books.left)))
+    assert fold(stream) == state, "folding at once is not folding step by step"
