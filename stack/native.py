@@ -79,7 +79,13 @@ class Stack:
             missing = [name for name in wanted if name not in running]
             ports.check_free(self.settings, (port for name in missing for port in PORTS[name]))
             self._remember()
-            prepare_servers(missing, self.settings, self.home, credentials, self._say)
+            try:
+                prepare_servers(missing, self.settings, self.home, credentials, self._say)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"cannot write {error.filename} ({error.strerror}); make room or correct its"
+                    " permissions, then run it again"
+                ) from error
             if not self._supervisor.answers():
                 supervisor.start(self.home, PROGRAMS)
                 self._wait_for_supervisor()
@@ -173,7 +179,10 @@ class Stack:
         with self._locked():
             found = bool(living(self.home))
             if found and self._supervisor.answers():
-                self._stop_in_order()
+                try:
+                    self._stop_in_order()
+                except ServiceUnavailable as error:
+                    self._say(f"{error}; stopping it the hard way")
             left = living(self.home)
             # supervisord first: it would restart what we stop.
             for name in sorted(left, key=lambda name: name != supervisor.NAME):
@@ -235,14 +244,16 @@ class Stack:
         self._wait_supervisor_gone()
 
     def _stop_and_wait(self, names: list[str]) -> None:
-        for name in names:
-            self._supervisor.stop_process(name)
         deadline = time.monotonic() + self.settings.stop_timeout_seconds
         while True:
-            states = self._supervisor.processes()
-            left = [name for name in names if states[name].state not in AT_REST]
+            processes = self._supervisor.processes()
+            left = [name for name in names if processes[name].state not in AT_REST]
             if not left:
                 return
+            for name in left:
+                # Again and again: what just died by itself is started anew unless we stop that.
+                if processes[name].state is not State.STOPPING:
+                    self._supervisor.stop_process(name)
             if time.monotonic() > deadline:
                 raise ServiceUnavailable(f"{', '.join(left)} did not stop; see {self.home.logs}")
             time.sleep(POLL_SECONDS)

@@ -93,7 +93,8 @@ class State(StrEnum):
 
 
 UP = frozenset({State.RUNNING, State.STARTING})
-AT_REST = frozenset({State.STOPPED, State.EXITED, State.FATAL, State.UNKNOWN})
+# Not EXITED: that is how a process that died looks for the moment until it is started again.
+AT_REST = frozenset({State.STOPPED, State.FATAL, State.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,21 @@
-"""The native stack's servers, really running: who may log in, what is durable, what restarts."""
+"""The native stack's servers, really running: who may log in, what restarts, how much it takes."""
 
+import time
+
+import psutil
 import psycopg
 import pytest
 
 from stack.endpoints import Endpoints
 from stack.native import Stack
+from stack.process import living
+from stack.programs import SERVER_NAMES
+from stack.status import ProcessState
 
 pytestmark = pytest.mark.integration
+
+MEMORY_BYTES_MOST = 3 * 1024**3
+REPAIR_SECONDS = 60.0
 
 
 def test_every_role_logs_in_with_its_own_password_only(endpoints: Endpoints) -> None:
@@ -22,7 +31,73 @@ def test_every_role_logs_in_with_its_own_password_only(endpoints: Endpoints) -> 
             psycopg.connect(dsn.replace(f"{role}:", f"{role}:x"))
 
 
-def test_killed_postgres_comes_back_by_itself(stack: Stack) -> None:
-    killed = stack.kill("postgres")
-    stack.wait_ready("postgres")
-    assert stack.pid("postgres") not in (None, killed)
+def test_only_the_cdc_role_replicates_and_none_is_a_superuser(endpoints: Endpoints) -> None:
+    with psycopg.connect(endpoints.postgres_reader_dsn) as connection:
+        found = connection.execute(
+            "SELECT rolname, rolreplication, rolsuper, rolcreaterole, rolcreatedb FROM pg_roles"
+            " WHERE rolname LIKE 'purser%' ORDER BY rolname"
+        ).fetchall()
+    assert found == [
+        ("purser_cdc", True, False, False, False),
+        ("purser_owner", False, False, False, False),
+        ("purser_reader", False, False, False, False),
+        ("purser_writer", False, False, False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("fsync", "on"),
+        ("synchronous_commit", "on"),
+        ("full_page_writes", "on"),
+        ("wal_level", "logical"),
+        ("listen_addresses", "127.0.0.1"),
+        ("max_slot_wal_keep_size", "4GB"),
+        ("data_checksums", "on"),
+        ("password_encryption", "scram-sha-256"),
+    ],
+)
+def test_postgres_keeps_what_it_acknowledged(
+    endpoints: Endpoints, setting: str, value: str
+) -> None:
+    with psycopg.connect(endpoints.postgres_reader_dsn) as connection:
+        assert connection.execute(f"SHOW {setting}").fetchone() == (value,)
+
+
+def test_servers_listen_on_this_machine_only(stack: Stack) -> None:
+    addresses = {
+        connection.laddr.ip
+        for record in living(stack.home).values()
+        if (process := record.process()) is not None
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr
+    }
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("name", SERVER_NAMES)
+def test_killed_server_comes_back_by_itself(stack: Stack, name: str) -> None:
+    killed = stack.kill(name)
+    stack.wait_ready(name)
+    assert stack.pid(name) not in (None, killed)
+
+
+def test_whole_stack_is_healthy_and_takes_less_than_3_gb(stack: Stack) -> None:
+    deadline = time.monotonic() + REPAIR_SECONDS
+    while True:
+        servers = [each for each in stack.status() if each.name not in ("views-worker",)]
+        if all(each.state is ProcessState.RUNNING for each in servers):
+            break
+        assert time.monotonic() < deadline, servers
+        time.sleep(0.5)
+    assert [each.problem for each in servers] == [None] * len(servers)
+    assert all(each.memory_bytes for each in servers)
+    assert sum(each.memory_bytes or 0 for each in servers) < MEMORY_BYTES_MOST
+
+
+def test_second_up_leaves_everything_alone(stack: Stack) -> None:
+    before = {name: stack.pid(name) for name in SERVER_NAMES}
+    stack.up()
+    assert {name: stack.pid(name) for name in SERVER_NAMES} == before
+    assert None not in before.values()
