@@ -132,6 +132,7 @@ def _check_orders(orders: Sequence[OrderLine]) -> None:
 
 def check_amount(field: str, amount_minor: int) -> None:
     """Refuse what is not 1 to `MAX_AMOUNT_MINOR` minor units."""
+    assert type(amount_minor) is int, f"{field}: a float or bool never touches money"
     if amount_minor < 1:
         raise refusal(
             RejectionCode.AMOUNT_NOT_POSITIVE, field, f"is {amount_minor}; give at least 1"
@@ -145,7 +146,9 @@ def check_amount(field: str, amount_minor: int) -> None:
 
 def _check_shares(index: int, line: OrderLine) -> None:
     for name in ("commission_minor", "logistics_fee_minor"):
-        if (share := getattr(line, name)) < 0:
+        share = getattr(line, name)
+        assert type(share) is int, f"{name}: a float or bool never touches money"
+        if share < 0:
             raise refusal(
                 RejectionCode.SHARE_NEGATIVE,
                 f"orders[{index}].{name}",
