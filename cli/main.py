@@ -1,5 +1,6 @@
 """The `purser` command: one line per subcommand, all work done elsewhere."""
 
+import logging
 import sys
 
 import typer
@@ -39,6 +40,8 @@ app.command()(verify)
 
 def main() -> None:
     """Run the command line; an error on purpose is one line and its own exit status."""
+    # What it would print on standard error is in the errors that it raises as well.
+    logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     try:
         use_local_stack()
         app()
