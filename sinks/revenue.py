@@ -49,6 +49,9 @@ FROM
         any(ledger_entries.event_type) AS event_type,
         any(ledger_entries.amount_minor) AS amount_minor
     FROM ledger_entries
+    -- What the condition below implies, said again column by column: half the CPU.
+    PREWHERE account_id IN (SELECT seller_id FROM revenue_keys)
+        AND day IN (SELECT day FROM revenue_keys)
     WHERE account_type IN {account_types:Array(String)}
       AND (account_id, currency, day) IN (SELECT seller_id, currency, day FROM revenue_keys)
     GROUP BY account_type, account_id, currency, day, payment_id, seq, leg
