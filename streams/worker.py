@@ -38,6 +38,9 @@ from streams.views.watchdog import ConsumerState, EndOffsets, Watchdog
 
 _log = logging.getLogger("purser.views")
 
+# What these say about a server that is away, the errors that we log ourselves say as well.
+TALKATIVE_LOGGERS = ("urllib3", "clickhouse_connect")
+
 
 class ViewsWorker(mode.Service):
     """The pipeline, its watchdog and its endpoints, beside a Faust app that feeds them."""
@@ -169,6 +172,8 @@ def main() -> NoReturn:
     try:
         settings = ViewsSettings.load()
         configure_logging(settings.log_level)
+        for name in TALKATIVE_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         sink = prepare(settings)
         app = make_app(settings)
         worker = ViewsWorker(app, settings, sink)

@@ -69,6 +69,7 @@ class EnvelopeProducer:
                 "compression.type": "lz4",
                 "linger.ms": 5,
                 "queue.buffering.max.messages": 1_000_000,
+                "message.max.bytes": 16 * 1024 * 1024,
                 "log_level": 0,  # what goes wrong is raised as well
             }
         )

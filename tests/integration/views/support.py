@@ -16,7 +16,13 @@ from typing import Any
 
 import httpx
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 
 from schemas.events import Event
 from schemas.views import (
@@ -141,6 +147,8 @@ class Pipeline:
     name: str = field(default_factory=lambda: f"views_{uuid.uuid4().hex}")
     sent: list[Event] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
+    """Those that are expected to live, or were killed or stopped by the test."""
+    started: int = 0
 
     def __post_init__(self) -> None:
         self.dead_letters_topic = f"{self.name}.dead"
@@ -170,16 +178,32 @@ class Pipeline:
             "consumer_group": self.name,
             "payments_topic": self.name,
             "dead_letters_topic": self.dead_letters_topic,
-            "home": self.folder / f"worker-{len(self.workers)}",
+            "home": self.folder / f"worker-{self.started}",
             "worker_metrics_port": port,
             **settings,
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("PURSER_")}
         environment = {f"PURSER_{name.upper()}": str(value) for name, value in changes.items()}
-        log = self.folder / f"worker-{len(self.workers)}.log"
+        log = self.folder / f"worker-{self.started}.log"
+        self.started += 1
         worker = Worker(inherited | environment, log, port)
         self.workers.append(worker)
         return worker
+
+    def create_dead_letters_topic(self, config: dict[str, str]) -> None:
+        """Make the topic before a worker does."""
+        new = NewTopic(self.dead_letters_topic, 1, 1, config=config)
+        self.admin.create_topics([new])[self.dead_letters_topic].result()
+
+    def set_topic_config(self, config: dict[str, str], topic: str | None = None) -> None:
+        """Change settings of a topic, by default the one that is read."""
+        name = topic or self.name
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config.items()
+        ]
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+        self.admin.incremental_alter_configs([resource])[resource].result()
 
     def end(self) -> None:
         """Kill what is left and drop the database."""
