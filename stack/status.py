@@ -69,7 +69,7 @@ def process_statuses(
 def _supervisor_status(home: Home, *, answers: bool) -> ProcessStatus:
     record = read_record(home, supervisor.NAME)
     state = ProcessState.RUNNING if answers else ProcessState.STOPPED
-    problem = None if answers else "it does not answer: nothing is restarted; run `purser up`"
+    problem = None if answers else f"{supervisor.NAME} does not answer: run `purser up`"
     return _row(supervisor.NAME, state, record, problem)
 
 
