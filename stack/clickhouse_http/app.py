@@ -13,12 +13,13 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from stack.clickhouse_http.engine import Engine
-from stack.clickhouse_http.errors import ClickHouseError
+from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 from stack.clickhouse_http.handler import Handler
 from stack.clickhouse_http.results import BrokenOffError, send_error
 from stack.clickhouse_http.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
+_METHODS: Final = ("GET", "HEAD", "POST")
 MAX_DRAINED_BYTES: Final = 16 << 20
 
 
@@ -34,8 +35,10 @@ class QueryEndpoint:
         if request.method in ("GET", "HEAD") and "query" not in request.query_params:
             await PlainTextResponse("Ok.\n")(scope, receive, send)
             return
-        query_id = request.query_params.get("query_id", "")
+        query_id = ""
         try:
+            if request.method not in _METHODS:
+                raise refusal(Code.NOT_IMPLEMENTED, f"Method {request.method} is not supported.")
             user, asked = self._handler.read(request)
             query_id = asked.query_id
             await self._handler.run(request, user, asked, receive, send)
@@ -93,7 +96,7 @@ def build_app(settings: ServerSettings) -> Starlette:
         app.router.routes.insert(0, Route("/", QueryEndpoint(handler, engine)))
         app.router.routes.insert(1, Route("/query", QueryEndpoint(handler, engine)))
         yield
-        handler.close()
+        await handler.close()
         engine.close()
 
     return Starlette(

@@ -20,16 +20,34 @@ _FILE_WRITE_BYTES: Final = 1 << 20
 class BodyReader:
     """The plain bytes of a body as they arrive; `take` what is needed, `rest` is the remainder."""
 
-    def __init__(self, stream: AsyncIterator[bytes], encoding: str) -> None:
+    def __init__(
+        self, stream: AsyncIterator[bytes], encoding: str, transfer_seconds: float
+    ) -> None:
+        """`transfer_seconds` is how long a client may send nothing before it is given up."""
         self._stream = stream
+        self._transfer_seconds = transfer_seconds
         self._decoder = Decoder(encoding)
         self._plain = self._read()
 
     async def _read(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
+        while chunk := await self._receive():
             for plain in self._decoder.feed(chunk):
                 yield plain
         self._decoder.finish()
+
+    async def _receive(self) -> bytes:
+        """The next bytes as they came; empty at the end."""
+        try:
+            async with asyncio.timeout(self._transfer_seconds):
+                async for chunk in self._stream:
+                    if chunk:
+                        return chunk
+        except TimeoutError:
+            raise refusal(
+                Code.SOCKET_TIMEOUT,
+                f"The client sent nothing for {self._transfer_seconds:g} seconds.",
+            ) from None
+        return b""
 
     async def take(self, wanted_bytes: int) -> bytes:
         """At least `wanted_bytes` from the front, or the whole body when it is shorter."""

@@ -91,9 +91,10 @@ class Handler:
             settings.max_concurrent_queries, thread_name_prefix="query"
         )
 
-    def close(self) -> None:
-        """Wait for the engine's threads, then end the sessions."""
-        self._threads.shutdown(wait=True)
+    async def close(self) -> None:
+        """Stop what is still running, wait for the engine's threads, then end the sessions."""
+        await asyncio.to_thread(self._engine.kill_all)
+        await asyncio.to_thread(self._threads.shutdown)
         self._sessions.close()
         self._idle.close()
 
@@ -104,7 +105,7 @@ class Handler:
         """
         items = request.query_params.multi_items()
         user = self._authenticator.check(request.headers, request.query_params)
-        return user, read_request(items, request.headers, get=request.method == "GET")
+        return user, read_request(items, request.headers, get=request.method != "POST")
 
     async def run(
         self, request: Request, user: User, asked: QueryRequest, receive: Receive, send: Send
@@ -140,7 +141,11 @@ class Handler:
 
     async def _read_body(self, request: Request, asked: QueryRequest, spool: Spool) -> Statement:
         limit = self._settings.max_statement_bytes
-        reader = BodyReader(request.stream(), request.headers.get("content-encoding", ""))
+        reader = BodyReader(
+            aiter(request.stream()),
+            request.headers.get("content-encoding", ""),
+            self._settings.transfer_seconds,
+        )
         head = asked.query.encode()
         statement = parse(head) if head else None
         if isinstance(statement, InsertData):
@@ -262,6 +267,7 @@ class Handler:
             ),
             on_disconnect=lambda: self._kill(mark),
             version=self._engine.version,
+            transfer_seconds=self._settings.transfer_seconds,
         )
         try:
             await answer(receive, send)

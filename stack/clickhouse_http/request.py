@@ -10,6 +10,8 @@ from stack.clickhouse_http.errors import Code, refusal
 
 DEFAULT_SESSION_SECONDS: Final = 60
 MAX_SESSION_SECONDS: Final = 3600
+_PARAMETER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 # Query-string names that are no settings, as in ClickHouse's HTTPHandler.
 _RESERVED: Final = frozenset(
@@ -100,7 +102,7 @@ def read_request(
         elif name == "role":
             roles.append(value)
         elif name.startswith("param_"):
-            parameters[name[len("param_") :]] = value
+            parameters[_parameter_name(name)] = value
         elif name in _RESERVED or name in _HANDLED_HERE:
             fields[name] = value
         elif _SETTING_NAME.fullmatch(name):
@@ -111,7 +113,7 @@ def read_request(
         settings["readonly"] = "2"
     return QueryRequest(
         query="".join(query),
-        query_id=fields.get("query_id") or str(uuid.uuid4()),
+        query_id=_query_id(fields),
         database=fields.get("database") or headers.get("x-clickhouse-database"),
         default_format=headers.get("x-clickhouse-format") or fields.get("default_format"),
         settings=settings,
@@ -122,6 +124,21 @@ def read_request(
         wait_end_of_query=fields.get("wait_end_of_query", "0") in _TRUE,
         fields=fields,
     )
+
+
+def _parameter_name(name: str) -> str:
+    bare = name[len("param_") :]
+    if not _PARAMETER_NAME.fullmatch(bare):
+        raise refusal(Code.BAD_ARGUMENTS, f"'{bare}' is no name of a query parameter.")
+    return bare
+
+
+def _query_id(fields: Mapping[str, str]) -> str:
+    """The given id, which goes back in a header and so may hold no line break, or a new one."""
+    given = fields.get("query_id")
+    if given and _CONTROL.search(given):
+        raise refusal(Code.BAD_ARGUMENTS, "query_id holds a control character.")
+    return given or str(uuid.uuid4())
 
 
 def _session(fields: Mapping[str, str]) -> SessionOptions | None:

@@ -159,6 +159,7 @@ class StreamedAnswer:
         accept_encoding: str | None,
         on_disconnect: Callable[[], None],
         version: str,
+        transfer_seconds: float,
     ) -> None:
         """`buffer_bytes` None holds the answer back to its end (wait_end_of_query)."""
         self._pipe = pipe
@@ -169,6 +170,7 @@ class StreamedAnswer:
         self._accept_encoding = accept_encoding
         self._on_disconnect = on_disconnect
         self._version = version
+        self._transfer_seconds = transfer_seconds
         self._encoder: Encoder | None = None
 
     async def __call__(self, receive: Receive, send: Send) -> None:
@@ -251,8 +253,13 @@ class StreamedAnswer:
     async def _send_chunk(self, send: Send, chunk: bytes) -> None:
         if self._encoder is not None:
             chunk = self._encoder.compress(chunk)
-        if chunk:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if not chunk:
+            return
+        try:
+            async with asyncio.timeout(self._transfer_seconds):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except TimeoutError as error:
+            raise BrokenOffError("the client does not read") from error
 
     async def _end(self, send: Send) -> None:
         tail = self._encoder.flush() if self._encoder is not None else b""

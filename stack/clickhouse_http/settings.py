@@ -37,6 +37,7 @@ class ServerSettings(BaseSettings):
     result_memory_bytes: int = Field(default=4 * MIB, gt=0)
     response_buffer_bytes: int = Field(default=256 * 1024, gt=0)
     max_statement_bytes: int = Field(default=1 * MIB, gt=0)
+    transfer_seconds: float = Field(default=300.0, gt=0)
     stop_seconds: int = Field(default=10, ge=1)
 
     @field_validator("password", "reader_password")

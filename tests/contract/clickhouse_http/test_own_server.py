@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -69,12 +70,31 @@ def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
         time.sleep(0.1)
 
 
-def memory(server: ClickHouseServer, name: str) -> int:
-    """A figure of /proc/PID/status, in bytes."""
+def anonymous_bytes(server: ClickHouseServer) -> int:
+    """Memory of the process that is no mapped file: those the system can take back at any time."""
     for line in Path(f"/proc/{server.pid}/status").read_text().splitlines():
-        if line.startswith(name + ":"):
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError(name)
+    raise AssertionError("no RssAnon")
+
+
+@contextmanager
+def watched_memory(server: ClickHouseServer) -> Iterator[list[int]]:
+    """Samples of `anonymous_bytes` taken while the body runs."""
+    samples = [anonymous_bytes(server)]
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            samples.append(anonymous_bytes(server))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def _wait_for_more(acknowledged: set[int]) -> None:
@@ -173,21 +193,21 @@ def test_large_bodies_and_answers_take_little_memory(
     with connect(server) as http:
         create_table(http)
         ask(http, "INSERT INTO t VALUES (1, 'x')")
-        before = memory(server, "VmRSS")
 
         def body() -> Iterator[bytes]:
-            for _ in range(200):
+            for _ in range(300):
                 yield row * (MIB // len(row))
 
         query = "INSERT INTO t FORMAT JSONEachRow"
-        http.post("/", params={"query": query}, content=body()).raise_for_status()
-        for wait in ("0", "1"):
-            statement = "SELECT repeat('x', 10000) FROM numbers(20000)"
-            options = {"wait_end_of_query": wait, "max_block_size": "1000"}
-            with http.stream("POST", "/", params=options, content=statement) as response:
-                size = sum(len(chunk) for chunk in response.iter_bytes())
-            assert size == 20000 * 10001
-        assert memory(server, "VmHWM") - before < 150 * MIB
+        with watched_memory(server) as samples:
+            http.post("/", params={"query": query}, content=body()).raise_for_status()
+            for wait in ("0", "1"):
+                statement = "SELECT repeat('x', 10000) FROM numbers(30000)"
+                options = {"wait_end_of_query": wait, "max_block_size": "1000"}
+                with http.stream("POST", "/", params=options, content=statement) as response:
+                    size = sum(len(chunk) for chunk in response.iter_bytes())
+                assert size == 30000 * 10001
+    assert max(samples) - samples[0] < 200 * MIB
 
 
 def test_statement_is_stopped_when_its_client_goes(shared: ClickHouseServer) -> None:
@@ -261,6 +281,45 @@ def test_sigterm_lets_the_running_query_end(make_server: Callable[..., ClickHous
     server.start()
     with connect(server) as http:
         assert ask(http, "SELECT count() FROM t") == "5\n"
+
+
+def test_sigterm_stops_what_takes_too_long(
+    make_server: Callable[..., ClickHouseServer],
+) -> None:
+    server = make_server(environment={"PURSER_CLICKHOUSE_STOP_SECONDS": "1"})
+    with connect(server) as http:
+        create_table(http)
+        slow_insert = "INSERT INTO t SELECT sleepEachRow(1) + number, 'x' FROM numbers(100)"
+        endless = "SELECT number FROM system.numbers"
+
+        def insert() -> None:
+            with connect(server) as writer, suppress(httpx.HTTPError):
+                writer.post("/", content=slow_insert + " SETTINGS max_block_size = 1")
+
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(insert)
+            with http.stream("POST", "/", content=endless) as response:
+                next(response.iter_raw())  # and no more: the pipe to this client fills up
+                began = time.monotonic()
+                assert server.stop() == 0
+                assert time.monotonic() - began < 15
+
+
+def test_client_that_stalls_is_given_up(make_server: Callable[..., ClickHouseServer]) -> None:
+    server = make_server(environment={"PURSER_CLICKHOUSE_TRANSFER_SECONDS": "0.5"})
+    with connect(server) as http:
+        create_table(http)
+
+        def body() -> Iterator[bytes]:
+            yield b"1,x\n"
+            time.sleep(3)
+            yield b"2,x\n"
+
+        query = "INSERT INTO t FORMAT CSV"
+        with suppress(httpx.TransportError):  # it may not get to read the answer
+            response = http.post("/", params={"query": query}, content=body())
+            assert response.headers["X-ClickHouse-Exception-Code"] == "209"
+        assert ask(http, "SELECT count() FROM t") == "0\n"
 
 
 def test_parts_are_merged_in_the_background(shared: ClickHouseServer) -> None:

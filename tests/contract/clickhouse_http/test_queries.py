@@ -255,6 +255,17 @@ def test_query_id_is_echoed_or_made(http: httpx.Client) -> None:
     assert made[0] != made[1]
 
 
+def test_query_id_cannot_smuggle_a_header(http: httpx.Client) -> None:
+    response = http.post("/", params={"query_id": "x\r\nX-Smuggled: 1"}, content="SELECT 1")
+    assert "X-Smuggled" not in response.headers
+
+
+def test_long_query_strings_are_read(http: httpx.Client) -> None:
+    text = "x" * 60_000
+    options = {"query": "SELECT length({x:String})", "param_x": text}
+    assert http.post("/", params=options).text == "60000\n"
+
+
 def test_summary_counts_what_was_read(client: Any, table: str) -> None:
     client.insert(table, [[number, "x"] for number in range(1000)], column_names=["a", "b"])
     summary = client.query(f"SELECT sum(a) FROM {table}").summary
