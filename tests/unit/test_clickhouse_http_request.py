@@ -1,0 +1,84 @@
+"""How the items of a query string are sorted, and errors worded."""
+
+import pytest
+
+from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, refusal
+from stack.clickhouse_http.request import read_request
+
+
+def test_items_are_sorted_into_settings_parameters_and_the_rest() -> None:
+    items = [
+        ("query", "SELECT 1"),
+        ("database", "d"),
+        ("max_threads", "2"),
+        ("param_x", "7"),
+        ("session_id", "s"),
+        ("async_insert", "1"),
+        ("wait_end_of_query", "1"),
+        ("query_id", "q"),
+    ]
+    asked = read_request(items, {}, get=False)
+    assert asked.settings == {"max_threads": "2"}
+    assert asked.parameters == {"x": "7"}
+    assert (asked.query, asked.database, asked.query_id) == ("SELECT 1", "d", "q")
+    assert asked.session is not None
+    assert asked.session.session_id == "s"
+    assert asked.wait_end_of_query
+
+
+@pytest.mark.parametrize(("given", "level"), [([], "2"), ([("readonly", "1")], "1")])
+def test_get_is_read_only(given: list[tuple[str, str]], level: str) -> None:
+    assert read_request(given, {}, get=True).settings["readonly"] == level
+    assert read_request([("readonly", "0")], {}, get=True).settings["readonly"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("a b", "1", 115),
+        ("a=1,b", "1", 115),
+        ("", "1", 115),
+        ("param_", "1", 36),
+        ("param_x=1, y", "1", 36),
+        ("query_id", "a\r\nb", 36),
+        ("query_id", "a\x00", 36),
+    ],
+)
+def test_names_that_could_be_more_than_names_are_refused(name: str, value: str, code: int) -> None:
+    with pytest.raises(ClickHouseError) as raised:
+        read_request([(name, value)], {}, get=False)
+    assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "text"),
+    [
+        (RuntimeError("Code: 60. DB::Exception: No t. (UNKNOWN_TABLE)"), 60, "Code: 60. "),
+        (RuntimeError("Streaming insert failed: Code: 27. DB::Exception: x"), 27, "Code: 27. "),
+        (RuntimeError("something else"), 1002, "Code: 1002. "),
+        (ValueError(), 1002, "Code: 1002. "),
+    ],
+)
+def test_engine_errors_keep_code_and_text(raised: Exception, code: int, text: str) -> None:
+    error = from_engine(raised)
+    assert error.code == code
+    assert error.text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (Code.SYNTAX_ERROR, 400),
+        (Code.UNKNOWN_TABLE, 404),
+        (Code.AUTHENTICATION_FAILED, 403),
+        (Code.TIMEOUT_EXCEEDED, 408),
+        (Code.QUERY_IS_TOO_LARGE, 413),
+        (Code.NOT_IMPLEMENTED, 501),
+        (Code.SOCKET_TIMEOUT, 503),
+        (Code.NOT_ENOUGH_SPACE, 500),
+    ],
+)
+def test_status_is_the_one_clickhouse_chooses(code: Code, status: int) -> None:
+    error = refusal(code, "x")
+    assert error.http_status == status
+    assert error.text == f"Code: {int(code)}. DB::Exception: x ({code.name})"
