@@ -21,6 +21,10 @@ revoked meanwhile is harmless and without effect. An exception must not leave th
 `noack` it acknowledges nothing, but the batches that the agent held are then never acknowledged
 and the partition stops after `in_flight_batches_max` of them.
 
+When the app stops, streams hand out nothing more, then `app.on_before_shutdown` is sent: what an
+agent finishes and acknowledges while that signal is handled is still committed. `app.consumer` has
+`health()`, `lag()` and `next_offsets()` for metrics.
+
 It must never acknowledge by itself, nor read what is not committed by its producer.
 """
 

@@ -30,6 +30,7 @@ FETCH_WAIT_SECONDS = 1.0
 # With some partitions held back, look again this often whether they have room.
 HELD_BACK_WAIT_SECONDS = 0.02
 RETRY_WAIT_SECONDS = 0.5
+LITTLE_RECORDS = 200
 # What a record takes beside its key and value; 335 were measured.
 RECORD_OVERHEAD_BYTES = 350
 COMMITS_TO_BE_SURE = 2  # one may be under way already, and not have the last acknowledgements
@@ -78,9 +79,11 @@ class BatchConsumer(driver.Consumer):
         """
         try:
             while not (self.should_stop or fetcher.should_stop):
+                before = self._records_total
                 async for _, message in self.getmany(timeout=FETCH_WAIT_SECONDS):
                     await self.wait_first(self.callback(message), self.suspend_flow.wait())
-                await asyncio.sleep(0)
+                little = 0 < self._records_total - before < LITTLE_RECORDS
+                await asyncio.sleep(self.limits.gather_milliseconds / 1000 if little else 0)
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise
@@ -301,15 +304,15 @@ class BatchConsumer(driver.Consumer):
             self._handed_out.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
-    def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: the stock check writes pages of guesses to the log; see `health`."""
-
-    # -- health
-
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Say what is ours now; reading begins when Faust has sought the committed offsets."""
         logger.info("Assigned in generation %d: %s", generation_id, describe(assigned))
         await super().on_partitions_assigned(assigned, generation_id)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: the stock check writes pages of guesses to the log; see `health`."""
+
+    # -- health
 
     def next_offsets(self) -> dict[TP, int]:
         """Per assigned partition: the lowest offset that is not done, once it is known.

@@ -582,5 +582,5 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TestConsumerMachine = ConsumerMachine.TestCase
 TestConsumerMachine.settings = hypothesis_settings(
-    max_examples=100, stateful_step_count=40, deadline=None
+    max_examples=50, stateful_step_count=40, deadline=None
 )

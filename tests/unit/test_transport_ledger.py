@@ -280,4 +280,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestLedgerMachine.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
