@@ -1,5 +1,6 @@
 """`purser up`: bring the local stack up, whole."""
 
+import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -9,7 +10,9 @@ from cli.output import say
 from connectors.debezium.client import ConnectClient
 from connectors.debezium.config import connector_config
 from connectors.debezium.settings import DebeziumSettings
+from connectors.debezium.slot import read_slot
 from connectors.debezium.topic import ensure_topic
+from schemas.errors import ServiceUnavailable
 from sinks.migrate import migrate as migrate_clickhouse
 from stack.endpoints import Endpoints
 from stack.native import Stack
@@ -17,6 +20,7 @@ from stack.settings import HOST, StackSettings
 from writer.migrate import migrate as migrate_postgres
 
 CONNECTOR_SECONDS = 60.0
+POLL_SECONDS = 0.2
 
 
 def migrate_all(admin_dsn: str, clickhouse_url: str, say: Callable[[str], None]) -> None:
@@ -47,6 +51,24 @@ def register_local_connector(endpoints: Endpoints, say: Callable[[str], None]) -
     """The same for the local stack, whose addresses we know."""
     settings = DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
     register_connector(endpoints.kafka_bootstrap, endpoints.connect_url, settings, say)
+    _wait_for_reader(endpoints, settings, say)
+
+
+def _wait_for_reader(
+    endpoints: Endpoints, settings: DebeziumSettings, say: Callable[[str], None]
+) -> None:
+    """Wait until Debezium reads its slot: a task that only tries again counts as RUNNING too.
+
+    Raises ServiceUnavailable when PostgreSQL no longer has what Debezium needs.
+    """
+    deadline = time.monotonic() + CONNECTOR_SECONDS
+    while not (slot := read_slot(endpoints.postgres_reader_dsn, settings.slot)).active:
+        if slot.lost:
+            raise ServiceUnavailable(slot.problems(settings.heartbeat_seconds)[0])
+        if time.monotonic() > deadline:
+            say("Debezium does not read PostgreSQL's log yet: a snapshot, or see `purser status`")
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def bring_up(stack: Stack, say: Callable[[str], None], *, servers_only: bool = False) -> None:
