@@ -149,6 +149,7 @@ class Auditor:
         order = self.orders[row.order_id]
         event, amount = row.event_type.value, row.amount_minor
         seller = amount - row.commission_minor - row.logistics_fee_minor
+        available_before = order.available
         if event in BEFORE_CAPTURE:
             order.status = event
         elif event in ("shipped", "delivered"):
@@ -182,6 +183,7 @@ class Auditor:
             order.pending = max(0, order.pending - seller)
         if refund_id is not None:
             self.refund_ids.add(refund_id)
+        assert row.available_delta_minor == order.available - available_before, row
         self._check(order, row)
 
     def _check(self, order: Order, row: NewEvent) -> None:
