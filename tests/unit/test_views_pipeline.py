@@ -143,6 +143,10 @@ class Bench:
             assert monotonic() < deadline
             await asyncio.sleep(0.001)
 
+    def put_in_background(self, batches: int) -> "asyncio.Task[None]":
+        made = [self.batch(self.rows_max) for _ in range(batches)]
+        return asyncio.create_task(put_all(self, made))
+
     def run(self, scenario: Callable[["Bench"], Awaitable[None]]) -> None:
         async def whole() -> None:
             self.pipeline.start()
@@ -260,9 +264,7 @@ def test_under_load_flushes_wait_for_the_linger() -> None:
 
 def test_whoever_puts_is_held_while_a_full_flush_waits() -> None:
     async def scenario(bench: Bench) -> None:
-        putting: asyncio.Task[None] = asyncio.create_task(
-            put_all(bench, [bench.batch(10) for _ in range(5)])
-        )
+        putting = bench.put_in_background(5)
         await asyncio.sleep(0.05)
         # One is written, one is folded, one waits; the fourth cannot be put yet.
         assert not putting.done()
@@ -285,9 +287,7 @@ def test_many_flushes_share_a_refresh_that_takes_long() -> None:
 
 def test_unrefreshed_flushes_are_limited() -> None:
     async def scenario(bench: Bench) -> None:
-        putting: asyncio.Task[None] = asyncio.create_task(
-            put_all(bench, [bench.batch(10) for _ in range(30)])
-        )
+        putting = bench.put_in_background(30)
         await asyncio.sleep(0.1)
         assert len(bench.steps.flush_rows) == 4
         assert not putting.done()
@@ -299,9 +299,7 @@ def test_unrefreshed_flushes_are_limited() -> None:
 
 def test_a_drain_finishes_what_is_under_way_and_drops_what_waits() -> None:
     async def scenario(bench: Bench) -> None:
-        putting: asyncio.Task[None] = asyncio.create_task(
-            put_all(bench, [bench.batch(10) for _ in range(9)])
-        )
+        putting = bench.put_in_background(9)
         await bench.until(lambda: bench.steps.writing_at_once == 1)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await bench.pipeline.drain()
