@@ -82,18 +82,26 @@ class Engine:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self.spool_folder = settings.path / "spool"
-        self._files_folder = settings.path / "files"
+        self._folder = settings.path
         self._lock: IO[str] | None = None
         self._anchor: Any = None
         self._url = ""
         self.version = ""
 
+    @property
+    def spool_folder(self) -> Path:
+        """Where data on the way are kept."""
+        return self._folder / "spool"
+
+    @property
+    def _files_folder(self) -> Path:
+        return self._folder / "files"
+
     def open(self) -> None:
         """Start the engine; raises `ConfigurationError` when the folder is in use or unusable."""
-        folder = self._settings.path
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._settings.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = self._folder = _anchored(self._settings.path)
             self._take_lock(folder)
             shutil.rmtree(self.spool_folder, ignore_errors=True)
             for part in (self.spool_folder, self._files_folder):
@@ -101,7 +109,8 @@ class Engine:
             self._url = self._write_config(folder)
         except OSError as error:
             raise ConfigurationError(
-                f"--path {folder}: {error.strerror or error}; choose a folder this user may write."
+                f"--path {self._settings.path}: {error.strerror or error};"
+                " choose a folder this user may write."
             ) from None
         # chDB takes unknown table names for files of the working folder: give it an empty one.
         os.chdir(self._files_folder)
@@ -311,6 +320,17 @@ class Connection:
             f"SELECT name, value FROM system.settings WHERE name IN ({listed})", "TabSeparatedRaw"
         )
         return dict(line.split("\t", 1) for line in answer.decode().splitlines())
+
+
+def _anchored(folder: Path) -> Path:
+    """A name for an existing folder that stays right when the working folder changes.
+
+    Through a descriptor that stays open as long as this process; a name below /proc/self/cwd would
+    mean another folder after `chdir`.
+    """
+    if not folder.is_relative_to("/proc/self/cwd"):
+        return folder
+    return Path(f"/proc/self/fd/{os.open(folder, os.O_PATH | os.O_DIRECTORY)}")
 
 
 def quote(value: str) -> str:
