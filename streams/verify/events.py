@@ -149,7 +149,7 @@ class EventsCheck:
         expected = self._source.buckets(self._window)
         total = sum(bucket.events for bucket in expected.values())
         started = time.monotonic()
-        found = self._wait(cut, total, deadline)
+        found = self._wait(cut, expected, deadline)
         waited = time.monotonic() - started
         buckets = differing(expected, found)
         if not buckets:
@@ -157,10 +157,7 @@ class EventsCheck:
                 postgres_events=total, clickhouse_events=total, waited_seconds=waited
             )
         self._on_progress("comparing the events of differing buckets", 0, len(buckets))
-        difference = merge(
-            self._source.fingerprints(self._window, buckets),
-            self._views.fingerprints(cut, self._window, buckets),
-        )
+        difference = self._merge(cut, buckets)
         judged = judge(difference.missing, self._now, self._views, cut)
         newer = self._now.existing(difference.extra)
         return EventsOutcome(
@@ -174,42 +171,45 @@ class EventsCheck:
             waited_seconds=waited,
         )
 
-    def _wait(self, cut: Cut, total: int, deadline: float) -> dict[BucketKey, Bucket]:
-        """Buckets of ClickHouse, when they hold `total` events or when there is no more time."""
-        pause, grown_at, best = POLL_FIRST_SECONDS, time.monotonic(), -1
+    def _merge(self, cut: Cut, buckets: Collection[BucketKey]) -> Difference:
+        return merge(
+            self._source.fingerprints(self._window, buckets),
+            self._views.fingerprints(cut, self._window, buckets),
+        )
+
+    def _wait(
+        self, cut: Cut, expected: Mapping[BucketKey, Bucket], deadline: float
+    ) -> dict[BucketKey, Bucket]:
+        """Buckets of ClickHouse, when they hold as many events, or waiting is of no more use."""
+        total = sum(bucket.events for bucket in expected.values())
+        pause, best, grown_at = POLL_FIRST_SECONDS, -1, time.monotonic()
+        patience = STALL_SECONDS
         while True:
             asked_at = time.monotonic()
-            # Duplicates make this count too high, never too low: only then the exact one is worth
-            # its price.
+            # Duplicates make this count too high, never too low: only when it is high enough, or
+            # nothing moves, the exact one is worth its price.
             count = self._views.raw_count(cut, self._window)
-            found: dict[BucketKey, Bucket] | None = None
-            if count >= total or asked_at >= deadline:
-                found = self._views.buckets(cut, self._window)
-                count = sum(bucket.events for bucket in found.values())
-            self._on_progress("waiting for ClickHouse", count, total)
             if count > best:
                 best, grown_at = count, asked_at
-            stalled = asked_at - grown_at >= STALL_SECONDS
-            if count >= total or asked_at >= deadline or stalled:
-                if found is None:
-                    found = self._views.buckets(cut, self._window)
-                if not stalled or asked_at >= deadline or self._something_is_lost(cut, total):
+            stalled = asked_at - grown_at >= patience
+            if count >= total or stalled or asked_at >= deadline:
+                found = self._views.buckets(cut, self._window)
+                count = sum(bucket.events for bucket in found.values())
+                if count >= total or asked_at >= deadline:
                     return found
-                grown_at = asked_at
+                if stalled:
+                    if self._something_is_lost(cut, differing(expected, found)):
+                        return found
+                    grown_at, patience = time.monotonic(), patience * 2
+            self._on_progress("waiting for ClickHouse", count, total)
             took = time.monotonic() - asked_at
             time.sleep(max(0.0, min(max(pause, took), deadline - time.monotonic())))
             pause = min(pause * 1.5, POLL_MOST_SECONDS)
 
-    def _something_is_lost(self, cut: Cut, total: int) -> bool:
-        """Nothing arrives any more: is it certain already that waiting longer is of no use?"""
-        expected = self._source.buckets(self._window)
-        found = self._views.buckets(cut, self._window)
-        buckets = differing(expected, found)
-        self._on_progress("nothing arrives: looking at what is missing", 0, total)
-        difference = merge(
-            self._source.fingerprints(self._window, buckets),
-            self._views.fingerprints(cut, self._window, buckets),
-        )
+    def _something_is_lost(self, cut: Cut, buckets: Collection[BucketKey]) -> bool:
+        """Nothing arrives any more: is it certain already that something never will?"""
+        self._on_progress("nothing arrives; looking at what is missing", 0, 0)
+        difference = self._merge(cut, buckets)
         judged = judge(difference.missing, self._now, self._views, cut)
         return any(event.fate is Fate.LOST for event in judged)
 

@@ -22,8 +22,10 @@ from streams.verify.report import CheckResult, Finding, Scalar, Verdict
 from streams.verify.source import EventKey, Source, Window
 from streams.verify.views import Views
 
-SUSPECTS_MAX = 500
+SUSPECTS_MAX = 5_000
 """Keys that are looked at one by one at a time."""
+SUSPECTS_AGAIN_MAX = 200_000
+"""The same keys seen again, and others of the same payments."""
 PROBE_SECONDS = 0.25
 GRACE_SECONDS = 0.5
 """Between two looks at a key, at least: most of what is under way arrives in that time."""
@@ -155,9 +157,11 @@ def _decide(
         seen_at = time.monotonic()
         if not _settle(views, min(seen_at + GRACE_SECONDS, deadline), deadline):
             return
-        _, _, again = _look(views, question.among(list(before), SUSPECTS_MAX))
-        state.open = {suspect.key: suspect for suspect in again if suspect.key in before}
-        for suspect in list(state.open.values()):
+        _, total, again = _look(views, question.among(list(before), SUSPECTS_AGAIN_MAX))
+        still = {suspect.key: suspect for suspect in again if suspect.key in before}
+        # What did not fit into the answer is not cleared.
+        state.open = still if total <= len(again) else before | still
+        for suspect in list(still.values()):
             _compare_with(before[suspect.key], suspect, question, state)
         _prove_definite(question, now, state)
         if time.monotonic() >= deadline:

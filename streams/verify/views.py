@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, Any] = {
     "max_bytes_ratio_before_external_group_by": 0,
     "max_bytes_ratio_before_external_sort": 0,
     "max_execution_time": QUERY_SECONDS,
-    "max_query_size": 1024**2,
+    "max_query_size": 4 * 1024**2,
 }
 
 

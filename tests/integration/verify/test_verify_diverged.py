@@ -91,6 +91,13 @@ def test_a_removed_event_is_named(world: World) -> None:
     assert gap.columns["missing_seq"] == ("[]", f"[{where['seq']}]")
 
 
+def test_an_event_that_is_provably_lost_is_not_waited_for_until_the_end(world: World) -> None:
+    world.remove("payment_events", _key(world))
+    report = world.verify(timeout=600.0)
+    assert report.exit_status == 1
+    assert report.seconds < 120
+
+
 def test_the_last_event_of_all_is_missed_though_nothing_followed_it(world: World) -> None:
     partition, offset, payment_id, seq = world.client.query(
         "SELECT kafka_partition, kafka_offset, toString(payment_id), seq FROM payment_events"
