@@ -44,6 +44,7 @@ class ClickHouseSettings(BaseSettings):
     clickhouse_inserts_max: Annotated[int, Field(ge=1, le=8)] = 5  # at once; of the pool's 8
     clickhouse_insert_rows_max: Count = 200_000
     clickhouse_revenue_keys_max: Count = 2_000
+    # lz4 sends 134 instead of 440 bytes an event for 0.2 µs; zstd 72 for 0.5 µs.
     clickhouse_compression: Literal["none", "lz4", "zstd"] = "lz4"
 
     @classmethod

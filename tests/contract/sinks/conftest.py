@@ -1,6 +1,5 @@
 """Every sink, empty, and how to see what a reader of its views would see."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from sinks.memory import MemorySink
 from sinks.migrate import migrate
 from sinks.protocol import ViewSink
 from sinks.settings import ClickHouseSettings
-from tests.clickhouse_server import URL_VARIABLE, database, own_server
+from tests.clickhouse_server import database
 
 Row = tuple[Any, ...]
 
@@ -33,16 +32,6 @@ class Store:
     another: Callable[[], ViewSink]
     rows: Callable[[Table], list[Row]]
     plant: Callable[[SellerRevenueRow], None]
-
-
-@pytest.fixture(scope="session")
-def clickhouse_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server's URL without a database."""
-    if url := os.environ.get(URL_VARIABLE):
-        yield url.rstrip("/")
-        return
-    with own_server(tmp_path_factory.mktemp("clickhouse")) as server:
-        yield server.url
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
-"""A ClickHouse server for the session, a database for each test."""
+"""A database for each test, and a client beside it."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,17 +7,7 @@ from clickhouse_connect.driver.client import Client
 
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
-from tests.clickhouse_server import URL_VARIABLE, database, own_server
-
-
-@pytest.fixture(scope="session")
-def clickhouse_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server's URL without a database."""
-    if url := os.environ.get(URL_VARIABLE):
-        yield url.rstrip("/")
-        return
-    with own_server(tmp_path_factory.mktemp("clickhouse")) as server:
-        yield server.url
+from tests.clickhouse_server import database
 
 
 @pytest.fixture
