@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import psycopg
 import typer
 from rich.console import Console
 
 from cli.import_ import import_
-from cli.output import say
+from cli.output import say, wide_console
 from cli.own_stack import own_stack
 from cli.tour import show
 from cli.up import bring_up
@@ -29,6 +30,7 @@ from writer.append import open_writer
 SLICE = CHECKOUT / "data" / "online-retail-slice.jsonl.gz"
 REPORT_SECONDS = 5.0
 VERIFY_SECONDS = 120.0
+VISIBLE_SECONDS = 120.0
 FRESHNESS_WAIT_SECONDS = 30.0
 
 
@@ -54,7 +56,7 @@ def demo(
     """
     if not file.is_file():
         raise ConfigurationError(f"--file: there is no file {file}; name one to import")
-    console = Console()
+    console = wide_console()
     seed = secrets.randbelow(10**6) if seed is None else seed
     with own_stack("demo", keep=keep) as stack:
         started = time.monotonic()
@@ -62,6 +64,7 @@ def demo(
         say(f"the stack is up after {time.monotonic() - started:.0f} s")
         os.environ.update(stack.endpoints.environment())
         _import(file)
+        _wait_until_visible(stack)
         report, freshness = _live_traffic(stack, seed, rate, seconds)
         status = _verify()
         console.print()
@@ -79,6 +82,24 @@ def _import(file: Path) -> None:
     except typer.Exit as ended:
         if ended.exit_code != 1:  # some lines were rejected and reported: the rest is in
             raise
+
+
+def _wait_until_visible(stack: Stack) -> None:
+    """Let the views take the history in, so that live traffic shows its own freshness."""
+    say("waiting until the history is in the views")
+    with (
+        psycopg.connect(stack.endpoints.postgres_reader_dsn) as connection,
+        connect(ClickHouseSettings.load()) as client,
+    ):
+        appended = connection.execute("SELECT count(*) FROM payments").fetchone()
+        assert appended is not None
+        started = time.monotonic()
+        while time.monotonic() - started < VISIBLE_SECONDS:
+            visible = client.query("SELECT count() FROM payment_events_v").result_rows[0][0]
+            if visible >= appended[0]:
+                return
+            time.sleep(0.2)
+    say("  the views are late; going on, `verify` will wait for them")
 
 
 def _live_traffic(

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from clickhouse_connect.driver.client import Client
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,7 @@ ORDER BY countIf(refund_state != 'none') > 0 DESC, count() DESC, buyer_id
 LIMIT 1
 """
 BUYER_ORDERS = """
-SELECT order_id, seller_id, status, fulfilment, dispute, refund_state, currency, amount_minor,
+SELECT order_id, seller_id, status, fulfilment, refund_state, currency, amount_minor,
        refunded_minor, updated_at
 FROM buyer_orders_v
 WHERE buyer_id = {buyer:String}
@@ -51,19 +52,16 @@ def show(client: Client, console: Console) -> None:
     _trial_balance(client, console)
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        amount = column.isupper() or column in _AMOUNT_COLUMNS
-        table.add_column(column, justify="right" if amount else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose columns with figures in them stand on the right."""
+    cells = [tuple(row) for row in rows]
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        figures = bool(cells) and all(row[place][-1:].isdigit() or not row[place] for row in cells)
+        table.add_column(column, justify="right" if figures else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
     return table
-
-
-_AMOUNT_COLUMNS = frozenset(
-    {"amount", "refunded", "gross", "refunds", "chargebacks", "commission", "logistics", "net"}
-)
 
 
 def _buyer_orders(client: Client, console: Console) -> None:
@@ -74,22 +72,16 @@ def _buyer_orders(client: Client, console: Console) -> None:
     orders = client.query(BUYER_ORDERS, parameters={"buyer": buyer, "limit": SHOWN_ORDERS})
     rows = [
         (
-            order_id,
-            seller,
-            status,
-            fulfilment,
-            dispute,
-            format_minor(amount, currency),
-            f"{format_minor(refunded, currency)} ({state})" if refunded else "",
-            f"{updated_at:%Y-%m-%d %H:%M}",
+            *(order_id, seller, f"{updated_at:%Y-%m-%d}", status, fulfilment),
+            *(currency, _amount(amount, currency), _amount(refunded or None, currency), state),
         )
-        for order_id, seller, status, fulfilment, dispute, state, currency, amount, refunded, (
+        for order_id, seller, status, fulfilment, state, currency, amount, refunded, (
             updated_at
         ) in orders.result_rows
     ]
     columns = (
-        *("order", "seller", "status", "fulfilment", "dispute"),
-        *("amount", "refunded", "updated (UTC)"),
+        *("order", "seller", "updated", "status", "fulfilment"),
+        *("", "amount", "refunded", "refund"),
     )
     console.print(_table(f"Orders of buyer {buyer} (the refunded first)", columns, rows))
 
@@ -97,11 +89,11 @@ def _buyer_orders(client: Client, console: Console) -> None:
 def _top_sellers(client: Client, console: Console) -> None:
     sellers = client.query(TOP_SELLERS, parameters={"limit": SHOWN_SELLERS}).result_rows
     rows = [
-        (seller, *(format_minor(amount, currency) for amount in amounts))
+        (seller, currency, *(_amount(amount, currency) for amount in amounts))
         for currency, seller, *amounts in sellers
     ]
     columns = (
-        *("seller", "gross", "refunds", "chargebacks"),
+        *("seller", "", "gross", "refunds", "chargebacks"),
         *("commission", "logistics", "net"),
     )
     console.print(_table("Revenue of the top sellers in each currency", columns, rows))

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from cli.output import say
+from cli.output import say, wide_console
 from schemas.errors import InputError, PurserError
 from streams.verify import CheckResult, Options, Report, Verdict, VerifySettings, Window
 from streams.verify import verify as run
@@ -76,7 +76,7 @@ def verify(
     if as_json:
         _print_json(report)
     else:
-        show(report, Console())
+        show(report, wide_console())
     if report.exit_status:
         raise typer.Exit(report.exit_status)
 

@@ -48,6 +48,8 @@ class MarketplaceSettings:
 
 
 _CURRENCIES: Mapping[str, int] = {"EUR": 45, "USD": 30, "GBP": 12, "JPY": 6, "BRL": 5, "KWD": 2}
+_PRICE_LEVEL: Mapping[str, float] = {"JPY": 160, "BRL": 6, "KWD": 0.33}
+"""What costs one euro, in units of the currency; one where nothing is said."""
 _METHODS: Mapping[str, int] = {"card": 70, "debit_card": 15, "wallet": 10, "bank_transfer": 5}
 _ORDERS_PER_PAYMENT: Mapping[int, int] = {1: 70, 2: 20, 3: 8, 5: 2}
 
@@ -124,7 +126,8 @@ class Marketplace:
     def _create(self, life: _Life) -> None:
         random = self._random
         life.currency = _choose(random, _CURRENCIES)
-        unit = 10 ** currency_exponent(life.currency)
+        # Minor units of what costs about a euro.
+        unit = round(10 ** currency_exponent(life.currency) * _PRICE_LEVEL.get(life.currency, 1))
         orders = []
         for place in range(_choose(random, _ORDERS_PER_PAYMENT)):
             amount = max(unit // 2, round(random.lognormvariate(3.3, 0.9) * unit)) + 1
