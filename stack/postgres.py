@@ -59,6 +59,9 @@ max_replication_slots = 10
 max_slot_wal_keep_size = {slot_wal_megabytes}MB
 max_wal_size = 1GB
 
+# `purser verify` tells by it whether an event that ClickHouse lacks is lost or only late.
+track_commit_timestamp = on
+
 max_connections = 100
 shared_buffers = 128MB
 timezone = 'UTC'

@@ -29,7 +29,7 @@ from streams.verify.source import (
 )
 
 QUERY_SECONDS = 1800
-SPILL_BYTES = 200 * 1024**2
+SPILL_BYTES = 128 * 1024**2
 SETTINGS: Mapping[str, Any] = {
     # Beyond this a query works on disk: the server may have little memory and much to do.
     "max_bytes_before_external_group_by": SPILL_BYTES,

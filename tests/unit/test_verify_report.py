@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -88,6 +89,12 @@ def test_the_report_has_the_same_keys_whatever_the_verdict() -> None:
 )
 def test_each_verdict_has_an_exit_status(verdict: Verdict, status: int) -> None:
     assert Report(verdict=verdict).exit_status == status
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_check_is_documented(name: str) -> None:
+    reference = Path(__file__).resolve().parents[2] / "docs" / "reference" / "verify.md"
+    assert f"| `{name}` |" in reference.read_text(encoding="utf-8")
 
 
 def test_check_names_are_unique() -> None:
