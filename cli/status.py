@@ -42,6 +42,7 @@ class Report:
     processes: tuple[ProcessStatus, ...]
     replication_slot: SlotHealth | None
     connector: ConnectorHealth | None
+    workers: dict[str, dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values for `--json`."""
@@ -51,6 +52,7 @@ class Report:
             "processes": [asdict(process) for process in self.processes],
             "replication_slot": asdict(self.replication_slot) if self.replication_slot else None,
             "connector": asdict(self.connector) if self.connector else None,
+            "workers": self.workers,
         }
 
 
@@ -65,6 +67,7 @@ def report(stack: Stack) -> Report:
             processes=processes,
             replication_slot=None,
             connector=None,
+            workers={},
         )
     settings = DebeziumSettings.load()
     running = {each.name for each in processes if each.state is ProcessState.RUNNING}
@@ -90,6 +93,7 @@ def report(stack: Stack) -> Report:
         processes=processes,
         replication_slot=slot,
         connector=connector,
+        workers=stack.worker_reports(),
     )
 
 
@@ -130,6 +134,8 @@ def _show(found: Report) -> None:
         _line(console, "replication slot", _slot_line(found.replication_slot))
     if found.connector:
         _line(console, "connector", _connector_line(found.connector))
+    for name, worker in found.workers.items():
+        _line(console, name, f"{worker.get('lag_records')} records behind")
     for problem in found.problems:
         console.print(Text(f"problem: {problem}", style="bold red"), soft_wrap=True)
     console.print(

@@ -10,8 +10,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack import ports, postgres, supervisor
@@ -59,6 +60,14 @@ class Stack:
     def status(self) -> tuple[ProcessStatus, ...]:
         """How supervisord and each process is; raises ConfigurationError if never up."""
         return process_statuses(self.settings, self.home, Credentials.read(self.home))
+
+    def worker_reports(self) -> dict[str, dict[str, Any]]:
+        """What each worker of ours that answers says of itself, `lag_records` among it."""
+        reports = {}
+        for worker in WORKERS:
+            with suppress(ServiceUnavailable):  # `status` says so
+                reports[worker.program.name] = worker.health(self.settings)[1]
+        return reports
 
     # ---- up
 

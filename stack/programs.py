@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -50,17 +51,24 @@ class Worker:
             },
         )
 
-    def check_ready(self, settings: StackSettings) -> None:
-        """Raise ServiceUnavailable, with its own reasons, unless the worker says it is well."""
+    def health(self, settings: StackSettings) -> tuple[bool, dict[str, Any]]:
+        """Whether the worker says it is well, and its report (with `lag_records` and `reasons`).
+
+        Raises ServiceUnavailable when it does not answer.
+        """
         url = f"http://{HOST}:{settings.port(self.metrics_port)}/health"
         try:
             answer = httpx.get(url, timeout=HEALTH_SECONDS)
-            report = answer.json()
+            return answer.is_success, dict(answer.json())
         except (httpx.HTTPError, ValueError) as error:
             raise ServiceUnavailable(
                 f"{self.program.name} does not answer at {url}: {error}"
             ) from error
-        if not answer.is_success:
+
+    def check_ready(self, settings: StackSettings) -> None:
+        """Raise ServiceUnavailable, with its own reasons, unless the worker says it is well."""
+        well, report = self.health(settings)
+        if not well:
             reasons = "; ".join(str(reason) for reason in report.get("reasons", ()))
             raise ServiceUnavailable(f"{self.program.name} is unhealthy: {reasons or 'no reason'}")
 

@@ -6,10 +6,12 @@ import psutil
 import psycopg
 import pytest
 
+from cli.status import Report, Verdict, report
+from cli.up import bring_up
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.process import living
-from stack.programs import SERVER_NAMES
+from stack.programs import SERVER_NAMES, WORKER_NAMES
 from stack.status import ProcessState
 
 pytestmark = pytest.mark.integration
@@ -101,3 +103,30 @@ def test_second_up_leaves_everything_alone(stack: Stack) -> None:
     stack.up()
     assert {name: stack.pid(name) for name in SERVER_NAMES} == before
     assert None not in before.values()
+
+
+def wait_until_healthy(stack: Stack) -> Report:
+    """The first healthy report; the last one's problems when it takes too long."""
+    deadline = time.monotonic() + REPAIR_SECONDS
+    while (found := report(stack)).verdict is not Verdict.HEALTHY:
+        assert time.monotonic() < deadline, found.problems
+        time.sleep(0.5)
+    return found
+
+
+def test_whole_up_is_healthy_repeatable_and_restarts_its_worker(stack: Stack) -> None:
+    try:
+        bring_up(stack, print)
+        found = wait_until_healthy(stack)
+        assert set(found.workers) == set(WORKER_NAMES)
+        pids = {name: stack.pid(name) for name in WORKER_NAMES}
+        bring_up(stack, print)
+        assert {name: stack.pid(name) for name in WORKER_NAMES} == pids
+        stack.kill("views-worker")
+        stack.wait_ready("views-worker")
+        assert stack.pid("views-worker") not in (None, pids["views-worker"])
+        stack.stop("views-worker")
+        assert "views-worker is stopped" in report(stack).problems
+    finally:
+        for name in WORKER_NAMES:
+            stack.stop(name)

@@ -107,6 +107,24 @@ def test_up_twice_changes_nothing_and_data_survive_down(own: Stack) -> None:
     assert rows(own) == 1
 
 
+def test_two_ups_at_once_start_everything_once(own: Stack) -> None:
+    commands = [
+        "from stack.native import Stack; from stack.settings import StackSettings;"
+        "Stack(StackSettings()).up(('postgres',))"
+    ] * 2
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PURSER_HOME": str(own.home.path),
+        "PURSER_PORT_BASE": str(own.settings.port_base),
+    }
+    running = [
+        subprocess.Popen([sys.executable, "-c", command], env=environment) for command in commands
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    assert {each.name: each.restarts for each in own.status()}["postgres"] == 0
+    write_row(own)
+
+
 def test_down_after_supervisord_was_killed_leaves_nothing(own: Stack) -> None:
     own.up(POSTGRES)
     processes = family(own)
