@@ -1,80 +1,24 @@
-"""chDB, the ClickHouse engine in this process: its configuration, its connections, its statements.
+"""chDB, the ClickHouse engine in this process: started, connected to, stopped.
 
-One engine per process and folder; one connection per request (they cost 0.1 ms), so that nothing a
-request sets can reach another. Results leave through a pipe that the engine writes itself
-(`INTO OUTFILE '/dev/fd/N'`): any format, any size, no copy in Python. Everything here blocks and
-runs in worker threads. Foreign exceptions are translated here and nowhere else.
+One engine per process and folder; a connection costs 0.1 ms, so that every request can have its
+own and nothing one request sets can reach another.
 """
 
 import contextlib
 import fcntl
 import os
+import resource
 import shutil
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import IO, Any, Final
-from xml.sax.saxutils import escape
+from typing import IO, Any
 
 import chdb
 
 from schemas.errors import ConfigurationError
-from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, refusal
+from stack.clickhouse_http.configuration import write_configuration
+from stack.clickhouse_http.connection import CHDB_ERRORS, Connection, quote
+from stack.clickhouse_http.errors import Code, from_engine, refusal
 from stack.clickhouse_http.settings import MIB, ServerSettings
-from stack.clickhouse_http.statement import InsertData, Select
-
-DEFAULT_DATABASE: Final = "default"
-CACHE_BYTES: Final = 32 * MIB  # each of the engine's caches; production defaults are GiB
-_CHDB_ERRORS: Final = (RuntimeError, ValueError, chdb.ChdbError)
-
-_SERVER_CONFIG = """<clickhouse>
-  <users_config>{users}</users_config>
-  <timezone>UTC</timezone>
-  <max_server_memory_usage>{memory}</max_server_memory_usage>
-  <mark_cache_size>{cache}</mark_cache_size>
-  <primary_index_cache_size>{cache}</primary_index_cache_size>
-  <index_mark_cache_size>{cache}</index_mark_cache_size>
-  <query_condition_cache_size>{cache}</query_condition_cache_size>
-  <compiled_expression_cache_size>{cache}</compiled_expression_cache_size>
-  <parquet_metadata_cache_size>{cache}</parquet_metadata_cache_size>
-  <background_pool_size>{threads}</background_pool_size>
-  <background_schedule_pool_size>{threads}</background_schedule_pool_size>
-</clickhouse>
-"""
-_USERS_CONFIG = """<clickhouse>
-  <profiles><default>
-    <async_insert>0</async_insert>
-    <insert_deduplicate>0</insert_deduplicate>
-    <deduplicate_insert>disable</deduplicate_insert>
-    <deduplicate_insert_select>disable</deduplicate_insert_select>
-    <implicit_select>0</implicit_select>
-    <allow_introspection_functions>0</allow_introspection_functions>
-    <session_timezone>UTC</session_timezone>
-  </default></profiles>
-  <users><default>
-    <password></password>
-    <networks><ip>::/0</ip></networks>
-    <profile>default</profile>
-    <quota>default</quota>
-    <access_management>1</access_management>
-  </default></users>
-  <quotas><default></default></quotas>
-</clickhouse>
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """What one statement did; rows and bytes, and nanoseconds."""
-
-    read_rows: int = 0
-    read_bytes: int = 0
-    written_rows: int = 0
-    written_bytes: int = 0
-    result_rows: int = 0
-    elapsed_ns: int = 0
 
 
 class Engine:
@@ -99,6 +43,7 @@ class Engine:
 
     def open(self) -> None:
         """Start the engine; raises `ConfigurationError` when the folder is in use or unusable."""
+        _refuse_file_size_limit()
         try:
             self._settings.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder = self._folder = _anchored(self._settings.path)
@@ -106,7 +51,7 @@ class Engine:
             shutil.rmtree(self.spool_folder, ignore_errors=True)
             for part in (self.spool_folder, self._files_folder):
                 part.mkdir(exist_ok=True)
-            self._url = self._write_config(folder)
+            self._url = write_configuration(folder, self._settings)
         except OSError as error:
             raise ConfigurationError(
                 f"--path {self._settings.path}: {error.strerror or error};"
@@ -118,7 +63,7 @@ class Engine:
             self._anchor = chdb.connect(self._url)
             self._anchor.query(f"CREATE DATABASE IF NOT EXISTS {self._settings.database}")
             self.version = str(self._anchor.query("SELECT version()", "LineAsString")).strip()
-        except _CHDB_ERRORS as error:
+        except CHDB_ERRORS as error:
             raise ConfigurationError(
                 f"--path {folder}: chDB cannot start: {from_engine(error).text}"
             ) from None
@@ -134,24 +79,34 @@ class Engine:
             ) from None
         self._lock = lock
 
-    def _write_config(self, folder: Path) -> str:
-        users, server = folder / "users.xml", folder / "config.xml"
-        users.write_text(_USERS_CONFIG)
-        server.write_text(
-            _SERVER_CONFIG.format(
-                users=escape(str(users)),
-                memory=self._settings.max_server_memory_bytes,
-                cache=CACHE_BYTES,
-                threads=self._settings.background_threads,
-            )
-        )
-        return f"{folder / 'data'}?config-file={server}"
+    def ensure_space(self, *, after_writing: bool = False) -> None:
+        """Refuse to write (243) while the disk is nearly full.
 
-    def connect(self) -> "Connection":
+        chDB 4.4 takes no notice of a write that fails and commits the damaged part all the same,
+        so it must never come to that. `after_writing`: less than a tenth of the reserve is left
+        although it was there before: somebody filled the disk meanwhile, and what was written
+        cannot be trusted.
+        """
+        free = shutil.disk_usage(self._folder).free
+        reserve = self._settings.min_free_disk_bytes
+        if after_writing and free < reserve // 10:
+            raise refusal(
+                Code.NOT_ENOUGH_SPACE,
+                f"The disk ran full while this was written ({free // MIB} MiB left), and may hold"
+                " it damaged. Free space, then check the table with CHECK TABLE.",
+            )
+        if not after_writing and free < reserve:
+            raise refusal(
+                Code.NOT_ENOUGH_SPACE,
+                f"The disk has {free // MIB} MiB left of the {reserve // MIB} MiB that are kept"
+                " free; nothing was written. Free some space and try again.",
+            )
+
+    def connect(self) -> Connection:
         """A connection of its own: settings, temporary tables and database start afresh."""
         try:
             return Connection(chdb.connect(self._url))
-        except _CHDB_ERRORS as error:
+        except CHDB_ERRORS as error:
             raise from_engine(error) from None
 
     def kill(self, mark: str) -> None:
@@ -177,151 +132,6 @@ class Engine:
             self._lock = None
 
 
-class Connection:
-    """One connection to the engine, used by one request at a time."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self._database = DEFAULT_DATABASE
-        self._home_database = DEFAULT_DATABASE
-        self._applied: dict[str, str] = {}
-        self._before: dict[str, str] = {}
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def prepare(
-        self, database: str | None, settings: Mapping[str, str], *, keep: bool = False
-    ) -> None:
-        """Select the database and apply `settings`; with `keep`, remember how it was before.
-
-        A kept connection (a session's) gets back what an earlier request changed, and costs
-        nothing when the next request wants the same.
-        """
-        wanted_database = database or self._home_database
-        if wanted_database != self._database:
-            self.run(f"USE {quote_identifier(wanted_database)}")
-            self._database = wanted_database
-        wanted = dict(settings)
-        if wanted == self._applied:
-            return
-        if self._before:
-            self._set(self._before)
-        self._applied, self._before = {}, {}
-        if keep and wanted:
-            self._before = self._current(wanted)
-        if wanted:
-            self._set(wanted)
-            self._applied = wanted
-
-    def is_prepared_for(self, database: str | None, settings: Mapping[str, str]) -> bool:
-        """Whether `prepare` would have nothing to do."""
-        return self._database == (database or self._home_database) and self._applied == settings
-
-    def lock(self, level: str) -> None:
-        """Make the connection read-only, for good: no later statement can undo it."""
-        self._set({"readonly": level})
-
-    def set_role(self, role: str) -> None:
-        """Take on `role`; the engine answers for one that does not exist."""
-        self.run(f"SET ROLE {quote_identifier(role)}")
-
-    def forget_applied(self) -> None:
-        """After a SET or USE statement: what it left is the session's own state from now on."""
-        if self._before:
-            self._set(self._before)
-        self._applied, self._before = {}, {}
-
-    def adopt_database(self) -> None:
-        """Take the current database, after a USE statement, as the session's own."""
-        name = bytes(self._inner.query("SELECT currentDatabase()", "RawBLOB").bytes()).decode()
-        self._database = self._home_database = name
-
-    def run(
-        self,
-        text: str | bytes,
-        format_name: str = "TabSeparated",
-        parameters: Mapping[str, str] = MappingProxyType({}),
-    ) -> tuple[bytes, Counts]:
-        """Run any statement; its whole (small) answer and its counts."""
-        started = time.perf_counter_ns()
-        try:
-            result = self._inner.query(text, format_name, dict(parameters))
-        except _CHDB_ERRORS as error:
-            raise from_engine(error) from None
-        return result.bytes() or b"", _counts(result, started)
-
-    def select(
-        self,
-        statement: Select,
-        format_name: str,
-        parameters: Mapping[str, str],
-        write_fd: int,
-        mark: str,
-        extra_settings: str = "",
-    ) -> Counts:
-        """Run `statement` and write its answer to `write_fd`; the caller closes that."""
-        more = f"{',' if statement.tail else 'SETTINGS'} {extra_settings}" if extra_settings else ""
-        text = b"%b\nINTO OUTFILE '/dev/fd/%d' APPEND FORMAT %b %b%b /* %b */" % (
-            statement.head,
-            write_fd,
-            format_name.encode(),
-            statement.tail,
-            more.encode(),
-            mark.encode(),
-        )
-        try:
-            return self.run(text, format_name, parameters)[1]
-        except ClickHouseError as error:
-            if error.code != Code.SYNTAX_ERROR:
-                raise
-        # Either the SQL is wrong, and its own text gives the error a user understands, or it is
-        # of the kind that takes no INTO OUTFILE. A text that does not parse has not begun to run.
-        answer, counts = self.run(statement.text, format_name, parameters)
-        with os.fdopen(os.dup(write_fd), "wb") as pipe:
-            pipe.write(answer)
-        return counts
-
-    def insert(
-        self,
-        insert: InsertData,
-        format_name: str,
-        parameters: Mapping[str, str],
-        rows: Iterable[bytes],
-    ) -> Counts:
-        """Insert `rows`, encoded in `format_name`; returns when the engine has committed them.
-
-        Through a file in memory: chDB's own streaming insert (`send_insert`, 4.4) reports success
-        for rows that the table refuses by a constraint, and stores none of them.
-        """
-        with open(os.memfd_create("insert"), "w+b", buffering=0) as file:  # noqa: PTH123
-            for chunk in rows:
-                file.write(chunk)
-            return self.insert_file(insert, format_name, parameters, file.fileno())
-
-    def insert_file(
-        self, insert: InsertData, format_name: str, parameters: Mapping[str, str], read_fd: int
-    ) -> Counts:
-        """Like `insert`, from an open regular file, which the engine reads in parallel."""
-        text = b"%b FROM INFILE '/dev/fd/%d' COMPRESSION 'none' %b FORMAT %b" % (
-            insert.before_settings,
-            read_fd,
-            insert.settings,
-            format_name.encode(),
-        )
-        return self.run(text, parameters=parameters)[1]
-
-    def _set(self, values: Mapping[str, str]) -> None:
-        self.run("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in values.items()))
-
-    def _current(self, names: Iterable[str]) -> dict[str, str]:
-        listed = ", ".join(quote(name) for name in names)
-        answer, _ = self.run(
-            f"SELECT name, value FROM system.settings WHERE name IN ({listed})", "TabSeparatedRaw"
-        )
-        return dict(line.split("\t", 1) for line in answer.decode().splitlines())
-
-
 def _anchored(folder: Path) -> Path:
     """A name for an existing folder that stays right when the working folder changes.
 
@@ -333,29 +143,10 @@ def _anchored(folder: Path) -> Path:
     return Path(f"/proc/self/fd/{os.open(folder, os.O_PATH | os.O_DIRECTORY)}")
 
 
-def quote(value: str) -> str:
-    """`value` as a string literal of SQL."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def quote_identifier(name: str) -> str:
-    """`name` as a quoted identifier of SQL."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def check_format(name: str) -> str:
-    """`name` if it can be the name of a format; raises 73 otherwise."""
-    if not name.isascii() or not name.isidentifier():
-        raise refusal(Code.UNKNOWN_FORMAT, f"Unknown format {name!r}.")
-    return name
-
-
-def _counts(result: Any, started: int) -> Counts:
-    return Counts(
-        read_rows=result.storage_rows_read(),
-        read_bytes=result.storage_bytes_read(),
-        written_rows=result.rows_written(),
-        written_bytes=result.bytes_written(),
-        result_rows=result.rows_read(),
-        elapsed_ns=time.perf_counter_ns() - started,
-    )
+def _refuse_file_size_limit() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY:
+        raise ConfigurationError(
+            f"The size of files is limited to {limit} bytes, and chDB takes no notice of a write"
+            " that fails: start the server with `ulimit -f unlimited`."
+        )

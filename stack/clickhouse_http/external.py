@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from stack.clickhouse_http.engine import Connection, check_format, quote_identifier
+from stack.clickhouse_http.connection import Connection, check_format, quote_identifier
 from stack.clickhouse_http.errors import Code, refusal
 from stack.clickhouse_http.request import QueryRequest, read_request
 from stack.clickhouse_http.statement import InsertData, parse

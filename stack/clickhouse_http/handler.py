@@ -17,7 +17,8 @@ from starlette.types import Receive, Send
 
 from stack.clickhouse_http.auth import Authenticator, User
 from stack.clickhouse_http.body import BodyReader, Spool
-from stack.clickhouse_http.engine import Connection, Counts, Engine, check_format, quote
+from stack.clickhouse_http.connection import Connection, Counts, check_format, quote
+from stack.clickhouse_http.engine import Engine
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 from stack.clickhouse_http.external import ExternalTable, external_tables, read_form
 from stack.clickhouse_http.request import QueryRequest, read_request
@@ -40,6 +41,9 @@ _FILE_FORMATS: Final = frozenset({"Arrow", "Parquet", "ORC"})
 _MIN_FILE_BYTES: Final = 64 * 1024
 _UNSAFE_IN_COMMENT: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 _STATE_VERBS: Final = frozenset({"SET", "USE"})
+_NEED_NO_ROOM: Final = frozenset(
+    {"DROP", "TRUNCATE", "DETACH", "SET", "USE", "KILL", "SYSTEM", "EXCHANGE", "RENAME"}
+)
 _Result = TypeVar("_Result")
 
 
@@ -60,13 +64,23 @@ class _Job:
         return not self.user.read_only and (not read_only or isinstance(self.statement, Select))
 
     @property
+    def writes(self) -> bool:
+        """Whether the disk must have room: not for statements that may be needed to make some."""
+        match self.statement:
+            case InsertData():
+                return True
+            case Select():
+                return False
+            case Command(verb=verb):
+                return verb not in _NEED_NO_ROOM
+
+    @property
     def leaves_nothing(self) -> bool:
         """Whether a connection is as new after this job as before it."""
         return not (
             self.user.read_only
             or "readonly" in self.asked.settings
             or isinstance(self.statement, Command)
-            or (isinstance(self.statement, InsertData) and self.asked.parameters)
             or self.asked.roles
             or self.external
         )
@@ -295,6 +309,14 @@ class Handler:
 
     def _with_connection(self, job: _Job, work: Callable[[Connection], _Result]) -> _Result:
         """Run `work` on the right connection, prepared for this request; in a worker thread."""
+        if not job.writes:
+            return self._on_connection(job, work)
+        self._engine.ensure_space()
+        result = self._on_connection(job, work)
+        self._engine.ensure_space(after_writing=True)
+        return result
+
+    def _on_connection(self, job: _Job, work: Callable[[Connection], _Result]) -> _Result:
         if job.session is not None and job.keeps_state:
             return _prepared(job.session, job, keep=True, work=work)
         if job.leaves_nothing:

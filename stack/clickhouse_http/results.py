@@ -17,7 +17,7 @@ from starlette.types import Receive, Send
 
 from stack.clickhouse_http.body import Spool
 from stack.clickhouse_http.compression import Encoder, choose_encoder
-from stack.clickhouse_http.engine import Counts
+from stack.clickhouse_http.connection import Counts
 from stack.clickhouse_http.errors import ClickHouseError
 
 PIPE_BYTES: Final = 1 << 20

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stack.clickhouse_http.engine import Connection, Engine
+from stack.clickhouse_http.connection import Connection
+from stack.clickhouse_http.engine import Engine
 from stack.clickhouse_http.errors import Code, refusal
 from stack.clickhouse_http.request import SessionOptions
 

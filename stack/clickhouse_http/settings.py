@@ -30,6 +30,7 @@ class ServerSettings(BaseSettings):
 
     max_concurrent_queries: int = Field(default=32, ge=1)
     queue_wait_seconds: float = Field(default=30.0, gt=0)
+    min_free_disk_bytes: int = Field(default=512 * MIB, ge=64 * MIB)
     max_sessions: int = Field(default=256, ge=1)
     max_server_memory_bytes: int = Field(default=1024 * MIB, ge=256 * MIB)
     background_threads: int = Field(default=2, ge=1)

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -37,17 +36,15 @@ class ClickHouseServer:
         user: str = "purser",
         database: str = "purser",
         environment: dict[str, str] | None = None,
-        command_prefix: Sequence[str] = (),
     ) -> None:
-        """`environment` adds to the process's own; `command_prefix` may set limits for it."""
+        """`environment` adds to the process's own; it may be changed before a start."""
         self.folder = folder
         self.user = user
         self.database = database
         self.password = secrets.token_urlsafe(12)
         self.reader_password = secrets.token_urlsafe(12)
         self.port = _free_port()
-        self._environment = environment or {}
-        self._command_prefix = tuple(command_prefix)
+        self.environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -92,9 +89,9 @@ class ClickHouseServer:
             "PURSER_CLICKHOUSE_PASSWORD": self.password,
             "PURSER_CLICKHOUSE_READER_PASSWORD": self.reader_password,
             "PURSER_CLICKHOUSE_DATABASE": self.database,
-            **self._environment,
+            **self.environment,
         }
-        command = [*self._command_prefix, sys.executable, "-m", "stack.clickhouse_http"]
+        command = [sys.executable, "-m", "stack.clickhouse_http"]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--path", str(self.folder), "--port", str(self.port)],

@@ -18,6 +18,7 @@ from stack.clickhouse_http.testing import ClickHouseServer
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 MIB = 1 << 20
+CREDENTIALS = {"PURSER_CLICKHOUSE_USER": "purser", "PURSER_CLICKHOUSE_PASSWORD": "secret"}
 
 
 @pytest.fixture
@@ -171,18 +172,46 @@ def test_spool_is_emptied_at_start(make_server: Callable[..., ClickHouseServer])
     assert not left.exists()
 
 
-def test_full_disk_is_an_error_and_inserts_nothing(
+def test_nearly_full_disk_refuses_to_write_but_reads_and_drops(
     make_server: Callable[..., ClickHouseServer],
 ) -> None:
-    limit = ("bash", "-c", 'ulimit -f 8192; exec "$@"', "bash")  # no file above 8 MiB
-    server = make_server(command_prefix=limit)
+    server = make_server()
     with connect(server) as http:
         create_table(http)
-        body = b"1,x\n" * (4 * MIB)
-        response = http.post("/", params={"query": "INSERT INTO t FORMAT CSV"}, content=body)
-        assert response.headers["X-ClickHouse-Exception-Code"] in ("243", "75"), response.text
-        assert "nothing was inserted" in response.text
-        assert ask(http, "SELECT count() FROM t") == "0\n"
+        ask(http, "INSERT INTO t VALUES (1, 'x')")
+    server.stop()
+    server.environment["PURSER_CLICKHOUSE_MIN_FREE_DISK_BYTES"] = str(1 << 50)
+    server.start()
+    with connect(server) as http:
+        for statement in (
+            "INSERT INTO t VALUES (2, 'y')",
+            "INSERT INTO t SELECT 2, 'y'",
+            "CREATE TABLE u (a UInt8) ENGINE = Memory",
+            "ALTER TABLE t UPDATE b = 'z' WHERE 1",
+        ):
+            response = http.post("/", content=statement)
+            assert response.headers["X-ClickHouse-Exception-Code"] == "243", statement
+            assert "Free some space" in response.text
+        assert ask(http, "SELECT a, b FROM t") == "1\tx\n"
+        ask(http, "TRUNCATE TABLE t")
+        ask(http, "DROP TABLE t")
+
+
+def test_limit_on_the_size_of_files_is_refused_at_start(tmp_path: Path) -> None:
+    command = (
+        f'ulimit -f 8192; exec "{sys.executable}" -m stack.clickhouse_http --path "{tmp_path}"'
+    )
+    ended = subprocess.run(
+        ["bash", "-c", command],
+        cwd=CHECKOUT,
+        env={**os.environ, **CREDENTIALS},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "ulimit -f unlimited" in ended.stderr
 
 
 def test_large_bodies_and_answers_take_little_memory(
@@ -384,9 +413,6 @@ def start_badly(arguments: list[str], environment: dict[str, str]) -> tuple[int,
         check=False,
     )
     return ended.returncode, ended.stderr
-
-
-CREDENTIALS = {"PURSER_CLICKHOUSE_USER": "purser", "PURSER_CLICKHOUSE_PASSWORD": "secret"}
 
 
 @pytest.mark.parametrize(

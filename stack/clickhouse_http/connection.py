@@ -1,0 +1,215 @@
+"""One connection to chDB: its settings and database, and the statements that run on it.
+
+Results leave through a pipe that the engine writes itself (`INTO OUTFILE '/dev/fd/N'`) and rows
+come in from a nameless file (`FROM INFILE '/dev/fd/N'`): any format, any size, no copy in Python.
+Everything here blocks and runs in worker threads. Foreign exceptions are translated here and in
+`engine`, and nowhere else.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import IO, Any, Final
+
+import chdb
+
+from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, refusal
+from stack.clickhouse_http.statement import InsertData, Select
+
+DEFAULT_DATABASE: Final = "default"
+CHDB_ERRORS: Final = (RuntimeError, ValueError, chdb.ChdbError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What one statement did; rows and bytes, and nanoseconds."""
+
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    result_rows: int = 0
+    elapsed_ns: int = 0
+
+
+class Connection:
+    """One connection to the engine, used by one request at a time."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._database = DEFAULT_DATABASE
+        self._home_database = DEFAULT_DATABASE
+        self._applied: dict[str, str] = {}
+        self._before: dict[str, str] = {}
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def prepare(
+        self, database: str | None, settings: Mapping[str, str], *, keep: bool = False
+    ) -> None:
+        """Select the database and apply `settings`; with `keep`, remember how it was before.
+
+        A kept connection (a session's) gets back what an earlier request changed, and costs
+        nothing when the next request wants the same.
+        """
+        wanted_database = database or self._home_database
+        if wanted_database != self._database:
+            self.run(f"USE {quote_identifier(wanted_database)}")
+            self._database = wanted_database
+        wanted = dict(settings)
+        if wanted == self._applied:
+            return
+        if self._before:
+            self._set(self._before)
+        self._applied, self._before = {}, {}
+        if keep and wanted:
+            self._before = self._current(wanted)
+        if wanted:
+            self._set(wanted)
+            self._applied = wanted
+
+    def is_prepared_for(self, database: str | None, settings: Mapping[str, str]) -> bool:
+        """Whether `prepare` would have nothing to do."""
+        return self._database == (database or self._home_database) and self._applied == settings
+
+    def lock(self, level: str) -> None:
+        """Make the connection read-only, for good: no later statement can undo it."""
+        self._set({"readonly": level})
+
+    def set_role(self, role: str) -> None:
+        """Take on `role`; the engine answers for one that does not exist."""
+        self.run(f"SET ROLE {quote_identifier(role)}")
+
+    def forget_applied(self) -> None:
+        """After a SET or USE statement: what it left is the session's own state from now on."""
+        if self._before:
+            self._set(self._before)
+        self._applied, self._before = {}, {}
+
+    def adopt_database(self) -> None:
+        """Take the current database, after a USE statement, as the session's own."""
+        name = bytes(self._inner.query("SELECT currentDatabase()", "RawBLOB").bytes()).decode()
+        self._database = self._home_database = name
+
+    def run(
+        self,
+        text: str | bytes,
+        format_name: str = "TabSeparated",
+        parameters: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[bytes, Counts]:
+        """Run any statement; its whole (small) answer and its counts."""
+        started = time.perf_counter_ns()
+        try:
+            result = self._inner.query(text, format_name, dict(parameters))
+        except CHDB_ERRORS as error:
+            raise from_engine(error) from None
+        return result.bytes() or b"", _counts(result, started)
+
+    def select(
+        self,
+        statement: Select,
+        format_name: str,
+        parameters: Mapping[str, str],
+        write_fd: int,
+        mark: str,
+        extra_settings: str = "",
+    ) -> Counts:
+        """Run `statement` and write its answer to `write_fd`; the caller closes that."""
+        more = f"{',' if statement.tail else 'SETTINGS'} {extra_settings}" if extra_settings else ""
+        text = b"%b\nINTO OUTFILE '/dev/fd/%d' APPEND FORMAT %b %b%b /* %b */" % (
+            statement.head,
+            write_fd,
+            format_name.encode(),
+            statement.tail,
+            more.encode(),
+            mark.encode(),
+        )
+        try:
+            return self.run(text, format_name, parameters)[1]
+        except ClickHouseError as error:
+            if error.code != Code.SYNTAX_ERROR:
+                raise
+        # Either the SQL is wrong, and its own text gives the error a user understands, or it is
+        # of the kind that takes no INTO OUTFILE. A text that does not parse has not begun to run.
+        answer, counts = self.run(statement.text, format_name, parameters)
+        with os.fdopen(os.dup(write_fd), "wb") as pipe:
+            pipe.write(answer)
+        return counts
+
+    def insert(
+        self,
+        insert: InsertData,
+        format_name: str,
+        parameters: Mapping[str, str],
+        rows: Iterable[bytes],
+    ) -> Counts:
+        """Insert `rows`, encoded in `format_name`; returns when the engine has committed them.
+
+        Through a file in memory: chDB's own streaming insert (`send_insert`, 4.4) reports success
+        for rows that the table refuses by a constraint, and stores none of them.
+        """
+        with _memory_file() as file:
+            file.writelines(rows)
+            file.flush()
+            return self.insert_file(insert, format_name, parameters, file.fileno())
+
+    def insert_file(
+        self, insert: InsertData, format_name: str, parameters: Mapping[str, str], read_fd: int
+    ) -> Counts:
+        """Like `insert`, from an open regular file, which the engine reads in parallel."""
+        text = b"%b FROM INFILE '/dev/fd/%d' COMPRESSION 'none' %b FORMAT %b" % (
+            insert.before_settings,
+            read_fd,
+            insert.settings,
+            format_name.encode(),
+        )
+        return self.run(text, parameters=parameters)[1]
+
+    def _set(self, values: Mapping[str, str]) -> None:
+        self.run("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in values.items()))
+
+    def _current(self, names: Iterable[str]) -> dict[str, str]:
+        listed = ", ".join(quote(name) for name in names)
+        answer, _ = self.run(
+            f"SELECT name, value FROM system.settings WHERE name IN ({listed})", "TabSeparatedRaw"
+        )
+        return dict(line.split("\t", 1) for line in answer.decode().splitlines())
+
+
+def _memory_file() -> IO[bytes]:
+    """A nameless file: in memory where the system can do that, else in the temporary folder."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("insert"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def quote(value: str) -> str:
+    """`value` as a string literal of SQL."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quote_identifier(name: str) -> str:
+    """`name` as a quoted identifier of SQL."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def check_format(name: str) -> str:
+    """`name` if it can be the name of a format; raises 73 otherwise."""
+    if not name.isascii() or not name.isidentifier():
+        raise refusal(Code.UNKNOWN_FORMAT, f"Unknown format {name!r}.")
+    return name
+
+
+def _counts(result: Any, started: int) -> Counts:
+    return Counts(
+        read_rows=result.storage_rows_read(),
+        read_bytes=result.storage_bytes_read(),
+        written_rows=result.rows_written(),
+        written_bytes=result.bytes_written(),
+        result_rows=result.rows_read(),
+        elapsed_ns=time.perf_counter_ns() - started,
+    )
