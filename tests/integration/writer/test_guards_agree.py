@@ -32,7 +32,7 @@ EVERY_EVENT = [
         an_event("dispute_opened"), an_event("dispute_lost"),
         idempotency_key="every-event",
     ),
-    *(a_history(an_event(kind), idempotency_key=kind) for kind in ("failed", "cancelled", "expired")),
+    *(a_history(an_event(end), idempotency_key=end) for end in ("failed", "cancelled", "expired")),
 ]  # fmt: skip
 
 
