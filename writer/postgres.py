@@ -4,6 +4,7 @@ Every append is one statement, hence one transaction; whatever psycopg raises is
 `writer.refusals`, and nowhere else.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -23,6 +24,9 @@ from schemas.ids import PaymentId
 from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
 from writer.migrate import check_schema
 from writer.refusals import translated
+
+# What the pool says of a server that is away our errors say too: it goes to whoever asks for it.
+logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
 APPLICATION = "purser-writer"
 CONNECT_SECONDS = 5
