@@ -119,11 +119,22 @@ def _ours(server: str, address: Address, error: ClickHouseError) -> PurserError:
         )
     # Without a code it was not ClickHouse that answered, unless the client itself objects.
     by_client = isinstance(error, (DataError, NotSupportedError, ProgrammingError))
-    if code in PASSING or (code is None and not by_client):
+    if code is None and not by_client:
+        # The client's text repeats the whole request; what went wrong is at its root.
+        return ServiceUnavailable(
+            f"{server} does not answer: {one_line(_root(error))}; see that it runs, then try again"
+        )
+    if code in PASSING:
         return ServiceUnavailable(f"{server} cannot do it now: {text}; try again")
     return WriteRefused(f"{server} refuses: {text}")
 
 
-def one_line(error: Exception) -> str:
+def _root(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
+def one_line(error: BaseException) -> str:
     """An error's text on one line, cut short."""
     return " ".join(str(error).split())[:_ERROR_TEXT_MAX]
