@@ -43,12 +43,16 @@ WRITE_ORDER: tuple[tuple[Table, ...], ...] = (
 
 _WRITTEN = frozenset(table for step in WRITE_ORDER for table in step)
 
-_INSERT_SETTINGS = {
+INSERT_SETTINGS = {
     "async_insert": 0,
-    "insert_deduplicate": 0,
+    # A table that remembers blocks (a replicated one does, for an hour) would drop one that comes
+    # again after its rows were deleted for a rebuild. These supersede `insert_deduplicate`.
+    "deduplicate_insert": "disable",
+    "deduplicate_insert_select": "disable",
     # History may touch any number of years at once; refusing it would stop the worker for ever.
     "max_partitions_per_insert_block": 0,
 }
+"""What every insert of ours is sent with."""
 
 
 class ClickHouseSink:
@@ -84,7 +88,7 @@ class ClickHouseSink:
                 self._client.command(
                     revenue.REFRESH,
                     parameters={"account_types": list(revenue.ACCOUNT_TYPES)},
-                    settings=_INSERT_SETTINGS,
+                    settings=INSERT_SETTINGS,
                     external_data=_external_keys(chunk),
                 )
 
@@ -99,7 +103,7 @@ class ClickHouseSink:
         for start in range(0, rows.num_rows, rows_max):
             with translated(self._address):
                 self._client.insert_arrow(
-                    table.name, rows.slice(start, rows_max), settings=_INSERT_SETTINGS
+                    table.name, rows.slice(start, rows_max), settings=INSERT_SETTINGS
                 )
 
 

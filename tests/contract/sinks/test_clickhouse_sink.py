@@ -1,10 +1,13 @@
 """What only the sink in front of a real server can get wrong."""
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,7 +27,7 @@ from schemas.views import (
     RevenueKey,
     columns_of,
 )
-from sinks.clickhouse import WRITE_ORDER, ClickHouseSink
+from sinks.clickhouse import INSERT_SETTINGS, WRITE_ORDER, ClickHouseSink
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
@@ -85,13 +88,54 @@ def test_history_of_more_years_than_a_server_likes_in_one_insert(clickhouse_url:
 def test_the_same_block_again_after_a_rebuild_is_not_taken_for_a_duplicate(
     clickhouse_url: str,
 ) -> None:
+    """Replicated tables remember blocks; here the plain ones are told to."""
+    client = connect(ClickHouseSettings.load(clickhouse_url))
+    tables = ("payment_events", "ledger_entries", "seller_revenue")
+    for table in tables:
+        remember = f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 100"
+        client.command(remember)
     with sink_at(clickhouse_url) as sink:
-        sink.write(BATCH.columns)
-        client = connect(ClickHouseSettings.load(clickhouse_url))
-        client.command("TRUNCATE TABLE payment_events")
-        client.close()
-        sink.write(BATCH.columns)
-    assert count(clickhouse_url, "payment_events") == 1
+        for _ in range(2):
+            sink.write(BATCH.columns)
+            sink.refresh_revenue(BATCH.revenue_keys)
+            assert [count(clickhouse_url, f"{table}_v") for table in tables] == [1, 3, 1]
+            for table in tables:
+                client.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 1")
+                assert count(clickhouse_url, table) == 0
+    client.close()
+
+
+# The local server passes inserts to its engine in a way that no table remembers, so the engine is
+# asked itself, in a process of its own.
+INSERT_DELETE_INSERT = """
+import chdb, sys
+engine = chdb.connect(sys.argv[1])
+engine.query("CREATE DATABASE d")
+engine.query(
+    "CREATE TABLE d.t (a Int8) ENGINE = MergeTree ORDER BY a"
+    " SETTINGS non_replicated_deduplication_window = 100"
+)
+engine.query(f"INSERT INTO d.t {sys.argv[2]} VALUES (7)")
+engine.query("ALTER TABLE d.t DELETE WHERE 1 SETTINGS mutations_sync = 1")
+engine.query(f"INSERT INTO d.t {sys.argv[2]} VALUES (7)")
+print(str(engine.query("SELECT count() FROM d.t")).strip())
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"), [(INSERT_SETTINGS, "1"), ({}, "0")], ids=["ours", "the engine's"]
+)
+def test_our_insert_settings_keep_a_block_that_the_engine_would_drop(
+    tmp_path: Path, settings: dict[str, Any], expected: str
+) -> None:
+    clause = "SETTINGS " + ", ".join(f"{k} = {v!r}" for k, v in settings.items())
+    ended = subprocess.run(
+        [sys.executable, "-c", INSERT_DELETE_INSERT, str(tmp_path), clause if settings else ""],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == expected
 
 
 def test_events_are_not_visible_before_what_they_make(clickhouse_url: str) -> None:
