@@ -10,7 +10,6 @@ from stack.clickhouse_http.errors import Code, refusal
 
 DEFAULT_SESSION_SECONDS: Final = 60
 MAX_SESSION_SECONDS: Final = 3600
-_PARAMETER_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 # Query-string names that are no settings, as in ClickHouse's HTTPHandler.
@@ -102,7 +101,7 @@ def read_request(
         elif name == "role":
             roles.append(value)
         elif name.startswith("param_"):
-            parameters[_parameter_name(name)] = value
+            parameters[name[len("param_") :]] = value
         elif name in _RESERVED or name in _HANDLED_HERE:
             fields[name] = value
         elif _SETTING_NAME.fullmatch(name):
@@ -124,13 +123,6 @@ def read_request(
         wait_end_of_query=fields.get("wait_end_of_query", "0") in _TRUE,
         fields=fields,
     )
-
-
-def _parameter_name(name: str) -> str:
-    bare = name[len("param_") :]
-    if not _PARAMETER_NAME.fullmatch(bare):
-        raise refusal(Code.BAD_ARGUMENTS, f"'{bare}' is no name of a query parameter.")
-    return bare
 
 
 def _query_id(fields: Mapping[str, str]) -> str:

@@ -38,8 +38,6 @@ def test_get_is_read_only(given: list[tuple[str, str]], level: str) -> None:
         ("a b", "1", 115),
         ("a=1,b", "1", 115),
         ("", "1", 115),
-        ("param_", "1", 36),
-        ("param_x=1, y", "1", 36),
         ("query_id", "a\r\nb", 36),
         ("query_id", "a\x00", 36),
     ],

@@ -157,6 +157,12 @@ def test_parameter_may_be_an_identifier(http: httpx.Client, table: str) -> None:
     assert http.post("/", params=options, content=statement).text == "0\n"
 
 
+@pytest.mark.parametrize("name", ["id$x", "$1", "a$$b", "13_"])
+def test_parameter_names_may_hold_dollars(client: Any, name: str) -> None:
+    statement = f"SELECT {{{name}:UInt32}} + 1"
+    assert client.query(statement, parameters={name: 41}).result_rows == [(42,)]
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "code"),
     [("UInt8", "x", "457"), ("String", "raw\ttab", "457")],
