@@ -18,13 +18,15 @@ from schemas.errors import (
     SchemaVersionError,
     ServiceUnavailable,
 )
-from schemas.postgres.refusals import RefusalCode
+from schemas.postgres.refusals import CONSTRAINTS, RefusalCode
 from schemas.rejections import RejectionCode
 from writer.store import StreamMoved
 
 _GUARD_CLASS = "PU"
 _WRONG_LOGIN = (errors.InvalidPassword, errors.InvalidAuthorizationSpecification)
 _NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
+# While it connects libpq gives no SQLSTATE, only the server's words.
+_WRONG_LOGIN_WORDS = ("password authentication failed", "no password supplied", "does not exist")
 _LOST_A_RACE = (errors.SerializationFailure, errors.DeadlockDetected)
 
 
@@ -56,7 +58,7 @@ def translate(error: psycopg.Error) -> PurserError:
             return ServiceUnavailable(
                 f"no connection to PostgreSQL ({said}); look at `purser status`"
             )
-        case _ if isinstance(error, _WRONG_LOGIN):
+        case _ if isinstance(error, _WRONG_LOGIN) or _is_login_refused(error):
             return ConfigurationError(f"PostgreSQL refuses the login: {said}; check the DSN")
         case _ if isinstance(error, _NO_SCHEMA):
             return SchemaVersionError(f"PostgreSQL's schema is not ours: {said}; migrate it")
@@ -70,6 +72,11 @@ def translate(error: psycopg.Error) -> PurserError:
             return _guarded(error)
         case _:
             return ServiceUnavailable(f"PostgreSQL: {said}; look at `purser status`")
+
+
+def _is_login_refused(error: psycopg.Error) -> bool:
+    connecting = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+    return connecting and any(words in str(error) for words in _WRONG_LOGIN_WORDS)
 
 
 def one_line(error: psycopg.Error) -> str:
@@ -90,7 +97,10 @@ def _guarded(error: psycopg.Error) -> PurserError:
 def _refused(
     error: psycopg.Error, code: RejectionCode = RejectionCode.REFUSED_BY_DATABASE
 ) -> Rejection:
-    """A guard's refusal: its message is `field: problem`, a constraint's names the constraint."""
+    """A guard's refusal: its message is `field: problem`; a constraint's is in a table."""
+    if known := CONSTRAINTS.get(error.diag.constraint_name or ""):
+        field, problem = known
+        return Rejection(code=code, field=field, problem=problem)
     field = error.diag.column_name or error.diag.constraint_name or "row"
     problem = one_line(error).removeprefix(f"{field}: ")
     if error.diag.message_hint:
