@@ -11,7 +11,6 @@ from clickhouse_connect.driver.exceptions import (
     NotSupportedError,
     ProgrammingError,
 )
-from urllib3.exceptions import HTTPError
 
 from schemas.errors import (
     ConfigurationError,
@@ -96,12 +95,8 @@ def translated(address: Address) -> Iterator[None]:
     server = f"ClickHouse at {address.host}:{address.port}"
     try:
         yield
-    except ClickHouseError as error:
+    except ClickHouseError as error:  # the client wraps what sockets and HTTP raise, too
         raise _ours(server, address, error) from error
-    except (HTTPError, OSError) as error:
-        raise ServiceUnavailable(
-            f"{server} does not answer: {one_line(error)}; see that it runs, then try again"
-        ) from error
 
 
 def _ours(server: str, address: Address, error: ClickHouseError) -> PurserError:
