@@ -128,6 +128,7 @@ def main() -> None:
     settings = StreamSettings.model_validate(
         {"consumer_group": f"bench-{options.transport}-{uuid4()}", "home": mkdtemp()}
     )
+    settings.data_dir.mkdir(parents=True)
     configure_logging("ERROR")
     make = batch_app if options.transport == "batch" else stock_app
     worker = faust.Worker(make(settings, Count(options.events)), quiet=True, override_logging=False)

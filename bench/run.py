@@ -4,6 +4,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -40,8 +41,8 @@ def run(
 ) -> list[Figure]:
     """Measure, print the table, write the JSON; returns the figures."""
     endpoints = stack.endpoints
-    topic = TopicEnd(endpoints.kafka_bootstrap)
     with (
+        closing(TopicEnd(endpoints.kafka_bootstrap)) as topic,
         connect(ClickHouseSettings.load(endpoints.clickhouse_url)) as client,
         tempfile.TemporaryDirectory(prefix="purser-bench-") as folder,
     ):
@@ -61,7 +62,6 @@ def run(
         for name in only or SECTIONS:
             say(f"measuring {name}")
             figures += SECTIONS[name](bench)
-    topic.close()
     show(figures, Console())
     file = write(figures, RESULTS, shlex.join(["purser", *sys.argv[1:]]))
     say(f"written to {file}")

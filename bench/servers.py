@@ -44,7 +44,7 @@ class TopicEnd:
 
     def __init__(self, bootstrap: str) -> None:
         self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": "purser-bench", "log_level": 3}
+            {"bootstrap.servers": bootstrap, "group.id": "purser-bench", "log_level": 0}
         )
         metadata = self._consumer.list_topics(PAYMENTS_TOPIC, timeout=ANSWER_SECONDS)
         self._partitions = [

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from schemas.errors import InputError
 
 MAX_AMOUNT_MINOR = 10**15
-"""Largest amount of one event, in minor units: sums of a million such still fit a signed 64 bit."""
+"""Largest amount of one event, in minor units; nine thousand such still sum up in 64 bits."""
 
 _CODES_BY_EXPONENT: Mapping[int, str] = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
