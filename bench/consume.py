@@ -1,8 +1,8 @@
 """A process that reads the topic of payments once: by the batch transport, or by stock Faust.
 
-`python -m bench.consume --transport batch|stock --events N` decodes and folds N events into rows of
-all views, keeps nothing, prints one JSON object and ends. Both are written in their own best idiom;
-the sum of amounts lets one see that both did the same work.
+`python -m bench.consume --transport batch|stock --events N` reads N records, prints one JSON object
+and ends; with --fold it also decodes them and makes the rows of all views. Both are written in
+their own best idiom; the sums of bytes and amounts let one see that both did the same work.
 """
 
 import argparse
@@ -34,6 +34,7 @@ class Count:
     def __init__(self, wanted: int) -> None:
         self._wanted = wanted
         self._events = 0
+        self._bytes = 0
         self._amount = 0
         self._started: float | None = None
         self._cpu = 0.0
@@ -44,9 +45,10 @@ class Count:
             self._started = time.perf_counter()
             self._cpu = time.process_time()
 
-    def add(self, events: int, amount: int) -> None:
+    def add(self, events: int, size: int, amount: int) -> None:
         """Count some events; does not return once there are enough."""
         self._events += events
+        self._bytes += size
         self._amount += amount
         if self._events >= self._wanted:
             self._end()
@@ -55,6 +57,7 @@ class Count:
         assert self._started is not None
         result = {
             "events": self._events,
+            "bytes": self._bytes,
             "amount_minor": self._amount,
             "seconds": time.perf_counter() - self._started,
             "cpu_seconds": time.process_time() - self._cpu,
@@ -65,25 +68,28 @@ class Count:
         os._exit(0)
 
 
-def batch_app(settings: StreamSettings, count: Count) -> faust.App:
+def batch_app(settings: StreamSettings, count: Count, *, folding: bool) -> faust.App:
     """Our transport: an event is a partition batch."""
     app = make_app(settings)
 
     async def read(stream: Any) -> None:
         async for event in stream.noack().events():
             count.begin()
-            folded = fold_batch(
-                event.value, consumer=settings.consumer_group, parked_at=datetime.now(UTC)
-            )
-            amounts = folded.columns[PAYMENT_EVENTS][_AMOUNT]
+            records = event.value
+            amount = 0
+            if folding:
+                folded = fold_batch(
+                    records, consumer=settings.consumer_group, parked_at=datetime.now(UTC)
+                )
+                amount = sum(folded.columns[PAYMENT_EVENTS][_AMOUNT])
             event.ack()
-            count.add(folded.event_count, sum(amounts))
+            count.add(len(records), sum(len(record.value) for record in records), amount)
 
     app.agent(app.topic(PAYMENTS_TOPIC))(read)
     return app
 
 
-def stock_app(settings: StreamSettings, count: Count) -> faust.App:
+def stock_app(settings: StreamSettings, count: Count, *, folding: bool) -> faust.App:
     """Faust as it comes: an event is a record."""
     app = faust.App(
         settings.consumer_group,
@@ -104,16 +110,18 @@ def stock_app(settings: StreamSettings, count: Count) -> faust.App:
         async for event in stream.events():
             count.begin()
             message = event.message
-            record = Record(
-                topic=message.topic,
-                partition=message.partition,
-                offset=message.offset,
-                timestamp=int(message.timestamp * 1000),
-                key=message.key,
-                value=message.value,
-            )
-            rows = fold(decode(record))
-            count.add(1, rows[PAYMENT_EVENTS][_AMOUNT][0])
+            amount = 0
+            if folding:
+                record = Record(
+                    topic=message.topic,
+                    partition=message.partition,
+                    offset=message.offset,
+                    timestamp=int(message.timestamp * 1000),
+                    key=message.key,
+                    value=message.value,
+                )
+                amount = fold(decode(record))[PAYMENT_EVENTS][_AMOUNT][0]
+            count.add(1, len(message.value), amount)
 
     app.agent(app.topic(PAYMENTS_TOPIC))(read)
     return app
@@ -124,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("batch", "stock"), required=True)
     parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--fold", action="store_true")
     options = parser.parse_args()
     settings = StreamSettings.model_validate(
         {"consumer_group": f"bench-{options.transport}-{uuid4()}", "home": mkdtemp()}
@@ -131,7 +140,11 @@ def main() -> None:
     settings.data_dir.mkdir(parents=True)
     configure_logging("ERROR")
     make = batch_app if options.transport == "batch" else stock_app
-    worker = faust.Worker(make(settings, Count(options.events)), quiet=True, override_logging=False)
+    worker = faust.Worker(
+        make(settings, Count(options.events), folding=options.fold),
+        quiet=True,
+        override_logging=False,
+    )
     worker.spinner = None
     worker.execute_from_commandline()
 

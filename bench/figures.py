@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -42,24 +43,18 @@ def at_least(limit: float, value: float) -> tuple[str, bool]:
 
 def show(figures: Iterable[Figure], console: Console) -> None:
     """Print the table."""
-    table = Table(title="Purser, measured in this run", title_justify="left")
-    for column, justify in (
-        ("what", "left"),
-        ("figure", "right"),
-        ("unit", "left"),
-        ("ratio", "right"),
-        ("to", "left"),
-        ("goal", "left"),
-    ):
-        table.add_column(column, justify="right" if justify == "right" else "left")
+    table = Table(title="Measured in this run", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("what", "figure", "unit", "ratio", "to", "goal"):
+        table.add_column(column, justify="right" if column in ("figure", "ratio") else "left")
     section = ""
     for figure in figures:
         if figure.section != section:
-            table.add_section()
             section = figure.section
+            table.add_section()
+            table.add_row(f"[bold]{section}[/bold]")
         verdict = {None: "", True: " met", False: " NOT met"}[figure.met]
         table.add_row(
-            f"{figure.section}: {figure.name}",
+            f"  {figure.name}",
             f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:,.3g}",
             figure.unit,
             "" if figure.ratio is None else f"{figure.ratio:.2f}",

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from rich.console import Console
-
 from bench import sections
 from bench.figures import Figure, show, write
 from bench.sections import Bench
 from bench.servers import TopicEnd, wait_until
+from cli.output import wide_console
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
@@ -62,7 +61,7 @@ def run(
         for name in only or SECTIONS:
             say(f"measuring {name}")
             figures += SECTIONS[name](bench)
-    show(figures, Console())
+    show(figures, wide_console())
     file = write(figures, RESULTS, shlex.join(["purser", *sys.argv[1:]]))
     say(f"written to {file}")
     return figures
