@@ -31,6 +31,8 @@ def cpu_seconds(stack: Stack) -> dict[str, float]:
             except psutil.NoSuchProcess:
                 continue
             spent[program.name] += times.user + times.system
+            # PostgreSQL's backends end with their clients: then they are their parent's past.
+            spent[program.name] += times.children_user + times.children_system
     return spent
 
 
