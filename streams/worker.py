@@ -6,6 +6,7 @@ stop; whatever else ends it has been logged in one line, and nothing was acknowl
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,7 @@ _log = logging.getLogger("purser.views")
 
 # What these say about a server that is away, the errors that we log ourselves say as well.
 TALKATIVE_LOGGERS = ("urllib3", "clickhouse_connect")
+GARBAGE_THRESHOLDS = (100_000, 50, 100)
 
 
 class ViewsWorker(mode.Service):
@@ -165,6 +167,16 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
     return ClickHouseSink(ClickHouseSettings.load(url))
 
 
+def spare_the_garbage_collector() -> None:
+    """Let it look less often, and not at what the modules made: a third of the CPU time per event.
+
+    Records and rows are freed by their reference counts; cycles are few, so they may wait.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
 def main() -> NoReturn:
     """Run until told to stop, or until going on would lose something."""
     status = 0
@@ -177,6 +189,7 @@ def main() -> NoReturn:
         sink = prepare(settings)
         app = make_app(settings)
         worker = ViewsWorker(app, settings, sink)
+        spare_the_garbage_collector()
         run(app, settings)
     except PurserError as error:
         sys.stderr.write(f"error: {error}\n")
