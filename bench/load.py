@@ -81,6 +81,7 @@ def main() -> None:
         FreshnessProbe(os.environ["PURSER_CLICKHOUSE_URL"]) as probe,
     ):
         traffic = Traffic(_Decided(store, rows), steps, on_appended=probe.watch)
+        cpu = time.process_time()
         report = traffic.run()
         deadline = time.monotonic() + SETTLE_SECONDS
         while probe.pending() and time.monotonic() < deadline:
@@ -93,6 +94,7 @@ def main() -> None:
             "never_seen": probe.pending(),
             "visible_p50": quantile(probe.seconds, 0.5),
             "visible_p99": quantile(probe.seconds, 0.99),
+            "cpu_seconds": time.process_time() - cpu,
             "append_p50": quantile(report.append_seconds, 0.5),
             "append_p99": quantile(report.append_seconds, 0.99),
         }
