@@ -73,5 +73,5 @@ generate: $(STAMP) ## rewrite the files generated from the lifecycle tables
 
 .PHONY: lock
 lock: $(STAMP) ## pin direct and transitive Python packages anew
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --extra dev -p 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra dev -p 3.11 \
+	  pyproject.toml -o requirements.lock
