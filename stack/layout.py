@@ -57,7 +57,7 @@ class Home:
         mode = 0o711 if os.geteuid() == 0 else 0o700
         try:
             if not self.path.exists():
-                self.path.mkdir(parents=True)
+                self.path.mkdir(parents=True, exist_ok=True)  # another `up` may be as fast
                 self.path.chmod(mode)
             for folder in (self.logs, self.run):
                 folder.mkdir(exist_ok=True, mode=0o700)

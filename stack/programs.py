@@ -82,6 +82,11 @@ WORKERS: tuple[Worker, ...] = (
         module="streams.worker",
         metrics_port=Port.WORKER_METRICS,
     ),
+    Worker(
+        program=Program(name="connector-keeper", after=("connect",)),
+        module="connectors.debezium.keeper",
+        metrics_port=Port.KEEPER_HEALTH,
+    ),
 )
 
 PROGRAMS = (*SERVERS, *(worker.program for worker in WORKERS))

@@ -30,6 +30,7 @@ class Port(StrEnum):
     CONNECT = "connect"
     CLICKHOUSE = "clickhouse"
     WORKER_METRICS = "worker-metrics"
+    KEEPER_HEALTH = "keeper-health"
 
 
 class StackSettings(BaseSettings):

@@ -32,6 +32,7 @@ from writer.postgres import open_store
 
 WORKER = "views-worker"
 TARGETS = (WORKER, "connect", "kafka", "clickhouse", "postgres")
+KEEPER = "connector-keeper"
 MID_INSERT = "views-worker in the middle of an insert"
 HISTORY = CHECKOUT / "data" / "online-retail-slice.jsonl.gz"
 PAUSE_SECONDS = (2.0, 6.0)
@@ -170,7 +171,7 @@ class _Import:
 
 def _wait_all_ready(stack: Stack) -> None:
     deadline = time.monotonic() + READY_SECONDS
-    for name in TARGETS:
+    for name in (*TARGETS, KEEPER):
         stack.wait_ready(name, max(1.0, deadline - time.monotonic()))
 
 

@@ -1,0 +1,161 @@
+"""Keeps the connector working: starts anew what has FAILED, which Kafka Connect never does.
+
+`python -m connectors.debezium.keeper`, run beside the servers. When PostgreSQL or Kafka dies at the
+wrong moment Debezium's task ends as FAILED, whatever its settings for retries say, and would stay
+so. What restarting does not cure, such as a lost slot, fails again: the keeper then waits longer
+and longer between tries and stays unhealthy, so that it is loud.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn, Self
+
+import uvicorn
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from connectors.debezium.client import ConnectClient, ConnectorHealth
+from schemas.errors import ConfigurationError, PurserError
+from schemas.topics import CONNECTOR
+
+LOOK_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+PAUSE_SECONDS_FIRST = 2.0
+PAUSE_SECONDS_MOST = 60.0
+
+_log = logging.getLogger("purser.keeper")
+
+
+class KeeperSettings(BaseSettings):
+    """Where Connect is and where the keeper answers; environment names begin with `PURSER_`."""
+
+    model_config = SettingsConfigDict(env_prefix="PURSER_", frozen=True, extra="ignore")
+
+    connect_url: str = Field(pattern=r"^https?://")
+    connector: str = CONNECTOR
+    worker_metrics_port: int = Field(gt=0, le=65_535)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment; raises ConfigurationError naming the variable that is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
+            raise ConfigurationError(
+                f"{variable}: {first['msg']}; set it, `purser env` prints it for the local stack"
+            ) from None
+
+
+@dataclass(slots=True, kw_only=True)
+class RestartPolicy:
+    """When to restart what has failed: at once, then after pauses that double. Pure."""
+
+    pause_seconds: float = 0.0
+    restart_at: float = 0.0
+
+    def decide(self, health: ConnectorHealth, now: float) -> bool:
+        """Whether to restart now; `now` is monotonic seconds."""
+        if health.healthy and now >= self.restart_at:
+            # It has worked for as long as the last pause was: the next failure is a new one.
+            self.pause_seconds = 0.0
+        if not health.failed or now < self.restart_at:
+            return False
+        self.pause_seconds = min(
+            PAUSE_SECONDS_MOST, max(PAUSE_SECONDS_FIRST, 2 * self.pause_seconds)
+        )
+        self.restart_at = now + self.pause_seconds
+        return True
+
+
+class Keeper:
+    """Looks, restarts, and tells what is wrong now."""
+
+    def __init__(self, client: ConnectClient, connector: str) -> None:
+        self.reasons: tuple[str, ...] = ("has not looked yet",)
+        self.restarts = 0
+        self._client = client
+        self._connector = connector
+        self._policy = RestartPolicy()
+
+    def look(self, now: float) -> None:
+        """One look, and a restart when it is time; never raises what a server does."""
+        try:
+            health = self._client.health(self._connector)
+            if self._policy.decide(health, now):
+                _log.warning("restarting connector %s: %s", self._connector, health.problem())
+                self._client.restart_failed(self._connector)
+                self.restarts += 1
+            self.reasons = (health.problem(),) if health.failed else ()
+        except PurserError as error:
+            self.reasons = (str(error),)
+
+    def report(self) -> dict[str, object]:
+        """What /health answers."""
+        return {
+            "status": "unhealthy" if self.reasons else "healthy",
+            "reasons": list(self.reasons),
+            "restarts": self.restarts,
+        }
+
+
+@contextmanager
+def looking(keeper: Keeper, seconds: float = LOOK_SECONDS) -> Iterator[None]:
+    """Look every few seconds, in a thread, for the length of a `with`."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            keeper.look(time.monotonic())
+            stop.wait(seconds)
+
+    thread = threading.Thread(target=run, name="keeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def application(keeper: Keeper) -> Starlette:
+    """`GET /health`: 200 or 503 with the reasons."""
+
+    async def health(_request: Request) -> JSONResponse:
+        return JSONResponse(keeper.report(), status_code=503 if keeper.reasons else 200)
+
+    return Starlette(routes=[Route("/health", health)])
+
+
+def main() -> NoReturn:
+    """Run until told to stop."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = KeeperSettings.load()
+    except PurserError as error:
+        raise SystemExit(f"error: {error}") from None
+    with ConnectClient(settings.connect_url, retry_seconds=ANSWER_SECONDS) as client:
+        keeper = Keeper(client, settings.connector)
+        with looking(keeper):
+            uvicorn.run(
+                application(keeper),
+                host="127.0.0.1",
+                port=settings.worker_metrics_port,
+                log_level="warning",
+            )
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The connector's keeper: what it restarts, when, and what it says meanwhile."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from connectors.debezium.client import ConnectClient, ConnectorHealth, TaskHealth
+from connectors.debezium.keeper import (
+    PAUSE_SECONDS_MOST,
+    Keeper,
+    KeeperSettings,
+    RestartPolicy,
+    application,
+)
+from schemas.errors import ConfigurationError
+
+
+def _health(task: str, state: str = "RUNNING") -> ConnectorHealth:
+    tasks = (TaskHealth(number=0, state=task, error=None),)
+    return ConnectorHealth(name="c", state=state, error=None, tasks=tasks)
+
+
+@pytest.mark.parametrize(
+    ("health", "restarts"),
+    [
+        (_health("RUNNING"), False),
+        (_health("PAUSED", "PAUSED"), False),
+        (_health("UNASSIGNED"), False),
+        (_health("FAILED"), True),
+        (_health("RUNNING", "FAILED"), True),
+    ],
+)
+def test_only_what_has_failed_is_restarted(health: ConnectorHealth, restarts: bool) -> None:
+    assert RestartPolicy().decide(health, 0.0) is restarts
+
+
+def test_pauses_double_while_restarting_does_not_help() -> None:
+    policy = RestartPolicy()
+    restarted_at = [now for now in range(300) if policy.decide(_health("FAILED"), float(now))]
+    assert restarted_at == [0, 2, 6, 14, 30, 62, 122, 182, 242]
+    assert policy.pause_seconds == PAUSE_SECONDS_MOST
+
+
+def test_what_worked_for_a_while_is_restarted_at_once_when_it_fails_again() -> None:
+    policy = RestartPolicy()
+    assert policy.decide(_health("FAILED"), 0.0)
+    assert policy.decide(_health("FAILED"), 2.0)
+    assert not policy.decide(_health("RUNNING"), 7.0)
+    assert policy.decide(_health("FAILED"), 8.0)
+    assert not policy.decide(_health("FAILED"), 9.0)
+    assert policy.decide(_health("FAILED"), 10.0)
+
+
+def _connect(tasks: list[str]) -> tuple[Keeper, list[str]]:
+    """A keeper of a Connect whose task has these states one after the other."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path}")
+        if request.method == "POST":
+            return httpx.Response(204)
+        if (state := tasks.pop(0)) == "DOWN":
+            raise httpx.ConnectError("refused")
+        task = {"id": 0, "state": state, "trace": "org.Broken: no\n\tat"}
+        body = {"connector": {"state": "RUNNING"}, "tasks": [task]}
+        return httpx.Response(200, json=body)
+
+    client = ConnectClient(
+        "http://connect", retry_seconds=0.0, transport=httpx.MockTransport(answer)
+    )
+    return Keeper(client, "c"), asked
+
+
+def _health_answer(keeper: Keeper) -> httpx.Response:
+    async def get() -> httpx.Response:
+        transport = httpx.ASGITransport(application(keeper))
+        async with httpx.AsyncClient(transport=transport, base_url="http://keeper") as client:
+            return await client.get("/health")
+
+    return asyncio.run(get())
+
+
+def test_a_failed_task_is_restarted_and_told() -> None:
+    keeper, asked = _connect(["FAILED", "RUNNING", "DOWN"])
+    assert _health_answer(keeper).status_code == 503
+    keeper.look(0.0)
+    assert asked == ["GET /connectors/c/status", "POST /connectors/c/restart"]
+    answer = _health_answer(keeper)
+    assert answer.status_code == 503
+    assert answer.json()["reasons"] == ["task 0 is FAILED: org.Broken: no"]
+    keeper.look(1.0)
+    assert _health_answer(keeper).json() == {"status": "healthy", "reasons": [], "restarts": 1}
+    keeper.look(2.0)
+    assert "does not answer" in _health_answer(keeper).json()["reasons"][0]
+
+
+def test_settings_name_the_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PURSER_CONNECT_URL", "connect:8083")
+    monkeypatch.setenv("PURSER_WORKER_METRICS_PORT", "15406")
+    with pytest.raises(ConfigurationError, match="PURSER_CONNECT_URL"):
+        KeeperSettings.load()
