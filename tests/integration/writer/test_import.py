@@ -99,7 +99,7 @@ def test_interrupted_import_goes_on_where_it_stopped(
         command(str(path)), env=environment(database), stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
         # A shell that started the tests in the background has SIGINT ignored, and hands it down.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:  # fmt: skip
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (before := count_events(database, prefix)) and time.monotonic() < deadline:
