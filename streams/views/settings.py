@@ -30,9 +30,9 @@ class ViewsSettings(StreamSettings):
     worker_metrics_port: Annotated[int, Field(gt=0, le=65_535)] = 15_410
     """Where `/metrics` and `/health` answer, on 127.0.0.1 only."""
 
-    linger_seconds: Seconds = 0.2
+    linger_seconds: Seconds = 0.4
     """How long records wait for more, under load; it shrinks with the load, to nothing."""
-    busy_records_per_second: Count = 10_000
+    busy_records_per_second: Count = 20_000
     """The load from which the linger is as long as it gets."""
     refresh_seconds: Seconds = 0.5
     """Between two refreshes of the totals, at least."""

@@ -16,7 +16,7 @@ from schemas.errors import PurserError, ServiceUnavailable
 from streams.views.health import Health
 from streams.views.metrics import ViewsMetrics
 
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 5.0
 """How long a look may take; longer is a Kafka that does not answer."""
 
 

@@ -1,6 +1,8 @@
 """Whatever is killed whenever: every event ends in its rows, once, and the totals are right."""
 
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -175,6 +177,55 @@ def test_a_worker_that_cannot_write_ends_rather_than_acknowledge(pipeline: Pipel
     finally:
         pipeline.server.start()
     pipeline.workers.remove(worker)
+    pipeline.start_worker()
+    pipeline.assert_views_are_right()
+
+
+@contextmanager
+def frozen(pipeline: Pipeline) -> Iterator[None]:
+    """The ClickHouse server accepts connections and answers nothing."""
+    os.kill(pipeline.server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pipeline.server.pid, signal.SIGCONT)
+
+
+def test_a_worker_that_stands_still_is_unhealthy_and_ends(pipeline: Pipeline) -> None:
+    events = some_events(seed=16, count=1_000)
+    pipeline.send(events[:500])
+    worker = pipeline.start_worker(stall_unhealthy_seconds=2, stall_exit_seconds=6)
+    pipeline.wait_for_rows(500)
+    pipeline.wait_for_acknowledgement()
+    committed = pipeline.committed()
+    with frozen(pipeline):
+        pipeline.send(events[500:])
+        wait_until(lambda: worker.health()[0] == 503, why="unhealthy")
+        assert "stands still at offset" in worker.health()[1]["reasons"][0]
+        assert worker.wait_ended() == 1
+        assert "ending, nothing was acknowledged: partition " in worker.output()
+        assert "Traceback" not in worker.output()
+        assert pipeline.committed() == committed
+    pipeline.workers.remove(worker)
+    pipeline.start_worker()
+    pipeline.assert_views_are_right()
+
+
+def test_a_stop_while_an_insert_hangs_is_quick_and_acknowledges_nothing(
+    pipeline: Pipeline,
+) -> None:
+    events = some_events(seed=17, count=1_000)
+    pipeline.send(events[:500])
+    worker = pipeline.start_worker(stall_unhealthy_seconds=1)
+    pipeline.wait_for_rows(500)
+    pipeline.wait_for_acknowledgement()
+    committed = pipeline.committed()
+    with frozen(pipeline):
+        pipeline.send(events[500:])
+        wait_until(lambda: worker.health()[0] == 503, why="unhealthy")
+        _, seconds = worker.stop()
+        assert seconds < STOP_SECONDS
+        assert pipeline.committed() == committed
     pipeline.start_worker()
     pipeline.assert_views_are_right()
 
