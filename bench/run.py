@@ -10,19 +10,20 @@ from pathlib import Path
 from bench import sections
 from bench.figures import Figure, show, write
 from bench.sections import Bench
-from bench.servers import TopicEnd, wait_until
+from bench.servers import TopicEnd
 from cli.output import wide_console
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
 from stack.settings import CHECKOUT
 
+WARM_UP_EVENTS = 20_000
 RESULTS = CHECKOUT / "bench" / "results"
 
 SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
-    # First a warm-up: two JVMs are twice as fast once they are warm.
-    "throughput": sections.throughput,
+    # Before anything large: what a bulk load leaves behind, vacuum and merges, would be in it.
     "latency": sections.latency,
+    "throughput": sections.throughput,
     "transport": sections.transport,
     "storage": sections.storage,
 }
@@ -57,7 +58,7 @@ def run(
         )
         figures: list[Figure] = []
         say("warming up")
-        _warm_up(bench)
+        sections.warm_up(bench, min(events, WARM_UP_EVENTS), seed)
         for name in only or SECTIONS:
             say(f"measuring {name}")
             figures += SECTIONS[name](bench)
@@ -65,12 +66,3 @@ def run(
     file = write(figures, RESULTS, shlex.join(["purser", *sys.argv[1:]]))
     say(f"written to {file}")
     return figures
-
-
-def _warm_up(bench: Bench) -> None:
-    """Send some events all the way, at full speed, before anything is measured."""
-    rows = sections.count_rows(bench)
-    sections.import_rate(bench, bench.seed)
-    wait_until(
-        lambda: sections.count_rows(bench) >= rows + bench.events, "the views did not follow"
-    )
