@@ -88,7 +88,7 @@ def test_killed_server_comes_back_by_itself(stack: Stack, name: str) -> None:
 def test_whole_stack_is_healthy_and_takes_less_than_3_gb(stack: Stack) -> None:
     deadline = time.monotonic() + REPAIR_SECONDS
     while True:
-        servers = [each for each in stack.status() if each.name not in ("views-worker",)]
+        servers = [each for each in stack.status() if each.name not in WORKER_NAMES]
         if all(each.state is ProcessState.RUNNING for each in servers):
             break
         assert time.monotonic() < deadline, servers
