@@ -32,7 +32,7 @@ class ViewsSettings(StreamSettings):
 
     linger_seconds: Seconds = 0.4
     """How long records wait for more, under load; it shrinks with the load, to nothing."""
-    busy_records_per_second: Count = 20_000
+    busy_records_per_second: Count = 10_000
     """The load from which the linger is as long as it gets."""
     refresh_seconds: Seconds = 0.5
     """Between two refreshes of the totals, at least."""
