@@ -4,15 +4,14 @@ The coordinator reads and writes nothing itself; it counts what the readers say 
 """
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
 
 from schemas.errors import PurserError, ServiceUnavailable
 from streams.replay.reader import Failed, ReaderPlan, Stored, TopicShare, read_share
-from streams.replay.snapshot import TableShare
+from streams.replay.snapshot import KeyShare
 from streams.replay.topic import Offsets
 
 STOP_SECONDS = 10.0
@@ -57,19 +56,15 @@ def shares_of_topic(positions: Offsets, ends: Offsets, readers: int) -> list[Top
     ]
 
 
-def shares_of_tables(snapshot: str, rows: Mapping[str, int], readers: int) -> list[TableShare]:
-    """The partitions of `payments`, spread over readers by their rows."""
-    return [
-        TableShare(snapshot=snapshot, tables=tuple(tables)) for tables in _spread(rows, readers)
-    ]
+def shares_of_keys(snapshot: str, ranges: Collection[int], readers: int) -> list[KeyShare]:
+    """Ranges of payment ids, spread evenly over readers."""
+    spread = _spread(dict.fromkeys(ranges, 1), readers)
+    return [KeyShare(snapshot=snapshot, ranges=tuple(numbers)) for numbers in spread]
 
 
-Key = TypeVar("Key", int, str)
-
-
-def _spread(weights: Mapping[Key, int], readers: int) -> list[list[Key]]:
+def _spread(weights: Mapping[int, int], readers: int) -> list[list[int]]:
     """Keys in at most so many groups of about equal weight; none is empty."""
-    groups: list[list[Key]] = [[] for _ in range(max(1, min(readers, len(weights))))]
+    groups: list[list[int]] = [[] for _ in range(max(1, min(readers, len(weights))))]
     sums = [0] * len(groups)
     for key in sorted(weights, key=lambda key: (-weights[key], key)):
         lightest = sums.index(min(sums))

@@ -17,7 +17,7 @@ from streams.decode import SourceRecord
 from streams.replay.build import Builder
 from streams.replay.choice import VIEWS
 from streams.replay.settings import ReplaySettings
-from streams.replay.snapshot import BatchSize, TableShare, read_shares
+from streams.replay.snapshot import BatchSize, KeyShare, read_ranges
 from streams.replay.topic import Offsets, Topic
 
 READ_SECONDS = 0.5
@@ -39,7 +39,7 @@ class ReaderPlan:
     settings: ReplaySettings
     clickhouse_url: str
     tables: tuple[str, ...]
-    share: TopicShare | TableShare
+    share: TopicShare | KeyShare
     records_per_second: float | None
 
 
@@ -50,7 +50,7 @@ class Stored:
     records: int
     dead: int = 0
     examples: tuple[str, ...] = ()
-    finished: tuple[str, ...] = ()
+    finished: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +133,11 @@ def _build(plan: ReaderPlan, link: Connection) -> None:
         sink.close()
 
 
-def _batches(plan: ReaderPlan, pace: Pace) -> Iterator[tuple[list[SourceRecord], tuple[str, ...]]]:
-    """Records, and the names of the tables that are complete with them."""
+def _batches(plan: ReaderPlan, pace: Pace) -> Iterator[tuple[list[SourceRecord], tuple[int, ...]]]:
+    """Records, and the numbers of the key ranges that are complete with them."""
     most = plan.settings.replay_rows_max
-    if isinstance(plan.share, TableShare):
-        yield from read_shares(plan.settings, plan.share, lambda: pace.batch(most))
+    if isinstance(plan.share, KeyShare):
+        yield from read_ranges(plan.settings, plan.share, lambda: pace.batch(most))
     else:
         for records in read_topic(plan.settings, plan.share, lambda: pace.batch(most)):
             yield records, ()

@@ -207,6 +207,7 @@ def rehearse(
     total = sum(ends.values())
     _check_memory(total)
     rehearsal = Rehearsal(choice)
+    on_progress(0, total)
     share = TopicShare(positions=positions, ends=ends)
     for records in read_topic(settings, share, lambda: settings.replay_rows_max):
         rehearsal.add(folded_records(records))

@@ -13,14 +13,14 @@ from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
 from streams.replay.build import patient
-from streams.replay.bulk import Progress, read_in_parallel, shares_of_tables, shares_of_topic
+from streams.replay.bulk import Progress, read_in_parallel, shares_of_keys, shares_of_topic
 from streams.replay.choice import Choice
 from streams.replay.database import ReplayDatabase
 from streams.replay.follow import Follower, start_positions
 from streams.replay.lock import Lock, exclusive
 from streams.replay.reader import ReaderPlan, Stored, TopicShare
 from streams.replay.settings import ReplaySettings
-from streams.replay.snapshot import TableShare, held_snapshot
+from streams.replay.snapshot import RANGES, KeyShare, held_snapshot
 from streams.replay.state import Source, State, Step
 from streams.replay.swap import swap
 from streams.replay.topic import Topic, begin
@@ -211,31 +211,31 @@ class Replay:
         return state
 
     def _read_snapshot(self, state: State) -> State:
-        done = set(state.tables_done)
+        ranges = sorted(set(range(RANGES)) - set(state.ranges_done))
         with held_snapshot(self._settings) as held:
-            rows = {name: count for name, count in held.rows.items() if name not in done}
             self._options.on_step(f"read PostgreSQL's snapshot {held.snapshot}")
 
             def on_stored(stored: Stored) -> None:
                 nonlocal state
                 if stored.finished:
-                    finished = (*state.tables_done, *stored.finished)
-                    state = self._save(replace(state, tables_done=finished))
+                    finished = (*state.ranges_done, *stored.finished)
+                    state = self._save(replace(state, ranges_done=finished))
 
-            table_shares = shares_of_tables(held.snapshot, rows, self._options.readers)
-            weights = [sum(rows[name] for name in share.tables) for share in table_shares]
-            self._read_in_parallel(table_shares, weights, on_stored)
+            shares = shares_of_keys(held.snapshot, ranges, self._options.readers)
+            weights = [held.rows * len(share.ranges) // RANGES for share in shares]
+            self._read_in_parallel(shares, weights, on_stored)
         return self._save(replace(state, snapshot_done=True))
 
     def _read_in_parallel(
         self,
-        shares: Sequence[TopicShare | TableShare],
+        shares: Sequence[TopicShare | KeyShare],
         weights: Sequence[int],
         on_stored: Callable[[Stored], None] = lambda _stored: None,
     ) -> None:
         rate, total = self._options.records_per_second, max(1, sum(weights))
         progress = Progress(total=total)
         started = time.monotonic()
+        self._options.on_progress("reading", 0, total)
 
         def stored(message: Stored) -> None:
             on_stored(message)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -24,21 +25,24 @@ BatchSize = Callable[[], int]
 """How many records the next batch may have."""
 
 
+RANGES = 64
+"""Payment ids are hashes, so ranges of equal width hold about equally many rows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableShare:
-    """Partitions of `payments` that one reader reads, in a snapshot that another session holds."""
+class KeyShare:
+    """Ranges of payment ids, numbered from 0, in a snapshot that another session holds."""
 
     snapshot: str
-    tables: tuple[str, ...]
+    ranges: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A snapshot that readers may join while it is held, and the partitions with their rows."""
+    """A snapshot that readers may join while it is held, and about how many rows it has."""
 
     snapshot: str
-    rows: dict[str, int]
-    """Partition -> about how many rows."""
+    rows: int
 
 
 @contextmanager
@@ -51,19 +55,18 @@ def held_snapshot(settings: ReplaySettings) -> Iterator[Held]:
     with postgres_errors(), _session(settings) as session:
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         rows = session.execute(
-            "SELECT inhrelid::regclass::text, greatest(0, reltuples)::bigint FROM pg_inherits"
-            " JOIN pg_class ON pg_class.oid = inhrelid"
-            " WHERE inhparent = 'public.payments'::regclass ORDER BY 1"
-        ).fetchall()
-        exported = session.execute("SELECT pg_export_snapshot()").fetchone()
-        assert exported is not None
-        yield Held(snapshot=exported[0], rows={name: int(count) for name, count in rows})
+            "SELECT coalesce(sum(greatest(0, reltuples)), 0)::bigint, pg_export_snapshot()"
+            " FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
+            " WHERE inhparent = 'public.payments'::regclass"
+        ).fetchone()
+        assert rows is not None
+        yield Held(snapshot=rows[1], rows=int(rows[0]))
 
 
-def read_shares(
-    settings: ReplaySettings, share: TableShare, size: BatchSize
-) -> Iterator[tuple[list[SourceRecord], tuple[str, ...]]]:
-    """Batches of records, and the names of the partitions that are complete with them.
+def read_ranges(
+    settings: ReplaySettings, share: KeyShare, size: BatchSize
+) -> Iterator[tuple[list[SourceRecord], tuple[int, ...]]]:
+    """Batches of records, and the numbers of the ranges that are complete with them.
 
     Raises:
         ServiceUnavailable: PostgreSQL is away, or the snapshot is no longer held.
@@ -81,25 +84,29 @@ def read_shares(
                 "the snapshot of PostgreSQL is gone; run the same command again: it goes on from"
                 " here with a new one"
             ) from error
-        for table in share.tables:
-            batch: list[SourceRecord] = []
-            with session.cursor().copy(_copy(table)) as rows:
-                wanted = size()
-                for payment_id, committed_at_ms, envelope in rows.rows():
-                    batch.append(
-                        Record(
-                            table,
-                            0,
-                            0,
-                            int(committed_at_ms),
-                            b'{"payment_id":"%s"}' % payment_id.encode(),
-                            envelope.encode(),
-                        )
-                    )
+        batch: list[SourceRecord] = []
+        complete: list[int] = []
+        wanted = size()
+        for number in share.ranges:
+            with session.cursor().copy(_copy(number)) as rows:
+                for payment_id, recorded_ms, envelope in rows.rows():
+                    batch.append(_record(payment_id, recorded_ms, envelope))
                     if len(batch) >= wanted:
-                        yield batch, ()
-                        batch, wanted = [], size()
-            yield batch, (table,)
+                        yield batch, tuple(complete)
+                        batch, complete, wanted = [], [], size()
+            complete.append(number)
+        yield batch, tuple(complete)
+
+
+def _record(payment_id: str, recorded_ms: str, envelope: str) -> Record:
+    key = b'{"payment_id":"%s"}' % payment_id.encode()
+    return Record("postgres", 0, 0, int(recorded_ms), key, envelope.encode())
+
+
+def bounds(number: int) -> tuple[UUID, UUID]:
+    """The first and the last payment id of a range."""
+    width = 2**128 // RANGES
+    return UUID(int=number * width), UUID(int=(number + 1) * width - 1)
 
 
 def _session(settings: ReplaySettings) -> "psycopg.Connection[tuple[Any, ...]]":
@@ -111,19 +118,21 @@ def _session(settings: ReplaySettings) -> "psycopg.Connection[tuple[Any, ...]]":
     )
 
 
-def _copy(table: str) -> sql.Composed:
-    """COPY of a partition: payment id, time of recording in ms since 1970, envelope as JSON."""
+def _copy(number: int) -> sql.Composed:
+    """COPY of a range: payment id, time of recording in ms since 1970, envelope as JSON."""
     columns = ", ".join(
         # jsonb reaches Kafka as a JSON string, see the envelope.
         "details::text AS details" if column == "details" else column
         for column in COLUMNS
     )
-    # txid 0 is "unknown": a row that is read here was visible, as one of the initial snapshot was.
+    first, last = bounds(number)
+    # No txid, which is "unknown": a row that is read here counts as one of the initial snapshot.
     query = (
         "SELECT payment_id::text, recorded_ms::text,"
         ' \'{"op":"r","source":{"ts_ms":\' || recorded_ms || \'},"after":\''
         " || row_to_json(event)::text || '}'"
-        f" FROM (SELECT {columns} FROM {table}) AS event"
+        f" FROM (SELECT {columns} FROM payments"
+        f" WHERE payment_id BETWEEN '{first}' AND '{last}') AS event"
         " CROSS JOIN LATERAL (SELECT floor(extract(epoch FROM recorded_at) * 1000)::bigint"
         " AS recorded_ms) AS clock"
     )

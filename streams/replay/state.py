@@ -49,7 +49,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The document.
 
     `views` change places. `start_positions`: where reading the topic begins, by partition.
-    `tables_done`: partitions of `payments` whose rows are stored, `snapshot_done`: all of them are.
+    `ranges_done`: ranges of payment ids whose rows are stored, `snapshot_done`: all of them are.
     `exchanges` by table and `old_positions`, the next offsets that the old tables may lack, are
     set before the first table moves. `rolled_back`: the old tables are, or are to be, live again;
     `follow_from` is from where they are brought up to date.
@@ -61,7 +61,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     step: Step
     started_at: datetime
     start_positions: dict[int, int]
-    tables_done: tuple[str, ...] = ()
+    ranges_done: tuple[int, ...] = ()
     snapshot_done: bool = False
     totals_done: bool = False
     exchanges: dict[str, Exchange] = {}
