@@ -12,6 +12,7 @@ from cli.env import env
 from cli.environment import use_local_stack
 from cli.import_ import import_
 from cli.migrate import migrate
+from cli.replay import replay
 from cli.status import status
 from cli.up import up
 from cli.verify import verify
@@ -36,6 +37,7 @@ app.command()(demo)
 app.command()(bench)
 app.command("import")(import_)
 app.command()(verify)
+app.command()(replay)
 
 
 def main() -> None:

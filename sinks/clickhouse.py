@@ -92,6 +92,23 @@ class ClickHouseSink:
                     external_data=_external_keys(chunk),
                 )
 
+    def rebuild_revenue(self) -> None:
+        """Compute all totals from all entries, a part of the sellers at a time; repeatable."""
+        with translated(self._address):
+            count = self._client.query(f"SELECT count() FROM {LEDGER_ENTRIES.name}")
+        parts = 1 + int(count.result_rows[0][0]) // revenue.REBUILD_ENTRIES
+        for part in range(parts):
+            with translated(self._address):
+                self._client.command(
+                    revenue.REBUILD,
+                    parameters={
+                        "account_types": list(revenue.ACCOUNT_TYPES),
+                        "parts": parts,
+                        "part": part,
+                    },
+                    settings=INSERT_SETTINGS,
+                )
+
     def close(self) -> None:
         """Wait for inserts that run and close the connections."""
         self._threads.shutdown()

@@ -52,7 +52,7 @@ class MemorySink:
                 key = RevenueKey(entry.account_id, entry.currency, entry.day)
                 if key in wanted and entry.account_type in revenue.ACCOUNT_TYPES:
                     entries.setdefault(key, []).append(entry)
-            totals = [_totals(key, entries[key]) for key in entries]
+            totals = [totals_of(key, entries[key]) for key in entries]
             self._keep(SELLER_REVENUE, columns_of(totals))
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class MemorySink:
                 kept[key] = row
 
 
-def _totals(key: RevenueKey, entries: list[LedgerEntryRow]) -> SellerRevenueRow:
+def totals_of(key: RevenueKey, entries: list[LedgerEntryRow]) -> SellerRevenueRow:
     """One row of `seller_revenue` from all entries of its key."""
 
     def of_account(account_type: AccountType) -> int:

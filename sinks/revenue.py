@@ -22,7 +22,7 @@ EARNING_EVENTS: tuple[str, ...] = (
 )
 """Events that change what a seller earned; the others move what was earned."""
 
-REFRESH = """
+_TOTALS = """
 INSERT INTO seller_revenue
 SELECT
     account_id AS seller_id,
@@ -49,16 +49,31 @@ FROM
         any(ledger_entries.event_type) AS event_type,
         any(ledger_entries.amount_minor) AS amount_minor
     FROM ledger_entries
-    -- What the condition below implies, said again column by column: half the CPU.
-    PREWHERE account_id IN (SELECT seller_id FROM revenue_keys)
-        AND day IN (SELECT day FROM revenue_keys)
-    WHERE account_type IN {account_types:Array(String)}
-      AND (account_id, currency, day) IN (SELECT seller_id, currency, day FROM revenue_keys)
+    __WHICH__
     GROUP BY account_type, account_id, currency, day, payment_id, seq, leg
 )
 GROUP BY account_id, currency, day
 """
+
+REFRESH = _TOTALS.replace(
+    "__WHICH__",
+    """-- What the condition below implies, said again column by column: half the CPU.
+    PREWHERE account_id IN (SELECT seller_id FROM revenue_keys)
+        AND day IN (SELECT day FROM revenue_keys)
+    WHERE account_type IN {account_types:Array(String)}
+      AND (account_id, currency, day) IN (SELECT seller_id, currency, day FROM revenue_keys)""",
+)
 """Statement of the refresh; the keys are the external table `revenue_keys`."""
 
 KEYS_TABLE = "revenue_keys"
 KEYS_STRUCTURE = "seller_id String, currency String, day Date"
+
+REBUILD = _TOTALS.replace(
+    "__WHICH__",
+    """WHERE account_type IN {account_types:Array(String)}
+      AND cityHash64(account_id) % {parts:UInt32} = {part:UInt32}""",
+)
+"""Statement of all totals, of one part of the sellers at a time."""
+
+REBUILD_ENTRIES = 4_000_000
+"""Entries that one part may have: what grouping them takes stays below a few hundred MiB."""

@@ -1,7 +1,7 @@
 """A verification from the cut to the verdict: the order of the checks and their deadline."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas.errors import InputError
@@ -9,7 +9,7 @@ from sinks.migrate import check_schema
 from streams.verify import checks
 from streams.verify.cut import Cut
 from streams.verify.events import EventsCheck, EventsOutcome
-from streams.verify.keyed import ask
+from streams.verify.keyed import Question, ask
 from streams.verify.missing import Fate
 from streams.verify.report import CheckResult, CutSummary, Finding, Report, Verdict
 from streams.verify.settings import VerifySettings
@@ -33,12 +33,14 @@ class Options:
     - `timeout_seconds`: how long to wait for rows that may be on their way.
     - `rows`: differences that are shown for each check, at most.
     - `window`: days of occurred_at.
+    - `questions`: what is asked besides the events themselves.
     - `on_progress`: told (what is done, so far, of how many).
     """
 
     timeout_seconds: float = 60.0
     rows: int = 20
     window: Window = field(default_factory=Window)
+    questions: Sequence[Question] = checks.QUESTIONS
     on_progress: Callable[[str, int, int], None] = _silent
 
     def __post_init__(self) -> None:
@@ -70,7 +72,7 @@ def verify(settings: VerifySettings, options: Options) -> Report:
         deadline = started + options.timeout_seconds
         cut, gaps, outcome, events = _compare_events(source, now, views, options, deadline)
         results = [gaps, events]
-        for question in checks.QUESTIONS:
+        for question in options.questions:
             if any(result.verdict is Verdict.DIVERGED for result in results):
                 deadline = min(deadline, time.monotonic() + AFTER_DIVERGENCE_SECONDS)
             options.on_progress(question.name, 0, 0)

@@ -1,0 +1,340 @@
+"""`purser replay`: rebuild views beside the live ones, prove them, swap them in."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cli.output import say, wide_console
+from cli.verify_report import show
+from schemas.errors import InputError, PurserError
+from streams.replay import (
+    VIEWS,
+    Choice,
+    Digest,
+    Options,
+    Outcome,
+    Rehearsed,
+    Replay,
+    ReplayDiverged,
+    ReplaySettings,
+    Source,
+    clean_up,
+    digests,
+    opened,
+    rehearse,
+    roll_back,
+)
+from streams.replay.database import ReplayDatabase
+from streams.verify.views import Views
+
+DIFFERS = 1
+COULD_NOT_TELL = 2
+INTERRUPTED = 130
+SECONDS_BETWEEN_REPORTS = 5.0
+
+
+def replay(
+    views: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Of {', '.join(view.name for view in VIEWS)}; all by default."),
+    ] = None,
+    source: Annotated[
+        Source, typer.Option(help="Where history is read: the topic, or payments itself.")
+    ] = Source.KAFKA,
+    processes: Annotated[
+        int, typer.Option(help="Readers of the bulk path; 0: one for each core.")
+    ] = 0,
+    rate: Annotated[
+        float | None, typer.Option(help="Records per second of the bulk path, at most.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that verify waits for rows on their way.")
+    ] = 60.0,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Only print digests of the live and the other tables.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Fold into memory and compare; write nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Swap although the new tables differ from PostgreSQL.")
+    ] = False,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Return to the tables from before the replay.")
+    ] = False,
+    cleanup: Annotated[
+        bool,
+        typer.Option("--cleanup", help="Drop what a replay has left: old or half-built tables."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output, whatever happens.")
+    ] = False,
+) -> None:
+    """Rebuild views from the topic while live traffic goes on.
+
+    New tables grow in a database of their own, are compared with PostgreSQL at one snapshot, to the
+    row and the cent, and change places with the live ones, each at one instant. The live worker is
+    not paused. Run it again after an interruption: it goes on. The old tables are kept until
+    --cleanup.
+
+    Exit status: 0 done and equal, 1 differences (shown), 2 could not (a server is down, history is
+    gone, another replay runs), 130 interrupted.
+
+    Example: purser replay seller_revenue --rate 20000
+    """
+    modes = [name for name, given in _modes(digest, dry_run, rollback, cleanup) if given]
+    try:
+        if len(modes) > 1:
+            raise InputError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
+        with _progress() as (on_step, on_progress):
+            options = Options(
+                views=tuple(views or ()),
+                source=source,
+                readers=processes or len(os.sched_getaffinity(0)),
+                records_per_second=rate,
+                verify_seconds=timeout,
+                force=force,
+                on_step=on_step,
+                on_progress=on_progress,
+            )
+            work = _WORK[modes[0] if modes else "rebuild"]
+            status, document = work(ReplaySettings.load(), options, as_json)
+    except ReplayDiverged as error:
+        if not as_json:
+            show(error.report, wide_console())
+        _finish(error, DIFFERS, as_json, {"verify": error.report.to_json()})
+    except PurserError as error:
+        _finish(error, COULD_NOT_TELL, as_json, {})
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to go on, or --cleanup to remove it")
+        raise typer.Exit(INTERRUPTED) from None
+    else:
+        if as_json:
+            _print_json(document)
+        if status:
+            raise typer.Exit(status)
+
+
+def _modes(
+    digest: bool, dry_run: bool, rollback: bool, cleanup: bool
+) -> tuple[tuple[str, bool], ...]:
+    return (
+        ("digest", digest),
+        ("dry-run", dry_run),
+        ("rollback", rollback),
+        ("cleanup", cleanup),
+    )
+
+
+def _finish(error: PurserError, status: int, as_json: bool, more: dict[str, Any]) -> None:
+    if as_json:
+        _print_json({"status": "failed", "reason": str(error), **more})
+    say(f"purser: {error}")
+    raise typer.Exit(status) from None
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+# -- what it does, by mode: settings, options, whether JSON is wanted -> exit status, document
+
+Result = tuple[int, dict[str, Any]]
+
+
+def _rebuild(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
+    Choice.of(options.views)  # refused before anything is connected to
+    with opened(settings) as (database, lock):
+        outcome = Replay(settings, options, database, lock).run()
+    if not as_json:
+        _show_outcome(outcome, wide_console())
+    document = {
+        "status": "diverged" if outcome.diverged else "done",
+        "views": list(outcome.views),
+        "source": outcome.source,
+        "resumed_at": outcome.resumed_at,
+        "records": outcome.records,
+        "bulk_seconds": round(outcome.bulk_seconds, 3),
+        "followed": outcome.followed,
+        "dead_letters": outcome.dead,
+        "rows": outcome.rows,
+        "seconds": round(outcome.seconds, 3),
+        "verify_before_swap": outcome.before.to_json() if outcome.before else None,
+        "verify_after_swap": outcome.after.to_json() if outcome.after else None,
+    }
+    status = outcome.after.exit_status if outcome.after else 0
+    return status, document
+
+
+def _show_outcome(outcome: Outcome, console: Console) -> None:
+    if outcome.after is not None and outcome.after.exit_status:
+        show(outcome.after, console)
+    rate = outcome.records / max(outcome.bulk_seconds, 0.001)
+    bulk = f"{outcome.records:,} records in bulk ({rate:,.0f}/s), " if outcome.records else ""
+    dead = f", {outcome.dead:,} of them cannot be folded" if outcome.dead else ""
+    console.print(f"replayed  {bulk}{outcome.followed:,} while following{dead}")
+    for name, count in outcome.rows.items():
+        console.print(f"          {name} has {count:,} rows")
+    verdicts = [
+        f"{report.verdict} {when}"
+        for report, when in ((outcome.before, "before the swap"), (outcome.after, "after it"))
+        if report is not None
+    ]
+    console.print(f"verify    {', '.join(verdicts)}")
+    console.print(
+        f"took      {outcome.seconds:.1f} s; the old tables are kept: --rollback returns to them,"
+        " --cleanup drops them",
+        soft_wrap=True,
+    )
+
+
+def _dry_run(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
+    choice = Choice.of(options.views)
+    options.on_step("fold the topic into memory")
+    found = rehearse(
+        settings, choice, lambda done, total: options.on_progress("folding", done, total)
+    )
+    if not as_json:
+        _show_rehearsed(found, wide_console())
+    document = {
+        "status": "differs" if found.differs else "equal",
+        "records": found.records,
+        "dead_letters": found.dead,
+        "tables": {name: asdict(comparison) for name, comparison in found.tables.items()},
+    }
+    return (DIFFERS if found.differs else 0), document
+
+
+def _show_rehearsed(found: Rehearsed, console: Console) -> None:
+    headings = ("equal", "different", "missing", "extra", "newer", "pending")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("live table")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for name, comparison in found.tables.items():
+        counts = asdict(comparison)
+        table.add_row(name, *(f"{counts[heading]:,}" for heading in headings))
+    console.print(table)
+    console.print(f"{found.records:,} records folded, {found.dead:,} of them cannot be")
+    console.print("DIFFERENT" if found.differs else "EQUAL", style="bold")
+
+
+def _digest(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
+    choice = Choice.of(options.views)
+    url = settings.clickhouse_url.get_secret_value()
+    found: dict[str, dict[str, Digest]] = {}
+    with ReplayDatabase(url) as database, Views(url) as views:
+        names = [database.live, *([database.name] if database.exists() else [])]
+        for name in names:
+            options.on_step(f"digest of database {name}")
+            found[name] = digests(views, choice.swapped, name)
+    if not as_json:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("database", "table", "rows", "digest"):
+            table.add_column(heading, justify="right" if heading == "rows" else "left")
+        for database_name, tables in found.items():
+            for name, one in tables.items():
+                table.add_row(database_name, name, f"{one.rows:,}", str(one))
+        wide_console().print(table)
+    return 0, {
+        "databases": {
+            database_name: {name: one.to_json() for name, one in tables.items()}
+            for database_name, tables in found.items()
+        }
+    }
+
+
+def _rollback(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
+    with opened(settings) as (database, _lock):
+        done = roll_back(settings, options, database)
+    if not as_json:
+        typer.echo(
+            f"{', '.join(done.views)}: the old tables are live again, with {done.followed:,}"
+            " records that they lacked; --cleanup drops those of the replay"
+        )
+    return 0, {"status": "rolled back", "views": list(done.views), "followed": done.followed}
+
+
+def _cleanup(settings: ReplaySettings, _options: Options, as_json: bool) -> Result:
+    with opened(settings) as (database, _lock):
+        existed = database.exists()
+        clean_up(database)
+    if not as_json:
+        what = f"database {database.name} is dropped" if existed else "there was nothing to drop"
+        typer.echo(what)
+    return 0, {"status": "cleaned up", "dropped": existed}
+
+
+_WORK: dict[str, Callable[[ReplaySettings, Options, bool], Result]] = {
+    "rebuild": _rebuild,
+    "dry-run": _dry_run,
+    "digest": _digest,
+    "rollback": _rollback,
+    "cleanup": _cleanup,
+}
+
+
+# -- progress
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
+    """A line for each step; a bar with rate and time left, or without a terminal a line."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield say, _reporter()
+        return
+    columns: Sequence[Any] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, tuple[Any, float]] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                for task, _ in tasks.values():
+                    progress.update(task, visible=False)
+                tasks[what] = (progress.add_task(what, total=None, figures=""), time.monotonic())
+            task, started = tasks[what]
+            figures = _figures(done, total, time.monotonic() - started)
+            progress.update(task, completed=done, total=total or None, figures=figures)
+
+        yield lambda text: progress.console.print(text, markup=False, highlight=False), update
+
+
+def _figures(done: int, total: int, seconds: float) -> str:
+    if not total:
+        return ""
+    return f"{done:,} of {total:,}, {done / max(seconds, 0.001):,.0f}/s"
+
+
+def _reporter() -> Callable[[str, int, int], None]:
+    started: dict[str, float] = {}
+    last = time.monotonic()
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        began = started.setdefault(what, now)
+        if now - last < SECONDS_BETWEEN_REPORTS:
+            return
+        last = now
+        rate = done / max(now - began, 0.001)
+        left = f", {(total - done) / rate:,.0f} s left" if total and rate and done < total else ""
+        say(f"{what}: {_figures(done, total, now - began)}{left}" if total else what)
+
+    return report

@@ -1,0 +1,235 @@
+"""`purser replay` on a whole stack under live traffic: the views come out the same, and right."""
+
+import json
+import time
+import uuid
+
+import psycopg
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.envelopes import EnvelopeProducer, some_events
+from tests.integration.replay.world import (
+    WORKER,
+    Analyst,
+    World,
+    kill,
+    readers_of,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+# What a replay says when a step begins, in order.
+STEPS = (
+    "build in database",
+    "read ",
+    "compute the sellers' totals",
+    "follow the topic and verify",
+    "swap ledger_entries",
+    "swap buyer_orders",
+    "swap payouts",
+    "swap seller_revenue",
+    "swap payment_events",
+    "follow until past the live worker",
+    "verify the live tables",
+)
+
+
+def test_a_random_history_with_duplicates_and_kills_gives_bit_identical_tables(
+    world: World,
+) -> None:
+    with world.traffic(seed=11):
+        world.stack.kill(WORKER)
+        world.send_again(500)
+        time.sleep(2.0)
+        world.stack.wait_ready(WORKER)
+        world.stack.kill("kafka")
+        time.sleep(2.0)
+        world.stack.wait_ready("kafka")
+        world.send_again(300)
+    world.assert_equal()
+    world.wait_quiet()
+    world.replay()
+    digests = world.digests()
+    live, old = digests.values()
+    assert live == old
+    assert all(not text.startswith("0 ") for text in live.values()), live
+
+
+def test_views_are_right_before_during_and_after_and_an_analyst_sees_nothing_wrong(
+    world: World,
+) -> None:
+    analyst = Analyst(world, day="2011-01-01")
+    with world.traffic(seed=12), analyst.asking():
+        world.assert_equal()
+        run = world.start("--json")
+        assert run.wait_for("follow the topic and verify"), run.said
+        world.assert_equal()
+        assert run.finish() == 0, run.said
+        world.assert_equal()
+    assert analyst.answers > 5
+    assert analyst.wrong == []
+    document = json.loads(run.output)
+    assert document["records"] > 20_000
+    assert document["verify_before_swap"]["verdict"] == "equal"
+    assert document["verify_after_swap"]["verdict"] == "equal"
+    world.assert_equal()
+
+
+def test_damaged_views_are_mended_under_live_traffic(world: World) -> None:
+    world.wait_quiet()
+    world.remove("buyer_orders", "cityHash64(order_id) % 7 = 0")
+    world.remove("ledger_entries", "cityHash64(payment_id) % 11 = 0")
+    world.remove("payment_events", "cityHash64(payment_id) % 13 = 0")
+    assert world.verify().exit_status == 1
+    with world.traffic(seed=13):
+        world.replay()
+        world.assert_equal()
+
+
+def test_it_goes_on_after_kill_9_at_every_step(world: World) -> None:
+    reached = []
+    with world.traffic(seed=14):
+        for step in STEPS:
+            run = world.start()
+            if run.wait_for(step):
+                reached.append(step)
+                if step == "read ":
+                    wait_until(lambda run=run: bool(readers_of(run)))  # type: ignore[misc]
+            run.kill()
+        last = world.start()
+        status = last.finish()
+        # Killed when only the last look at the live tables was left, it is done already.
+        assert status == 0 or "is done and its old tables are kept" in last.said, last.said
+        world.assert_equal()
+    assert reached == list(STEPS)
+    world.wait_quiet()
+    world.replay("--cleanup")
+    world.replay()
+    live, old = world.digests().values()
+    assert live == old
+
+
+def test_a_reader_that_dies_is_started_anew_where_it_stopped(world: World) -> None:
+    run = world.start(PURSER_REPLAY_ROWS_MAX="500")
+    assert run.wait_for("read "), run.said
+    wait_until(lambda: bool(readers_of(run)))
+    kill(readers_of(run)[0])
+    assert run.finish() == 0, run.said
+    world.assert_equal()
+
+
+@pytest.mark.parametrize("server", ["clickhouse", "kafka", "postgres", WORKER])
+def test_a_server_that_dies_half_way_costs_nothing(world: World, server: str) -> None:
+    with world.traffic(seed=15):
+        run = world.start(PURSER_REPLAY_ROWS_MAX="500")
+        assert run.wait_for("read "), run.said
+        world.stack.kill(server)
+        status = run.finish()
+        world.stack.wait_ready(server)
+        if status != 0:
+            # It may have met the server's absence: then it says so, and is run again.
+            assert status == 2, run.said
+            assert "Traceback" not in run.said
+            world.replay()
+        world.assert_equal()
+
+
+def test_history_comes_from_postgresql_when_the_topic_has_lost_it(world: World) -> None:
+    with world.traffic(seed=16):
+        world.replay("--source", "postgres")
+        world.assert_equal()
+    assert world.one("SELECT count() FROM payment_events_v WHERE op = 'r'") > 20_000
+    world.replay("--cleanup")
+    world.replay()
+    assert world.one("SELECT count() FROM payment_events_v WHERE op = 'r'") == 0
+
+
+def test_a_topic_without_its_first_records_is_refused_with_the_way_out(world: World) -> None:
+    bootstrap = world.stack.endpoints.kafka_bootstrap
+    topic = f"cut_off_{uuid.uuid4().hex}"
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result()
+    EnvelopeProducer(bootstrap, topic, topic).send(some_events(seed=3, count=100))
+    place = TopicPartition(topic, 0, 50)
+    admin.delete_records([place])[place].result()
+    for mode in ((), ("--dry-run",)):
+        line = world.refused(*mode, PURSER_PAYMENTS_TOPIC=topic)
+        assert "begins at offset 50" in line
+        assert "--source postgres" in line
+    assert "does not exist" in world.refused(PURSER_PAYMENTS_TOPIC="no_such_topic")
+
+
+def test_the_old_tables_come_back_up_to_date(world: World) -> None:
+    with world.traffic(seed=17):
+        world.replay("buyer_orders", "seller_revenue")
+        time.sleep(3.0)  # what comes now, the old tables do not have
+        world.replay("--rollback")
+        world.assert_equal()
+    assert "done already" in world.refused("--rollback")
+    world.replay("--cleanup")
+    assert "nothing to go back from" in world.refused("--rollback")
+    assert "nothing to drop" in world.replay("--cleanup").output
+
+
+def test_a_dry_run_tells_equal_from_damaged_and_writes_nothing(world: World) -> None:
+    world.wait_quiet()
+    assert "EQUAL" in world.replay("--dry-run").output
+    with world.traffic(seed=18):
+        assert json.loads(world.replay("--dry-run", "--json").output)["status"] == "equal"
+    world.wait_quiet()
+    rows = world.one("SELECT count() FROM buyer_orders_v WHERE cityHash64(order_id) % 97 = 0")
+    world.remove("buyer_orders", "cityHash64(order_id) % 97 = 0")
+    run = world.start("buyer_orders", "seller_revenue", "--dry-run", "--json")
+    assert run.finish() == 1, run.said
+    tables = json.loads(run.output)["tables"]
+    assert tables["buyer_orders"]["missing"] == rows
+    assert tables["seller_revenue"]["missing"] == tables["seller_revenue"]["different"] == 0
+    assert world.verify().exit_status == 1
+    world.replay("buyer_orders")
+    world.assert_equal()
+
+
+def test_only_one_replay_at_a_time_and_only_with_the_same_views(world: World) -> None:
+    with psycopg.connect(world.stack.endpoints.postgres_reader_dsn) as session:
+        session.execute(
+            "SELECT pg_advisory_lock(hashtextextended(%s, 0))", [f"replay {world.client.database}"]
+        )
+        assert "another one is at work" in world.refused()
+    first = world.start("payouts")
+    assert first.wait_for("read "), first.said
+    first.kill()
+    assert "is unfinished" in world.refused("buyer_orders")
+    assert "nothing to go back from" in world.refused("--rollback")
+    world.replay("payouts")
+    assert "its old tables are kept" in world.refused("payouts")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        (("orders",), {}, "'orders' cannot be replayed"),
+        (("--digest", "--dry-run"), {}, "cannot be together"),
+        (("--rate", "0"), {}, "rate: give records per second"),
+        (("--processes", "999"), {}, "processes: give 1 to 256"),
+        ((), {"PURSER_REPLAY_ROWS_MAX": "0"}, "PURSER_REPLAY_ROWS_MAX"),
+        ((), {"PURSER_KAFKA_BOOTSTRAP": "127.0.0.1:9"}, "Kafka at 127.0.0.1:9 does not answer"),
+        (
+            (),
+            {"PURSER_CLICKHOUSE_URL": "http://purser:x@127.0.0.1:9/purser"},
+            "ClickHouse at 127.0.0.1:9 does not answer",
+        ),
+        (
+            (),
+            {"PURSER_POSTGRES_READER_DSN": "postgresql://x:y@127.0.0.1:9/purser"},
+            "cannot read PostgreSQL",
+        ),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    world: World, arguments: tuple[str, ...], settings: dict[str, str], message: str
+) -> None:
+    assert message in world.refused(*arguments, **settings)
+    assert world.one("SELECT count() FROM system.databases WHERE name LIKE '%_replay'") == 0

@@ -1,0 +1,311 @@
+"""A whole stack of the tests' own, with history and a worker, and `purser replay` as a process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
+from connectors.simulator.traffic import Traffic, run_in_background
+from schemas.topics import PAYMENTS_TOPIC
+from sinks.client import connect
+from sinks.settings import ClickHouseSettings
+from stack.native import Stack
+from stack.settings import CHECKOUT
+from streams.verify import Options, Report, VerifySettings, verify
+from writer.append import Writer
+from writer.postgres import open_store
+
+WORKER = "views-worker"
+PATIENCE_SECONDS = 240.0
+# The slice of history is small: all of it would fit into what one follower may catch up.
+SMALL_TAIL = {"PURSER_REPLAY_TAIL_RECORDS_MAX": "200", "PURSER_REPLAY_ROWS_MAX": "2000"}
+
+
+@dataclass
+class Run:
+    """`purser replay` at work; its lines on standard error are gathered as they come."""
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    lines: list[str] = field(default_factory=list)
+    output: str = ""
+
+    def __post_init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "replay", *self.arguments],
+            cwd=CHECKOUT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that its readers can be found, and end with it
+        )
+        self._said = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._said:
+                self.lines.append(line.rstrip("\n"))
+                self._said.notify_all()
+        with self._said:
+            self._said.notify_all()
+
+    def wait_for(self, start: str) -> bool:
+        """Wait until it says a line that starts so; False: it ended without."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with self._said:
+            while not any(line.startswith(start) for line in self.lines):
+                if not self._reader.is_alive():
+                    return False
+                assert time.monotonic() < deadline, "\n".join(self.lines)
+                self._said.wait(0.5)
+        return True
+
+    def kill(self) -> None:
+        """kill -9 of the coordinator alone: its readers have to notice by themselves."""
+        self.process.kill()
+        self.process.wait()
+
+    def finish(self) -> int:
+        """Its exit status, once it has ended by itself."""
+        assert self.process.stdout is not None
+        self.output = self.process.stdout.read()
+        status = self.process.wait(PATIENCE_SECONDS)
+        self._reader.join(10.0)
+        return status
+
+    @property
+    def said(self) -> str:
+        """All that it said, for messages of assertions."""
+        return "\n".join([*self.lines, self.output])
+
+
+@dataclass
+class World:
+    """The stack and what tests do to it."""
+
+    stack: Stack
+    client: Client
+
+    @classmethod
+    def of(cls, stack: Stack) -> Self:
+        return cls(stack, connect(ClickHouseSettings.load(stack.endpoints.clickhouse_url)))
+
+    # -- replay
+
+    def start(self, *arguments: str, **settings: str) -> Run:
+        """Start `purser replay`; settings are environment variables."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PURSER_")}
+        environment = {
+            **inherited,
+            **self.stack.endpoints.environment(),
+            "PURSER_HOME": str(self.stack.home.path),
+            **SMALL_TAIL,
+            **settings,
+        }
+        return Run(arguments, environment)
+
+    def replay(self, *arguments: str) -> Run:
+        """Run it to its end, which must be a good one."""
+        run = self.start(*arguments)
+        assert run.finish() == 0, run.said
+        return run
+
+    def refused(self, *arguments: str, **settings: str) -> str:
+        """Run it to its end, which must be status 2; the last line that it said."""
+        run = self.start(*arguments, **settings)
+        assert run.finish() == 2, run.said
+        assert "Traceback" not in run.said
+        return run.lines[-1]
+
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Database -> table -> digest."""
+        found: dict[str, Any] = json.loads(self.replay("--digest", "--json").output)
+        return {
+            database: {name: f"{one['rows']} {one['digest']}" for name, one in tables.items()}
+            for database, tables in found["databases"].items()
+        }
+
+    # -- the stack
+
+    def import_history(self) -> None:
+        """The slice of real orders."""
+        history = CHECKOUT / "data" / "online-retail-slice.jsonl.gz"
+        subprocess.run(
+            [sys.executable, "-m", "cli.main", "import", str(history)],
+            env={**os.environ, **self.stack.endpoints.environment()},
+            check=True,
+            capture_output=True,
+        )
+
+    @contextmanager
+    def traffic(self, seed: int, rate: float = 10.0) -> Iterator[None]:
+        """Live traffic while the body runs."""
+        market = Marketplace(seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=rate))
+        with open_store(self.stack.endpoints.postgres_dsn) as store:
+            finish = run_in_background(Traffic(Writer(store), market.steps(86_400)))
+            try:
+                yield
+            finally:
+                report = finish()
+        assert report.events
+        assert not report.rejections
+
+    def verify(self) -> Report:
+        """Against PostgreSQL."""
+        settings = VerifySettings.model_validate(
+            {
+                "postgres_reader_dsn": self.stack.endpoints.postgres_reader_dsn,
+                "clickhouse_url": self.stack.endpoints.clickhouse_url,
+            }
+        )
+        return verify(settings, Options(timeout_seconds=PATIENCE_SECONDS))
+
+    def assert_equal(self) -> None:
+        """The views are what PostgreSQL holds."""
+        report = self.verify()
+        assert report.exit_status == 0, report.to_json()
+
+    def one(self, sql: str) -> Any:
+        """One value."""
+        return self.client.query(sql).result_rows[0][0]
+
+    def remove(self, table: str, where: str) -> None:
+        """Delete rows behind the pipeline's back."""
+        self.client.command(
+            f"ALTER TABLE {table} DELETE WHERE {where}", settings={"mutations_sync": 2}
+        )
+
+    def send_again(self, count: int) -> None:
+        """Write records of the topic into it once more, as a connector gone back would."""
+        bootstrap = self.stack.endpoints.kafka_bootstrap
+        consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "replay-tests",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+            }
+        )
+        partitions = consumer.list_topics(PAYMENTS_TOPIC).topics[PAYMENTS_TOPIC].partitions
+        consumer.assign([TopicPartition(PAYMENTS_TOPIC, number, 0) for number in partitions])
+        producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": "replay-tests"})
+        producer.init_transactions(30.0)
+        producer.begin_transaction()
+        for message in consumer.consume(count, 30.0):
+            producer.produce(
+                PAYMENTS_TOPIC,
+                key=message.key(),
+                value=message.value(),
+                partition=message.partition(),
+            )
+        producer.flush(30.0)
+        producer.commit_transaction(30.0)
+        consumer.close()
+
+    def wait_quiet(self) -> None:
+        """Wait until the worker has done all that the topic holds."""
+
+        def done() -> bool:
+            return self.stack.worker_reports()[WORKER].get("lag_records") == 0
+
+        wait_until(done)
+        time.sleep(3.0)  # its watchdog looks every other second
+        wait_until(done)
+
+    def close(self) -> None:
+        """Let go."""
+        self.client.close()
+
+
+@dataclass
+class Analyst:
+    """Somebody who asks the views in a loop and notes every answer that cannot be."""
+
+    world: World
+    day: str
+    wrong: list[str] = field(default_factory=list)
+    answers: int = 0
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask while the body runs."""
+        stop = threading.Event()
+        client = connect(ClickHouseSettings.load(self.world.stack.endpoints.clickhouse_url))
+        before = self._history(client)
+
+        def ask() -> None:
+            while not stop.is_set():
+                self._ask(client, before)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            client.close()
+
+    def _ask(self, client: Client, before: list[Any]) -> None:
+        unbalanced = client.query(
+            "SELECT currency, sum(amount_minor) AS total FROM ledger_entries_v"
+            " GROUP BY currency HAVING total != 0"
+        ).result_rows
+        if unbalanced:
+            self.wrong.append(f"the trial balance is off: {unbalanced}")
+        if (now := self._history(client)) != before:
+            self.wrong.append(f"history was {before}, is {now}")
+        self.answers += 1
+
+    def _history(self, client: Client) -> list[Any]:
+        """Totals of days that are over; they must read the same at every moment."""
+        queries = (
+            "SELECT count(), sum(net_minor) FROM seller_revenue_v WHERE day < {d}",
+            "SELECT count(), sum(captured_minor) FROM buyer_orders_v WHERE updated_at < {d}",
+            "SELECT count(), sum(amount_minor) FROM payment_events_v WHERE occurred_at < {d}",
+            "SELECT count(), sum(abs(amount_minor)) FROM ledger_entries_v WHERE day < {d}",
+        )
+        return [
+            tuple(client.query(query.format(d=f"toDate('{self.day}')")).result_rows[0])
+            for query in queries
+        ]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Ask again and again, for a limited time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def readers_of(run: Run) -> list[int]:
+    """Process ids of a replay's readers."""
+    found = subprocess.run(
+        ["pgrep", "-P", str(run.process.pid), "-f", "spawn_main"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [int(line) for line in found.stdout.split()]
+
+
+def kill(pid: int) -> None:
+    """kill -9."""
+    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,214 @@
+"""The pure parts of a replay: what is chosen, how work is spread, what is noted, what is hashed."""
+
+import itertools
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import ConfigurationError, InputError
+from schemas.views import LEDGER_ENTRIES, LedgerEntryRow
+from streams.replay.bulk import shares_of_keys, shares_of_topic
+from streams.replay.choice import VIEWS, Choice
+from streams.replay.digest import hash_of, texts_of
+from streams.replay.follow import start_positions
+from streams.replay.reader import Pace, reached
+from streams.replay.run import Options
+from streams.replay.snapshot import RANGES, bounds
+from streams.replay.state import Exchange, Source, State, Step
+from streams.replay.topic import TopicCutOff, begin
+from streams.verify import checks
+
+CHOICES = [
+    # named, swapped, built, checks beside the events themselves
+    (
+        [],
+        {"payment_events", "ledger_entries", "buyer_orders", "payouts", "seller_revenue"},
+        {"payment_events", "ledger_entries", "buyer_orders", "payouts", "seller_revenue"},
+        [question.name for question in checks.QUESTIONS],
+    ),
+    (
+        ["payment_events"],
+        {"payment_events"},
+        {"payment_events"},
+        ["sequences_clickhouse", "refunds_within_captures"],
+    ),
+    (
+        ["seller_revenue"],
+        {"seller_revenue"},
+        {"payment_events", "ledger_entries", "seller_revenue"},
+        [
+            "sequences_clickhouse",
+            "ledger_entries",
+            "postings_balance",
+            "seller_revenue",
+            "refunds_within_captures",
+        ],
+    ),
+    (
+        ["payouts", "buyer_orders"],
+        {"payouts", "buyer_orders"},
+        {"payment_events", "payouts", "buyer_orders"},
+        ["sequences_clickhouse", "buyer_orders", "payouts", "refunds_within_captures"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("named", "swapped", "built", "questions"), CHOICES)
+def test_a_choice_builds_what_proves_it(
+    named: list[str], swapped: set[str], built: set[str], questions: list[str]
+) -> None:
+    choice = Choice.of(named)
+    assert {table.name for table in choice.swapped} == swapped
+    assert {table.name for table in choice.built} == built
+    assert [question.name for question in choice.questions] == questions
+
+
+def test_totals_change_places_after_their_entries_and_events_last() -> None:
+    names = [table.name for table in VIEWS]
+    assert names.index("seller_revenue") > names.index("ledger_entries")
+    assert names[-1] == "payment_events"
+
+
+@pytest.mark.parametrize("name", ["dead_letters", "pipeline_progress", "orders", ""])
+def test_what_is_no_view_cannot_be_replayed(name: str) -> None:
+    with pytest.raises(InputError, match="cannot be replayed"):
+        Choice.of([name])
+
+
+@given(
+    ends=st.dictionaries(st.integers(0, 50), st.integers(0, 10**9), max_size=20),
+    readers=st.integers(1, 8),
+    data=st.data(),
+)
+def test_every_partition_with_something_left_has_one_reader(
+    ends: dict[int, int], readers: int, data: st.DataObject
+) -> None:
+    positions = {
+        partition: data.draw(st.integers(0, end))
+        for partition, end in ends.items()
+        if data.draw(st.booleans())
+    }
+    shares = shares_of_topic(positions, ends, readers)
+    assert len(shares) <= readers
+    read = [partition for share in shares for partition in share.ends]
+    left = {partition for partition, end in ends.items() if positions.get(partition, 0) < end}
+    assert sorted(read) == sorted(left)
+    for share in shares:
+        assert share.ends
+        assert share.positions == {p: positions.get(p, 0) for p in share.ends}
+
+
+def test_work_is_spread_by_its_size() -> None:
+    shares = shares_of_topic({}, {0: 100, 1: 60, 2: 50, 3: 10}, 2)
+    assert sorted(sum(share.ends.values()) for share in shares) == [110, 110]
+
+
+@given(done=st.sets(st.integers(0, RANGES - 1)), readers=st.integers(1, 8))
+def test_every_key_range_is_read_once(done: set[int], readers: int) -> None:
+    wanted = sorted(set(range(RANGES)) - done)
+    shares = shares_of_keys("snapshot", wanted, readers)
+    assert sorted(number for share in shares for number in share.ranges) == wanted
+
+
+def test_key_ranges_cover_every_payment_once() -> None:
+    edges = [bounds(number) for number in range(RANGES)]
+    assert edges[0][0] == UUID(int=0)
+    assert edges[-1][1] == UUID(int=2**128 - 1)
+    for (_, last), (first, _) in itertools.pairwise(edges):
+        assert first.int == last.int + 1
+
+
+def test_a_topic_is_read_from_its_first_record_or_not_at_all() -> None:
+    assert begin({0: (0, 10), 1: (0, 0)}, "t") == {0: 0, 1: 0}
+    with pytest.raises(TopicCutOff, match="partition 1 begins at offset 7") as refusal:
+        begin({0: (0, 10), 1: (7, 9)}, "t")
+    assert "--source postgres" in str(refusal.value)
+
+
+def test_reading_goes_on_behind_what_is_stored() -> None:
+    assert start_positions({0: 7, 1: 3}, {0: 0, 1: 5, 2: 4}) == {0: 7, 1: 5, 2: 4}
+
+
+@pytest.mark.parametrize(
+    ("positions", "ends", "expected"),
+    [
+        ({0: 10}, {0: 10}, True),
+        ({0: 11}, {0: 10}, True),
+        ({0: 9}, {0: 10}, False),
+        ({}, {0: 0}, True),
+        ({}, {0: 1}, False),
+        ({0: 5}, {}, True),
+    ],
+)
+def test_ends_are_reached(positions: dict[int, int], ends: dict[int, int], expected: bool) -> None:
+    assert reached(positions, ends) is expected
+
+
+def test_a_pace_takes_small_batches_and_none_without_a_rate() -> None:
+    assert Pace(None).batch(50_000) == 50_000
+    assert Pace(1_000).batch(50_000) == 250
+    assert Pace(1).batch(50_000) == 1
+
+
+def test_the_state_comes_back_as_it_was_noted() -> None:
+    state = State(
+        views=("payouts",),
+        source=Source.POSTGRES,
+        step=Step.SWAP,
+        started_at=datetime(2026, 1, 2, tzinfo=UTC),
+        start_positions={0: 5, 3: 9},
+        ranges_done=(1, 2),
+        exchanges={"payouts": Exchange(new="a", old="b")},
+        old_positions={0: 4},
+    )
+    assert State.decode(state.encode(), "purser_replay") == state
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}'])
+def test_a_state_that_cannot_be_read_says_how_to_go_on(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="--cleanup"):
+        State.decode(text, "purser_replay")
+
+
+def test_the_state_of_another_version_is_refused() -> None:
+    state = State(
+        format=99,
+        views=(),
+        source=Source.KAFKA,
+        step=Step.READ,
+        started_at=datetime(2026, 1, 2, tzinfo=UTC),
+        start_positions={},
+    )
+    with pytest.raises(ConfigurationError, match="another version"):
+        State.decode(state.encode(), "purser_replay")
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"readers": 0}, "processes"),
+        ({"readers": 257}, "processes"),
+        ({"records_per_second": 0.5}, "rate"),
+        ({"records_per_second": float("nan")}, "rate"),
+        ({"verify_seconds": -1}, "timeout"),
+    ],
+)
+def test_options_out_of_range_are_refused(given: dict[str, float], field: str) -> None:
+    with pytest.raises(InputError, match=field):
+        Options(**given)  # type: ignore[arg-type]
+
+
+def test_the_texts_of_a_row_are_the_same_however_it_was_made() -> None:
+    row = LedgerEntryRow(
+        "bank", "tipalti", "EUR", date(2026, 1, 2), UUID(int=1), 3, 0, "paid", -250
+    )
+    texts = texts_of(LEDGER_ENTRIES, row)
+    assert texts == [
+        *("bank", "tipalti", "EUR", "2026-01-02"),
+        *("00000000-0000-0000-0000-000000000001", "3", "0", "paid", "-250"),
+    ]
+    assert hash_of(texts) != hash_of(["-", *texts[1:]])
+    assert hash_of(["a", "b"]) != hash_of(["ab"]) != hash_of(["ab", ""])
