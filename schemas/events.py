@@ -14,7 +14,10 @@ from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
 from schemas.money import MAX_AMOUNT_MINOR
 
 SCHEMA_VERSION = 1
-"""Version of the row's meaning that this code writes; older ones are upcast when read."""
+"""Version of the row's meaning that this code writes; older ones are upcast when read.
+
+What makes a new one, and all that belongs to it: docs/how-to/change-an-event.md.
+"""
 
 # Ranges that the columns of both databases hold; checked when an event is decoded.
 SequenceNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -69,6 +72,19 @@ class Event(NewEvent, frozen=True, kw_only=True, gc=False):
     """An event as the table holds it: `recorded_at` is when it was appended."""
 
     recorded_at: Instant
+
+
+class StoredEvent(Event, frozen=True, kw_only=True, gc=False):
+    """An event exactly as the table holds it, whatever its version called things.
+
+    Its words need not be ones of today's vocabulary: only `schemas.upcast` knows what they mean.
+    """
+
+    event_type: str  # type: ignore[assignment]
+    status: str  # type: ignore[assignment]
+    fulfilment: str  # type: ignore[assignment]
+    dispute: str  # type: ignore[assignment]
+    direction: str  # type: ignore[assignment]
 
 
 COLUMNS: tuple[str, ...] = Event.__struct_fields__

@@ -7,7 +7,6 @@ would stop a partition for ever.
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -25,7 +24,7 @@ from schemas.errors import (
     UnexpectedChange,
     UnknownEvent,
 )
-from schemas.events import SCHEMA_VERSION, Event
+from schemas.events import SCHEMA_VERSION, Event, StoredEvent
 from schemas.lifecycle import (
     IN_EVENTS,
     OUT_EVENTS,
@@ -35,11 +34,9 @@ from schemas.lifecycle import (
     Fulfilment,
     Status,
 )
+from schemas.upcast import upcast
 
 Row = dict[str, Any]
-
-UPCASTERS: Mapping[int, Callable[[Row], Row]] = MappingProxyType({})
-"""Schema version -> how a row of that version reads in the next one. Empty: there is only one."""
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2149, 6, 6, tzinfo=UTC)
@@ -82,6 +79,8 @@ class Record(NamedTuple):
 class Decoded(msgspec.Struct, frozen=True, gc=False):
     """One event and where it came from.
 
+    `stored` is set for a row of an older schema version only: the row as PostgreSQL holds it, for
+    the view that holds rows as they are, while `event` is what it means today, for all others.
     `op` is Debezium's `c` or `r`, `txid` PostgreSQL's 32 bit transaction id (0 when unknown),
     `lsn` its log position (0 when unknown), `committed_at_ms` the commit time in ms since 1970.
     """
@@ -94,6 +93,7 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
     txid: int
     lsn: int
     committed_at_ms: int
+    stored: Event | None = None
 
 
 class Undecodable(NamedTuple):
@@ -115,6 +115,10 @@ class _VersionedEnvelope(msgspec.Struct, gc=False):
     after: _Versioned | None = None
 
 
+class _StoredEnvelope(msgspec.Struct, gc=False):
+    after: StoredEvent
+
+
 class _RawEnvelope(msgspec.Struct, gc=False):
     op: str
     after: Row | None = None
@@ -123,6 +127,7 @@ class _RawEnvelope(msgspec.Struct, gc=False):
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 _decode_key = msgspec.json.Decoder(_Key).decode
 _decode_version = msgspec.json.Decoder(_VersionedEnvelope).decode
+_decode_stored = msgspec.json.Decoder(_StoredEnvelope).decode
 _decode_raw = msgspec.json.Decoder(_RawEnvelope).decode
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _INSERTS = frozenset({"c", "r"})
@@ -138,13 +143,14 @@ def decode(record: SourceRecord) -> Decoded:
     value = record.value
     if value is None:
         raise NullRecord("the record has no value (a tombstone); nothing deletes payments")
+    stored = None
     try:
         envelope = _decode_envelope(value)
     except _JSON_ERRORS as error:
-        envelope = _decode_slowly(value, error)
+        envelope, stored = _decode_slowly(value, error)
     event = envelope.after
     if event is not None and event.schema_version != SCHEMA_VERSION:
-        envelope = _decode_slowly(value, None)
+        envelope, stored = _decode_slowly(value, None)
         event = envelope.after
     if envelope.op not in _INSERTS:
         raise UnexpectedChange(f"op: {envelope.op!r} is neither c (insert) nor r (snapshot)")
@@ -166,6 +172,7 @@ def decode(record: SourceRecord) -> Decoded:
         source.tx_id or 0,
         source.lsn or 0,
         source.ts_ms,
+        stored,
     )
 
 
@@ -183,10 +190,11 @@ def decode_batch(
     return decoded, undecodable
 
 
-def _decode_slowly(value: bytes, error: Exception | None) -> Envelope:
+def _decode_slowly(value: bytes, error: Exception | None) -> tuple[Envelope, Event]:
     """An envelope that is not of our version or not right: upcast it, or say what is wrong.
 
-    `error` is what the strict decoder said, None when it had nothing to say.
+    Returns it as it reads today, and the row as it is stored. `error` is what the strict decoder
+    said, None when it had nothing to say.
     """
     try:
         versioned = _decode_version(value)
@@ -204,19 +212,20 @@ def _decode_slowly(value: bytes, error: Exception | None) -> Envelope:
     raise _diagnosis(value, error)
 
 
-def _upcast(value: bytes, version: int) -> Envelope:
-    """The envelope with its row brought from `version` to ours, one version at a time."""
+def _upcast(value: bytes, version: int) -> tuple[Envelope, Event]:
+    """The envelope with its row brought from `version` to ours, and the row as it is stored."""
     try:
+        stored = _decode_stored(value).after
         raw: Row = msgspec.json.decode(value, type=Row)
-        for step in range(version, SCHEMA_VERSION):
-            raw["after"] = UPCASTERS[step](raw["after"])
-        raw["after"]["schema_version"] = SCHEMA_VERSION
-        return msgspec.convert(raw, Envelope)
+    except _JSON_ERRORS as error:
+        raise _diagnosis(value, error) from None
+    row = upcast(raw["after"], version)
+    try:
+        return msgspec.convert(raw | {"after": row}, Envelope), _in_utc(stored)
     except msgspec.ValidationError as error:
-        raise _diagnosis(msgspec.json.encode(raw), error) from None
-    except (LookupError, TypeError, ValueError) as error:
-        raise MalformedRecord(
-            f"row of schema_version {version}: {type(error).__name__}: {_one_line(error)}"
+        raise _unknown_word(row) or MalformedRecord(
+            f"row of schema_version {version}, upcast to {SCHEMA_VERSION}: {_one_line(error)};"
+            " correct the upcaster, then redrive"
         ) from None
 
 
@@ -228,13 +237,20 @@ def _diagnosis(value: bytes, error: Exception | None) -> DecodeError:
         return MalformedRecord(_one_line(error or problem))
     if raw.op not in _INSERTS:
         return UnexpectedChange(f"op: {raw.op!r} is neither c (insert) nor r (snapshot)")
+    return _unknown_word(raw.after or {}) or MalformedRecord(
+        _one_line(error) if error else "schema_version: is not a version"
+    )
+
+
+def _unknown_word(row: Row) -> UnknownEvent | None:
+    """The first word of a row that is not in our vocabulary."""
     for column, known in _VOCABULARY.items():
-        word = (raw.after or {}).get(column)
+        word = row.get(column)
         if isinstance(word, str) and word not in known:
             return UnknownEvent(
                 f"{column}: {word[:64]!r} is not known to this code; upgrade, then redrive"
             )
-    return MalformedRecord(_one_line(error) if error else "schema_version: is not a version")
+    return None
 
 
 _VOCABULARY: Mapping[str, frozenset[str]] = {

@@ -6,6 +6,7 @@ migrations behind and the next run goes on. What was applied is remembered with 
 `public.purser_migrations`; applied files are history and must not be edited.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 
 import psycopg
@@ -17,6 +18,9 @@ from writer.refusals import one_line, translate
 
 LOCK_KEY = 0x70757273_00000001  # "purs": one lock per database, whatever the role
 LOCK_WAIT_SECONDS = 120
+TABLE_LOCK_SECONDS = 2
+"""How long a migration waits for a table at a time: all who come after it wait behind it."""
+TABLE_LOCK_PAUSE_SECONDS = 1.0
 CONNECT_SECONDS = 10
 CLIENT_CHECK_SECONDS = 2
 
@@ -36,7 +40,8 @@ def migrate(admin_dsn: str, migrations: Sequence[Migration] | None = None) -> li
         SchemaVersionError: the database is newer than this code, an applied migration was edited,
             or a migration was refused; what was applied before it stays.
         ConfigurationError: the DSN cannot be read, or the login is refused.
-        ServiceUnavailable: no connection, or another runner held the lock too long.
+        ServiceUnavailable: no connection, or another runner held the lock too long, or a reader
+            a table.
     """
     known = load() if migrations is None else tuple(migrations)
     applied_now = []
@@ -138,9 +143,28 @@ def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Mi
 
 
 def _apply(session: psycopg.Connection, migration: Migration) -> None:
-    """Run one migration and note it, both or neither."""
+    """Run one migration and note it, both or neither; again while its tables are not to be had.
+
+    One that waited for a table as long as a long reader has it would stop every writer meanwhile.
+    """
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            return _apply_once(session, migration)
+        except psycopg.errors.LockNotAvailable as error:
+            if time.monotonic() > deadline:
+                raise ServiceUnavailable(
+                    f"migration {migration.name} did not get its tables within"
+                    f" {LOCK_WAIT_SECONDS} s and was undone; end what has them for so long, such as"
+                    " a `purser verify`, then migrate again"
+                ) from error
+        time.sleep(TABLE_LOCK_PAUSE_SECONDS)
+
+
+def _apply_once(session: psycopg.Connection, migration: Migration) -> None:
     try:
         with session.transaction():
+            session.execute(f"SET LOCAL lock_timeout = '{TABLE_LOCK_SECONDS}s'")
             session.execute(migration.sql.encode())
             session.execute(
                 "INSERT INTO public.purser_migrations (name, checksum) VALUES (%s, %s)",

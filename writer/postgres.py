@@ -18,10 +18,11 @@ from psycopg.sql import SQL, Composed, Identifier
 from psycopg_pool import ConnectionPool
 
 from schemas.details import NO_DETAILS, canonical_details
-from schemas.errors import ConfigurationError, SchemaVersionError
+from schemas.errors import ConfigurationError, MalformedRecord, SchemaVersionError
 from schemas.events import COLUMNS, SCHEMA_VERSION, Event, NewEvent
 from schemas.ids import PaymentId
 from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
+from schemas.upcast import upcast
 from writer.migrate import check_schema
 from writer.refusals import translated
 
@@ -189,12 +190,14 @@ _DIRECTIONS = _by_value(Direction)
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    """One row as an event.
+    """One row as an event, as today's schema version means it.
 
     Raises:
         SchemaVersionError: written by newer code than this, so nothing may be decided on it.
     """
     values = dict(zip(COLUMNS, row, strict=True))
+    if values["schema_version"] < SCHEMA_VERSION:
+        return _older_event(values)
     if values["schema_version"] > SCHEMA_VERSION or values["event_type"] not in _EVENT_TYPES:
         raise SchemaVersionError(
             f"payment {values['payment_id']} has an event of schema version "
@@ -212,3 +215,21 @@ def _event(row: tuple[Any, ...]) -> Event:
             "details": details if details == NO_DETAILS else canonical_details(details),
         }
     )
+
+
+def _older_event(values: Mapping[str, Any]) -> Event:
+    """A row of an older schema version, upcast: decisions are about what a row means today.
+
+    Raises:
+        SchemaVersionError: its upcaster fails on it, so nothing may be decided on it.
+    """
+    try:
+        row = upcast(msgspec.to_builtins(values), values["schema_version"])
+        event = msgspec.convert(row, Event)
+        return msgspec.structs.replace(event, details=canonical_details(event.details))
+    except (MalformedRecord, msgspec.MsgspecError) as error:
+        raise SchemaVersionError(
+            f"payment {values['payment_id']} seq {values['seq']} is of schema version"
+            f" {values['schema_version']} and cannot be upcast to {SCHEMA_VERSION}: {error};"
+            " correct its upcaster in schemas/upcast.py"
+        ) from error

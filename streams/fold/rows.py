@@ -20,8 +20,11 @@ def instant(milliseconds: int) -> datetime:
 
 
 def payment_event_columns(decoded: Sequence[Decoded]) -> Columns:
-    """Columns of `payment_events`: each event whole, and its place. Absent texts are empty."""
-    events = [one.event for one in decoded]
+    """Columns of `payment_events`: each event whole, and its place. Absent texts are empty.
+
+    A row of an older schema version stands here as PostgreSQL holds it, so that the two compare.
+    """
+    events = [one.stored or one.event for one in decoded]
     return [
         [event.payment_id for event in events],
         [event.seq for event in events],

@@ -8,6 +8,7 @@
     events.py     payments = payment_events, to the row
     missing.py    of a row that ClickHouse does not have: lost, or still on its way?
     keyed.py      views against each other, key by key, looked at again while traffic moves them
+    meaning.py    what rows of older schema versions mean today, in SQL
     derived.py    what the questions that keyed.py asks have in common
     ledger.py     a question each: postings, balance
     latest.py     orders, payouts, refunds, sequences

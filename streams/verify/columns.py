@@ -2,14 +2,20 @@
 
 Every column of `payments` is in it. The text is made of the columns' own texts with a unit
 separator (U+001F) between them, which none of them can hold: ids are printable ASCII by the
-table's constraints, jsonb writes control characters escaped. `buyer_id` and `psp_reference` may be
-null, which the views keep as an empty text; the table's constraints refuse an empty text, so the
-two cannot be mistaken for each other. Times are UTC to the microsecond.
+table's constraints, jsonb writes control characters escaped. A column that may be null
+(`buyer_id`, `psp_reference`) is an empty text where it is; the views keep a null text so, and the
+table's constraints refuse an empty one, so the two cannot be mistaken for each other. Times are
+UTC to the microsecond.
 """
 
-from schemas.events import COLUMNS
+from types import NoneType
+from typing import get_args, get_type_hints
 
-NULLABLE = frozenset({"buyer_id", "psp_reference"})
+from schemas.events import COLUMNS, Event
+
+NULLABLE = frozenset(
+    name for name, hint in get_type_hints(Event).items() if NoneType in get_args(hint)
+)
 TIMES = frozenset({"occurred_at", "recorded_at"})
 
 
@@ -18,7 +24,7 @@ def postgres_text(column: str) -> str:
     if column in TIMES:
         return f"to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US')"
     if column in NULLABLE:
-        return f"coalesce({column}, '')"
+        return f"coalesce({column}::text, '')"
     # jsonb's text is what Debezium delivers: the server writes it in both cases.
     return f"{column}::text"
 
@@ -28,6 +34,8 @@ def clickhouse_text(column: str) -> str:
     if column in TIMES:
         # The view may be kept coarser or finer; what is compared are microseconds.
         return f"toString(toDateTime64({column}, 6, 'UTC'))"
+    if column in NULLABLE:
+        return f"ifNull(toString({column}), '')"
     return f"toString({column})"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from streams.verify.keyed import Key, Suspect, column_differences
+from streams.verify.meaning import events_table
 from streams.verify.report import Finding
 from streams.verify.source import EventKey, Window
 from streams.verify.views import Views, days, uuids
@@ -17,13 +18,13 @@ from streams.verify.views import Views, days, uuids
 class EventQuestion:
     """A question whose keys begin with a payment_id.
 
-    - `sql`: groups with columns of `key`, `expected`, `found`, `differs`, `definite`; `{events}`
-      and `{others}` stand for the conditions that narrow both sides.
+    - `sql`: groups with columns of `key`, `expected`, `found`, `differs`, `definite`; `{table}`
+      stands for the events, `{events}` and `{others}` for the conditions that narrow both sides.
     - `others_day`: how the other side knows its day; empty: narrowed by payment instead.
     - `other_id`: its column for the payment's id.
     - `claims_seq`: `found` is a seq that the other side has seen (else the key's second is).
     - `names_event`: whether a view that is ahead claims one certain event.
-    - `details`: SQL for `e_x`, `f_x` columns of given suspects; `{events}` and `{others}` as above.
+    - `details`: SQL for `e_x`, `f_x` columns of given suspects; placeholders as above.
     """
 
     name: str
@@ -65,7 +66,7 @@ class EventQuestion:
         if not suspects:
             return []
         events, others = self._payments([suspect.key for suspect in suspects])
-        rows = views.dictionaries(self.details.format(events=events, others=others))
+        rows = views.dictionaries(_filled(self.details, events, others))
         by_key = {tuple(row[name] for name in self.key): row for row in rows}
         return [
             Finding(
@@ -90,8 +91,12 @@ class EventQuestion:
         return f"payment_id IN ({ids})", f"{self.other_id} IN ({ids})"
 
     def _summary(self, events: str, others: str, limit: int) -> str:
-        groups = self.sql.format(events=events, others=others)
+        groups = _filled(self.sql, events, others)
         return summary(self.key, f"SELECT *, expected AS certain FROM ({groups})", limit)
+
+
+def _filled(sql: str, events: str, others: str) -> str:
+    return sql.format(table=events_table(), events=events, others=others)
 
 
 def summary(key: tuple[str, ...], groups: str, limit: int) -> str:

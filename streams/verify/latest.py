@@ -48,7 +48,7 @@ def _latest(
     def both(event_value: str, view_value: str) -> str:
         return f"""
         SELECT {columns}, toUInt32(seq) AS version, {event_value} AS content, 0 AS is_view
-        FROM payment_events FINAL WHERE direction = '{direction}' AND {{events}}
+        FROM {{table}} WHERE direction = '{direction}' AND {{events}}
         UNION ALL
         SELECT {view_columns}, toUInt32(seq), {view_value}, 1
         FROM {table.name} FINAL WHERE {{others}}
@@ -115,7 +115,7 @@ _ORDER_SUMS = """
     FROM (
         SELECT payment_id AS id, order_id, seq, toString(event_type) AS type,
             toString(currency) AS code, amount_minor, captured_minor, refunded_minor
-        FROM payment_events FINAL WHERE direction = 'in' AND {events}
+        FROM {table} WHERE direction = 'in' AND {events}
     )
     GROUP BY id, order_id
 """

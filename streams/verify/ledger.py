@@ -24,7 +24,7 @@ _AMOUNTS = f"""
                 type IN ('paid', 'failed', 'cancelled'), amount_minor, 0) AS in_transit,
         multiIf(pay_in, 0, type = 'paid', -amount_minor, type = 'returned', amount_minor, 0)
             AS bank
-    FROM payment_events FINAL WHERE {{events}}
+    FROM {{table}} WHERE {{events}}
 """
 
 # Account type, the column that is the account's id, the amount.

@@ -15,6 +15,7 @@ import psycopg
 from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavailable
 from schemas.events import COLUMNS
 from streams.verify.columns import (
+    NULLABLE,
     POSTGRES_DAY,
     POSTGRES_HASH,
     POSTGRES_HASH_SUM,
@@ -220,8 +221,7 @@ class Source:
     def events(self, keys: Collection[EventKey]) -> dict[EventKey, Mapping[str, str | None]]:
         """Whole rows, every column as text, null as None."""
         texts = ", ".join(
-            column if column in ("buyer_id", "psp_reference") else postgres_text(column)
-            for column in COLUMNS
+            f"{column}::text" if column in NULLABLE else postgres_text(column) for column in COLUMNS
         )
         rows = self._rows(f"SELECT {texts} FROM payments WHERE {_KEYS}", _key_arrays(keys))
         columns = [dict(zip(COLUMNS, row, strict=True)) for row in rows]

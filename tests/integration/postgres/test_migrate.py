@@ -96,6 +96,54 @@ def test_a_migration_that_is_refused_is_undone(empty_database: Database) -> None
     assert _tables(empty_database) == {"good", "purser_migrations"}
 
 
+ADD_COLUMN = Migration.of("9999_add_column", "ALTER TABLE public.payments ADD COLUMN extra text")
+
+
+def test_a_migration_that_must_wait_for_a_reader_stops_no_writer(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("writer.migrate.TABLE_LOCK_SECONDS", 1)
+    migrate(empty_database.owner)
+    with (
+        psycopg.connect(empty_database.reader) as reader,
+        psycopg.connect(empty_database.writer, autocommit=True) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        reader.execute("SELECT count(*) FROM payments")  # a long one: its transaction stays open
+        migrating = pool.submit(migrate, empty_database.owner, [*load(), ADD_COLUMN])
+        _wait_until_waiting(empty_database)
+        # It waits behind the migration, until that one lets go and tries again.
+        writer.execute("SET statement_timeout = '20s'")
+        insert(writer, Book().create())
+        assert not migrating.done()
+        reader.rollback()
+        assert migrating.result(WAIT_SECONDS) == ["9999_add_column"]
+        insert(writer, Book().create() | {"extra": "x"})
+
+
+def test_a_migration_that_never_gets_its_table_says_so(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(empty_database.owner)
+    monkeypatch.setattr("writer.migrate.TABLE_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("writer.migrate.LOCK_WAIT_SECONDS", 1)
+    with psycopg.connect(empty_database.reader) as reader:
+        reader.execute("SELECT count(*) FROM payments")
+        with pytest.raises(ServiceUnavailable, match="9999_add_column did not get its tables"):
+            migrate(empty_database.owner, [*load(), ADD_COLUMN])
+    check_schema(empty_database.writer)  # undone
+
+
+def _wait_until_waiting(database: Database) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    with psycopg.connect(database.superuser, autocommit=True) as session:
+        while not session.execute(
+            "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'payments'::regclass"
+        ).fetchone():
+            assert time.monotonic() < deadline, "the migration never waited"
+            time.sleep(POLL_SECONDS)
+
+
 def test_a_newer_schema_is_refused(empty_database: Database) -> None:
     migrate(empty_database.owner)
     newer = "INSERT INTO public.purser_migrations (name, checksum) VALUES ('9999_future', 'x')"
