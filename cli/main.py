@@ -6,6 +6,7 @@ import sys
 import typer
 
 from cli.bench import bench
+from cli.dead_letters import dead_letters
 from cli.demo import demo
 from cli.down import down
 from cli.env import env
@@ -36,6 +37,7 @@ app.command()(demo)
 app.command()(bench)
 app.command("import")(import_)
 app.command()(verify)
+app.add_typer(dead_letters, name="dead-letters")
 
 
 def main() -> None:
