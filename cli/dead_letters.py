@@ -198,7 +198,8 @@ def _agreed(plan: Plan, *, yes: bool) -> bool:
     """Whether to go on; asked on a terminal when anything would be written to the views."""
     if yes or not plan.events or not sys.stdin.isatty():
         return True
-    return typer.confirm(f"Redrive {plan.events.total():,} records?", err=True)
+    count = plan.events.total()
+    return typer.confirm(f"Redrive {count:,} record{'' if count == 1 else 's'}?", err=True)
 
 
 def _who(by: str | None) -> str:

@@ -204,12 +204,12 @@ def letter_json(letter: Letter, judgement: Judgement, history: Iterable[Redrive]
 def show_plan(plan: Plan, console: Console) -> None:
     """What would change, and what would not."""
     if not plan.records:
-        _print(console, "no dead letter is open; nothing to redrive")
+        _print(console, "no open dead letter to redrive")
         return
     again = f", {plan.already:,} of them redriven before" if plan.already else ""
-    _print(console, f"{plan.records:,} dead letters{again}")
+    _print(console, f"{plan.records:,} dead letter{_s(plan.records)}{again}")
     if plan.events:
-        _print(console, f"\n{plan.events.total():,} fold now: {_counts(plan.events)}")
+        _print(console, f"\n{plan.events.total():,} of them fold now: {_counts(plan.events)}")
         rows = [
             (name, f"{change.rows:,}", f"{change.new:,}")
             for name, change in sorted(plan.tables.items())
@@ -221,14 +221,19 @@ def show_plan(plan: Plan, console: Console) -> None:
     if plan.revenue:
         _show_revenue(plan, console)
     if plan.dead:
-        _print(console, f"\n{plan.dead.total():,} still cannot be folded: {_counts(plan.dead)}")
+        _print(
+            console, f"\n{plan.dead.total():,} of them still cannot be folded: {_counts(plan.dead)}"
+        )
         for one in plan.still_dead[:SHOWN_DEAD]:
             _print(console, f"{INDENT}{one.position}  {one.reason}: {one_line(one.error)}")
         _more(plan.dead.total() - SHOWN_DEAD, console)
 
 
 def _show_revenue(plan: Plan, console: Console) -> None:
-    _print(console, f"\n{len(plan.revenue):,} totals of sellers' days would change by")
+    _print(
+        console,
+        f"\nseller_revenue would change on {len(plan.revenue):,} day{_s(len(plan.revenue))} by",
+    )
     rows = [
         (
             printable(key.seller_id),
@@ -266,6 +271,10 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _more(count: int, console: Console) -> None:

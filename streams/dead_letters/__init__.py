@@ -2,7 +2,8 @@
 
     position.py   where a record lay: TOPIC/PARTITION/OFFSET
     audit.py      the note of a redrive: a row that is never rebuilt
-    letters.py    ClickHouse: what is parked, chosen, and what of a fold's rows is there already
+    letter.py     what is parked, as values
+    store.py      ClickHouse: what is parked and chosen, what of a fold's rows is there already
     judge.py      what the present code makes of a record, pure
     plan.py       what a redrive would change, before it does
     redrive.py    rows, then totals, then the note
@@ -13,9 +14,8 @@ had at once. The table `dead_letters` is the source; it must never change what i
 """
 
 from streams.dead_letters.judge import Judgement, judge
-from streams.dead_letters.letters import (
+from streams.dead_letters.letter import (
     Chosen,
-    DeadLetters,
     Letter,
     Listed,
     Redrive,
@@ -25,6 +25,7 @@ from streams.dead_letters.letters import (
 from streams.dead_letters.plan import Plan, StillDead, make_plan
 from streams.dead_letters.position import Position
 from streams.dead_letters.redrive import Outcome, redrive
+from streams.dead_letters.store import DeadLetters
 
 __all__ = [
     "Chosen",

@@ -13,7 +13,7 @@ from schemas.views import (
     RevenueKey,
     Table,
 )
-from streams.dead_letters.letters import Letter
+from streams.dead_letters.letter import Letter
 from streams.dead_letters.position import Position
 from streams.fold import fold_batch
 
@@ -69,8 +69,8 @@ def judge(letter: Letter) -> Judgement:
         letter=letter,
         columns=columns,
         revenue_keys=folded.revenue_keys,
-        payment_id=event["payment_id"][0],
-        seq=event["seq"][0],
+        payment_id=UUID(str(event["payment_id"][0])),
+        seq=int(event["seq"][0]),
         event_type=str(event["event_type"][0]),
     )
 

@@ -16,8 +16,9 @@ from schemas.views import (
 )
 from sinks.memory import MemorySink
 from streams.dead_letters.judge import Judgement, judge, keys_of, together
-from streams.dead_letters.letters import Chosen, DeadLetters, State, chunks
+from streams.dead_letters.letter import Chosen, State, chunks
 from streams.dead_letters.position import Position
+from streams.dead_letters.store import DeadLetters
 
 STILL_DEAD_KEPT_MAX = 1_000
 """Records that still cannot be folded are all counted, and so many are named."""
@@ -114,7 +115,7 @@ class Plan:
 def make_plan(letters: DeadLetters, chosen: Sequence[Chosen], on_progress: OnProgress) -> Plan:
     """Judge every record and compare its rows with those that are there; writes nothing."""
     plan = Plan(already=sum(one.state is State.REDRIVEN for one in chosen))
-    counted: dict[Table, dict[tuple[Any, ...], int]] = {}
+    counted: dict[Table, dict[tuple[str, ...], int]] = {}
     for positions in chunks(chosen):
         on_progress("judging", plan.records, len(chosen))
         judged = [judge(letter) for letter in letters.whole(positions)]
@@ -146,8 +147,8 @@ def _count(plan: Plan, judged: Sequence[Judgement]) -> None:
 def _new_rows(
     table: Table,
     columns: Columns,
-    there: Mapping[tuple[Any, ...], int],
-    seen: dict[tuple[Any, ...], int],
+    there: Mapping[tuple[str, ...], int],
+    seen: dict[tuple[str, ...], int],
 ) -> list[bool]:
     """For each row whether a reader would see it and does not yet; keys are noted in `seen`.
 
@@ -157,7 +158,7 @@ def _new_rows(
     version_at = table.columns.index(table.version) if table.version is not None else None
     new = []
     for row in zip(*columns, strict=True):
-        key = tuple(row[position] for position in at)
+        key = tuple(str(row[place]) for place in at)
         version = int(row[version_at]) if version_at is not None else 0
         before, counted = there.get(key, -1), seen.get(key, -1)
         new.append(version > before >= counted)

@@ -17,8 +17,9 @@ from schemas.errors import WriteRefused
 from sinks.protocol import ViewSink
 from streams.dead_letters.audit import RedriveOutcome, RedriveRow
 from streams.dead_letters.judge import Judgement, judge, keys_of, together
-from streams.dead_letters.letters import Chosen, DeadLetters, chunks
+from streams.dead_letters.letter import Chosen, chunks
 from streams.dead_letters.plan import OnProgress
+from streams.dead_letters.store import DeadLetters
 
 WRITE_REFUSED = "write_refused"
 """Reason of a record that folds, but whose rows ClickHouse refuses."""

@@ -4,17 +4,14 @@ The table `dead_letters` is the source, with the record whole; the topic `purser
 a copy for other tools. Reads everything through the `_v` views, writes nothing but notes.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Any, NamedTuple, Self
-from uuid import UUID
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any, Self
 
 import pyarrow
 from clickhouse_connect.driver.external import ExternalData
 
-from schemas.errors import DecodeError, InputError
+from schemas.errors import InputError
 from schemas.views import Columns, Table, columns_of
 from sinks.arrow import arrow_table
 from sinks.clickhouse import INSERT_SETTINGS
@@ -22,91 +19,22 @@ from sinks.client import connect, translated
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
 from streams.dead_letters.audit import DEAD_LETTER_REDRIVES, RedriveRow
+from streams.dead_letters.letter import (
+    Chosen,
+    Letter,
+    Listed,
+    Redrive,
+    State,
+    Summary,
+    known_reasons,
+)
 from streams.dead_letters.position import Position
-from streams.decode import Record
 
 LISTED_MAX = 10_000
-CHUNK_RECORDS_MAX = 1_000
-CHUNK_BYTES_MAX = 32 * 1024 * 1024
-"""Whole records are read so many at a time; one that is larger comes alone."""
 
 _KEYS = "keys_asked"
 _POSITION = "topic, partition, kafka_offset"
 _POSITION_TYPES = {"topic": "String", "partition": "UInt32", "kafka_offset": "UInt64"}
-_MILLISECOND = timedelta(milliseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class State(StrEnum):
-    """Whether a parked record is still missing from the views."""
-
-    OPEN = "open"
-    REDRIVEN = "redriven"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """A parked record, whole; `value` is None when it had none at all."""
-
-    position: Position
-    reason: str
-    error: str
-    key: bytes
-    value: bytes | None
-    recorded_at: datetime
-    consumer: str
-    parked_at: datetime
-    state: State
-
-    def record(self) -> Record:
-        """The record as Kafka gave it to the worker."""
-        timestamp = (self.recorded_at - _EPOCH) // _MILLISECOND
-        return Record(*self.position, timestamp, self.key, self.value)
-
-
-class Listed(NamedTuple):
-    """A parked record without its bytes; `size` counts those of key and value."""
-
-    position: Position
-    reason: str
-    error: str
-    recorded_at: datetime
-    parked_at: datetime
-    size: int
-    is_null: bool
-    state: State
-
-
-class Summary(NamedTuple):
-    """How often one reason occurs; times are those of the records."""
-
-    reason: str
-    open: int
-    redriven: int
-    last_day: int
-    first_recorded_at: datetime
-    last_recorded_at: datetime
-
-
-class Redrive(NamedTuple):
-    """One attempt to fold a record again; see `RedriveRow`."""
-
-    redriven_at: datetime
-    redriven_by: str
-    outcome: str
-    reason: str
-    error: str
-    payment_id: UUID | None
-    seq: int
-    row_count: int
-
-
-class Chosen(NamedTuple):
-    """A record to redrive, and how much there is to read."""
-
-    position: Position
-    size: int
-    state: State
 
 
 class DeadLetters:
@@ -130,6 +58,10 @@ class DeadLetters:
         self._client.close()
 
     # -- looking
+
+    def count_open(self) -> int:
+        """Records that are missing from the views."""
+        return int(self._rows("SELECT count() FROM dead_letters_v WHERE state = 'open'")[0][0])
 
     def summary(self, reason: str | None = None) -> list[Summary]:
         """Every reason there is, or the one given, the most frequent first."""
@@ -280,15 +212,18 @@ class DeadLetters:
 
     # -- what a redrive needs
 
-    def versions(self, table: Table, columns: Columns) -> dict[tuple[Any, ...], int]:
-        """Of these rows' keys those that the table has, each with its version (0 without one)."""
+    def versions(self, table: Table, columns: Columns) -> dict[tuple[str, ...], int]:
+        """Of these rows' keys those that the table has, as texts, and each one's version.
+
+        The version is 0 where rows of one key are equal by construction.
+        """
         keys = ", ".join(table.key)
         rows = self._rows(
             f"SELECT {keys}, {table.version or 0} FROM {table.name}_v"
             f" WHERE ({keys}) IN (SELECT {keys} FROM {_KEYS})",
             external=_keys(table, columns),
         )
-        return {tuple(row[:-1]): int(row[-1]) for row in rows}
+        return {tuple(map(str, row[:-1])): int(row[-1]) for row in rows}
 
     def note(self, rows: Sequence[RedriveRow]) -> None:
         """Write notes of a redrive; returns when ClickHouse has confirmed them."""
@@ -314,28 +249,6 @@ class DeadLetters:
                 column_formats={"raw_key": "bytes", "raw_value": "bytes"},
             )
             return list(answer.result_rows)
-
-
-def chunks(chosen: Iterable[Chosen]) -> Iterable[list[Position]]:
-    """Positions in groups that fit into memory whole."""
-    group: list[Position] = []
-    size = 0
-    for one in chosen:
-        if group and (len(group) == CHUNK_RECORDS_MAX or size + one.size > CHUNK_BYTES_MAX):
-            yield group
-            group, size = [], 0
-        group.append(one.position)
-        size += one.size
-    if group:
-        yield group
-
-
-def known_reasons() -> frozenset[str]:
-    """Every reason for which this code parks a record."""
-    kinds: list[type[DecodeError]] = [DecodeError]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    return frozenset(kind.reason for kind in kinds)
 
 
 def _of(reason: str | None) -> str:
