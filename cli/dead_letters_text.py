@@ -35,11 +35,12 @@ def show_list(
         for one in listed
     ]
     headings = ("position", "reason", "recorded", "parked", "size", "state")
-    for line, one in zip(_aligned(headings, rows, right=[4]), (None, *listed), strict=True):
-        _print(console, line)
-        if one is not None:
-            _print(console, f"{INDENT}{one_line(one.error)}")
-    if not listed:
+    if listed:
+        heading, *lines = _aligned(headings, rows, right=[4])
+        _print(console, heading)
+        for line, one in zip(lines, listed, strict=True):
+            _print(console, f"{line}\n{INDENT}{one_line(one.error)}")
+    else:
         _print(console, "no dead letters" if state == "all" else f"no {state} dead letters")
     total = sum(
         {"open": each.open, "redriven": each.redriven}.get(state, each.open + each.redriven)

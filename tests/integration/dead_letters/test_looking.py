@@ -108,8 +108,8 @@ def test_bytes_are_shown_as_text_or_as_hex_and_never_as_control_sequences(some: 
     assert some.states()
     text = purser("show", f"{TOPIC}/0/8").text
     assert '"why": "\\u202eé"' in text
-    assert "value, 5,037 bytes:" in text
-    assert "… 941 bytes more; --raw writes all of them" in text
+    assert "value, 5,034 bytes:" in text
+    assert "… 938 bytes more; --raw writes all of them" in text
     binary = purser("show", f"{TOPIC}/0/9").text
     assert "000000  1b 5b 33 31 6d 00 ff 00" in binary
     assert "\x1b" not in binary
@@ -205,7 +205,8 @@ def test_on_a_terminal_it_asks_first(some: Parked) -> None:
 
 def test_yes_does_not_ask_and_the_audit_names_user_and_host(some: Parked) -> None:
     status, output, errors = _on_a_terminal(b"", "redrive", f"{TOPIC}/1/7", "--yes", "--json")
-    assert (status, errors) == (0, "")
+    assert status == 0, errors
+    assert "Redrive" not in errors
     assert json.loads(output)["outcome"]["redriven"] == 1
     [note] = some.notes()
     assert note["redriven_by"].count("@") == 1
