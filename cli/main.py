@@ -6,6 +6,7 @@ import sys
 import typer
 
 from cli.bench import bench
+from cli.dead_letters import dead_letters
 from cli.demo import demo
 from cli.down import down
 from cli.env import env
@@ -38,6 +39,7 @@ app.command()(bench)
 app.command("import")(import_)
 app.command()(verify)
 app.command()(replay)
+app.add_typer(dead_letters, name="dead-letters")
 
 
 def main() -> None:

@@ -13,10 +13,12 @@ from rich.text import Text
 from connectors.debezium.client import ConnectClient, ConnectorHealth
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth, read_slot
-from schemas.errors import ServiceUnavailable
+from schemas.errors import SchemaVersionError, ServiceUnavailable
+from sinks.settings import ClickHouseSettings
 from stack.native import Stack
 from stack.settings import StackSettings
 from stack.status import ProcessState, ProcessStatus
+from streams.dead_letters import DeadLetters
 
 CONNECT_RETRY_SECONDS = 3.0
 MEGABYTE = 1024 * 1024
@@ -43,6 +45,7 @@ class Report:
     replication_slot: SlotHealth | None
     connector: ConnectorHealth | None
     workers: dict[str, dict[str, Any]]
+    dead_letters_open: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values for `--json`."""
@@ -53,6 +56,7 @@ class Report:
             "replication_slot": asdict(self.replication_slot) if self.replication_slot else None,
             "connector": asdict(self.connector) if self.connector else None,
             "workers": self.workers,
+            "dead_letters_open": self.dead_letters_open,
         }
 
 
@@ -71,7 +75,7 @@ def report(stack: Stack) -> Report:
         )
     settings = DebeziumSettings.load()
     running = {each.name for each in processes if each.state is ProcessState.RUNNING}
-    slot = connector = None
+    slot = connector = dead_letters_open = None
     if "postgres" in running:
         try:
             slot = read_slot(stack.endpoints.postgres_reader_dsn, settings.slot)
@@ -87,6 +91,12 @@ def report(stack: Stack) -> Report:
                 problems.append(f"connector {connector.name}: {connector.problem()}")
         except ServiceUnavailable as error:
             problems.append(str(error))
+    if "clickhouse" in running:
+        try:
+            with DeadLetters(ClickHouseSettings.load(stack.endpoints.clickhouse_url)) as letters:
+                dead_letters_open = letters.count_open()
+        except (ServiceUnavailable, SchemaVersionError) as error:
+            problems.append(str(error))
     return Report(
         verdict=Verdict.UNHEALTHY if problems else Verdict.HEALTHY,
         problems=tuple(dict.fromkeys(problems)),  # one cause is seen from several sides
@@ -94,6 +104,7 @@ def report(stack: Stack) -> Report:
         replication_slot=slot,
         connector=connector,
         workers=stack.worker_reports(),
+        dead_letters_open=dead_letters_open,
     )
 
 
@@ -136,6 +147,8 @@ def _show(found: Report) -> None:
         _line(console, "connector", _connector_line(found.connector))
     for name, worker in found.workers.items():
         _line(console, name, f"{worker.get('lag_records')} records behind")
+    if found.dead_letters_open is not None:
+        _line(console, "dead letters", f"{found.dead_letters_open:,} open")
     for problem in found.problems:
         console.print(Text(f"problem: {problem}", style="bold red"), soft_wrap=True)
     console.print(

@@ -121,17 +121,23 @@ def _payments(views: Views, keys: Sequence[EventKey]) -> dict[str, _Payment]:
 
 
 def _parked(views: Views, keys: Sequence[EventKey]) -> dict[tuple[str, int], str]:
-    """(payment_id, seq) -> where its record is parked; seq 0 when the record does not say."""
+    """(payment_id, seq) -> where its record is parked; seq 0 when the record does not say.
+
+    One that was redriven is an event by now, so where it does not say which it tells nothing more;
+    where it does, its rows were there and are gone.
+    """
     ids = ", ".join(literal(payment_id) for payment_id in {payment_id for payment_id, _ in keys})
     rows = views.rows(
         "SELECT JSONExtractString(raw_key, 'payment_id') AS id,"
         " JSONExtractInt(raw_value, 'after', 'seq') AS parked_seq, toString(topic),"
-        " toInt64(partition), toInt64(kafka_offset), toString(reason)"
-        f" FROM dead_letters FINAL WHERE id IN ({ids or literal('')})"
+        " toInt64(partition), toInt64(kafka_offset), toString(reason),"
+        " if(state = 'open', '', ', redriven, but gone since')"
+        f" FROM dead_letters_v WHERE id IN ({ids or literal('')})"
+        " AND (state = 'open' OR parked_seq != 0)"
     )
     return {
-        (payment_id, seq): f"in the dead letters: {topic}/{partition}/{offset}, {reason}"
-        for payment_id, seq, topic, partition, offset, reason in rows
+        (payment_id, seq): f"in the dead letters: {topic}/{partition}/{offset}, {reason}{gone}"
+        for payment_id, seq, topic, partition, offset, reason, gone in rows
     }
 
 

@@ -154,8 +154,8 @@ class Views:
         )
 
     def dead_letters(self) -> int:
-        """Records that could not be folded, ever."""
-        return int(self.rows("SELECT count() FROM dead_letters FINAL")[0][0])
+        """Records that could not be folded and were not redriven since."""
+        return int(self.rows("SELECT count() FROM dead_letters_v WHERE state = 'open'")[0][0])
 
 
 def days(window: Window, column: str = "occurred_at") -> str:

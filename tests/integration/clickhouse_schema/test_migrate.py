@@ -12,6 +12,7 @@ from schemas.views import SELLER_REVENUE, TABLES, Table
 from sinks.client import connect
 from sinks.migrate import check_schema, known_migrations, migrate, statements
 from sinks.settings import ClickHouseSettings
+from streams.dead_letters.audit import DEAD_LETTER_REDRIVES
 from tests.clickhouse_server import database
 
 pytestmark = pytest.mark.integration
@@ -140,7 +141,9 @@ def test_a_migration_that_is_refused_is_named(empty_url: str, server: Client) ->
 
 
 @pytest.mark.parametrize(
-    "table", [*TABLES.values(), SELLER_REVENUE], ids=lambda table: str(table.name)
+    "table",
+    [*TABLES.values(), SELLER_REVENUE, DEAD_LETTER_REDRIVES],
+    ids=lambda table: str(table.name),
 )
 def test_tables_are_what_the_rows_are(whole_schema: Schema, table: Table) -> None:
     """Columns in order, key and version; and rows of one key share a partition."""

@@ -12,7 +12,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from schemas.lifecycle import EventType as E
-from schemas.topics import VIEWS_CONSUMER
+from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from schemas.views import (
     BUYER_ORDERS,
     RECONCILIATION_LOG,
@@ -26,6 +26,8 @@ from sinks.clickhouse import ClickHouseSink
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
+from streams.dead_letters import DeadLetters
+from streams.dead_letters.audit import DEAD_LETTER_REDRIVES, RedriveOutcome, RedriveRow
 from streams.fold import fold_batch
 from tests.clickhouse_server import database
 from tests.events import NOON, PAYMENT_ID, pay_in, payout, raw_record, records
@@ -55,6 +57,8 @@ def url(clickhouse_server_url: str) -> Iterator[str]:
             assert len(batch.dead_letters) == 1
             sink.write(batch.columns)
             sink.refresh_revenue(batch.revenue_keys)
+        with DeadLetters(ClickHouseSettings.load(url)) as letters:
+            letters.note([a_redrive()] * 2)
         sink.write({RECONCILIATION_LOG: columns_of([a_case(1, "open", 90), a_case(2, "open", 70)])})
         sink.close()
         yield url
@@ -85,6 +89,23 @@ def a_case(version: int, resolution_status: str, actual_minor: int) -> Reconcili
         note="",
         found_at=NOON,
         updated_at=NOON,
+    )
+
+
+def a_redrive() -> RedriveRow:
+    return RedriveRow(
+        topic=PAYMENTS_TOPIC,
+        partition=1,
+        kafka_offset=7,
+        redriven_at=NOON,
+        redriven_by="ann@desk",
+        parked_at=NOON,
+        outcome=RedriveOutcome.REDRIVEN,
+        reason="",
+        error="",
+        payment_id=PAYMENT_ID,
+        seq=1,
+        row_count=5,
     )
 
 
@@ -146,7 +167,11 @@ def test_the_page_names_every_column_and_its_type(client: Client, name: str) -> 
     assert described == [tuple(row) for row in columns.result_rows]
 
 
-@pytest.mark.parametrize("table", [*TABLES.values(), SELLER_REVENUE], ids=lambda table: table.name)
+@pytest.mark.parametrize(
+    "table",
+    [*TABLES.values(), SELLER_REVENUE, DEAD_LETTER_REDRIVES],
+    ids=lambda table: str(table.name),
+)
 def test_a_view_shows_each_key_once(client: Client, table: Any) -> None:
     key = ", ".join(table.key)
     twice = f"SELECT count() FROM (SELECT {key} FROM {{}} GROUP BY {key} HAVING count() > 1)"
@@ -238,6 +263,7 @@ def test_the_latest_version_of_a_case_with_its_difference(client: Client) -> Non
         ("ledger_entries_v", "account_type = 'bank' AND account_id = 'x'", 1),
         ("seller_revenue_v", "seller_id = 'x'", 1),
         ("payouts_v", "seller_id = 'x'", 1),
+        ("dead_letters_v", "topic = 'x' AND partition = 1 AND kafka_offset = 2", 2),
         ("seller_balances", "seller_id = 'x'", 2),
     ],
 )

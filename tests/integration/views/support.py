@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,8 @@ from schemas.views import (
 )
 from sinks.migrate import migrate
 from stack.clickhouse_http.testing import ClickHouseServer
-from tests.envelopes import EnvelopeProducer, expected_views
+from tests.envelopes import EnvelopeProducer, expected_views, message
+from tests.integration.views.poison import POISON
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PARTITIONS = 4
@@ -78,12 +79,13 @@ class Worker:
     environment: dict[str, str]
     log: Path
     port: int
+    module: str = "streams.worker"
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams.worker"],
+                [sys.executable, "-m", *self.module.split()],
                 cwd=CHECKOUT,
                 env=self.environment,
                 stdout=log,
@@ -168,7 +170,18 @@ class Pipeline:
         self.producer.send(batch)
         self.sent += batch
 
-    def start_worker(self, **settings: Any) -> Worker:
+    def send_poisoned(self, events: Sequence[Event]) -> None:
+        """Write events in one transaction, with a poisoned record of each kind among them."""
+        self.set_topic_config({"max.message.bytes": str(16 * 1024 * 1024)})
+        neighbours = -(-len(events) // len(POISON))
+        messages: list[tuple[bytes | None, bytes | None]] = []
+        for number, poison in enumerate(POISON):
+            near = events[number * neighbours : (number + 1) * neighbours]
+            messages += [*map(message, near), (poison.key, poison.value)]
+        self.producer.send_raw(messages)
+        self.sent += events
+
+    def start_worker(self, *, module: str = "streams.worker", **settings: Any) -> Worker:
         """Start one more worker; settings as in the environment, in small letters."""
         port = free_port()
         changes = {
@@ -186,7 +199,7 @@ class Pipeline:
         environment = {f"PURSER_{name.upper()}": str(value) for name, value in changes.items()}
         log = self.folder / f"worker-{self.started}.log"
         self.started += 1
-        worker = Worker(inherited | environment, log, port)
+        worker = Worker(inherited | environment, log, port, module)
         self.workers.append(worker)
         return worker
 

@@ -1,0 +1,246 @@
+"""`purser dead-letters`: what could not be folded; look at it, and redrive it after a fix."""
+
+import getpass
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from cli import dead_letters_text as text
+from cli.output import say, wide_console
+from schemas.errors import InputError, PurserError
+from sinks.clickhouse import ClickHouseSink
+from sinks.settings import ClickHouseSettings
+from streams.dead_letters import (
+    Chosen,
+    DeadLetters,
+    Outcome,
+    Plan,
+    Position,
+    State,
+    judge,
+    make_plan,
+)
+from streams.dead_letters import redrive as write
+
+STILL_DEAD = 1
+COULD_NOT = 2
+SECONDS_BETWEEN_REPORTS = 5.0
+NAME_MAX = 200
+
+dead_letters = typer.Typer(
+    help="Records that could not be folded: list, show, redrive.", no_args_is_help=True
+)
+
+
+class Which(StrEnum):
+    """Which records to list."""
+
+    OPEN = "open"
+    REDRIVEN = "redriven"
+    ALL = "all"
+
+
+Reason = Annotated[
+    str | None, typer.Option(help="Only this kind of failure, for example newer_schema_version.")
+]
+
+
+@dead_letters.command("list")
+def list_(
+    reason: Reason = None,
+    state: Annotated[
+        Which, typer.Option(help="Still missing from the views, redriven since, or all.")
+    ] = Which.OPEN,
+    limit: Annotated[int, typer.Option(help="Show so many, the last parked first.")] = 50,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output, for scripts.")
+    ] = False,
+) -> None:
+    """List the records that could not be folded, and how often each reason occurs.
+
+    Exit status: 0 listed, 2 could not (a server is down, a reason that does not exist).
+
+    Example: purser dead-letters list --reason newer_schema_version --json
+    """
+    with _could_not():
+        wanted = None if state is Which.ALL else State(state.value)
+        with _open() as letters:
+            listed = letters.listed(reason=reason, state=wanted, limit=limit)
+            summary = letters.summary(reason)
+    if as_json:
+        _print_json(text.list_json(listed, summary))
+    else:
+        text.show_list(listed, summary, state, wide_console())
+
+
+@dead_letters.command()
+def show(
+    position: Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET, as `list` prints it.")],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the value's bytes to standard output, only them.")
+    ] = False,
+    raw_key: Annotated[bool, typer.Option("--raw-key", help="The same with the key's.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output, with all bytes.")
+    ] = False,
+) -> None:
+    """Show a record whole: its bytes, what was wrong, what this code makes of it, its redrives.
+
+    Exit status: 0 shown, 2 could not (nothing lies there, a server is down).
+
+    Example: purser dead-letters show purser.public.payments/3/1042 --raw | jq .
+    """
+    with _could_not():
+        if raw + raw_key + as_json > 1:
+            raise InputError("--raw, --raw-key, --json", "give one of them")
+        at = Position.parse(position)
+        with _open() as letters:
+            letter = letters.one(at)
+            history = letters.history(at)
+    if raw or raw_key:
+        if raw and letter.value is None:
+            say(f"{at} has no value: a tombstone")
+        sys.stdout.buffer.write(letter.key if raw_key else letter.value or b"")
+        sys.stdout.buffer.flush()
+    elif as_json:
+        _print_json(text.letter_json(letter, judge(letter), history))
+    else:
+        text.show_letter(letter, judge(letter), history, wide_console())
+
+
+@dead_letters.command()
+def redrive(
+    positions: Annotated[
+        list[str] | None, typer.Argument(help="TOPIC/PARTITION/OFFSET, one or more.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="All open ones of this kind of failure.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All open ones.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change; write nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also on a terminal.")] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Who does it, for the audit; by default user@host.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output, for scripts.")
+    ] = False,
+) -> None:
+    """Fold records again with this code, at their original positions, after a fix or an upgrade.
+
+    Shows first what would change: events, rows, sellers' totals, and what still cannot be folded.
+    Then writes the rows as if the records had never failed, and notes who did it. Doing it twice
+    changes nothing; after an interruption run it again.
+
+    Exit status: 0 all are redriven, 1 some are still dead (or you said no), 2 could not, 130
+    interrupted. With --dry-run: what it would be.
+
+    Example: purser dead-letters redrive --reason newer_schema_version --dry-run
+    """
+    with _could_not():
+        who = _who(by)
+        report = _reporter()
+        with _open() as letters:
+            chosen = _choose(letters, positions or [], reason, everything=everything)
+            plan = make_plan(letters, chosen, report)
+            if not as_json:
+                text.show_plan(plan, wide_console())
+            if dry_run or not chosen:
+                outcome = None
+            elif not _agreed(plan, yes=yes):
+                say("nothing was changed")
+                raise typer.Exit(STILL_DEAD)
+            else:
+                outcome = _write(letters, chosen, who, report)
+    if as_json:
+        _print_json({"plan": plan.to_json(), "outcome": outcome.to_json() if outcome else None})
+    elif outcome is not None:
+        text.show_outcome(outcome, wide_console())
+    if outcome.still_dead if outcome else plan.dead:
+        raise typer.Exit(STILL_DEAD)
+
+
+def _write(
+    letters: DeadLetters, chosen: list[Chosen], who: str, report: Callable[[str, int, int], None]
+) -> Outcome:
+    outcome = Outcome()
+    try:
+        with closing(ClickHouseSink(ClickHouseSettings.load())) as sink:
+            write(letters, sink, chosen, by=who, outcome=outcome, on_progress=report)
+    except (PurserError, KeyboardInterrupt):
+        say(f"{outcome.redriven:,} of {len(chosen):,} were redriven; run it again to go on")
+        raise
+    return outcome
+
+
+def _choose(
+    letters: DeadLetters, positions: list[str], reason: str | None, *, everything: bool
+) -> list[Chosen]:
+    """The records asked for; raises InputError unless asked for in exactly one way."""
+    if bool(positions) + (reason is not None) + everything != 1:
+        raise InputError("what to redrive", "give positions, or --reason, or --all")
+    if positions:
+        return letters.at(sorted({Position.parse(each) for each in positions}))
+    return letters.open_ones(reason)
+
+
+def _agreed(plan: Plan, *, yes: bool) -> bool:
+    """Whether to go on; asked on a terminal when anything would be written to the views."""
+    if yes or not plan.events or not sys.stdin.isatty():
+        return True
+    count = plan.events.total()
+    return typer.confirm(f"Redrive {count:,} record{'' if count == 1 else 's'}?", err=True)
+
+
+def _who(by: str | None) -> str:
+    """Who is to blame; raises InputError for a name that cannot be shown."""
+    if by is None:
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a container's user without a name
+            user = str(os.getuid())
+        return f"{user}@{socket.gethostname()}"
+    if not by.strip() or len(by) > NAME_MAX or not by.isprintable():
+        raise InputError("--by", f"give a name of 1 to {NAME_MAX} visible characters")
+    return by.strip()
+
+
+def _open() -> DeadLetters:
+    return DeadLetters(ClickHouseSettings.load())
+
+
+@contextmanager
+def _could_not() -> Iterator[None]:
+    """Whatever keeps us from doing it is one line and status 2; 1 means records that are dead."""
+    try:
+        yield
+    except PurserError as error:
+        say(f"purser: {error}")
+        raise typer.Exit(COULD_NOT) from None
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def _reporter() -> Callable[[str, int, int], None]:
+    """A line now and then, and none when it is quick."""
+    last = time.monotonic()
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_REPORTS:
+            last = time.monotonic()
+            say(f"{what}: {done:,} of {total:,}")
+
+    return report

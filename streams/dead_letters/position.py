@@ -1,0 +1,38 @@
+"""Where a record lay in Kafka, as operators write it: TOPIC/PARTITION/OFFSET."""
+
+import re
+from typing import NamedTuple, Self
+
+from schemas.errors import InputError
+
+_TEXT = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,10})/([0-9]{1,19})")
+_PARTITION_MAX, _OFFSET_MAX = 2**31 - 1, 2**63 - 1
+
+
+class Position(NamedTuple):
+    """A record's topic, partition and offset: the key of a dead letter."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `purser.public.payments/3/1042`, as `str()` gives it.
+
+        Raises:
+            InputError: it is not like that.
+        """
+        match = _TEXT.fullmatch(text)
+        if match is not None:
+            topic, partition, offset = match[1], int(match[2]), int(match[3])
+            if partition <= _PARTITION_MAX and offset <= _OFFSET_MAX:
+                return cls(topic, partition, offset)
+        raise InputError(
+            "position",
+            f"{text[:80]!r} is not TOPIC/PARTITION/OFFSET like purser.public.payments/3/1042;"
+            " `purser dead-letters list` prints them",
+        )
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
