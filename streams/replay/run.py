@@ -27,8 +27,8 @@ from streams.replay.topic import Topic, begin
 from streams.verify import Options as VerifyOptions
 from streams.verify import Report, Verdict, VerifySettings, verify
 
-ROUNDS_MAX = 20
-"""How often the bulk path goes on with what was appended while it read."""
+SHRINK = 2
+"""The bulk path goes on with what was appended while it read, while that gets less by this."""
 
 
 class ReplayDiverged(PurserError):  # noqa: N818 - named for what was found
@@ -194,13 +194,15 @@ class Replay:
         """All of history but the last few records; repeatable, goes on from what is stored."""
         if state.source is Source.POSTGRES and not state.snapshot_done:
             state = self._read_snapshot(state)
-        for _ in range(ROUNDS_MAX):
+        left_before: float = float("inf")
+        while True:
             positions = start_positions(self._database.positions(), state.start_positions)
             with Topic(self._settings) as topic:
                 ends = topic.ends()
             left = sum(max(0, end - positions.get(p, 0)) for p, end in ends.items())
-            if left <= self._settings.replay_tail_records_max:
-                break
+            if left <= self._settings.replay_tail_records_max or left > left_before / SHRINK:
+                return state
+            left_before = left
             if state.totals_done or state.step is not Step.READ:
                 state = self._save(replace(state, step=Step.READ, totals_done=False))
             self._options.on_step(f"read {left:,} records of the topic")
@@ -208,7 +210,6 @@ class Replay:
             self._read_in_parallel(
                 shares, [sum(s.ends[p] - s.positions[p] for p in s.ends) for s in shares]
             )
-        return state
 
     def _read_snapshot(self, state: State) -> State:
         ranges = sorted(set(range(RANGES)) - set(state.ranges_done))

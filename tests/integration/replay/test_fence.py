@@ -3,6 +3,7 @@
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -68,6 +69,7 @@ def ports_called(run: Run) -> set[int]:
                 seen |= {peer.raddr.port for peer in process.net_connections("inet") if peer.raddr}
         except psutil.Error:
             continue
+        time.sleep(0.02)
     return seen
 
 

@@ -30,7 +30,7 @@ from writer.postgres import open_store
 WORKER = "views-worker"
 PATIENCE_SECONDS = 240.0
 # The slice of history is small: all of it would fit into what one follower may catch up.
-SMALL_TAIL = {"PURSER_REPLAY_TAIL_RECORDS_MAX": "200", "PURSER_REPLAY_ROWS_MAX": "2000"}
+SMALL_TAIL = {"PURSER_REPLAY_TAIL_RECORDS_MAX": "2000", "PURSER_REPLAY_ROWS_MAX": "2000"}
 
 
 @dataclass
@@ -58,10 +58,11 @@ class Run:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._said:
-                self.lines.append(line.rstrip("\n"))
-                self._said.notify_all()
+        with self.process.stderr as stderr:
+            for line in stderr:
+                with self._said:
+                    self.lines.append(line.rstrip("\n"))
+                    self._said.notify_all()
         with self._said:
             self._said.notify_all()
 
@@ -79,15 +80,19 @@ class Run:
     def kill(self) -> None:
         """kill -9 of the coordinator alone: its readers have to notice by themselves."""
         self.process.kill()
-        self.process.wait()
+        self._ended()
 
     def finish(self) -> int:
         """Its exit status, once it has ended by itself."""
+        return self._ended()
+
+    def _ended(self) -> int:
+        # Its readers hold the other ends of both pipes: they end when it has, or soon after.
         assert self.process.stdout is not None
-        self.output = self.process.stdout.read()
-        status = self.process.wait(PATIENCE_SECONDS)
-        self._reader.join(10.0)
-        return status
+        with self.process.stdout as stdout:
+            self.output = stdout.read()
+        self._reader.join(PATIENCE_SECONDS)
+        return self.process.wait(PATIENCE_SECONDS)
 
     @property
     def said(self) -> str:
@@ -252,6 +257,7 @@ class Analyst:
         def ask() -> None:
             while not stop.is_set():
                 self._ask(client, before)
+                stop.wait(0.1)
 
         thread = threading.Thread(target=ask)
         thread.start()
