@@ -663,7 +663,8 @@ BEGIN
 
     -- 7. The row by itself. A null is no breach here: the columns say where there may be none.
     IF (
-        (NEW.amount_minor <= 1000000000000000)
+        (NEW.commission_minor + NEW.logistics_fee_minor <= NEW.amount_minor)
+        AND (NEW.amount_minor <= 1000000000000000)
         AND (CASE WHEN NEW.direction = 'out' OR NEW.event_type IN (
                 'created', 'authorized', 'captured', 'released', 'refund_requested', 'refunded', 'refund_failed', 'dispute_opened', 'dispute_won', 'dispute_lost')
             THEN NEW.amount_minor > 0 ELSE NEW.amount_minor = 0 END)
@@ -682,7 +683,6 @@ BEGIN
         AND (NEW.schema_version BETWEEN 1 AND 32767)
         AND (NEW.commission_minor = 0 AND NEW.logistics_fee_minor = 0
             OR NEW.direction = 'in' AND NEW.event_type IN ('created', 'captured', 'refunded', 'dispute_lost'))
-        AND (NEW.commission_minor + NEW.logistics_fee_minor <= NEW.amount_minor)
     ) IS FALSE THEN
         PERFORM public.payments_refuse_values(NEW);
     END IF;

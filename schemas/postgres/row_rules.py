@@ -47,6 +47,10 @@ CASE WHEN {ROW}direction = 'out' THEN {ROW}order_id = {ROW}payment_id::text
 
 EVERY_ROW_RULES: Mapping[str, str] = MappingProxyType(
     {
+        # First, so that shares whose sum is no bigint are told as out of range (22003).
+        "payments_shares_within_amount": (
+            f"{ROW}commission_minor + {ROW}logistics_fee_minor <= {ROW}amount_minor"
+        ),
         "payments_amount_minor": f"{ROW}amount_minor <= {MAX_AMOUNT_MINOR}",
         "payments_amount_of_event": f"""\
 CASE WHEN {ROW}direction = 'out' OR {ROW}event_type IN (
@@ -73,9 +77,6 @@ jsonb_typeof({ROW}details) = 'object'
         "payments_shares_of_event": f"""\
 {ROW}commission_minor = 0 AND {ROW}logistics_fee_minor = 0
     OR {ROW}direction = 'in' AND {ROW}event_type IN ({_listed(SHARE_EVENTS)})""",
-        "payments_shares_within_amount": (
-            f"{ROW}commission_minor + {ROW}logistics_fee_minor <= {ROW}amount_minor"
-        ),
     }
 )
 
