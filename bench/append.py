@@ -38,6 +38,7 @@ MIGRATIONS_BEFORE = 5
 WARM_UP_ROWS = 500  # every partition's guard is compiled and planned once per session
 ROWS_PER_TURN = 250
 PAYMENTS_PER_SECOND = 200.0
+ROWS_PER_PAYMENT_LEAST = 4  # on average; about eight in a marketplace
 
 _DROP_GUARDS = """
 DO $$
@@ -99,10 +100,10 @@ def _events(count: int, seed: int) -> list[NewEvent]:
     """Events of a marketplace in the order in which they would be appended."""
     settings = MarketplaceSettings(payments_per_second=PAYMENTS_PER_SECOND, mean_step_seconds=1.0)
     market = Marketplace(seed, datetime(2026, 1, 1, tzinfo=UTC), settings)
-    # A payment has four events and more; every prefix of the steps is a legal history.
-    steps = market.steps(count / PAYMENTS_PER_SECOND)
-    events = [event for rows in decide_all(list(steps)).values() for event in rows]
-    return events[:count]
+    steps = list(market.steps(count / PAYMENTS_PER_SECOND / ROWS_PER_PAYMENT_LEAST))
+    events = [event for rows in decide_all(steps).values() for event in rows]
+    assert len(events) >= count, len(events)
+    return events[:count]  # what comes first is a legal history without what follows
 
 
 @contextmanager
