@@ -45,14 +45,14 @@ def test_a_broken_rule_is_told_with_its_field_and_what_to_do(writer: psycopg.Con
 
 def test_every_partition_has_a_guard_that_always_fires(owner: psycopg.Connection) -> None:
     guards = owner.execute(
-        "SELECT relname, proname, tgenabled FROM pg_inherits"
+        "SELECT relname, proname, tgenabled::text FROM pg_inherits"
         " JOIN pg_class ON pg_class.oid = inhrelid"
         " LEFT JOIN pg_trigger ON tgrelid = inhrelid AND tgname = 'payments_guard'"
         " LEFT JOIN pg_proc ON pg_proc.oid = tgfoid"
         " WHERE inhparent = 'public.payments'::regclass ORDER BY 1"
     ).fetchall()
     names = [f"payments_p{number:02}" for number in range(16)]
-    assert guards == [(name, f"{name}_guard", b"A") for name in names]
+    assert guards == [(name, f"{name}_guard", "A") for name in names]
 
 
 def _long_payment(*events: tuple[E, int | None]) -> tuple[Book, list[Row]]:
