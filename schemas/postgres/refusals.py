@@ -1,7 +1,8 @@
 """Every way in which PostgreSQL refuses a row of `payments`, by code or by constraint name.
 
-The guards (0004_guards.sql, generated with the codes below) raise SQLSTATEs of class PU with the
-field in the error's column name; CHECK constraints and the primary key are told by their names.
+The guards (0006_guards_per_partition.sql, generated with the codes below) raise SQLSTATEs of class
+PU with the field in the error's column name. What a row must satisfy by itself they refuse like a
+CHECK constraint, by a name (`row_rules.ROW_RULES`), and the primary key is told by its own.
 The writer translates refusals with these tables; docs/reference/payments.md lists them.
 """
 
@@ -118,4 +119,4 @@ CONSTRAINTS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "payments_pending_minor": ("pending_minor", "must not become negative"),
     }
 )
-"""CHECK constraint -> the field at fault and what is expected of it."""
+"""Name of a rule for a row by itself -> the field at fault and what is expected of it."""

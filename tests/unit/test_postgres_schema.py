@@ -13,6 +13,7 @@ from schemas.money import MAX_AMOUNT_MINOR
 from schemas.postgres.generate import FOLDER, GUARDS_FILE, guards_sql
 from schemas.postgres.migrations import Migration, load
 from schemas.postgres.refusals import CONSTRAINTS, MEANINGS, RefusalCode
+from schemas.postgres.row_rules import ROW, ROW_RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL_SQL = "\n".join(migration.sql for migration in load())
@@ -42,6 +43,16 @@ def test_every_check_of_payments_is_explained() -> None:
     checks = set(re.findall(r"CONSTRAINT (payments_\w+) CHECK", ALL_SQL))
     assert checks == set(CONSTRAINTS)
     assert {field for field, _ in CONSTRAINTS.values()} <= set(COLUMNS)
+
+
+def test_every_rule_for_a_row_is_checked_and_told() -> None:
+    assert set(ROW_RULES) == set(CONSTRAINTS)
+    text = guards_sql()
+    assert set(re.findall(r"broken := '(\w+)'", text)) == set(CONSTRAINTS)
+    for rule in ROW_RULES.values():
+        # In the guard, and where the broken rule is looked for.
+        for row in ("NEW.", "happened."):
+            assert " ".join(rule.replace(ROW, row).split()) in " ".join(text.split())
 
 
 def test_every_code_is_raised_and_explained() -> None:

@@ -1,0 +1,188 @@
+"""What one append to `payments` costs PostgreSQL: with guards, with older ones, and without any.
+
+`python -m bench.append` takes a PostgreSQL of its own, makes a database for each schema, appends
+the same events to all of them in turns, each event in a transaction of its own, then many by one
+COPY, and prints CPU microseconds per row. Turns, because whatever else the machine does then
+disturbs all of them alike.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
+
+from bench.figures import Figure, show, write
+from bench.load import decide_all
+from bench.run import RESULTS
+from cli.output import say, wide_console
+from cli.own_stack import own_stack
+from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
+from schemas.events import NewEvent
+from schemas.postgres.migrations import load
+from stack.endpoints import Endpoints
+from stack.postgres import OWNER
+from writer.migrate import migrate
+from writer.postgres import PostgresStore, open_pool
+
+WITHOUT, BEFORE, NOW = "no guards", "guards of 0005", "guards"
+MIGRATIONS_BEFORE = 5
+WARM_UP_ROWS = 500  # every partition's guard is compiled and planned once per session
+ROWS_PER_TURN = 250
+PAYMENTS_PER_SECOND = 200.0
+ROWS_PER_PAYMENT_LEAST = 4  # on average; about eight in a marketplace
+
+_DROP_GUARDS = """
+DO $$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN SELECT DISTINCT tgrelid::regclass AS place, tgname AS name FROM pg_trigger
+        WHERE tgname = 'payments_guard' AND tgparentid = 0
+    LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', item.name, item.place);
+    END LOOP;
+    FOR item IN SELECT conname AS name FROM pg_constraint
+        WHERE conrelid = 'public.payments'::regclass AND contype = 'c'
+    LOOP
+        EXECUTE format('ALTER TABLE public.payments DROP CONSTRAINT %I', item.name);
+    END LOOP;
+END
+$$
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Subject:
+    """One schema under measurement: CPU seconds of its server process and of ourselves."""
+
+    name: str
+    pool: ConnectionPool[psycopg.Connection[tuple[Any, ...]]]
+    store: PostgresStore
+    single_seconds: float = 0.0
+    client_seconds: float = 0.0
+    copy_seconds: float = 0.0
+    server: psutil.Process = field(init=False)
+
+    def __post_init__(self) -> None:
+        with self.pool.connection() as connection:
+            self.server = psutil.Process(connection.info.backend_pid)
+
+    def append(self, events: Sequence[NewEvent]) -> None:
+        """Each event in a transaction of its own."""
+        server, client = _cpu(self.server), time.process_time()
+        for event in events:
+            self.store.append([event])
+        self.single_seconds += _cpu(self.server) - server
+        self.client_seconds += time.process_time() - client
+
+    def copy(self, events: Sequence[NewEvent]) -> None:
+        """All events in one transaction, by COPY."""
+        server = _cpu(self.server)
+        self.store.append_many(events)
+        self.copy_seconds += _cpu(self.server) - server
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _events(count: int, seed: int) -> list[NewEvent]:
+    """Events of a marketplace in the order in which they would be appended."""
+    settings = MarketplaceSettings(payments_per_second=PAYMENTS_PER_SECOND, mean_step_seconds=1.0)
+    market = Marketplace(seed, datetime(2026, 1, 1, tzinfo=UTC), settings)
+    steps = list(market.steps(count / PAYMENTS_PER_SECOND / ROWS_PER_PAYMENT_LEAST))
+    events = [event for rows in decide_all(steps).values() for event in rows]
+    assert len(events) >= count, len(events)
+    return events[:count]  # what comes first is a legal history without what follows
+
+
+@contextmanager
+def _subject(endpoints: Endpoints, name: str) -> Iterator[Subject]:
+    database = "append_" + name.replace(" ", "_")
+    with psycopg.connect(endpoints.postgres_superuser_dsn, autocommit=True) as session:
+        session.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                sql.Identifier(database), sql.Identifier(OWNER)
+            )
+        )
+    owner = make_conninfo(endpoints.postgres_admin_dsn, dbname=database)
+    migrate(owner, load()[:MIGRATIONS_BEFORE] if name == BEFORE else None)
+    if name == WITHOUT:
+        with psycopg.connect(owner) as session:
+            session.execute(_DROP_GUARDS)
+    with open_pool(make_conninfo(endpoints.postgres_dsn, dbname=database), 1) as pool:
+        yield Subject(name=name, pool=pool, store=PostgresStore(pool))
+
+
+def measure(endpoints: Endpoints, *, rows: int, copy_rows: int, seed: int) -> list[Subject]:
+    """Append the same events to all schemas."""
+    events = _events(WARM_UP_ROWS + rows + copy_rows, seed)
+    single_end = WARM_UP_ROWS + rows
+    with ExitStack() as stack:
+        subjects = [
+            stack.enter_context(_subject(endpoints, name)) for name in (WITHOUT, BEFORE, NOW)
+        ]
+        for subject in subjects:
+            subject.append(events[:WARM_UP_ROWS])
+            subject.single_seconds = subject.client_seconds = 0.0
+        for start in range(WARM_UP_ROWS, single_end, ROWS_PER_TURN):
+            for subject in subjects:
+                subject.append(events[start : min(start + ROWS_PER_TURN, single_end)])
+        for subject in subjects:
+            subject.copy(events[single_end:])
+    return subjects
+
+
+def figures(subjects: Sequence[Subject], rows: int, copy_rows: int) -> list[Figure]:
+    """CPU per row, and its ratio to the same without guards."""
+    found = []
+    for section, attribute, count in (
+        ("a transaction per row: PostgreSQL", "single_seconds", rows),
+        ("a transaction per row: the writer", "client_seconds", rows),
+        ("COPY: PostgreSQL", "copy_seconds", copy_rows),
+    ):
+        baseline = getattr(subjects[0], attribute)
+        found += [
+            Figure(
+                section=section,
+                name=f"CPU, {subject.name}",
+                value=1e6 * getattr(subject, attribute) / count,
+                unit="µs/row",
+                baseline=subjects[0].name,
+                ratio=getattr(subject, attribute) / baseline if baseline else None,
+            )
+            for subject in subjects
+        ]
+    return found
+
+
+def main() -> None:
+    """Measure on a PostgreSQL of its own, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=4_000, help="rows in transactions of their own")
+    parser.add_argument("--copy-rows", type=int, default=20_000, help="rows of one COPY")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with own_stack("bench-append") as stack:
+        stack.up(["postgres"])
+        subjects = measure(
+            stack.endpoints, rows=options.rows, copy_rows=options.copy_rows, seed=options.seed
+        )
+    measured = figures(subjects, options.rows, options.copy_rows)
+    show(measured, wide_console())
+    command = f"python -m bench.append --rows {options.rows} --copy-rows {options.copy_rows}"
+    say(f"written to {write(measured, RESULTS, command)}")
+
+
+if __name__ == "__main__":
+    main()
