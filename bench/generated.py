@@ -186,6 +186,7 @@ SELECT DISTINCT account_id, currency, day FROM ledger_entries
 WHERE account_type IN {account_types:Array(String)} AND day = {day:Date}
 """
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generator:
     """Makes the rows of `total` payments, and their payouts, some at a time."""
