@@ -33,6 +33,7 @@ REVENUE_KEYS_AT_ONCE = 20_000
 BYTES_GOAL = 300.0
 
 _TITLE = re.compile(r"-- (.*)")
+_ANY_PAYMENT = "(SELECT payment_id FROM payment_events WHERE event_type = 'captured' LIMIT 1)"
 _SCALED = ("payment_events", "ledger_entries", "buyer_orders", "seller_revenue", "payouts")
 """Tables that grow with payments; queries of the others tell nothing here."""
 
@@ -79,7 +80,8 @@ def typical(client: Client) -> dict[str, str]:
         " (SELECT intDiv(uniqExact(seller_id), 2) FROM seller_revenue WHERE currency = 'EUR')"
     ).result_rows
     [(buyer,)] = client.query("SELECT any(buyer_id) FROM buyer_orders").result_rows
-    return {"'seller-1'": f"'{seller}'", "'buyer-1'": f"'{buyer}'"}
+    [(payment,)] = client.query("SELECT any(payment_id) FROM buyer_orders").result_rows
+    return {"'seller-1'": f"'{seller}'", "'buyer-1'": f"'{buyer}'", _ANY_PAYMENT: f"'{payment}'"}
 
 
 def measure(client: Client, query: Query) -> Timing:
