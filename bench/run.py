@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from bench import sections
+from bench import queries, sections
 from bench.figures import Figure, show, write
 from bench.sections import Bench
 from bench.servers import TopicEnd
@@ -26,7 +26,9 @@ SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
     "throughput": sections.throughput,
     "transport": sections.transport,
     "storage": sections.storage,
+    "queries": queries.queries,
 }
+ON_REQUEST = {"queries"}  # fills a database for minutes: only when it is named
 
 
 def run(
@@ -37,6 +39,7 @@ def run(
     rate: float,
     seconds: float,
     seed: int,
+    payments: int,
     only: list[str],
 ) -> list[Figure]:
     """Measure, print the table, write the JSON; returns the figures."""
@@ -55,11 +58,12 @@ def run(
             rate=rate,
             seconds=seconds,
             seed=seed,
+            payments=payments,
         )
         figures: list[Figure] = []
         say("warming up")
         sections.warm_up(bench, min(events, WARM_UP_EVENTS), seed)
-        for name in only or SECTIONS:
+        for name in only or [name for name in SECTIONS if name not in ON_REQUEST]:
             say(f"measuring {name}")
             figures += SECTIONS[name](bench)
     show(figures, wide_console())

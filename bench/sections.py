@@ -35,7 +35,7 @@ SUBPROCESS_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What every section needs; `events` is how many a throughput run moves."""
+    """What every section needs; `events` a throughput run moves, `payments` queries look at."""
 
     stack: Stack
     clickhouse: Client
@@ -45,6 +45,7 @@ class Bench:
     rate: float
     seconds: float
     seed: int
+    payments: int
 
 
 def run_module(bench: Bench, module: str, *arguments: str) -> dict[str, float]:

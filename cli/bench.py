@@ -15,7 +15,8 @@ GOAL_MISSED = 1
 
 def bench(
     only: Annotated[
-        list[str] | None, typer.Argument(help=f"Sections: {', '.join(SECTIONS)}; all by default.")
+        list[str] | None,
+        typer.Argument(help=f"Sections: {', '.join(SECTIONS)}; all but queries by default."),
     ] = None,
     events: Annotated[int, typer.Option(help="Events that a throughput run moves.", min=1000)] = (
         300_000
@@ -23,6 +24,9 @@ def bench(
     rate: Annotated[float, typer.Option(help="Payments per second for latency.", min=1)] = 208,
     seconds: Annotated[float, typer.Option(help="How long latency is measured.", min=1)] = 30,
     seed: Annotated[int, typer.Option(help="Of the generated payments.")] = 1,
+    payments: Annotated[int, typer.Option(help="Payments that queries look at.", min=1000)] = (
+        5_000_000
+    ),
 ) -> None:
     """Measure latency, throughput, transport and storage, as ratios within this run.
 
@@ -37,7 +41,14 @@ def bench(
     with own_stack("bench") as stack:
         bring_up(stack, say)
         figures = run(
-            stack, say, events=events, rate=rate, seconds=seconds, seed=seed, only=only or []
+            stack,
+            say,
+            events=events,
+            rate=rate,
+            seconds=seconds,
+            seed=seed,
+            payments=payments,
+            only=only or [],
         )
     if any(figure.met is False for figure in figures):
         raise typer.Exit(GOAL_MISSED)

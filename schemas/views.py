@@ -58,7 +58,7 @@ class PaymentEventRow(NamedTuple):
 
 
 class LedgerEntryRow(NamedTuple):
-    """One posting; key `(account_type, account_id, currency, day, payment_id, seq, leg)`.
+    """One posting; key `(account_id, currency, day, payment_id, seq, leg, account_type)`.
 
     Debit positive, credit negative; `day` is the event's UTC date.
     """
@@ -250,7 +250,7 @@ PAYMENT_EVENTS = Table(
 LEDGER_ENTRIES = Table(
     name="ledger_entries",
     row_type=LedgerEntryRow,
-    key=("account_type", "account_id", "currency", "day", "payment_id", "seq", "leg"),
+    key=("account_id", "currency", "day", "payment_id", "seq", "leg", "account_type"),
 )
 BUYER_ORDERS = Table(
     name="buyer_orders",
