@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from schemas.columns import instant
 from schemas.errors import WriteRefused
 from schemas.lifecycle import EventType
 from schemas.views import (
@@ -20,7 +21,6 @@ from schemas.views import (
 )
 from sinks.memory import MemorySink
 from streams.decode import Record
-from streams.fold.rows import instant
 from streams.views.coalescer import Flush
 from streams.views.dead_letters import (
     DeadLetterFlood,
