@@ -33,6 +33,7 @@ class Intake(NamedTuple):
 _decode_wire = msgspec.json.Decoder(WireEnvelope).decode
 _NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError)
 _INSTANT = pyarrow.timestamp("us", tz="UTC")
+_EARLIEST, _LATEST = (int(day.timestamp()) * 1_000_000 for day in (decode.EARLIEST, decode.LATEST))
 _LENGTH_TO_SECONDS = len("2026-01-05T12:00:00Z")
 _PLAIN_KEY = re.compile(
     rb'\{"payment_id":"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"\}'
@@ -122,7 +123,8 @@ def _are_plain(times: list[str]) -> bool:
             return False
         if not compute.all(compute.ends_with(texts, "Z")).as_py():
             return False
-        span = compute.min_max(texts.cast(_INSTANT)).as_py()
+        # As integers: Python has no object for the year 0.
+        span = compute.min_max(texts.cast(_INSTANT).cast(pyarrow.int64())).as_py()
     except ValueError:  # Arrow's own derives from it, and so does that of text without UTF-8
         return False
     return bool(span["min"] >= decode.EARLIEST and span["max"] < decode.LATEST)
