@@ -127,7 +127,7 @@ def _are_plain(times: list[str]) -> bool:
         span = compute.min_max(texts.cast(_INSTANT).cast(pyarrow.int64())).as_py()
     except ValueError:  # Arrow's own derives from it, and so does that of text without UTF-8
         return False
-    return bool(span["min"] >= decode.EARLIEST and span["max"] < decode.LATEST)
+    return bool(span["min"] >= _EARLIEST and span["max"] < _LATEST)
 
 
 def _instant_text(time: datetime) -> str:
