@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
 FAST_TESTS := tests/unit tests/property tests/architecture tests/golden
 SERVER_TESTS := tests/contract tests/integration
 DEMO_ARGS ?=
@@ -65,6 +66,20 @@ chaos: setup ## the long round: at least 20 seeded random kill -9 under load
 .PHONY: bench
 bench: setup ## measure, print a table of ratios, write bench/results/*.json
 	$(BIN)/purser bench $(BENCH_ARGS)
+
+.PHONY: peers
+peers: $(PEERS)/.installed ## install what the benchmarks run against, apart from .venv (a minute or two, once)
+
+# Of its own: their pins and ours differ, and no test needs them.
+$(PEERS)/.installed: requirements-peers.lock
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.lock
+	@touch $@
+
+.PHONY: lock-peers
+lock-peers: $(STAMP) ## pin the packages of the benchmarks' peers anew
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --extra peers -p 3.11 \
+	  pyproject.toml -o requirements-peers.lock
 
 .PHONY: generate
 generate: $(STAMP) ## rewrite the files generated from the lifecycle tables

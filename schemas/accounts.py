@@ -5,7 +5,8 @@ An account is a type and an id: what the account is kept for.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+
+import msgspec
 
 
 class AccountType(StrEnum):
@@ -21,7 +22,7 @@ class AccountType(StrEnum):
     PSP_FEES = "psp_fees"  # id: psp; debit: what the PSP kept
 
 
-class Posting(NamedTuple):
+class Posting(msgspec.Struct, frozen=True, gc=False):
     """One leg: signed minor units on one account; `leg` numbers an event's legs from 0."""
 
     account_type: AccountType

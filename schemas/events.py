@@ -5,7 +5,7 @@ One typed definition serves both ends. `amount_minor` and the other amounts are 
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Protocol
 from uuid import UUID
 
 import msgspec
@@ -85,6 +85,29 @@ class StoredEvent(Event, frozen=True, kw_only=True, gc=False):
     fulfilment: str  # type: ignore[assignment]
     dispute: str  # type: ignore[assignment]
     direction: str  # type: ignore[assignment]
+
+
+class Movement(Protocol):
+    """What of an event says which money moves: what the checks and the postings look at."""
+
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def event_type(self) -> EventType: ...
+    @property
+    def buyer_id(self) -> str | None: ...
+    @property
+    def seller_id(self) -> str: ...
+    @property
+    def psp(self) -> str: ...
+    @property
+    def amount_minor(self) -> int: ...
+    @property
+    def commission_minor(self) -> int: ...
+    @property
+    def logistics_fee_minor(self) -> int: ...
+    @property
+    def available_delta_minor(self) -> int: ...
 
 
 COLUMNS: tuple[str, ...] = Event.__struct_fields__

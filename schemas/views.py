@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from schemas.columns import Columns as Columns  # views and their columns go together
+
 
 class PaymentEventRow(NamedTuple):
     """One event, all columns, and where it came from; key `(payment_id, seq)`.
@@ -224,10 +226,6 @@ class Table:
         """Column names in table order."""
         fields: tuple[str, ...] = self.row_type._fields  # type: ignore[attr-defined]
         return fields
-
-
-Columns = Sequence[Sequence[Any]]
-"""Rows of a table column by column, in the table's order; empty for no rows at all."""
 
 
 def columns_of(rows: Sequence[tuple[Any, ...]]) -> Columns:

@@ -1,6 +1,7 @@
 """Columns of rows as Arrow tables: how ClickHouse takes them fastest."""
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import pyarrow
 
+from schemas.columns import Column, DayTexts, IdTexts, InstantTexts, Milliseconds
 from schemas.errors import WriteRefused
 from schemas.views import Columns, Table
 
@@ -55,7 +57,20 @@ def _plain(hint: Any) -> type:
     return plain
 
 
-def _array(values: Sequence[Any], arrow_type: pyarrow.DataType) -> pyarrow.Array:
+def _array(values: Column, arrow_type: pyarrow.DataType) -> pyarrow.Array:
+    """The column as Arrow has it; what came as text is cast all at once."""
+    match values:
+        case array():
+            buffer = pyarrow.py_buffer(values)
+            return pyarrow.Array.from_buffers(pyarrow.int64(), len(values), [None, buffer])
+        case IdTexts(raw=texts):
+            buffer = pyarrow.py_buffer(bytes.fromhex("".join(texts).replace("-", "")))
+            return pyarrow.Array.from_buffers(arrow_type, len(texts), [None, buffer])
+        case InstantTexts(raw=texts) | DayTexts(raw=texts):
+            return pyarrow.array(texts, pyarrow.string()).cast(arrow_type)
+        case Milliseconds(raw=integers):
+            milliseconds = pyarrow.timestamp("ms", tz="UTC")
+            return pyarrow.array(integers, pyarrow.int64()).cast(milliseconds).cast(arrow_type)
     if arrow_type == _ARROW_TYPES[UUID]:
         values = [value.bytes if value is not None else None for value in values]
     return pyarrow.array(values, arrow_type)

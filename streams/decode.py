@@ -24,7 +24,7 @@ from schemas.errors import (
     UnexpectedChange,
     UnknownEvent,
 )
-from schemas.events import SCHEMA_VERSION, Event, StoredEvent
+from schemas.events import SCHEMA_VERSION, Event, Movement, StoredEvent
 from schemas.lifecycle import (
     IN_EVENTS,
     OUT_EVENTS,
@@ -159,7 +159,7 @@ def decode(record: SourceRecord) -> Decoded:
     _check_key(record.key, event.payment_id)
     if event.occurred_at.tzinfo is not UTC or event.recorded_at.tzinfo is not UTC:
         event = _in_utc(event)
-    problem = _contradiction(event)
+    problem = _impossible_time(event) or contradiction(event)
     if problem is not None:
         raise BrokenInvariant(f"{problem}; payment {event.payment_id} seq {event.seq}")
     source = envelope.source
@@ -287,10 +287,18 @@ def _in_utc(event: Event) -> Event:
         raise MalformedRecord(f"occurred_at, recorded_at: {error}") from None
 
 
-def _contradiction(event: Event) -> str | None:
-    """What in the event contradicts itself so that the fold cannot rely on it, or None."""
-    if not EARLIEST <= event.occurred_at < LATEST or not EARLIEST <= event.recorded_at < LATEST:
-        return f"occurred_at, recorded_at: must lie from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}"
+def _impossible_time(event: Event) -> str | None:
+    """What is wrong with the event's times, or None."""
+    if EARLIEST <= event.occurred_at < LATEST and EARLIEST <= event.recorded_at < LATEST:
+        return None
+    return f"occurred_at, recorded_at: must lie from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}"
+
+
+def contradiction(event: Movement) -> str | None:
+    """What in the event contradicts itself so that the fold cannot rely on it, or None.
+
+    Its times apart, which are text in one of the two forms that an event is judged in.
+    """
     direction, event_type = event.direction, event.event_type
     checks = _CHECKS[direction].get(event_type)
     if checks is None:
@@ -300,19 +308,19 @@ def _contradiction(event: Event) -> str | None:
     return checks(event)
 
 
-def _no_delta(event: Event) -> str | None:
+def _no_delta(event: Movement) -> str | None:
     if event.available_delta_minor:
         return f"available_delta_minor: is zero for {event.event_type}"
     return None
 
 
-def _shares_within_amount(event: Event) -> str | None:
+def _shares_within_amount(event: Movement) -> str | None:
     if event.commission_minor + event.logistics_fee_minor > event.amount_minor:
         return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
     return _no_delta(event)
 
 
-def _reversal(event: Event) -> str | None:
+def _reversal(event: Movement) -> str | None:
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
     if share < 0:
         return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
@@ -321,19 +329,19 @@ def _reversal(event: Event) -> str | None:
     return None
 
 
-def _adds_amount(event: Event) -> str | None:
+def _adds_amount(event: Movement) -> str | None:
     if event.available_delta_minor != event.amount_minor:
         return "available_delta_minor: is the amount"
     return None
 
 
-def _takes_amount(event: Event) -> str | None:
+def _takes_amount(event: Movement) -> str | None:
     if event.available_delta_minor != -event.amount_minor:
         return "available_delta_minor: is minus the amount"
     return None
 
 
-_Check = Callable[[Event], str | None]
+_Check = Callable[[Movement], str | None]
 
 
 def _check_in(event_type: EventType) -> _Check:

@@ -65,6 +65,7 @@ class ViewsWorker(mode.Service):
             guard=FloodGuard(settings.flood_limits),
             metrics=self._metrics,
             consumer=settings.consumer_group,
+            tables=settings.tables,
         )
         self._pipeline: Pipeline[FoldedBatch, Receipt] = Pipeline(
             steps, Coalescer(settings.coalescer_limits), settings.pipeline_limits, self

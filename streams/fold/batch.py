@@ -4,13 +4,17 @@ A batch's rows are the rows of its events one by one, except that of the states 
 payout only the latest is kept: in the table it would replace the others anyway.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
+from schemas.columns import DayTexts, instant
+from schemas.envelope import WireEnvelope, WireEvent
 from schemas.errors import BrokenInvariant, DecodeError
-from schemas.events import Event
+from schemas.lifecycle import Direction
 from schemas.views import (
     BUYER_ORDERS,
     DEAD_LETTERS,
@@ -20,21 +24,27 @@ from schemas.views import (
     PIPELINE_PROGRESS,
     Columns,
     DeadLetterRow,
-    LedgerEntryRow,
     ProgressRow,
     RevenueKey,
     Table,
     columns_of,
 )
-from streams.decode import Decoded, SourceRecord, decode
-from streams.fold.postings import SELLER_ACCOUNTS
+from streams.decode import Decoded, SourceRecord
+from streams.fold.intake import Intake, take_in, wire_envelope, wire_event
+from streams.fold.postings import MONEY_EVENTS, SELLER_ACCOUNTS
 from streams.fold.rows import (
-    buyer_order_row,
-    instant,
+    buyer_order_columns,
+    ledger_entry_columns,
     ledger_entry_rows,
     payment_event_columns,
-    payout_row,
+    payout_columns,
 )
+from streams.records import Records, records_of
+
+FOLDED_TABLES = (PAYMENT_EVENTS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS)
+"""What events are folded into; dead letters and progress come with every batch."""
+
+_Entries = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,84 +73,167 @@ def fold(decoded: Decoded) -> dict[Table, Columns]:
     Raises:
         BrokenInvariant: the event contradicts itself; `decode` lets none such through.
     """
-    return _columns([decoded], ledger_entry_rows(decoded.event), [decoded.event])
-
-
-def revenue_keys(entries: Iterable[LedgerEntryRow]) -> frozenset[RevenueKey]:
-    """Keys of `seller_revenue` that these entries are part of."""
-    touched = {
-        (entry.account_id, entry.currency, entry.day)
-        for entry in entries
-        if entry.account_type in SELLER_ACCOUNTS
-    }
-    return frozenset(RevenueKey(*key) for key in touched)
+    envelope = wire_envelope(decoded)
+    entries = ledger_entry_rows(envelope.after)
+    place = ([decoded.partition], [decoded.offset])
+    stored = {} if decoded.stored is None else {0: wire_event(decoded.stored)}
+    return _columns([envelope], *place, stored, entries, FOLDED_TABLES)
 
 
 def fold_batch(
-    records: Iterable[SourceRecord], *, consumer: str, parked_at: datetime
+    records: Iterable[SourceRecord] | Records,
+    *,
+    consumer: str,
+    parked_at: datetime,
+    tables: Collection[Table] = FOLDED_TABLES,
 ) -> FoldedBatch:
     """Fold records of any partitions, in any order; raises nothing for what a record holds.
 
     `consumer` names who reads, in the progress and in the dead letters; `parked_at` is the time
-    that dead letters bear, given because the fold has no clock.
+    that dead letters bear, given because the fold has no clock. Of `FOLDED_TABLES` only `tables`
+    get rows.
     """
-    events: list[Decoded] = []
-    entries: list[LedgerEntryRow] = []
-    dead_letters: list[DeadLetterRow] = []
-    latest: dict[tuple[int, str], Event] = {}
-    progress: dict[tuple[str, int], tuple[int, int]] = {}
-    for record in records:
-        committed_at_ms = record.timestamp
-        try:
-            decoded = decode(record)
-            event = decoded.event
-            entries += ledger_entry_rows(event)
-        except (DecodeError, AssertionError) as error:
-            dead_letters.append(_dead_letter(record, error, consumer, parked_at))
-        else:
-            events.append(decoded)
-            # Of an order's states the highest seq stays; a payout's order_id is its own id.
-            order = (event.payment_id.int, event.order_id)
-            known = latest.get(order)
-            if known is None or known.seq < event.seq:
-                latest[order] = event
-            committed_at_ms = decoded.committed_at_ms
-        place = (record.topic, record.partition)
-        if place not in progress or progress[place][0] < record.offset:
-            progress[place] = (record.offset, committed_at_ms)
-    columns = _columns(events, entries, latest.values())
-    columns[DEAD_LETTERS] = columns_of(dead_letters)
-    columns[PIPELINE_PROGRESS] = columns_of(
-        [
-            ProgressRow(consumer, topic, partition, last_offset, instant(committed_at_ms))
-            for (topic, partition), (last_offset, committed_at_ms) in progress.items()
-        ]
+    records = records_of(records)
+    intake = take_in(records)
+    entries: _Entries = []
+    if LEDGER_ENTRIES in tables:
+        entries, intake = _ledger_entries(intake)
+    dead_letters = [
+        _dead_letter(records[index], error, consumer, parked_at)
+        for index, error in sorted(intake.undecodable, key=itemgetter(0))
+    ]
+    columns = _columns(
+        intake.envelopes,
+        _of(records.partitions, intake.indexes),
+        _of(records.offsets, intake.indexes),
+        {bisect_left(intake.indexes, index): row for index, row in intake.stored.items()},
+        entries,
+        tables,
     )
+    columns[DEAD_LETTERS] = columns_of(dead_letters)
+    columns[PIPELINE_PROGRESS] = columns_of(_progress(records, intake, consumer))
     return FoldedBatch(
         columns=columns,
-        revenue_keys=revenue_keys(entries),
+        revenue_keys=_revenue_keys(columns.get(LEDGER_ENTRIES)),
         dead_letters=tuple(dead_letters),
-        event_count=len(events),
+        event_count=len(intake.envelopes),
+    )
+
+
+def _of(values: Sequence[int], indexes: Sequence[int]) -> Sequence[int]:
+    """The values at `indexes`, which are in order; mostly all of them."""
+    if len(values) == len(indexes):
+        return values
+    return [values[index] for index in indexes]
+
+
+def _ledger_entries(intake: Intake) -> tuple[_Entries, Intake]:
+    """Rows of `ledger_entries`, and the events without those that contradict their postings."""
+    entries: _Entries = []
+    refused: dict[int, DecodeError | AssertionError] = {}
+    for index, envelope in zip(intake.indexes, intake.envelopes, strict=True):
+        event = envelope.after
+        if event.event_type not in MONEY_EVENTS:
+            continue
+        try:
+            entries += ledger_entry_rows(event)
+        except (DecodeError, AssertionError) as error:
+            refused[index] = error
+    if not refused:
+        return entries, intake
+    kept = [
+        (index, envelope)
+        for index, envelope in zip(intake.indexes, intake.envelopes, strict=True)
+        if index not in refused
+    ]
+    return entries, Intake(
+        envelopes=[envelope for _, envelope in kept],
+        indexes=[index for index, _ in kept],
+        undecodable=[*intake.undecodable, *refused.items()],
+        stored={index: row for index, row in intake.stored.items() if index not in refused},
     )
 
 
 def _columns(
-    events: Sequence[Decoded], entries: Sequence[LedgerEntryRow], states: Iterable[Event]
+    envelopes: Sequence[WireEnvelope],
+    partitions: Sequence[int],
+    offsets: Sequence[int],
+    stored: Mapping[int, WireEvent],
+    entries: _Entries,
+    tables: Collection[Table],
 ) -> dict[Table, Columns]:
-    """Columns by table; `states` are the events whose order's or payout's state is to be kept."""
-    orders: list[tuple[Any, ...]] = []
-    payouts: list[tuple[Any, ...]] = []
-    for event in states:
-        if (order := buyer_order_row(event)) is not None:
-            orders.append(order)
-        elif (payout := payout_row(event)) is not None:
-            payouts.append(payout)
-    return {
-        PAYMENT_EVENTS: payment_event_columns(events),
-        LEDGER_ENTRIES: columns_of(entries),
-        BUYER_ORDERS: columns_of(orders),
-        PAYOUTS: columns_of(payouts),
-    }
+    """Columns of `tables`."""
+    columns: dict[Table, Columns] = {}
+    if PAYMENT_EVENTS in tables:
+        columns[PAYMENT_EVENTS] = payment_event_columns(envelopes, partitions, offsets, stored)
+    if LEDGER_ENTRIES in tables:
+        columns[LEDGER_ENTRIES] = ledger_entry_columns(entries)
+    if BUYER_ORDERS in tables or PAYOUTS in tables:
+        states = _latest(envelopes)
+        if BUYER_ORDERS in tables:
+            columns[BUYER_ORDERS] = buyer_order_columns(
+                [event for event in states if event.direction is Direction.IN]
+            )
+        if PAYOUTS in tables:
+            columns[PAYOUTS] = payout_columns(
+                [event for event in states if event.direction is Direction.OUT]
+            )
+    return columns
+
+
+def _latest(envelopes: Iterable[WireEnvelope]) -> Collection[WireEvent]:
+    """Of each order's events, and of each payout's, the one with the highest seq."""
+    latest: dict[tuple[str, str], WireEvent] = {}
+    for envelope in envelopes:
+        event = envelope.after
+        order = (event.payment_id, event.order_id)  # a payout's order_id is its own id
+        known = latest.get(order)
+        if known is None or known.seq < event.seq:
+            latest[order] = event
+    return latest.values()
+
+
+def _revenue_keys(entries: Columns | None) -> frozenset[RevenueKey]:
+    """Keys of `seller_revenue` that these rows of `ledger_entries` are part of."""
+    if not entries:
+        return frozenset()
+    account_types, account_ids, currencies, days = entries[:4]
+    assert isinstance(days, DayTexts)
+    return frozenset(
+        RevenueKey(account_id, currency, days.read(day))
+        for account_type, account_id, currency, day in set(
+            zip(account_types, account_ids, currencies, days.raw, strict=True)
+        )
+        if account_type in SELLER_ACCOUNTS
+    )
+
+
+def _progress(records: Records, intake: Intake, consumer: str) -> list[ProgressRow]:
+    """By partition the highest offset, and when the event there was committed."""
+    last: dict[tuple[str, int], int] = {}
+    offsets = records.offsets
+    for index, place in enumerate(zip(records.topics, records.partitions, strict=True)):
+        known = last.get(place)
+        if known is None or offsets[known] < offsets[index]:
+            last[place] = index
+    return [
+        ProgressRow(
+            consumer,
+            topic,
+            partition,
+            offsets[index],
+            instant(_committed_at_ms(records, intake, index)),
+        )
+        for (topic, partition), index in last.items()
+    ]
+
+
+def _committed_at_ms(records: Records, intake: Intake, index: int) -> int:
+    """When a record's event was committed; when the record was written, if it has none."""
+    position = bisect_left(intake.indexes, index)
+    if position < len(intake.indexes) and intake.indexes[position] == index:
+        return intake.envelopes[position].source.ts_ms
+    return records.timestamps[index]
 
 
 def _dead_letter(

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 
 from schemas.accounts import AccountType, Posting
 from schemas.errors import BrokenInvariant
-from schemas.events import Event
+from schemas.events import Movement
 from schemas.lifecycle import IN_EVENTS, OUT_EVENTS, Direction, EventType
 
 Legs = tuple[Posting, ...]
-Rule = Callable[[Event], Legs]
+Rule = Callable[[Movement], Legs]
 
 SELLER_ACCOUNTS = frozenset(
     {
@@ -25,7 +25,7 @@ SELLER_ACCOUNTS = frozenset(
 """Accounts whose id is a seller: `seller_revenue` is computed from their entries."""
 
 
-def postings(event: Event) -> Legs:
+def postings(event: Movement) -> Legs:
     """Double-entry legs of one event; they sum to zero in the event's currency.
 
     Empty for an event that moves no money (created, shipped, …). Legs of zero are left out, and
@@ -40,15 +40,15 @@ def postings(event: Event) -> Legs:
             f"event_type: no posting rule for {event.event_type} in direction {event.direction}"
         )
     legs = rule(event)
-    assert sum(leg.amount_minor for leg in legs) == 0, event
+    assert sum([leg.amount_minor for leg in legs]) == 0, event
     return legs
 
 
-def _nothing(_event: Event) -> Legs:
+def _nothing(_event: Movement) -> Legs:
     return ()
 
 
-def _capture(event: Event) -> Legs:
+def _capture(event: Movement) -> Legs:
     """The PSP owes us the amount; we owe the seller its share and have earned the rest."""
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
     return _without_zeros(
@@ -59,7 +59,7 @@ def _capture(event: Event) -> Legs:
     )
 
 
-def _reverse(event: Event) -> Legs:
+def _reverse(event: Movement) -> Legs:
     """A capture taken back, by the event's own shares.
 
     What of the seller's share had been released comes out of its available balance (the event says
@@ -76,7 +76,7 @@ def _reverse(event: Event) -> Legs:
     )
 
 
-def _release(event: Event) -> Legs:
+def _release(event: Movement) -> Legs:
     """A share of the seller's matured: what we owe it can now be paid out."""
     return _without_zeros(
         Posting(AccountType.SELLER_PENDING, event.seller_id, event.amount_minor),
@@ -84,7 +84,7 @@ def _release(event: Event) -> Legs:
     )
 
 
-def _payout_requested(event: Event) -> Legs:
+def _payout_requested(event: Movement) -> Legs:
     """Set aside for the seller: no longer payable a second time."""
     return _without_zeros(
         Posting(AccountType.SELLER_AVAILABLE, event.seller_id, event.amount_minor),
@@ -92,7 +92,7 @@ def _payout_requested(event: Event) -> Legs:
     )
 
 
-def _payout_undone(event: Event) -> Legs:
+def _payout_undone(event: Movement) -> Legs:
     """It never left: payable again."""
     return _without_zeros(
         Posting(AccountType.PAYOUT_IN_TRANSIT, event.psp, event.amount_minor),
@@ -100,7 +100,7 @@ def _payout_undone(event: Event) -> Legs:
     )
 
 
-def _payout_paid(event: Event) -> Legs:
+def _payout_paid(event: Movement) -> Legs:
     """Our money left the bank for the seller's."""
     return _without_zeros(
         Posting(AccountType.PAYOUT_IN_TRANSIT, event.psp, event.amount_minor),
@@ -108,7 +108,7 @@ def _payout_paid(event: Event) -> Legs:
     )
 
 
-def _payout_returned(event: Event) -> Legs:
+def _payout_returned(event: Movement) -> Legs:
     """The seller's bank sent it back: payable again."""
     return _without_zeros(
         Posting(AccountType.BANK, event.psp, event.amount_minor),
@@ -117,7 +117,7 @@ def _payout_returned(event: Event) -> Legs:
 
 
 def _without_zeros(*legs: Posting) -> Legs:
-    return tuple(leg for leg in legs if leg.amount_minor)
+    return tuple([leg for leg in legs if leg.amount_minor])
 
 
 _MONEY_IN: Mapping[EventType, Rule] = {
@@ -140,3 +140,6 @@ POSTING_RULES: Mapping[Direction, Mapping[EventType, Rule]] = {
     Direction.OUT: {event: _MONEY_OUT.get(event, _nothing) for event in OUT_EVENTS},
 }
 """Direction -> event type -> rule; a missing key is an event that cannot happen."""
+
+MONEY_EVENTS = frozenset(_MONEY_IN) | frozenset(_MONEY_OUT)
+"""Event types that move money in one direction or the other: all others have no postings."""

@@ -1,71 +1,53 @@
-"""Rows of the views from decoded events: one pure function for each table.
+"""Rows of the views from events as the wire has them: one pure function for each table.
 
-`payment_events` takes every event whole, so it is built column by column: no row ever exists, which
-is the cheaper half of the hot path. The other tables have a row for some events only.
+Tables that take what an event says as it stands are built column by column: no row ever exists,
+which is the cheaper half of the hot path. A ledger entry is made of an event, row by row.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from schemas.events import Event
-from schemas.lifecycle import Direction
-from schemas.views import BuyerOrderRow, Columns, LedgerEntryRow, PayoutRow
-from streams.decode import Decoded
+from msgspec.structs import astuple
+
+from schemas.columns import Column, DayTexts, IdTexts, InstantTexts, Milliseconds
+from schemas.envelope import WireEnvelope, WireEvent
+from schemas.views import BUYER_ORDERS, PAYOUTS, Columns, columns_of
 from streams.fold.postings import postings
 
-
-def instant(milliseconds: int) -> datetime:
-    """Milliseconds since 1970 as a UTC time, to the millisecond; below 0 (Kafka's none) is 1970."""
-    return datetime.fromtimestamp(milliseconds / 1000 if milliseconds > 0 else 0, UTC)
+_DAY_LENGTH = len("2026-01-05")
 
 
-def payment_event_columns(decoded: Sequence[Decoded]) -> Columns:
+def payment_event_columns(
+    envelopes: Sequence[WireEnvelope],
+    partitions: Sequence[int],
+    offsets: Sequence[int],
+    stored: Mapping[int, WireEvent],
+) -> Columns:
     """Columns of `payment_events`: each event whole, and its place. Absent texts are empty.
 
-    A row of an older schema version stands here as PostgreSQL holds it, so that the two compare.
+    A row of an older schema version stands here as PostgreSQL holds it, so that the two compare:
+    `stored` has these by their position.
     """
-    events = [one.stored or one.event for one in decoded]
+    if not envelopes:
+        return []
+    events = [envelope.after for envelope in envelopes]
+    for position, event in stored.items():
+        events[position] = event
+    sources = [envelope.source for envelope in envelopes]
     return [
-        [event.payment_id for event in events],
-        [event.seq for event in events],
-        [event.event_type for event in events],
-        [event.status for event in events],
-        [event.fulfilment for event in events],
-        [event.dispute for event in events],
-        [event.direction for event in events],
-        [event.order_id for event in events],
-        [event.seller_id for event in events],
-        [event.buyer_id or "" for event in events],
-        [event.currency for event in events],
-        [event.amount_minor for event in events],
-        [event.commission_minor for event in events],
-        [event.logistics_fee_minor for event in events],
-        [event.order_amount_minor for event in events],
-        [event.captured_minor for event in events],
-        [event.refunded_minor for event in events],
-        [event.released_minor for event in events],
-        [event.reserved_minor for event in events],
-        [event.pending_minor for event in events],
-        [event.available_delta_minor for event in events],
-        [event.psp for event in events],
-        [event.psp_reference or "" for event in events],
-        [event.method for event in events],
-        [event.idempotency_key for event in events],
-        [event.schema_version for event in events],
-        [event.details for event in events],
-        [event.occurred_at for event in events],
-        [event.recorded_at for event in events],
-        [one.partition for one in decoded],
-        [one.offset for one in decoded],
-        [one.txid for one in decoded],
-        [one.lsn for one in decoded],
-        [one.op for one in decoded],
-        [instant(one.committed_at_ms) for one in decoded],
+        *_fields(events).values(),
+        array("q", partitions),
+        array("q", offsets),
+        array("q", [source.tx_id or 0 for source in sources]),
+        array("q", [source.lsn or 0 for source in sources]),
+        [envelope.op for envelope in envelopes],
+        Milliseconds(array("q", [source.ts_ms for source in sources])),
     ]
 
 
-def ledger_entry_rows(event: Event) -> list[LedgerEntryRow]:
-    """Rows of `ledger_entries`, one for each posting; legs are numbered from 0.
+def ledger_entry_rows(event: WireEvent) -> list[tuple[Any, ...]]:
+    """Rows of `ledger_entries`, one for each posting, id and day as text; legs count from 0.
 
     Raises:
         BrokenInvariant: as `postings`.
@@ -73,60 +55,89 @@ def ledger_entry_rows(event: Event) -> list[LedgerEntryRow]:
     legs = postings(event)
     if not legs:
         return []
-    day = event.occurred_at.date()
+    day = event.occurred_at[:_DAY_LENGTH]
     return [
-        LedgerEntryRow(
-            account_type,
-            account_id,
+        (
+            posting.account_type,
+            posting.account_id,
             event.currency,
             day,
             event.payment_id,
             event.seq,
             leg,
             event.event_type,
-            amount_minor,
+            posting.amount_minor,
         )
-        for leg, (account_type, account_id, amount_minor) in enumerate(legs)
+        for leg, posting in enumerate(legs)
     ]
 
 
-def buyer_order_row(event: Event) -> BuyerOrderRow | None:
-    """Row of `buyer_orders`: the order's state after this pay-in event; None for a payout's."""
-    if event.direction is not Direction.IN or event.buyer_id is None:
-        return None
-    return BuyerOrderRow(
-        buyer_id=event.buyer_id,
-        order_id=event.order_id,
-        payment_id=event.payment_id,
-        seq=event.seq,
-        seller_id=event.seller_id,
-        currency=event.currency,
-        status=event.status,
-        fulfilment=event.fulfilment,
-        dispute=event.dispute,
-        amount_minor=event.order_amount_minor,
-        captured_minor=event.captured_minor,
-        refunded_minor=event.refunded_minor,
-        reserved_minor=event.reserved_minor,
-        psp=event.psp,
-        method=event.method,
-        updated_at=event.occurred_at,
-    )
+def ledger_entry_columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
+    """Columns of `ledger_entries` from such rows."""
+    if not rows:
+        return []
+    account_types, account_ids, currencies, days, payment_ids, *rest = columns_of(rows)
+    return [account_types, account_ids, currencies, DayTexts(days), IdTexts(payment_ids), *rest]
 
 
-def payout_row(event: Event) -> PayoutRow | None:
-    """Row of `payouts`: the payout's state after this event; None for a pay-in's."""
-    if event.direction is not Direction.OUT:
-        return None
-    return PayoutRow(
-        seller_id=event.seller_id,
-        payout_id=event.payment_id,
-        seq=event.seq,
-        currency=event.currency,
-        amount_minor=event.amount_minor,
-        status=event.status,
-        provider=event.psp,
-        provider_reference=event.psp_reference or "",
-        method=event.method,
-        updated_at=event.occurred_at,
-    )
+def buyer_order_columns(events: Sequence[WireEvent]) -> Columns:
+    """Columns of `buyer_orders`: the order's state after each of these pay-in events."""
+    if not events:
+        return []
+    fields = _fields(events)
+    return [fields[_ORDER_FIELDS.get(column, column)] for column in BUYER_ORDERS.columns]
+
+
+def payout_columns(events: Sequence[WireEvent]) -> Columns:
+    """Columns of `payouts`: the payout's state after each of these payout events."""
+    if not events:
+        return []
+    fields = _fields(events)
+    return [fields[_PAYOUT_FIELDS.get(column, column)] for column in PAYOUTS.columns]
+
+
+# Columns that do not have the name of the event's field.
+_ORDER_FIELDS = {"amount_minor": "order_amount_minor", "updated_at": "occurred_at"}
+_PAYOUT_FIELDS = {
+    "payout_id": "payment_id",
+    "provider": "psp",
+    "provider_reference": "psp_reference",
+    "updated_at": "occurred_at",
+}
+
+
+def _fields(events: Sequence[WireEvent]) -> dict[str, Column]:
+    """Field of an event -> its column, in the order of the fields."""
+    # All fields at once: to ask each event for each field would take twice as long.
+    values = zip(*map(astuple, events), strict=True)
+    return {name: form(column) for (name, form), column in zip(_FORMS.items(), values, strict=True)}
+
+
+def _integers(values: Iterable[int]) -> Column:
+    return array("q", values)
+
+
+def _texts(values: Iterable[str | None]) -> Column:
+    return [value or "" for value in values]
+
+
+def _as_it_is(values: Column) -> Column:
+    return values
+
+
+_FORMS: dict[str, Callable[[tuple[Any, ...]], Column]] = (
+    dict.fromkeys(WireEvent.__struct_fields__, _as_it_is)
+    | {
+        name: _integers
+        for name in WireEvent.__struct_fields__
+        if name.endswith("_minor") or name in ("seq", "schema_version")
+    }
+    | {
+        "payment_id": IdTexts,
+        "buyer_id": _texts,
+        "psp_reference": _texts,
+        "occurred_at": InstantTexts,
+        "recorded_at": InstantTexts,
+    }
+)
+"""Field of an event -> what becomes of its values; in the order of the fields."""

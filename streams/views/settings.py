@@ -5,9 +5,11 @@ Environment: the field's name in capitals behind `PURSER_`, for example PURSER_C
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from schemas.topics import DEAD_LETTERS_TOPIC, PAYMENTS_TOPIC
+from schemas.views import TABLES, Table
+from streams.fold import FOLDED_TABLES
 from streams.settings import Count, Seconds, StreamSettings
 from streams.views.coalescer import CoalescerLimits
 from streams.views.dead_letters import FloodLimits
@@ -27,6 +29,11 @@ class ViewsSettings(StreamSettings):
     """What is read; Debezium's topic of the table `payments`."""
     dead_letters_topic: Annotated[str, Field(pattern=TOPIC_PATTERN)] = DEAD_LETTERS_TOPIC
     """Where records go that cannot be folded; made when it is not there."""
+    views: str = ",".join(table.name for table in FOLDED_TABLES)
+    """Tables that this worker keeps, comma separated; seller_revenue follows ledger_entries.
+
+    Whatever it leaves out must be kept by workers of another group: offsets are the group's.
+    """
     worker_metrics_port: Annotated[int, Field(gt=0, le=65_535)] = 15_410
     """Where `/metrics` and `/health` answer, on 127.0.0.1 only."""
 
@@ -55,6 +62,22 @@ class ViewsSettings(StreamSettings):
     """Stop rather than park when more than this share of recent records cannot be folded."""
     flood_records_min: Count = 100
     """Never stop for fewer dead letters than this."""
+
+    @field_validator("views")
+    @classmethod
+    def known_views(cls, value: str) -> str:
+        """Accept only names of tables that events are folded into, each at most once."""
+        known = [table.name for table in FOLDED_TABLES]
+        names = [name.strip() for name in value.split(",")]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{name!r} is none of {', '.join(known)}")
+        return ",".join(dict.fromkeys(names))
+
+    @property
+    def tables(self) -> frozenset[Table]:
+        """The tables of `views`."""
+        return frozenset(TABLES[name] for name in self.views.split(","))
 
     @property
     def coalescer_limits(self) -> CoalescerLimits:

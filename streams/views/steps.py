@@ -4,7 +4,7 @@ Between the pipeline, which decides when, and the fold and the sink, which know 
 change what the fold made: rows that are written again have to be the same rows.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from schemas.views import (
     columns_of,
 )
 from sinks.protocol import ViewSink
-from streams.fold import FoldedBatch, fold_batch
+from streams.fold import FOLDED_TABLES, FoldedBatch, fold_batch
 from streams.views.coalescer import Flush
 from streams.views.dead_letters import FloodGuard
 from streams.views.metrics import ViewsMetrics
@@ -44,19 +44,25 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewSteps:
-    """`streams.views.pipeline.Steps` over a sink; `consumer` names who reads."""
+    """`streams.views.pipeline.Steps` over a sink.
+
+    `consumer` names who reads, `tables` which of the tables it keeps.
+    """
 
     sink: ViewSink
     dead_letters: DeadLetterSender
     guard: FloodGuard
     metrics: ViewsMetrics
     consumer: str
+    tables: Collection[Table] = FOLDED_TABLES
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def fold(self, flush: Flush) -> FoldedBatch:
         """Decode and fold; raises DeadLetterFlood when too much of it cannot be."""
         with self._timed("fold"):
-            folded = fold_batch(flush.records, consumer=self.consumer, parked_at=self.now())
+            folded = fold_batch(
+                flush.records, consumer=self.consumer, parked_at=self.now(), tables=self.tables
+            )
         dead = folded.dead_letters
         self.guard.check(len(flush.records), len(dead), _described(dead[0]) if dead else "")
         return folded

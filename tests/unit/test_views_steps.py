@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from schemas.columns import instant
 from schemas.errors import WriteRefused
 from schemas.lifecycle import EventType
 from schemas.views import (
     DEAD_LETTERS,
+    LEDGER_ENTRIES,
     PAYMENT_EVENTS,
     PIPELINE_PROGRESS,
     SELLER_REVENUE,
@@ -20,7 +23,6 @@ from schemas.views import (
 )
 from sinks.memory import MemorySink
 from streams.decode import Record
-from streams.fold.rows import instant
 from streams.views.coalescer import Flush
 from streams.views.dead_letters import (
     DeadLetterFlood,
@@ -219,3 +221,11 @@ def test_a_dead_letter_says_where_it_comes_from_and_has_always_the_same_key() ->
     assert headers["source_key"] == b"k"
     assert headers["source_partition"] == b"3"
     assert headers["reason"] == b"malformed_record"
+
+
+def test_only_the_tables_that_the_worker_keeps_are_written() -> None:
+    sink = RecordingSink()
+    run(replace(steps(sink), tables={PAYMENT_EVENTS}), record(CAPTURED, offset=7))
+    assert sink.calls == ["payment_events", "pipeline_progress"]
+    run(replace(steps(sink), tables={LEDGER_ENTRIES}), record(CAPTURED, offset=8))
+    assert sink.calls[2:] == ["ledger_entries", "refresh", "pipeline_progress"]

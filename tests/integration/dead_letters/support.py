@@ -14,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from typer.testing import CliRunner
 
 from cli.main import app
+from schemas.columns import instant
 from schemas.topics import VIEWS_CONSUMER
 from schemas.views import (
     BUYER_ORDERS,
@@ -33,7 +34,6 @@ from sinks.memory import MemorySink
 from sinks.settings import ClickHouseSettings
 from streams.decode import Record
 from streams.fold import fold_batch
-from streams.fold.rows import instant
 
 VIEWS = (PAYMENT_EVENTS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, SELLER_REVENUE)
 PARKED_AT = datetime(2026, 2, 1, 9, 30, 0, 654321, tzinfo=UTC)

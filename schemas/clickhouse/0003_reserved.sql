@@ -1,1 +1,0 @@
--- Holds the number for the migration that takes it; replace this file by that one.

@@ -1,0 +1,94 @@
+"""Columns of rows as the fold makes them: plain values, or compact ones that read as values.
+
+A column is a sequence of Python values for whoever looks into it (`rows_of`, the sink in memory).
+Most are lists or arrays of 64 bit integers. Ids and times come as text and go on as text, because
+a store casts a whole column of text many times faster than Python makes one object of each; the
+classes below hold such a column and make the objects only for those who read them one by one.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Generic, TypeVar, overload
+from uuid import UUID
+
+Column = Sequence[Any]
+Columns = Sequence[Column]
+"""Rows of a table column by column, in the table's order; empty for no rows at all."""
+
+Value = TypeVar("Value")
+Raw = TypeVar("Raw")
+
+
+class CompactColumn(Sequence[Value], Generic[Raw, Value]):
+    """Values in another form, `raw`; subclasses say in which, and how one is read."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: Sequence[Raw]) -> None:
+        self.raw = raw
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    @overload
+    def __getitem__(self, index: int) -> Value: ...
+    @overload
+    def __getitem__(self, index: slice) -> "CompactColumn[Raw, Value]": ...
+    def __getitem__(self, index: int | slice) -> "Value | CompactColumn[Raw, Value]":
+        if isinstance(index, slice):
+            return type(self)(self.raw[index])
+        return self.read(self.raw[index])
+
+    @staticmethod
+    def read(raw: Raw) -> Value:
+        """The value of one entry."""
+        raise NotImplementedError
+
+
+class IdTexts(CompactColumn[str, UUID]):
+    """UUIDs as 36 characters: lower case, with dashes."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def read(raw: str) -> UUID:
+        """The id."""
+        return UUID(raw)
+
+
+class InstantTexts(CompactColumn[str, datetime]):
+    """UTC times as ISO 8601 text with seconds and up to six decimals, ending in Z."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def read(raw: str) -> datetime:
+        """The time."""
+        return datetime.fromisoformat(raw)
+
+
+class DayTexts(CompactColumn[str, date]):
+    """Dates as YYYY-MM-DD."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def read(raw: str) -> date:
+        """The date."""
+        return date.fromisoformat(raw)
+
+
+class Milliseconds(CompactColumn[int, datetime]):
+    """UTC times as milliseconds since 1970."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def read(raw: int) -> datetime:
+        """The time, to the millisecond."""
+        return instant(raw)
+
+
+def instant(milliseconds: int) -> datetime:
+    """Milliseconds since 1970 as a UTC time, to the millisecond; below 0 (Kafka's none) is 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000 if milliseconds > 0 else 0, UTC)
