@@ -3,7 +3,7 @@
 What it must never do is anything but that: no topic is written, nobody is called.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import TracebackType
@@ -13,13 +13,24 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from schemas.errors import ServiceUnavailable
 from schemas.topics import VIEWS_CONSUMER
-from schemas.views import DEAD_LETTERS, PIPELINE_PROGRESS, Columns, Table
+from schemas.views import (
+    DEAD_LETTERS,
+    LEDGER_ENTRIES,
+    PIPELINE_PROGRESS,
+    SELLER_REVENUE,
+    Columns,
+    Table,
+)
 from sinks.protocol import ViewSink
 from streams.decode import SourceRecord
-from streams.fold import FoldedBatch, fold_batch
+from streams.fold import FOLDED_TABLES, FoldedBatch, fold_batch
+from streams.records import Records
 
 RETRY_FIRST_SECONDS = 0.1
 RETRY_MOST_SECONDS = 5.0
+
+Batch = Records | Sequence[SourceRecord]
+"""Records as they are read: of the topic in columns, of a snapshot one by one."""
 
 
 def patient(give_up_seconds: float) -> Retrying:
@@ -32,9 +43,17 @@ def patient(give_up_seconds: float) -> Retrying:
     )
 
 
-def folded_records(records: Sequence[SourceRecord]) -> FoldedBatch:
-    """Rows of all views; the progress is the live worker's, for which the new tables stand."""
-    return fold_batch(records, consumer=VIEWS_CONSUMER, parked_at=datetime.now(UTC))
+def folded_records(records: Batch, tables: Collection[Table]) -> FoldedBatch:
+    """Rows of these views; the progress is the live worker's, for which the new tables stand."""
+    wanted = set(tables)
+    if SELLER_REVENUE in wanted:
+        wanted.add(LEDGER_ENTRIES)  # it says which totals are touched
+    return fold_batch(
+        records,
+        consumer=VIEWS_CONSUMER,
+        parked_at=datetime.now(UTC),
+        tables=[table for table in FOLDED_TABLES if table in wanted],
+    )
 
 
 def columns_for(folded: FoldedBatch, tables: Sequence[Table]) -> dict[Table, Columns]:
@@ -67,9 +86,9 @@ class Builder:
     ) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def add(self, records: Sequence[SourceRecord]) -> FoldedBatch:
+    def add(self, records: Batch) -> FoldedBatch:
         """Fold, and write once the batch before is in; raises what writing that one raised."""
-        folded = folded_records(records)
+        folded = folded_records(records, self._tables)
         self.finish()
         self._in_flight = self._thread.submit(self._write, columns_for(folded, self._tables))
         return folded

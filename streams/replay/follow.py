@@ -75,8 +75,8 @@ class Follower:
             PurserError: see `ViewSink`; what was not stored is read again by the next replay.
         """
         records = self._topic.read(self._settings.replay_rows_max, READ_SECONDS)
-        if records:
-            folded = folded_records(records)
+        if len(records):
+            folded = folded_records(records, self._choice.built)
             self._retrying.copy()(self._store, folded)
             self.records += len(records)
             self.dead += len(folded.dead_letters)

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from schemas.errors import PurserError, ServiceUnavailable
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
-from streams.decode import SourceRecord
-from streams.replay.build import Builder
+from streams.records import Records
+from streams.replay.build import Batch, Builder
 from streams.replay.choice import VIEWS
 from streams.replay.settings import ReplaySettings
 from streams.replay.snapshot import BatchSize, KeyShare, read_ranges
@@ -114,7 +114,7 @@ def _build(plan: ReaderPlan, link: Connection) -> None:
         with builder:
             for records, finished in _batches(plan, pace):
                 before, written = written, Stored(records=0, finished=finished)
-                if records:
+                if len(records):
                     folded = builder.add(records)
                     written = Stored(
                         records=len(records),
@@ -133,7 +133,7 @@ def _build(plan: ReaderPlan, link: Connection) -> None:
         sink.close()
 
 
-def _batches(plan: ReaderPlan, pace: Pace) -> Iterator[tuple[list[SourceRecord], tuple[int, ...]]]:
+def _batches(plan: ReaderPlan, pace: Pace) -> Iterator[tuple[Batch, tuple[int, ...]]]:
     """Records, and the numbers of the key ranges that are complete with them."""
     most = plan.settings.replay_rows_max
     if isinstance(plan.share, KeyShare):
@@ -143,9 +143,7 @@ def _batches(plan: ReaderPlan, pace: Pace) -> Iterator[tuple[list[SourceRecord],
             yield records, ()
 
 
-def read_topic(
-    settings: ReplaySettings, share: TopicShare, size: BatchSize
-) -> Iterator[list[SourceRecord]]:
+def read_topic(settings: ReplaySettings, share: TopicShare, size: BatchSize) -> Iterator[Records]:
     """The share's records until all its ends are reached; some beyond an end may be among them.
 
     Raises:
@@ -156,8 +154,8 @@ def read_topic(
     with Topic(settings, share.positions) as topic:
         while not reached(topic.positions, share.ends):
             before = topic.positions
-            records: list[SourceRecord] = list(topic.read(size(), READ_SECONDS))
-            if records:
+            records = topic.read(size(), READ_SECONDS)
+            if len(records):
                 yield records
             if topic.positions != before:
                 quiet_since = time.monotonic()

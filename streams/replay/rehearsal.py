@@ -210,7 +210,7 @@ def rehearse(
     on_progress(0, total)
     share = TopicShare(positions=positions, ends=ends)
     for records in read_topic(settings, share, lambda: settings.replay_rows_max):
-        rehearsal.add(folded_records(records))
+        rehearsal.add(folded_records(records, choice.built))
         on_progress(rehearsal.records, total)
     rehearsal.finish()
     with Views(settings.clickhouse_url.get_secret_value()) as live:

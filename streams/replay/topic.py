@@ -12,7 +12,7 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from streams.decode import Record
+from streams.records import Records, records_of_messages
 from streams.replay.settings import ReplaySettings
 
 ANSWER_SECONDS = 10.0
@@ -103,46 +103,33 @@ class Topic:
         """Partition -> its end (exclusive); raises ServiceUnavailable."""
         return {partition: end for partition, (_, end) in self.ranges().items()}
 
-    def read(self, records_max: int, wait_seconds: float) -> list[Record]:
+    def read(self, records_max: int, wait_seconds: float) -> Records:
         """Up to so many records, in order within a partition; few or none after `wait_seconds`.
 
         Raises:
             TopicCutOff: an offset that should be read is gone.
             ServiceUnavailable: the broker will not let us read.
         """
-        records: list[Record] = []
+        found: list[Message] = []
         deadline = time.monotonic() + wait_seconds
-        while (room := records_max - len(records)) > 0:
+        while (room := records_max - len(found)) > 0:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
             messages = self._consume(min(room, POLL_RECORDS_MAX), min(remaining, 0.1))
             if not messages:
                 continue
-            for message in messages:
-                if (error := message.error()) is not None:
-                    self._take_error(message, error)
-                    continue
-                partition, offset = message.partition(), message.offset()
-                records.append(
-                    Record(
-                        self._name,
-                        partition,
-                        offset,
-                        message.timestamp()[1],
-                        message.key(),
-                        message.value(),
-                    )
-                )
-                self._positions[partition] = offset + 1
-            if self._only_ends(messages):
-                break
-        return records
-
-    @staticmethod
-    def _only_ends(messages: list[Message]) -> bool:
-        """Whether all that came is the news that partitions are at their ends."""
-        return all(message.error() is not None for message in messages)
+            records = [message for message in messages if message.error() is None]
+            found += records
+            for message in records:
+                self._positions[message.partition()] = message.offset() + 1
+            if len(records) < len(messages):
+                for message in messages:
+                    if (error := message.error()) is not None:
+                        self._take_error(message, error)
+                if not records:
+                    break  # the news that partitions are at their ends, and nothing else
+        return records_of_messages(found)
 
     def _consume(self, count: int, seconds: float) -> list[Message]:
         try:
