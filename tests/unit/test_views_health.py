@@ -121,6 +121,7 @@ def test_the_watchdog_ends_a_worker_at_a_stand() -> None:
             next_offsets={0: 4}, records_in_flight=3, seconds_since_commit=None
         ),
         end=ended.append,
+        loop_runs=lambda: None,
         interval_seconds=0.01,
     )
     asyncio.run(asyncio.wait_for(watchdog.run(), 10.0))
@@ -148,6 +149,7 @@ def test_the_watchdog_outlives_a_kafka_that_does_not_answer() -> None:
             next_offsets={0: 4}, records_in_flight=0, seconds_since_commit=1.0
         ),
         end=lambda error: pytest.fail(str(error)),
+        loop_runs=lambda: None,
         interval_seconds=0.01,
     )
     asyncio.run(watchdog.look())
