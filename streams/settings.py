@@ -53,8 +53,8 @@ class StreamSettings(BaseSettings):
     """Memory of unacknowledged records of all partitions; beyond it nothing is read."""
 
     commit_interval_seconds: Seconds = 1.0
-    session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = 12.0
-    """After it the partitions of a worker that died go to another."""
+    session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = 10.0
+    """After it the partitions of a worker that died, or hangs, go to another."""
     heartbeat_interval_seconds: Seconds = 1.0
     """Also how fast a worker notices that another one joined."""
     rebalance_timeout_seconds: Seconds = 30.0

@@ -169,7 +169,10 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
         ),
         wait_seconds=wait_seconds,
     )
-    return ClickHouseSink(ClickHouseSettings.load(url))
+    sink = ClickHouseSink(ClickHouseSettings.load(url))
+    # Before it joins the group: afterwards partitions would wait for it.
+    wait_for("ClickHouse", sink.warm_up, wait_seconds=wait_seconds)
+    return sink
 
 
 def spare_the_garbage_collector() -> None:

@@ -215,7 +215,7 @@ def test_client_differs_from_the_stock_one_only_where_it_should(
     }
     assert ours["isolation_level"] == "read_committed"
     assert ours["check_crcs"] is True
-    assert ours["session_timeout_ms"] == 12_000
+    assert ours["session_timeout_ms"] == 10_000
 
 
 @pytest.mark.parametrize(
