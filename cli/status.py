@@ -15,6 +15,7 @@ from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth, read_slot
 from schemas.errors import ServiceUnavailable
 from stack.native import Stack
+from stack.programs import VIEWS_WORKER_NAMES
 from stack.settings import StackSettings
 from stack.status import ProcessState, ProcessStatus
 
@@ -44,6 +45,12 @@ class Report:
     connector: ConnectorHealth | None
     workers: dict[str, dict[str, Any]]
 
+    @property
+    def views_lag_records(self) -> int:
+        """Records that the workers of the views have not done yet, all together."""
+        reports = (self.workers.get(name, {}) for name in VIEWS_WORKER_NAMES)
+        return sum(each.get("lag_records", 0) for each in reports)
+
     def as_json(self) -> dict[str, Any]:
         """The report as plain values for `--json`."""
         return {
@@ -53,6 +60,7 @@ class Report:
             "replication_slot": asdict(self.replication_slot) if self.replication_slot else None,
             "connector": asdict(self.connector) if self.connector else None,
             "workers": self.workers,
+            "views_lag_records": self.views_lag_records,
         }
 
 
@@ -136,6 +144,8 @@ def _show(found: Report) -> None:
         _line(console, "connector", _connector_line(found.connector))
     for name, worker in found.workers.items():
         _line(console, name, f"{worker.get('lag_records')} records behind")
+    if sum(name in VIEWS_WORKER_NAMES for name in found.workers) > 1:
+        _line(console, "views workers together", f"{found.views_lag_records} records behind")
     for problem in found.problems:
         console.print(Text(f"problem: {problem}", style="bold red"), soft_wrap=True)
     console.print(

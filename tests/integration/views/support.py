@@ -73,17 +73,18 @@ def free_port() -> int:
 
 @dataclass
 class Worker:
-    """A process `python -m streams.worker`."""
+    """A process `python -m streams.worker`, or of a module that is one with more to it."""
 
     environment: dict[str, str]
     log: Path
     port: int
+    module: str = "streams.worker"
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams.worker"],
+                [sys.executable, "-m", self.module],
                 cwd=CHECKOUT,
                 env=self.environment,
                 stdout=log,
@@ -168,7 +169,7 @@ class Pipeline:
         self.producer.send(batch)
         self.sent += batch
 
-    def start_worker(self, **settings: Any) -> Worker:
+    def start_worker(self, module: str = "streams.worker", **settings: Any) -> Worker:
         """Start one more worker; settings as in the environment, in small letters."""
         port = free_port()
         changes = {
@@ -186,7 +187,7 @@ class Pipeline:
         environment = {f"PURSER_{name.upper()}": str(value) for name, value in changes.items()}
         log = self.folder / f"worker-{self.started}.log"
         self.started += 1
-        worker = Worker(inherited | environment, log, port)
+        worker = Worker(inherited | environment, log, port, module)
         self.workers.append(worker)
         return worker
 
