@@ -21,13 +21,14 @@ from bench.figures import Figure, at_most
 from bench.hanging import BLOCKED_LOOP, NO_FETCH
 from bench.sections import Bench, worker_stopped
 from bench.servers import wait_until
-from bench.workers import PARTITIONS, Group, Sender, Watch
+from bench.workers import PARTITIONS, STALL_EXIT_SECONDS, Group, Sender, Watch
 from schemas.errors import ServiceUnavailable
 from schemas.topics import PAYMENTS_TOPIC
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
+from streams.views.watchdog import PROBE_SECONDS
 
-SECTION = "elasticity"
+SECTION = f"elasticity, longest stall of {PARTITIONS} partitions"
 STEADY_SECONDS = 4.0
 EFFECT_SECONDS = 4.0
 """Until a signal has had its effect: a worker may finish what is under way."""
@@ -96,12 +97,13 @@ def _cases(group: Group, watch: Watch) -> list[Figure]:
     case("kill -9, started anew", lambda: kill_and_start("worker-2"), hard, "worker-2")
     case("kill -9, gone for good", lambda: kill("worker-2"), hard)
     case("its successor joins", lambda: group.start("worker-2"), gentle, "worker-2")
+    group.restart_when_it_ends("worker-1")
     case("hang (SIGSTOP)", send("worker-1", signal.SIGSTOP), hard)
     case("it wakes (SIGCONT)", send("worker-1", signal.SIGCONT), gentle, "worker-1")
-    group.restart_when_it_ends("worker-1")
-    case("alive, does not fetch", send("worker-1", NO_FETCH), None)
-    group.restart_when_it_ends("worker-1")
-    case("alive, event loop blocked", send("worker-1", BLOCKED_LOOP), None)
+    ends, start = STALL_EXIT_SECONDS, HARD_GOAL_SECONDS
+    case(f"alive, fetches nothing: ends after {ends} s", send("worker-1", NO_FETCH), ends + start)
+    ends += int(PROBE_SECONDS)
+    case(f"event loop blocked: ends after {ends} s", send("worker-1", BLOCKED_LOOP), ends + start)
     return figures
 
 
@@ -140,7 +142,7 @@ def _case(
         section=SECTION,
         name=what,
         value=max(stalls),
-        unit=f"s of stall at most, {median(stalls):.1f} the median partition",
+        unit=f"s, median partition {median(stalls):.1f}",
         goal=text,
         met=met,
     )
@@ -181,9 +183,9 @@ def _nothing_lost(client: Client, sent: int) -> Figure:
     text, met = at_most(0, rows() - sent)
     return Figure(
         section=SECTION,
-        name=f"rows too many or missing of {sent:,}",
+        name=f"events too many or missing, of {sent:,}",
         value=rows() - sent,
-        unit=f"events, {PARTITIONS} partitions",
+        unit="events",
         goal=text,
         met=met,
     )

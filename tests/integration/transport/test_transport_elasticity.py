@@ -59,24 +59,29 @@ def watched(topic: Topic, workers: Workers, seed: int) -> Iterator[Watch]:
     assert workers.handed_out() == topic.committed
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["first, who assigns", "second"])
 def test_static_member_that_is_killed_is_back_without_a_rebalance(
-    topic: Topic, workers: Workers
+    topic: Topic, workers: Workers, number: int
 ) -> None:
     settings = {"session_timeout_seconds": NEVER_SECONDS, "request_timeout_seconds": 90}
-    first = workers.start(topic, "steady", worker_instance="one", **settings)
-    second = workers.start(topic, "shuffled", worker_instance="two", **settings)
+    names = ("one", "two")
+    both = [
+        workers.start(topic, mode, worker_instance=name, **settings)
+        for name, mode in zip(names, ("steady", "shuffled"), strict=True)
+    ]
+    victim, other = both[number], both[1 - number]
     with watched(topic, workers, seed=31) as watch:
-        wait_shared(first, second)
-        generation, share = assignments(second)[-1]
-        others = assignments(first)
+        wait_shared(victim, other)
+        generation, share = assignments(victim)[-1]
+        before = assignments(other)
         watch.look_for(1.0)
-        second.process.kill()
-        second.process.wait()
-        again = workers.start(topic, "steady", worker_instance="two", **settings)
+        victim.process.kill()
+        victim.process.wait()
+        again = workers.start(topic, "steady", worker_instance=names[number], **settings)
         wait_until(lambda: bool(assignments(again)), seconds=PATIENCE_SECONDS)
         assert assignments(again) == [(generation, share)]
         watch.look_for(1.0)
-    assert assignments(first) == others, "the other worker was not disturbed"
+    assert assignments(other) == before, "the other worker was not disturbed"
 
 
 def test_static_member_that_is_told_to_stop_leaves_at_once(topic: Topic, workers: Workers) -> None:
