@@ -19,7 +19,8 @@ from sinks.settings import ClickHouseSettings
 
 LOOK_SECONDS = 1.0
 QUERY = (
-    "SELECT min(newest) FROM"
+    # Without a row it is NULL, and not the beginning of Unix time.
+    "SELECT minOrNull(newest) FROM"
     " (SELECT max(committed_at) AS newest FROM payment_events GROUP BY kafka_partition)"
 )
 
