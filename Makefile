@@ -63,6 +63,10 @@ test: setup ## every test: fast ones, real servers, and a short round of kill -9
 chaos: setup ## the long round: at least 20 seeded random kill -9 under load
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
+.PHONY: soak
+soak: setup ## ten minutes of live traffic with a kill -9 every 30 s: memory, lag and truth judged
+	$(BIN)/python -m bench.soak $(SOAK_ARGS)
+
 .PHONY: bench
 bench: setup ## measure, print a table of ratios, write bench/results/*.json
 	$(BIN)/purser bench $(BENCH_ARGS)

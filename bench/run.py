@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bench import queries, sections
+from bench.elasticity import elasticity
 from bench.figures import Figure, show, write
 from bench.sections import Bench
 from bench.servers import TopicEnd
@@ -25,6 +26,7 @@ SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
     "latency": sections.latency,
     "throughput": sections.throughput,
     "transport": sections.transport,
+    "elasticity": elasticity,
     "storage": sections.storage,
     "queries": queries.queries,
 }

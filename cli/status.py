@@ -16,6 +16,7 @@ from connectors.debezium.slot import SlotHealth, read_slot
 from schemas.errors import SchemaVersionError, ServiceUnavailable
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
+from stack.programs import VIEWS_WORKER_NAMES
 from stack.settings import StackSettings
 from stack.status import ProcessState, ProcessStatus
 from streams.dead_letters import DeadLetters
@@ -47,6 +48,12 @@ class Report:
     workers: dict[str, dict[str, Any]]
     dead_letters_open: int | None = None
 
+    @property
+    def views_lag_records(self) -> int:
+        """Records that the workers of the views have not done yet, all together."""
+        reports = (self.workers.get(name, {}) for name in VIEWS_WORKER_NAMES)
+        return sum(each.get("lag_records", 0) for each in reports)
+
     def as_json(self) -> dict[str, Any]:
         """The report as plain values for `--json`."""
         return {
@@ -57,6 +64,7 @@ class Report:
             "connector": asdict(self.connector) if self.connector else None,
             "workers": self.workers,
             "dead_letters_open": self.dead_letters_open,
+            "views_lag_records": self.views_lag_records,
         }
 
 
@@ -149,6 +157,8 @@ def _show(found: Report) -> None:
         _line(console, name, f"{worker.get('lag_records')} records behind")
     if found.dead_letters_open is not None:
         _line(console, "dead letters", f"{found.dead_letters_open:,} open")
+    if sum(name in VIEWS_WORKER_NAMES for name in found.workers) > 1:
+        _line(console, "views workers together", f"{found.views_lag_records} records behind")
     for problem in found.problems:
         console.print(Text(f"problem: {problem}", style="bold red"), soft_wrap=True)
     console.print(

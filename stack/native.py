@@ -24,15 +24,16 @@ from stack.programs import (
     PORTS,
     PROGRAMS,
     SERVER_NAMES,
-    WORKER_NAMES,
-    WORKERS,
+    VIEWS_WORKER_NAMES,
     check_ready,
     prepare_servers,
+    workers_of,
 )
 from stack.settings import StackSettings
 from stack.status import ProcessStatus, process_statuses
 from stack.supervisor import AT_REST, UP, State, Supervisor
 
+REMEMBERED = ("port_base", "views_workers")
 DEATHS_MOST = 4  # a server that dies this often while we wait for it will not come up
 
 
@@ -64,7 +65,7 @@ class Stack:
     def worker_reports(self) -> dict[str, dict[str, Any]]:
         """What each worker of ours that answers says of itself, `lag_records` among it."""
         reports = {}
-        for worker in WORKERS:
+        for worker in workers_of(self.settings):
             with suppress(ServiceUnavailable):  # `status` says so
                 reports[worker.program.name] = worker.health(self.settings)[1]
         return reports
@@ -100,14 +101,23 @@ class Stack:
                 self._wait_for_supervisor()
             self._start_together(wanted)
 
-    def start_workers(self, names: Iterable[str] = WORKER_NAMES) -> None:
-        """Start processes of ours; the servers and their schemas must be there."""
-        wanted = tuple(names)
+    def start_workers(self, names: Iterable[str] | None = None) -> None:
+        """Start processes of ours, by default all; the servers and their schemas must be there.
+
+        Workers for the views above the number that is wanted now are stopped.
+        """
+        workers = workers_of(self.settings)
+        wanted = tuple(names if names is not None else (each.program.name for each in workers))
         with self._locked():
+            self._remember()
             running = self._running()
+            surplus = running & set(VIEWS_WORKER_NAMES[self.settings.views_workers :])
+            if surplus:
+                self._say(f"stopping {', '.join(sorted(surplus))}")
+                self._stop_and_wait(sorted(surplus))
             missing = [name for name in wanted if name not in running]
             ports.check_free(self.settings, (port for name in missing for port in PORTS[name]))
-            for worker in WORKERS:
+            for worker in workers:
                 if worker.program.name in missing:
                     worker.specification(self.settings, self.endpoints).write(self.home)
             self._start_together(wanted)
@@ -256,7 +266,9 @@ class Stack:
         deadline = time.monotonic() + self.settings.stop_timeout_seconds
         while True:
             processes = self._supervisor.processes()
-            left = [name for name in names if processes[name].state not in AT_REST]
+            # A supervisord of an older version does not know the programs that came since.
+            known = [name for name in names if name in processes]
+            left = [name for name in known if processes[name].state not in AT_REST]
             if not left:
                 return
             for name in left:
@@ -318,25 +330,30 @@ class Stack:
             yield
 
     def _remember(self) -> None:
-        """Keep the ports with the data, so that later commands find them without the variable."""
-        write_private(self.home.ports_file, json.dumps({"port_base": self.settings.port_base}))
+        """Keep with the data what later commands are to find without the variable."""
+        kept = {name: getattr(self.settings, name) for name in REMEMBERED}
+        write_private(self.home.ports_file, json.dumps(kept))
 
     def _remembered(self, settings: StackSettings) -> StackSettings:
-        """The ports this home was started with, unless the caller chose some."""
-        stored = self._stored_port_base()
-        if stored is None or "port_base" in settings.model_fields_set:
-            return settings
-        return settings.model_copy(update={"port_base": stored})
+        """What this home was started with last, unless the caller chose otherwise."""
+        stored = {name: self._stored(name) for name in REMEMBERED}
+        return settings.model_copy(
+            update={
+                name: value
+                for name, value in stored.items()
+                if value is not None and name not in settings.model_fields_set
+            }
+        )
 
-    def _stored_port_base(self) -> int | None:
+    def _stored(self, name: str) -> int | None:
         try:
-            return int(json.loads(self.home.ports_file.read_text(encoding="utf-8"))["port_base"])
+            return int(json.loads(self.home.ports_file.read_text(encoding="utf-8"))[name])
         except (OSError, ValueError, KeyError):
             return None
 
     def _refuse_other_ports(self) -> None:
         """Raise ConfigurationError when the stack runs, but on other ports than we were told."""
-        stored = self._stored_port_base()
+        stored = self._stored("port_base")
         if stored not in (None, self.settings.port_base) and living(self.home):
             raise ConfigurationError(
                 f"PURSER_PORT_BASE: the stack in {self.home.path} runs on ports from {stored} on,"

@@ -25,9 +25,9 @@ HEALTH_SECONDS = 3.0
 class Worker:
     """A process of ours: `python -m module`, told where everything is by its environment.
 
-    It gets what `purser env` prints, PURSER_WORKER_METRICS_PORT, and any other PURSER_ variable
-    that `purser up` was given. It answers `/health` on its metrics port: 200 when it is well, else
-    another status and a JSON object with `reasons`.
+    It gets what `purser env` prints, PURSER_WORKER_METRICS_PORT, PURSER_WORKER_INSTANCE (its
+    name), and any other PURSER_ variable that `purser up` was given. It answers `/health` on its
+    metrics port: 200 when it is well, else another status and a JSON object with `reasons`.
     """
 
     program: Program
@@ -47,6 +47,7 @@ class Worker:
                 "PURSER_HOME": str(settings.home),
                 "PURSER_PORT_BASE": str(settings.port_base),
                 "PURSER_WORKER_METRICS_PORT": str(settings.port(self.metrics_port)),
+                "PURSER_WORKER_INSTANCE": self.program.name,
                 "PYTHONUNBUFFERED": "1",
             },
         )
@@ -75,23 +76,45 @@ class Worker:
 
 SERVERS = (postgres.PROGRAM, kafka.PROGRAM, clickhouse.PROGRAM, connect.PROGRAM)
 
-# A worker of ours more is an entry here, and a port in stack.settings.Port.
-WORKERS: tuple[Worker, ...] = (
+VIEWS_WORKERS = tuple(
     Worker(
-        program=Program(name="views-worker", stop_seconds=15, after=("connect", "clickhouse")),
+        program=Program(name=name, stop_seconds=15, after=("connect", "clickhouse")),
         module="streams.worker",
-        metrics_port=Port.WORKER_METRICS,
-    ),
+        metrics_port=port,
+    )
+    for name, port in (
+        ("views-worker", Port.WORKER_METRICS),
+        ("views-worker-2", Port.WORKER_METRICS_2),
+        ("views-worker-3", Port.WORKER_METRICS_3),
+        ("views-worker-4", Port.WORKER_METRICS_4),
+    )
+)
+# A worker of ours more is an entry here, and a port in stack.settings.Port.
+OTHER_WORKERS: tuple[Worker, ...] = (
     Worker(
         program=Program(name="connector-keeper", after=("connect",)),
         module="connectors.debezium.keeper",
         metrics_port=Port.KEEPER_HEALTH,
     ),
 )
+WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
+
+
+def workers_of(settings: StackSettings) -> tuple[Worker, ...]:
+    """The workers that a stack is to run: as many for the views as its settings say."""
+    return (*VIEWS_WORKERS[: settings.views_workers], *OTHER_WORKERS)
+
+
+def programs_of(settings: StackSettings) -> tuple[Program, ...]:
+    """What a stack is to run; supervisord knows the other ones, too, and leaves them stopped."""
+    return (*SERVERS, *(worker.program for worker in workers_of(settings)))
+
 
 PROGRAMS = (*SERVERS, *(worker.program for worker in WORKERS))
 SERVER_NAMES = tuple(program.name for program in SERVERS)
-WORKER_NAMES = tuple(worker.program.name for worker in WORKERS)
+WORKER_NAMES = tuple(each.program.name for each in (VIEWS_WORKERS[0], *OTHER_WORKERS))
+"""Workers of ours that every stack runs."""
+VIEWS_WORKER_NAMES = tuple(worker.program.name for worker in VIEWS_WORKERS)
 PORTS: dict[str, tuple[Port, ...]] = {
     "postgres": (Port.POSTGRES,),
     "kafka": (Port.KAFKA, Port.KAFKA_CONTROLLER),

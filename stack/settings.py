@@ -31,6 +31,12 @@ class Port(StrEnum):
     CLICKHOUSE = "clickhouse"
     WORKER_METRICS = "worker-metrics"
     KEEPER_HEALTH = "keeper-health"
+    WORKER_METRICS_2 = "worker-metrics-2"
+    WORKER_METRICS_3 = "worker-metrics-3"
+    WORKER_METRICS_4 = "worker-metrics-4"
+
+
+VIEWS_WORKERS_MAX = sum(port.startswith("worker-metrics") for port in Port)
 
 
 class StackSettings(BaseSettings):
@@ -48,6 +54,8 @@ class StackSettings(BaseSettings):
     postgres_root_folder: Path = Path("/var/lib/purser")
     postgres_slot_wal_megabytes: PositiveMegabytes = 4096
     java_heap_megabytes: PositiveMegabytes = 512
+    views_workers: int = Field(default=1, ge=1, le=VIEWS_WORKERS_MAX)
+    """Processes that keep the views; they share the topic's partitions."""
     start_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
     stop_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
 

@@ -13,7 +13,7 @@ from stack import supervisor
 from stack.credentials import Credentials
 from stack.layout import Home
 from stack.process import Record, read_record
-from stack.programs import PROGRAMS, check_ready
+from stack.programs import check_ready, programs_of
 from stack.settings import StackSettings
 from stack.supervisor import State, Supervised, Supervisor
 
@@ -56,12 +56,13 @@ def process_statuses(
         supervised = Supervisor(home).processes()
     except ServiceUnavailable:
         supervised = {}
-    with ThreadPoolExecutor(max_workers=len(PROGRAMS)) as pool:
+    programs = programs_of(settings)
+    with ThreadPoolExecutor(max_workers=len(programs)) as pool:
         rows = pool.map(
             lambda program: _status(
                 program.name, supervised.get(program.name), settings, home, credentials
             ),
-            PROGRAMS,
+            programs,
         )
         return (_supervisor_status(home, answers=bool(supervised)), *rows)
 

@@ -13,6 +13,7 @@ import faust
 from mode import CrashingSupervisor
 
 from schemas.errors import ConfigurationError
+from streams.guard import LoopGuard
 from streams.logs import configure_logging
 from streams.settings import StreamSettings
 
@@ -32,7 +33,8 @@ def make_app(settings: StreamSettings) -> faust.App:
     app = faust.App(
         settings.consumer_group,
         broker=[limits.broker_url(address) for address in settings.brokers],
-        broker_client_id=settings.consumer_group,
+        broker_client_id=settings.worker_instance or settings.consumer_group,
+        consumer_group_instance_id=settings.worker_instance,
         datadir=settings.data_dir,
         autodiscover=False,
         key_serializer="raw",
@@ -63,22 +65,24 @@ def make_app(settings: StreamSettings) -> faust.App:
 class StreamWorker(faust.Worker):
     """Faust's worker without its spinner and colours, and with a deadline for stopping."""
 
-    def __init__(self, app: faust.App, *, stop_timeout_seconds: float) -> None:
+    def __init__(self, app: faust.App, guard: LoopGuard, *, stop_timeout_seconds: float) -> None:
         super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
         self.spinner = None
+        self._guard = guard
         self._stop_timeout_seconds = stop_timeout_seconds
 
     def _schedule_shutdown(self, signal: Any) -> None:
         # Whatever hangs, a server that is down or an agent that does not give up: the process
         # ends in time, says on standard error where it hung, and its status is not 0.
-        faulthandler.dump_traceback_later(self._stop_timeout_seconds, exit=True)
+        self._guard.stop_within(self._stop_timeout_seconds)
         super()._schedule_shutdown(signal)
 
 
-def run(app: faust.App, settings: StreamSettings) -> NoReturn:
+def run(app: faust.App, settings: StreamSettings, guard: LoopGuard | None = None) -> NoReturn:
     """Run the app until it is told to stop; ends the process, with 0 only for a clean stop.
 
-    Raises ConfigurationError when its folder cannot be made.
+    Who gives a guard tells it from the event loop that it runs. Raises ConfigurationError when its
+    folder cannot be made.
     """
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -89,9 +93,10 @@ def run(app: faust.App, settings: StreamSettings) -> NoReturn:
         ) from error
     configure_logging(settings.log_level)
     faulthandler.enable()
-    worker = StreamWorker(app, stop_timeout_seconds=settings.stop_timeout_seconds)
+    guard = guard or LoopGuard(settings.stop_timeout_seconds)
+    worker = StreamWorker(app, guard, stop_timeout_seconds=settings.stop_timeout_seconds)
     try:
         worker.execute_from_commandline()
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        guard.disarm()
     raise SystemExit(0)  # Faust's own end; for the type checker

@@ -24,13 +24,16 @@ Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 class StreamSettings(BaseSettings):
-    """What a worker needs to know to read payments; two workers of one group differ in `home`."""
+    """What a worker needs to know to read payments; workers of a group differ in their instance."""
 
     model_config = SettingsConfigDict(env_prefix="PURSER_", frozen=True)
 
     kafka_bootstrap: str = "127.0.0.1:15401"
     """Brokers, `host:port[,host:port …]`."""
     consumer_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = VIEWS_CONSUMER
+    worker_instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] | None = None
+    """This worker's name in its group, no two alike, the same after a restart: then a worker that
+    is back within `session_timeout_seconds` has its partitions again without a rebalance."""
     home: Path = CHECKOUT / ".purser"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -50,8 +53,8 @@ class StreamSettings(BaseSettings):
     """Memory of unacknowledged records of all partitions; beyond it nothing is read."""
 
     commit_interval_seconds: Seconds = 1.0
-    session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = 12.0
-    """After it the partitions of a worker that died go to another."""
+    session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = 10.0
+    """After it the partitions of a worker that died, or hangs, go to another."""
     heartbeat_interval_seconds: Seconds = 1.0
     """Also how fast a worker notices that another one joined."""
     rebalance_timeout_seconds: Seconds = 30.0
@@ -93,7 +96,7 @@ class StreamSettings(BaseSettings):
     @property
     def data_dir(self) -> Path:
         """Faust's folder."""
-        return self.home / "streams" / self.consumer_group
+        return self.home / "streams" / self.consumer_group / (self.worker_instance or "worker")
 
     @property
     def brokers(self) -> list[str]:

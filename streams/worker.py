@@ -25,6 +25,7 @@ from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
 from streams.app import configure_logging, make_app, run
 from streams.fold import FoldedBatch
+from streams.guard import LoopGuard
 from streams.views.agent import add_views_agent
 from streams.views.coalescer import Batch, Coalescer
 from streams.views.dead_letters import DeadLetterTopic, FloodGuard
@@ -35,7 +36,7 @@ from streams.views.server import HealthServer
 from streams.views.settings import ViewsSettings
 from streams.views.startup import check_port_free, check_topics, wait_for
 from streams.views.steps import Receipt, ViewSteps
-from streams.views.watchdog import ConsumerState, EndOffsets, Watchdog
+from streams.views.watchdog import PROBE_SECONDS, ConsumerState, EndOffsets, Watchdog
 
 _log = logging.getLogger("purser.views")
 
@@ -49,8 +50,11 @@ class ViewsWorker(mode.Service):
 
     mundane_level = "debug"
 
-    def __init__(self, app: faust.App, settings: ViewsSettings, sink: ClickHouseSink) -> None:
+    def __init__(
+        self, app: faust.App, settings: ViewsSettings, sink: ClickHouseSink, guard: LoopGuard
+    ) -> None:
         super().__init__()
+        self._guard = guard
         self._app = app
         self._settings = settings
         self._metrics = ViewsMetrics()
@@ -103,6 +107,7 @@ class ViewsWorker(mode.Service):
             end_offsets=self._end_offsets,
             consumer_state=self._consumer_state,
             end=self._pipeline.fail,
+            loop_runs=self._guard.loop_runs,
             interval_seconds=self._settings.probe_seconds,
         )
         self.add_future(watchdog.run())
@@ -165,7 +170,10 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
         ),
         wait_seconds=wait_seconds,
     )
-    return ClickHouseSink(ClickHouseSettings.load(url))
+    sink = ClickHouseSink(ClickHouseSettings.load(url))
+    # Before it joins the group: afterwards partitions would wait for it.
+    wait_for("ClickHouse", sink.warm_up, wait_seconds=wait_seconds)
+    return sink
 
 
 def spare_the_garbage_collector() -> None:
@@ -189,9 +197,10 @@ def main() -> NoReturn:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         sink = prepare(settings)
         app = make_app(settings)
-        worker = ViewsWorker(app, settings, sink)
+        guard = LoopGuard(settings.stall_exit_seconds + PROBE_SECONDS)
+        worker = ViewsWorker(app, settings, sink, guard)
         spare_the_garbage_collector()
-        run(app, settings)
+        run(app, settings, guard)
     except PurserError as error:
         sys.stderr.write(f"error: {error}\n")
         status = error.exit_status

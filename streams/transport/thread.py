@@ -124,6 +124,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             **driver.credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
 
+    async def on_thread_stop(self) -> None:
+        """Leave the group, also as a static member: its partitions are not to wait for a timeout.
+
+        The client lets a static member stay, in the hope that it is back soon; a worker that was
+        told to stop may be one too many.
+        """
+        # The driver's own, but between its two steps.
+        await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
+        if self._consumer is not None:
+            self._consumer._coordinator._group_instance_id = None
+            await self._consumer.stop()
+
     # -- reading
 
     def stamp(self, tp: TP) -> PositionStamp:

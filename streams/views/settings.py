@@ -51,10 +51,11 @@ class ViewsSettings(StreamSettings):
     drain_seconds: Annotated[float, Field(ge=0.5, le=30)] = 6.0
     """How long a stop waits for what is under way; less than stop_timeout_seconds."""
 
-    stall_unhealthy_seconds: Seconds = 30.0
+    stall_unhealthy_seconds: Seconds = 15.0
     """Records wait and none was done for so long: unhealthy."""
-    stall_exit_seconds: Seconds = 120.0
-    """Records wait and none was done for so long: end, and let the supervisor start anew."""
+    stall_exit_seconds: Seconds = 45.0
+    """Records wait and none was done for so long: end, and let the supervisor start anew. So does a
+    worker whose event loop does not run for about as long."""
     probe_seconds: Seconds = 2.0
     """How often the lag is looked at."""
 

@@ -1,5 +1,7 @@
 """Look at the lag every few seconds; end a worker that is alive and does nothing.
 
+Each look also tells the guard that the event loop runs: one that does not ends the process, too.
+
 The partitions' ends come from a connection of its own: a consumer that no longer fetches does not
 know how far behind it is.
 """
@@ -80,18 +82,23 @@ class EndOffsets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watchdog:
-    """Keeps the health and the metrics up to date; `end` is called once for a worker at a stand."""
+    """Keeps the health and the metrics up to date.
+
+    `end` is called once for a worker at a stand, `loop_runs` at every look.
+    """
 
     health: Health
     metrics: ViewsMetrics
     end_offsets: Callable[[list[int]], Awaitable[Mapping[int, int]]]
     consumer_state: Callable[[], ConsumerState]
     end: Callable[[PurserError], None]
+    loop_runs: Callable[[], None]
     interval_seconds: float
 
     async def run(self) -> None:
         """Look again and again; returns when the worker is to end."""
         while True:
+            self.loop_runs()
             await self.look()
             judgement = self.health.judge(monotonic())
             if judgement.stalled is not None:

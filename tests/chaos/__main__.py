@@ -4,10 +4,11 @@ import argparse
 import secrets
 from random import Random
 
+from bench.survival import MID_INSERT, TARGETS
 from cli.output import say
 from cli.own_stack import own_stack
 from cli.up import bring_up
-from tests.chaos.rounds import MID_INSERT, TARGETS, check, play
+from tests.chaos.rounds import check, play
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ traffic must be in PostgreSQL once, and `verify` must find ClickHouse equal.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,29 +15,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from threading import Lock
-from uuid import UUID
 
-import psycopg
-
+from bench.survival import Acknowledged, kill, verify_stack, wait_all_ready
 from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
 from connectors.simulator.traffic import Traffic, TrafficReport, run_in_background
-from schemas.events import Event
 from stack.native import Stack
 from stack.settings import CHECKOUT
-from streams.verify import Options, Report, VerifySettings, verify
+from streams.verify import Report
 from writer.append import Writer
 from writer.postgres import open_store
 
-WORKER = "views-worker"
-TARGETS = (WORKER, "connect", "kafka", "clickhouse", "postgres")
-KEEPER = "connector-keeper"
-MID_INSERT = "views-worker in the middle of an insert"
 HISTORY = CHECKOUT / "data" / "online-retail-slice.jsonl.gz"
 PAUSE_SECONDS = (2.0, 6.0)
-READY_SECONDS = 120.0
-VERIFY_SECONDS = 180.0
-HELD_SECONDS = 1.5
 # A killed PostgreSQL is back in seconds; the traffic sends again for as long as it takes.
 IMPORT_TRIES_MAX = 20
 
@@ -53,33 +41,6 @@ class Outcome:
     acknowledged: int
     lost: int
     report: Report
-
-
-class Acknowledged:
-    """Every event whose append was acknowledged."""
-
-    def __init__(self) -> None:
-        self.keys: set[tuple[UUID, int]] = set()
-        self._lock = Lock()
-
-    def add(self, events: tuple[Event, ...]) -> None:
-        with self._lock:
-            self.keys.update((event.payment_id, event.seq) for event in events)
-
-
-def kill(stack: Stack, target: str) -> None:
-    """kill -9; an insert is known to be under way when the server that should answer it is held."""
-    if target != MID_INSERT:
-        stack.kill(target)
-        return
-    held = stack.pid("clickhouse")
-    assert held is not None
-    os.kill(held, signal.SIGSTOP)
-    try:
-        time.sleep(HELD_SECONDS)  # the traffic goes on: by now the worker waits for an insert
-        stack.kill(WORKER)
-    finally:
-        os.kill(held, signal.SIGCONT)
 
 
 def play(
@@ -102,23 +63,23 @@ def play(
         try:
             for target in targets:
                 time.sleep(random.uniform(*PAUSE_SECONDS))
-                _wait_all_ready(stack)
+                wait_all_ready(stack)
                 say(f"kill -9 {target} ({traffic.report.events:,} events appended)")
                 kill(stack, target)
                 killed.append(target)
                 history.go_on()
             time.sleep(PAUSE_SECONDS[0])
         finally:
-            _wait_all_ready(stack)
+            wait_all_ready(stack)
             report = finish()
         history.finish()
     return Outcome(
         killed=killed,
         import_runs=history.runs,
         traffic=report,
-        acknowledged=len(acknowledged.keys),
-        lost=len(acknowledged.keys - _present(endpoints.postgres_reader_dsn)),
-        report=_verify(stack),
+        acknowledged=len(acknowledged),
+        lost=acknowledged.lost(endpoints.postgres_reader_dsn),
+        report=verify_stack(stack),
     )
 
 
@@ -167,25 +128,3 @@ class _Import:
         while self._process.wait() != 0:
             time.sleep(1)
             self._process = self._start()
-
-
-def _wait_all_ready(stack: Stack) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    for name in (*TARGETS, KEEPER):
-        stack.wait_ready(name, max(1.0, deadline - time.monotonic()))
-
-
-def _present(reader_dsn: str) -> set[tuple[UUID, int]]:
-    with psycopg.connect(reader_dsn) as connection:
-        return set(connection.execute("SELECT payment_id, seq FROM payments").fetchall())
-
-
-def _verify(stack: Stack) -> Report:
-    endpoints = stack.endpoints
-    settings = VerifySettings.model_validate(
-        {
-            "postgres_reader_dsn": endpoints.postgres_reader_dsn,
-            "clickhouse_url": endpoints.clickhouse_url,
-        }
-    )
-    return verify(settings, Options(timeout_seconds=VERIFY_SECONDS))

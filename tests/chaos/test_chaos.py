@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.survival import MID_INSERT, TARGETS
 from cli.up import bring_up
 from stack.native import Stack
 from stack.ports import lend_port_base
 from stack.settings import StackSettings
-from tests.chaos.rounds import MID_INSERT, TARGETS, check, play
+from tests.chaos.rounds import check, play
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 

@@ -12,6 +12,7 @@ from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.process import living
 from stack.programs import SERVER_NAMES, WORKER_NAMES
+from stack.settings import StackSettings
 from stack.status import ProcessState
 
 pytestmark = pytest.mark.integration
@@ -129,4 +130,31 @@ def test_whole_up_is_healthy_repeatable_and_restarts_its_worker(stack: Stack) ->
         assert "views-worker is stopped" in report(stack).problems
     finally:
         for name in WORKER_NAMES:
+            stack.stop(name)
+
+
+def test_views_workers_are_added_and_taken_away(stack: Stack) -> None:
+    def with_workers(count: int) -> Stack:
+        return Stack(stack.settings.model_copy(update={"views_workers": count}))
+
+    def shares(found: Report) -> list[int]:
+        names = ("views-worker", "views-worker-2")
+        return [len(found.workers.get(name, {}).get("partitions", {})) for name in names]
+
+    two = with_workers(2)
+    try:
+        bring_up(two, print)
+        deadline = time.monotonic() + REPAIR_SECONDS
+        while not all(shares(found := wait_until_healthy(two))):
+            assert time.monotonic() < deadline, found.workers
+        lags = [each["lag_records"] for name, each in found.workers.items() if "views" in name]
+        assert found.as_json()["views_lag_records"] == sum(lags)
+        kept = StackSettings(home=stack.settings.home)
+        assert Stack(kept).settings.views_workers == 2, "later commands know without being told"
+        one = with_workers(1)
+        bring_up(one, print)
+        assert one.pid("views-worker-2") is None
+        assert set(wait_until_healthy(one).workers) == set(WORKER_NAMES)
+    finally:
+        for name in ("views-worker", "views-worker-2", "connector-keeper"):
             stack.stop(name)

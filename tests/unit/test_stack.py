@@ -24,7 +24,7 @@ from stack.launch import remove_reused_pid_file, start_mark
 from stack.layout import Home
 from stack.native import Stack
 from stack.process import Program, Specification, is_gone, living, read_record, stop_all
-from stack.programs import PORTS, PROGRAMS, WORKERS
+from stack.programs import PORTS, PROGRAMS, SERVER_NAMES, WORKERS, programs_of, workers_of
 from stack.settings import PORTS_RESERVED, Port, StackSettings
 
 
@@ -58,6 +58,8 @@ def fake_command(folder: Path, name: str, script: str) -> None:
         ("START_TIMEOUT_SECONDS", "0"),
         ("START_TIMEOUT_SECONDS", "nan"),
         ("HOME", "a\nb"),
+        ("VIEWS_WORKERS", "0"),
+        ("VIEWS_WORKERS", "5"),
     ],
 )
 def test_bad_setting_is_refused_by_its_name(
@@ -286,6 +288,35 @@ def test_worker_gets_what_purser_env_prints_and_its_port(
     assert endpoints.environment().items() <= environment.items()
     assert environment["PURSER_LINGER_SECONDS"] == "0.3"
     assert environment["PURSER_WORKER_METRICS_PORT"] == str(settings.port(Port.WORKER_METRICS))
+
+
+def test_each_views_worker_has_a_name_a_port_and_a_place_in_the_group_of_its_own(
+    home: Home,
+) -> None:
+    settings = StackSettings(home=home.path, views_workers=3)
+    endpoints = Endpoints.of(settings, Credentials.read_or_create(home))
+    running = [each for each in workers_of(settings) if each.module == "streams.worker"]
+    names = [each.program.name for each in running]
+    assert names == ["views-worker", "views-worker-2", "views-worker-3"]
+    environments = [each.specification(settings, endpoints).environment for each in running]
+    assert [each["PURSER_WORKER_INSTANCE"] for each in environments] == names
+    assert len({each["PURSER_WORKER_METRICS_PORT"] for each in environments}) == 3
+    assert {program.name for program in programs_of(settings)} - set(SERVER_NAMES) == {
+        *names,
+        "connector-keeper",
+    }
+
+
+def test_number_of_views_workers_is_remembered_until_another_is_asked_for(home: Home) -> None:
+    home.ports_file.write_text(json.dumps({"port_base": 21_000, "views_workers": 2}))
+    remembered = Stack(StackSettings(home=home.path)).settings
+    assert (remembered.port_base, remembered.views_workers) == (21_000, 2)
+    assert Stack(StackSettings(home=home.path, views_workers=3)).settings.views_workers == 3
+
+
+def test_home_of_an_older_version_has_one_views_worker(home: Home) -> None:
+    home.ports_file.write_text(json.dumps({"port_base": 21_000}))
+    assert Stack(StackSettings(home=home.path)).settings.views_workers == 1
 
 
 # ---- processes and their records

@@ -48,6 +48,7 @@ OVERRIDDEN = [
     (driver.Consumer, BatchConsumer, "verify_event_path"),
     (driver.AIOKafkaConsumerThread, BatchConsumerThread, "__post_init__"),
     (driver.AIOKafkaConsumerThread, BatchConsumerThread, "_create_worker_consumer"),
+    (driver.AIOKafkaConsumerThread, BatchConsumerThread, "on_thread_stop"),
     (driver.AIOKafkaConsumerThread, BatchConsumerThread, "_fetch_records"),
     (driver.AIOKafkaConsumerThread, BatchConsumerThread, "seek_to_committed"),
     (driver.AIOKafkaConsumerThread, BatchConsumerThread, "seek"),
@@ -80,6 +81,7 @@ RELIED_UPON: dict[str, Any] = {
     ),
     "AIOKafkaConsumerThread._create": driver.AIOKafkaConsumerThread._create_worker_consumer,
     "AIOKafkaConsumerThread.getmany": driver.AIOKafkaConsumerThread.getmany,
+    "AIOKafkaConsumerThread.on_thread_stop": driver.AIOKafkaConsumerThread.on_thread_stop,
     "AIOKafkaConsumerThread._fetch_records": driver.AIOKafkaConsumerThread._fetch_records,
     "RebalanceListener": driver.ConsumerRebalanceListener,
     "MethodQueue": threads.MethodQueue,
@@ -91,6 +93,8 @@ RELIED_UPON: dict[str, Any] = {
     "AIOKafkaConsumer.seek_to_beginning": aiokafka.AIOKafkaConsumer.seek_to_beginning,
     "AIOKafkaConsumer.committed": aiokafka.AIOKafkaConsumer.committed,
     "GroupCoordinator._do_commit_offsets": group_coordinator.GroupCoordinator._do_commit_offsets,
+    "GroupCoordinator._maybe_leave_group": group_coordinator.GroupCoordinator._maybe_leave_group,
+    "GroupCoordinator.close": group_coordinator.GroupCoordinator.close,
     "GroupCoordinator.commit_offsets": group_coordinator.GroupCoordinator.commit_offsets,
     "GroupCoordinator._on_join_complete": group_coordinator.GroupCoordinator._on_join_complete,
     "SubscriptionState.fetch_context": subscription_state.SubscriptionState.fetch_context,
@@ -98,6 +102,9 @@ RELIED_UPON: dict[str, Any] = {
 }
 
 FINGERPRINTS: dict[str, str] = {
+    "AIOKafkaConsumerThread.on_thread_stop": "8dfc004e258b",
+    "GroupCoordinator._maybe_leave_group": "016cd88a16e6",
+    "GroupCoordinator.close": "f30d83108945",
     "Consumer.commit": "a354437baaa0",
     "Consumer.maybe_wait_for_commit": "d687f63a0b5e",
     "Consumer.force_commit": "cc094614d22c",
@@ -208,7 +215,7 @@ def test_client_differs_from_the_stock_one_only_where_it_should(
     }
     assert ours["isolation_level"] == "read_committed"
     assert ours["check_crcs"] is True
-    assert ours["session_timeout_ms"] == 12_000
+    assert ours["session_timeout_ms"] == 10_000
 
 
 @pytest.mark.parametrize(

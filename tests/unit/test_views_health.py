@@ -106,6 +106,7 @@ def test_a_failure_is_reported() -> None:
 
 def test_the_watchdog_ends_a_worker_at_a_stand() -> None:
     ended: list[PurserError] = []
+    signs_of_life: list[None] = []
     ends = {0: 10}
     metrics = ViewsMetrics()
 
@@ -121,11 +122,13 @@ def test_the_watchdog_ends_a_worker_at_a_stand() -> None:
             next_offsets={0: 4}, records_in_flight=3, seconds_since_commit=None
         ),
         end=ended.append,
+        loop_runs=lambda: signs_of_life.append(None),
         interval_seconds=0.01,
     )
     asyncio.run(asyncio.wait_for(watchdog.run(), 10.0))
     [error] = ended
     assert isinstance(error, WorkerStalled)
+    assert len(signs_of_life) > 1, "the guard hears of every look"
     assert "partition 0 stands still at offset 4" in str(error)
     assert metrics.registry.get_sample_value("purser_views_lag_records", {"partition": "0"}) == 6
 
@@ -148,6 +151,7 @@ def test_the_watchdog_outlives_a_kafka_that_does_not_answer() -> None:
             next_offsets={0: 4}, records_in_flight=0, seconds_since_commit=1.0
         ),
         end=lambda error: pytest.fail(str(error)),
+        loop_runs=lambda: None,
         interval_seconds=0.01,
     )
     asyncio.run(watchdog.look())

@@ -63,6 +63,31 @@ def test_every_table_has_its_place_in_the_order_of_writing() -> None:
     assert sorted(table.name for step in WRITE_ORDER for table in step) == sorted(TABLES)
 
 
+WARMED_UP = """
+import sys
+from tests.contract.sinks.test_clickhouse_sink import BATCH, count, sink_at
+with sink_at(sys.argv[1]) as sink:
+    sink.warm_up()
+    assert count(sys.argv[1], "payment_events") == 0
+    loaded = set(sys.modules)
+    sink.write(BATCH.columns)
+    print(sorted(set(sys.modules) - loaded))
+"""
+
+
+def test_warming_up_writes_nothing_and_leaves_nothing_to_load_to_the_first_insert(
+    clickhouse_url: str,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WARMED_UP, clickhouse_url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+    assert count(clickhouse_url, "payment_events") == 1
+
+
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
 def test_any_compression_arrives(clickhouse_url: str, compression: str) -> None:
     with sink_at(clickhouse_url, clickhouse_compression=compression) as sink:

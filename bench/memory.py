@@ -1,0 +1,108 @@
+"""Is a process's memory flat? Samples by generation, and the judgement over them.
+
+A generation is one life of a process, from a start to the next kill. A process that has just
+started loads and fills things, so only the second half of a generation counts, and only that of one
+that lived long enough. Its growth is the median of the slopes between all pairs of samples: a
+single large batch does not bend it, as it would bend a fitted line. A Java server touches its heap
+bit by bit until all of it was touched, so what counts there is a ceiling.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from statistics import median
+
+import psutil
+
+MEGABYTE = 1024 * 1024
+GENERATION_SECONDS_MIN = 100.0
+SAMPLES_MIN = 8
+GROWTH_MAX = 12.0
+"""Megabytes per minute; keeping 100 bytes of each event would be as much at 208 payments/s."""
+JAVA = frozenset({"kafka", "connect"})
+JAVA_BESIDE_HEAP_MEGABYTES = 450
+
+
+@dataclass(slots=True)
+class Generation:
+    """One life of a process: seconds and bytes of each sample, in order."""
+
+    name: str
+    pid: int
+    samples: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """From the first sample to the last."""
+        return self.samples[-1][0] - self.samples[0][0] if self.samples else 0.0
+
+    @property
+    def peak_megabytes(self) -> float:
+        """The most that was seen."""
+        return max((size for _, size in self.samples), default=0) / MEGABYTE
+
+    def growth(self) -> float | None:
+        """Megabytes per minute in the second half; None for a life too short to tell."""
+        half = self.samples[len(self.samples) // 2 :]
+        if self.seconds < GENERATION_SECONDS_MIN or len(half) < SAMPLES_MIN:
+            return None
+        return 60.0 * slope(half) / MEGABYTE
+
+
+def slope(samples: Sequence[tuple[float, float]]) -> float:
+    """Theil and Sen's: the median slope between two samples; robust against outliers."""
+    return median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(samples, 2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is said of a process; `flat` None: no generation lived long enough to tell."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float
+    flat: bool | None
+    generations: int
+    judged: int
+    peak_megabytes: float
+
+
+def judge(name: str, generations: Sequence[Generation], heap_megabytes: int) -> Verdict:
+    """The worst generation of a process against its limit."""
+    peak = max(each.peak_megabytes for each in generations)
+    flat: bool | None
+    if name in JAVA:
+        limit = float(heap_megabytes + JAVA_BESIDE_HEAP_MEGABYTES)
+        value, unit, flat, judged = peak, "MB", peak <= limit, len(generations)
+    else:
+        grown = [each for one in generations if (each := one.growth()) is not None]
+        limit, unit, judged = GROWTH_MAX, "MB/minute", len(grown)
+        value = max(grown, default=0.0)
+        flat = value <= limit if grown else None
+    return Verdict(
+        name=name,
+        value=value,
+        unit=unit,
+        limit=limit,
+        flat=flat,
+        generations=len(generations),
+        judged=judged,
+        peak_megabytes=peak,
+    )
+
+
+def memory_bytes(pid: int, *, children: bool) -> int | None:
+    """Bytes of a process, with its children; what they share counts once. None when it is gone."""
+    try:
+        parent = psutil.Process(pid)
+        total = int(parent.memory_full_info().pss)
+        family = parent.children(recursive=True) if children else []
+    except psutil.Error:
+        return None
+    for child in family:
+        try:
+            total += child.memory_full_info().pss
+        except psutil.Error:  # a connection that was just closed
+            continue
+    return total
