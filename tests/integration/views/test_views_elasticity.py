@@ -52,7 +52,7 @@ def test_a_worker_that_hangs_is_replaced_and_may_wake_again(pipeline: Pipeline) 
 def test_a_worker_that_does_not_fetch_shows_its_lag_and_ends(pipeline: Pipeline) -> None:
     events = some_events(seed=23, count=1_500)
     pipeline.send(events[:500])
-    worker = pipeline.start_worker(HANGING, stall_unhealthy_seconds=3, stall_exit_seconds=30)
+    worker = pipeline.start_worker(module=HANGING, stall_unhealthy_seconds=3, stall_exit_seconds=30)
     pipeline.wait_for_rows(500)
     pipeline.wait_for_acknowledgement()
     worker.process.send_signal(NO_FETCH)
@@ -72,7 +72,7 @@ def test_a_worker_whose_event_loop_is_blocked_ends_although_it_is_still_a_member
 ) -> None:
     events = some_events(seed=24, count=1_500)
     pipeline.send(events[:500])
-    worker = pipeline.start_worker(HANGING, stall_exit_seconds=15)
+    worker = pipeline.start_worker(module=HANGING, stall_exit_seconds=15)
     pipeline.wait_for_rows(500)
     pipeline.wait_for_acknowledgement()
     worker.process.send_signal(BLOCKED_LOOP)
