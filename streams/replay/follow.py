@@ -6,7 +6,7 @@ worker's means: rows and totals up to there are in.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from schemas.errors import PurserError, ServiceUnavailable
@@ -125,10 +125,16 @@ class Follower:
         if self._moved or not self._notes_progress:
             self._keys_since_move |= folded.revenue_keys
         if self._choice.has_totals:
-            moved = SELLER_REVENUE in self._moved
-            (self._live_sink if moved else self._new_sink).refresh_revenue(folded.revenue_keys)
-        if self._notes_progress:
+            self._refresh(folded.revenue_keys)
+        # Once tables move, totals wait for the end: what a crash leaves of them is done again.
+        if self._notes_progress and not self._moved:
             self._new_sink.write(columns_for(folded, [PIPELINE_PROGRESS]))
+
+    def _refresh(self, keys: Collection[RevenueKey]) -> None:
+        """Totals from their entries, unless the two are in different databases at the moment."""
+        entries_moved, totals_moved = LEDGER_ENTRIES in self._moved, SELLER_REVENUE in self._moved
+        if entries_moved == totals_moved:
+            (self._live_sink if totals_moved else self._new_sink).refresh_revenue(keys)
 
     # -- in the background
 
