@@ -82,7 +82,7 @@ def test_bad_setting_is_refused_by_name(
     ("name", "value", "message"),
     [
         ("HEARTBEAT_INTERVAL_SECONDS", "5", "at most a third of session_timeout_seconds"),
-        ("REQUEST_TIMEOUT_SECONDS", "11", "must not be shorter than session_timeout_seconds"),
+        ("REQUEST_TIMEOUT_SECONDS", "9", "must not be shorter than session_timeout_seconds"),
     ],
 )
 def test_timeouts_that_do_not_fit_are_refused(
@@ -102,7 +102,7 @@ def test_settings_come_from_the_environment_and_stay(
     monkeypatch.setenv("PURSER_IN_FLIGHT_BATCHES_MAX", "9")
     settings = StreamSettings.load()
     assert settings.brokers == ["a:1", "b:2"]
-    assert settings.data_dir == tmp_path / "streams" / "group-1"
+    assert settings.data_dir == tmp_path / "streams" / "group-1" / "worker"
     assert settings.limits.in_flight_batches_max == 9
     with pytest.raises(ValidationError, match="frozen"):
         settings.rows_max = 1  # type: ignore[misc]
