@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench import sections
 from bench.figures import Figure, show, write
+from bench.peers.run import peers
 from bench.sections import Bench
 from bench.servers import TopicEnd
 from cli.output import wide_console
@@ -26,7 +27,10 @@ SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
     "throughput": sections.throughput,
     "transport": sections.transport,
     "storage": sections.storage,
+    "peers": peers,
 }
+DEFAULT = tuple(name for name in SECTIONS if name != "peers")
+"""What runs when nothing is asked for; the peers must be installed first, by `make peers`."""
 
 
 def run(
@@ -59,7 +63,7 @@ def run(
         figures: list[Figure] = []
         say("warming up")
         sections.warm_up(bench, min(events, WARM_UP_EVENTS), seed)
-        for name in only or SECTIONS:
+        for name in only or DEFAULT:
             say(f"measuring {name}")
             figures += SECTIONS[name](bench)
     show(figures, wide_console())

@@ -15,7 +15,8 @@ GOAL_MISSED = 1
 
 def bench(
     only: Annotated[
-        list[str] | None, typer.Argument(help=f"Sections: {', '.join(SECTIONS)}; all by default.")
+        list[str] | None,
+        typer.Argument(help=f"Sections: {', '.join(SECTIONS)}; all but peers by default."),
     ] = None,
     events: Annotated[int, typer.Option(help="Events that a throughput run moves.", min=1000)] = (
         300_000
