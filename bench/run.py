@@ -10,6 +10,7 @@ from pathlib import Path
 from bench import queries, sections
 from bench.elasticity import elasticity
 from bench.figures import Figure, show, write
+from bench.peers.run import peers
 from bench.sections import Bench
 from bench.servers import TopicEnd
 from cli.output import wide_console
@@ -29,8 +30,10 @@ SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
     "elasticity": elasticity,
     "storage": sections.storage,
     "queries": queries.queries,
+    "peers": peers,
 }
-ON_REQUEST = {"queries"}  # fills a database for minutes: only when it is named
+ON_REQUEST = ("elasticity", "queries", "peers")
+"""Only when they are named: they take minutes each, and the peers are installed by `make peers`."""
 
 
 def run(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bench.run import SECTIONS, run
+from bench.run import ON_REQUEST, SECTIONS, run
 from cli.output import say
 from cli.own_stack import own_stack
 from cli.up import bring_up
@@ -16,7 +16,7 @@ GOAL_MISSED = 1
 def bench(
     only: Annotated[
         list[str] | None,
-        typer.Argument(help=f"Sections: {', '.join(SECTIONS)}; all but queries by default."),
+        typer.Argument(help=f"{', '.join(SECTIONS)}; by default all but {', '.join(ON_REQUEST)}."),
     ] = None,
     events: Annotated[int, typer.Option(help="Events that a throughput run moves.", min=1000)] = (
         300_000

@@ -1,0 +1,320 @@
+"""The section `peers`: one topic, one table, one process each, totals checked, ratios to goals.
+
+A run's clock starts with its first record and stops when its last row is confirmed, so nobody's
+start is part of it. The servers share the cores with what is measured: hence also CPU per event.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from tempfile import mkdtemp
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psutil
+from clickhouse_connect.driver.client import Client
+
+from bench.figures import Figure, at_least
+from bench.peers.topic import fill
+from bench.sections import Bench, worker_stopped
+from bench.servers import wait_until
+from schemas.errors import ConfigurationError, ServiceUnavailable
+from schemas.views import LEDGER_ENTRIES, PAYMENT_EVENTS
+from sinks.client import connect
+from sinks.migrate import migrate
+from sinks.settings import ClickHouseSettings
+from stack.settings import CHECKOUT
+from streams.fold import FOLDED_TABLES
+
+PEERS_PYTHON = CHECKOUT / ".venv-peers" / "bin" / "python"
+RUN_SECONDS = 240.0
+STOP_SECONDS = 20.0
+SLOW_SHARE = 10
+"""Stock Faust and Pathway read this part of the topic only: they would take minutes."""
+
+PEERS = {
+    "by hand, confluent consume()": "bench.peers.confluent_loop",
+    "bytewax, source of batches": "bench.peers.bytewax_batches",
+    "bytewax, stock": "bench.peers.bytewax_stock",
+    "quix streams": "bench.peers.quix",
+    "pathway": "bench.peers.pathway_",
+    "faust, stock": "bench.peers.faust_stock",
+}
+SLOW = {"pathway", "faust, stock"}
+
+REPLAY: tuple[str, ...] = ()
+"""Arguments of `purser` that rebuild `payment_events` from the topic; empty until there are any."""
+
+Goal = tuple[str, float]  # peer, ratio at least
+GOALS: Mapping[str, tuple[Goal, ...]] = {
+    "live worker": (("quix streams", 2.0), ("pathway", 3.0), ("faust, stock", 10.0)),
+    "replay": (
+        ("by hand, confluent consume()", 0.9),
+        ("bytewax, source of batches", 1.0),
+        ("bytewax, stock", 1.0),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one process, or several, came to."""
+
+    events: int
+    seconds: float
+    cpu_seconds: float
+    rows: int
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return self.events / self.seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """Where all run: a topic that is filled once, a database that is emptied before each."""
+
+    client: Client
+    topic: str
+    events: int
+    amount_minor: int
+    environment: Mapping[str, str] = field(repr=False)
+
+    def empty(self) -> None:
+        """Forget every row."""
+        for table in FOLDED_TABLES:
+            self.client.command(f"TRUNCATE TABLE {table.name}")
+
+    def rows(self, table: str = PAYMENT_EVENTS.name) -> int:
+        """Rows of a table, copies included."""
+        return int(self.client.query(f"SELECT count() FROM {table}").result_rows[0][0])
+
+    def check(self, name: str, *, whole: bool) -> None:
+        """Raise ServiceUnavailable unless all events arrived, with the sum of their amounts."""
+        if not whole:
+            return
+        found = self.client.query(
+            f"SELECT uniqExact(payment_id, seq), sum(amount_minor) FROM {PAYMENT_EVENTS.name} FINAL"
+        ).result_rows[0]
+        if found != (self.events, self.amount_minor):
+            raise ServiceUnavailable(
+                f"{name}: ended with {found}, not {(self.events, self.amount_minor)};"
+                " its rate counts for nothing"
+            )
+
+
+def peers(bench: Bench) -> list[Figure]:
+    """Everybody's rate, and ours against theirs."""
+    if not PEERS_PYTHON.exists():
+        raise ConfigurationError("the peers are not installed; run `make peers`")
+    section = "peers, payment_events only"
+    with worker_stopped(bench), _prepared(bench) as where:
+        runs = {name: _peer(where, name, module) for name, module in PEERS.items()}
+        runs["live worker"] = _live(where, "live worker", PAYMENT_EVENTS.name)
+        if REPLAY:
+            runs["replay"] = _replay(where)
+        figures = [figure for name, run in runs.items() for figure in _figures(section, name, run)]
+        figures += _ratios(section, runs)
+        return figures + _scaling(where)
+
+
+def _scaling(where: Field) -> list[Figure]:
+    """The live worker with all views, by one process and by two of one group."""
+    section = "live worker, all views"
+    views = ",".join(table.name for table in FOLDED_TABLES)
+    runs = [_live(where, section, views, processes=processes) for processes in (1, 2)]
+    names = ("1 process", "2 processes")
+    return [
+        *(
+            figure
+            for name, run in zip(names, runs, strict=True)
+            for figure in _figures(section, name, run)
+        ),
+        Figure(
+            section=section,
+            name="2 processes",
+            value=runs[1].rate,
+            unit="events/s",
+            baseline="1 process",
+            ratio=runs[1].rate / runs[0].rate,
+        ),
+    ]
+
+
+@contextmanager
+def _prepared(bench: Bench) -> Iterator[Field]:
+    """A topic and a database of their own, so that no other section sees them."""
+    endpoints = bench.stack.endpoints
+    topic, database = f"bench.peers-{uuid4()}", "purser_bench_peers"
+    address = urlsplit(endpoints.clickhouse_url)
+    url = address._replace(path=f"/{database}").geturl()
+    with connect(ClickHouseSettings.load(endpoints.clickhouse_url)) as admin:
+        admin.command(f"DROP DATABASE IF EXISTS {database}")
+        admin.command(f"CREATE DATABASE {database}")
+        migrate(url)
+        amount_minor = fill(endpoints.kafka_bootstrap, topic, bench.events, bench.seed)
+        with connect(ClickHouseSettings.load(url)) as client:
+            yield Field(
+                client=client,
+                topic=topic,
+                events=bench.events,
+                amount_minor=amount_minor,
+                environment={
+                    **os.environ,
+                    **endpoints.environment(),
+                    "PURSER_CLICKHOUSE_URL": url,
+                    "PURSER_PAYMENTS_TOPIC": topic,
+                    "PYTHONPATH": str(CHECKOUT),
+                },
+            )
+        admin.command(f"DROP DATABASE {database}")
+
+
+def _peer(where: Field, name: str, module: str) -> Run:
+    """One peer's run; it measures itself."""
+    events = where.events // SLOW_SHARE if name in SLOW else where.events
+    where.empty()
+    done = subprocess.run(
+        [str(PEERS_PYTHON), "-m", module],
+        env={
+            **where.environment,
+            "PURSER_CONSUMER_GROUP": f"bench-{uuid4()}",
+            "PURSER_BENCH_EVENTS": str(events),
+        },
+        cwd=mkdtemp(),
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise ServiceUnavailable(f"{name} failed: {done.stderr[-2000:]}")
+    result = json.loads(done.stdout.splitlines()[-1])
+    where.check(name, whole=events == where.events)
+    return Run(**result, rows=int(result["events"]))
+
+
+def _replay(where: Field) -> Run:
+    """`purser` with the arguments of REPLAY; measured from outside, by the rows that appear."""
+    where.empty()
+    command = [sys.executable, "-m", "cli.main", *REPLAY]
+    run = _watched(where, [_started(where, command, "replay")], PAYMENT_EVENTS.name)
+    where.check("replay", whole=True)
+    return run
+
+
+def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
+    """Our worker, from its first row to its last; two are two processes of one group."""
+    where.empty()
+    group = f"bench-{uuid4()}"
+    workers = [
+        _started(
+            where,
+            [sys.executable, "-m", "streams.worker"],
+            group,
+            PURSER_VIEWS=views,
+            PURSER_WORKER_METRICS_PORT=str(_free_port()),
+        )
+        for _ in range(processes)
+    ]
+    run = _watched(where, workers, views)
+    where.check(name, whole=True)
+    return run
+
+
+def _started(where: Field, command: list[str], group: str, **extra: str) -> psutil.Popen:
+    return psutil.Popen(
+        command,
+        env={
+            **where.environment,
+            **extra,
+            "PURSER_CONSUMER_GROUP": group,
+            "PURSER_HOME": mkdtemp(prefix="purser-bench-"),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _watched(where: Field, workers: list[psutil.Popen], views: str) -> Run:
+    """Rate and CPU between the first rows seen and the last; the processes are ended."""
+
+    def cpu_seconds() -> float:
+        return sum(sum(worker.cpu_times()[:2]) for worker in workers)
+
+    try:
+        started = wait_until(lambda: where.rows() > 0, "no row came", seconds=RUN_SECONDS)
+        already, spent = where.rows(), cpu_seconds()
+        ended = wait_until(
+            lambda: where.rows() >= where.events, "rows are missing", seconds=RUN_SECONDS
+        )
+        spent = cpu_seconds() - spent
+    finally:
+        for worker in workers:
+            worker.terminate()
+        _, alive = psutil.wait_procs(workers, timeout=STOP_SECONDS)
+        for left in alive:
+            left.kill()
+    tables = views.split(",")
+    share = (where.events - already) / where.events
+    rows = sum(where.rows(table) for table in tables)
+    return Run(
+        events=where.events - already,
+        seconds=ended - started,
+        cpu_seconds=spent,
+        rows=round(rows * share) if LEDGER_ENTRIES.name in tables else where.events - already,
+    )
+
+
+def _figures(section: str, name: str, run: Run) -> list[Figure]:
+    figures = [
+        Figure(section=section, name=name, value=run.rate, unit="events/s"),
+        Figure(
+            section=section,
+            name=f"CPU, {name}",
+            value=1e6 * run.cpu_seconds / run.events,
+            unit="µs/event",
+        ),
+    ]
+    if run.rows != run.events:
+        figures.append(
+            Figure(section=section, name=name, value=run.rows / run.seconds, unit="rows/s")
+        )
+    return figures
+
+
+def _ratios(section: str, runs: Mapping[str, Run]) -> list[Figure]:
+    """Ours against theirs."""
+    figures = []
+    for ours, goals in GOALS.items():
+        if ours not in runs:
+            continue
+        for peer, least in goals:
+            ratio = runs[ours].rate / runs[peer].rate
+            goal, met = at_least(least, ratio)
+            figures.append(
+                Figure(
+                    section=section,
+                    name=ours,
+                    value=runs[ours].rate,
+                    unit="events/s",
+                    baseline=peer,
+                    ratio=ratio,
+                    goal=f"ratio {goal}",
+                    met=met,
+                )
+            )
+    return figures
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
