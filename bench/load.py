@@ -8,20 +8,32 @@ from PostgreSQL's commit to the visible row, not the decisions of the load itsel
 import argparse
 import json
 import os
+import re
 import sys
+import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import psycopg
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.sql import Composed
 
 from connectors.simulator.freshness import FreshnessProbe, quantile
 from connectors.simulator.marketplace import Marketplace, MarketplaceSettings, Step
 from connectors.simulator.traffic import Traffic
-from schemas.errors import Rejection
-from schemas.events import NewEvent
+from schemas.errors import ConfigurationError, Rejection
+from schemas.events import Event, NewEvent
 from writer.append import Answer, Appended, Writer
 from writer.commands import AnyCommand
 from writer.memory import MemoryStore
-from writer.postgres import open_store
-from writer.store import EventStore
+from writer.postgres import PostgresStore
 
 SETTLE_SECONDS = 30.0
 MEAN_STEP_SECONDS = 1.0
@@ -39,15 +51,102 @@ class _Recorder(MemoryStore):
         return super().append(events)
 
 
-class _Decided:
-    """Appends what was decided beforehand; stands in for `Writer`."""
+class _Statements:
+    """Stands in for the store's pool and keeps what the store would have sent."""
 
-    def __init__(self, store: EventStore, rows: dict[str, tuple[NewEvent, ...]]) -> None:
-        self._store = store
-        self._rows = rows
+    def __init__(self) -> None:
+        self._sent: list[tuple[Composed, Sequence[object]]] = []
+        self._rows = 0
+
+    @contextmanager
+    def connection(self) -> Iterator["_Statements"]:
+        yield self
+
+    def execute(self, statement: Composed, values: Sequence[object]) -> "_Statements":
+        self._sent.append((statement, values))
+        return self
+
+    def fetchall(self) -> list[tuple[datetime]]:
+        return [(datetime.now(UTC),)] * self._rows
+
+    def of(self, rows: Sequence[NewEvent]) -> tuple[Composed, Sequence[object], tuple[Event, ...]]:
+        """The statement of one append, its values, and the events it answers."""
+        self._sent.clear()
+        self._rows = len(rows)
+        store = PostgresStore(self)  # type: ignore[arg-type]
+        events = store.append(rows)
+        ((statement, values),) = self._sent
+        return statement, values, events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """One append, ready to be sent: statement, parameters as PostgreSQL reads them, the answer."""
+
+    statement: bytes
+    parameters: Sequence[Any]
+    types: Sequence[int]
+    formats: Sequence[Any]
+    events: tuple[Event, ...]
+
+
+class _Sender:
+    """Sends what was prepared beforehand; stands in for `Writer`. A connection for each thread.
+
+    The statements are those of `PostgresStore`, prepared on the server as psycopg does. Only their
+    making is not part of the run: a payment service does that on a machine of its own.
+    """
+
+    def __init__(self, dsn: str, decided: Mapping[str, Sequence[NewEvent]]) -> None:
+        self._dsn = dsn
+        self._threads = threading.local()
+        self._connections: list[psycopg.Connection] = []
+        with psycopg.connect(dsn) as connection:
+            self._prepared = {key: _prepare(connection, rows) for key, rows in decided.items()}
 
     def handle(self, command: AnyCommand) -> Answer:
-        return Appended(self._store.append(self._rows[command.idempotency_key]))
+        """Append and wait for the commit; raises ServiceUnavailable when it was refused."""
+        append = self._prepared[command.idempotency_key]
+        connection, names = self._connection()
+        server = connection.pgconn
+        name = names.get(append.statement)
+        if name is None:
+            name = names[append.statement] = f"append_{len(names)}".encode()
+            _check(server, server.prepare(name, append.statement, append.types))
+        _check(server, server.exec_prepared(name, append.parameters, append.formats))
+        return Appended(append.events)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def _connection(self) -> tuple[psycopg.Connection, dict[bytes, bytes]]:
+        if not hasattr(self._threads, "own"):
+            connection = psycopg.connect(self._dsn, autocommit=True)
+            self._connections.append(connection)
+            self._threads.own = connection, {}
+        own: tuple[psycopg.Connection, dict[bytes, bytes]] = self._threads.own
+        return own
+
+
+def _prepare(connection: psycopg.Connection, rows: Sequence[NewEvent]) -> _Prepared:
+    statement, values, events = _Statements().of(rows)
+    numbers = count(1)
+    text = re.sub("%s", lambda _: f"${next(numbers)}", statement.as_string(connection))
+    transformer = Transformer(connection)
+    parameters = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
+    return _Prepared(
+        statement=text.encode(),
+        parameters=parameters,
+        types=transformer.types or (),
+        formats=transformer.formats or (),
+        events=events,
+    )
+
+
+def _check(server: PGconn, result: PGresult) -> None:
+    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        raise ConfigurationError(f"PostgreSQL refuses the load: {server.get_error_message()}")
 
 
 def decide_all(steps: list[Step]) -> dict[str, tuple[NewEvent, ...]]:
@@ -77,10 +176,10 @@ def main() -> None:
     steps = list(market.steps(options.seconds))
     rows = decide_all(steps)
     with (
-        open_store(os.environ["PURSER_POSTGRES_DSN"]) as store,
+        closing(_Sender(os.environ["PURSER_POSTGRES_DSN"], rows)) as sender,
         FreshnessProbe(os.environ["PURSER_CLICKHOUSE_URL"]) as probe,
     ):
-        traffic = Traffic(_Decided(store, rows), steps, on_appended=probe.watch)
+        traffic = Traffic(sender, steps, on_appended=probe.watch)
         cpu = time.process_time()
         report = traffic.run()
         deadline = time.monotonic() + SETTLE_SECONDS

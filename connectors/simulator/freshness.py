@@ -1,11 +1,15 @@
 """Measures freshness as an analyst would: from PostgreSQL's commit until the row can be queried.
 
-A sample of the appended events is looked for in ClickHouse every few milliseconds. The figure holds
-everything in between: Debezium, Kafka, the worker, the insert, and the poll itself.
+A sample of the appended events is looked for in ClickHouse, in short bursts with rests between
+them: a question costs the server as much as an insert, and asked all the time it would slow what it
+measures. The figure holds everything in between: Debezium, Kafka, the worker, the insert, and the
+wait for the next look, so it errs towards too long.
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
 from threading import Event as Flag
 from threading import Lock, Thread
 from uuid import UUID
@@ -16,23 +20,88 @@ from schemas.events import Event
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 
-POLL_SECONDS = 0.02
-"""The question itself takes the server's time: asked more often, it would slow what it measures."""
-WATCHED_MAX = 16
-"""How many events are looked for at once."""
+Key = tuple[UUID, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeLimits:
+    """How much is looked for and how often.
+
+    - `burst_events_max`: events of one burst, each at least `spacing_seconds` after the one before,
+      so that they do not all travel in one batch.
+    - `look_seconds`: between two looks; longer once the oldest event of the burst has waited long,
+      by `look_share` of its age: then so much precision is as good.
+    - `rest_seconds`: from the end of a burst to the next, drawn from this range. Bursts in step
+      with the worker's flushes would always see the same part of their rhythm.
+    """
+
+    burst_events_max: int = 8
+    spacing_seconds: float = 0.01
+    look_seconds: float = 0.015
+    look_share: float = 0.05
+    rest_seconds: tuple[float, float] = (0.1, 0.4)
+
+
+@dataclass(slots=True, kw_only=True)
+class Bursts:
+    """Which events are looked for, and when: pure bookkeeping, whoever calls says what time it is.
+
+    It must never give up an event that it took: one that never arrives stays `waiting`.
+    """
+
+    limits: ProbeLimits
+    random: Random
+    waiting: dict[Key, float] = field(default_factory=dict)
+    _taken: int = 0
+    _open_at: float = float("-inf")
+    _last_taken_at: float = float("-inf")
+
+    def offer(self, key: Key, now: float) -> bool:
+        """Take an event into the burst if there is room for it now."""
+        if (
+            now < self._open_at
+            or self._taken >= self.limits.burst_events_max
+            or now < self._last_taken_at + self.limits.spacing_seconds
+        ):
+            return False
+        self.waiting[key] = now
+        self._taken += 1
+        self._last_taken_at = now
+        return True
+
+    def seen(self, key: Key, now: float) -> bool:
+        """An event is visible; False when it was not waited for. The last one ends the burst."""
+        if self.waiting.pop(key, None) is None:
+            return False
+        if not self.waiting:
+            self._taken = 0
+            self._open_at = now + self.random.uniform(*self.limits.rest_seconds)
+        return True
+
+    def seconds_to_look(self, now: float) -> float:
+        """How long to wait until the next look."""
+        oldest = min(self.waiting.values(), default=now)
+        return max(self.limits.look_seconds, self.limits.look_share * (now - oldest))
+
+
+# By the view, as an analyst asks. The commit's time comes with the row: PostgreSQL's own, whereas
+# whoever appended it learns of the commit only later.
 _QUERY = """
-SELECT payment_id, seq FROM payment_events
+SELECT payment_id, seq, toUnixTimestamp64Milli(committed_at) FROM payment_events_v
 WHERE payment_id IN {payments:Array(UUID)}
 """
 
 
 class FreshnessProbe:
-    """Collects seconds from commit to visible; `watch` is safe to call from any thread."""
+    """Collects seconds from commit to visible; `watch` is safe to call from any thread.
 
-    def __init__(self, clickhouse_url: str) -> None:
+    PostgreSQL's clock and this process's must agree, as they do on one machine.
+    """
+
+    def __init__(self, clickhouse_url: str, limits: ProbeLimits | None = None) -> None:
         self.seconds: list[float] = []
         self._client = connect(ClickHouseSettings.load(clickhouse_url))
-        self._waiting: dict[tuple[UUID, int], float] = {}
+        self._bursts = Bursts(limits=limits or ProbeLimits(), random=Random(0))
         self._lock = Lock()
         self._stop = Flag()
         self._thread = Thread(target=self._poll, name="freshness")
@@ -48,20 +117,18 @@ class FreshnessProbe:
 
     def watch(self, events: Sequence[Event]) -> None:
         """Begin to look for the last of these events, committed just now, if there is room."""
-        committed = time.monotonic()
         with self._lock:
-            if len(self._waiting) < WATCHED_MAX:
-                self._waiting[(events[-1].payment_id, events[-1].seq)] = committed
+            self._bursts.offer((events[-1].payment_id, events[-1].seq), time.monotonic())
 
     def pending(self) -> int:
         """How many watched events have not been seen yet."""
         with self._lock:
-            return len(self._waiting)
+            return len(self._bursts.waiting)
 
     def _poll(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
+        while not self._stop.wait(self._bursts.seconds_to_look(time.monotonic())):
             with self._lock:
-                payments = {payment_id for payment_id, _ in self._waiting}
+                payments = {payment_id for payment_id, _ in self._bursts.waiting}
             if payments:
                 self._look_for(payments)
 
@@ -72,12 +139,11 @@ class FreshnessProbe:
             ).result_rows
         except ClickHouseError:
             return  # the server is away: the events stay watched and only get older
-        seen = time.monotonic()
+        now, clock = time.monotonic(), time.time()
         with self._lock:
-            for key in rows:
-                committed = self._waiting.pop((key[0], key[1]), None)
-                if committed is not None:
-                    self.seconds.append(seen - committed)
+            for payment_id, seq, committed_milliseconds in rows:
+                if self._bursts.seen((payment_id, seq), now):
+                    self.seconds.append(clock - committed_milliseconds / 1000)
 
 
 def quantile(seconds: Sequence[float], share: float) -> float:
