@@ -43,42 +43,48 @@ INTERRUPTED = 130
 SECONDS_BETWEEN_REPORTS = 5.0
 
 
+ViewNames = Annotated[
+    list[str] | None,
+    typer.Argument(help=f"Of {', '.join(view.name for view in VIEWS)}; all by default."),
+]
+Origin = Annotated[
+    Source, typer.Option(help="Where history is read: the topic, or payments itself.")
+]
+Processes = Annotated[int, typer.Option(help="Readers of the bulk path; 0: one for each core.")]
+Rate = Annotated[float | None, typer.Option(help="Records per second of the bulk path, at most.")]
+Timeout = Annotated[float, typer.Option(help="Seconds that verify waits for rows on their way.")]
+OnlyDigest = Annotated[
+    bool, typer.Option("--digest", help="Only print digests of the live and the other tables.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Fold into memory and compare; write nothing.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Swap although the new tables differ from PostgreSQL.")
+]
+Rollback = Annotated[
+    bool, typer.Option("--rollback", help="Return to the tables from before the replay.")
+]
+Cleanup = Annotated[
+    bool, typer.Option("--cleanup", help="Drop what a replay has left: old or half-built tables.")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output, whatever happens.")
+]
+
+
 def replay(
-    views: Annotated[
-        list[str] | None,
-        typer.Argument(help=f"Of {', '.join(view.name for view in VIEWS)}; all by default."),
-    ] = None,
-    source: Annotated[
-        Source, typer.Option(help="Where history is read: the topic, or payments itself.")
-    ] = Source.KAFKA,
-    processes: Annotated[
-        int, typer.Option(help="Readers of the bulk path; 0: one for each core.")
-    ] = 0,
-    rate: Annotated[
-        float | None, typer.Option(help="Records per second of the bulk path, at most.")
-    ] = None,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds that verify waits for rows on their way.")
-    ] = 60.0,
-    digest: Annotated[
-        bool, typer.Option("--digest", help="Only print digests of the live and the other tables.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Fold into memory and compare; write nothing.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Swap although the new tables differ from PostgreSQL.")
-    ] = False,
-    rollback: Annotated[
-        bool, typer.Option("--rollback", help="Return to the tables from before the replay.")
-    ] = False,
-    cleanup: Annotated[
-        bool,
-        typer.Option("--cleanup", help="Drop what a replay has left: old or half-built tables."),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on standard output, whatever happens.")
-    ] = False,
+    views: ViewNames = None,
+    source: Origin = Source.KAFKA,
+    processes: Processes = 0,
+    rate: Rate = None,
+    timeout: Timeout = 60.0,
+    digest: OnlyDigest = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    rollback: Rollback = False,
+    cleanup: Cleanup = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rebuild views from the topic while live traffic goes on.
 

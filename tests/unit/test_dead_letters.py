@@ -5,7 +5,14 @@ import pytest
 from cli.raw_bytes import as_json, printable, rendered
 from schemas.errors import InputError
 from schemas.lifecycle import EventType
-from schemas.views import BUYER_ORDERS, DEAD_LETTERS, LEDGER_ENTRIES, PIPELINE_PROGRESS, columns_of
+from schemas.views import (
+    BUYER_ORDERS,
+    DEAD_LETTERS,
+    LEDGER_ENTRIES,
+    PIPELINE_PROGRESS,
+    columns_of,
+    rows_of,
+)
 from streams.dead_letters import Chosen, Letter, Position, State, judge
 from streams.dead_letters import letter as reading
 from streams.dead_letters.letter import chunks, known_reasons
@@ -67,7 +74,7 @@ def test_a_record_that_folds_has_the_worker_s_rows_and_no_progress() -> None:
     assert judged.folds
     assert not judged.columns.keys() & {DEAD_LETTERS, PIPELINE_PROGRESS}
     for table, columns in judged.columns.items():
-        assert columns == worker.columns[table]
+        assert rows_of(table, columns) == rows_of(table, worker.columns[table])
     assert judged.revenue_keys == worker.revenue_keys
     assert (judged.payment_id, judged.seq, judged.event_type) == (event.payment_id, 1, "captured")
     assert judged.row_count == 4
