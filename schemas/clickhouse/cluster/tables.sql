@@ -30,6 +30,25 @@ CREATE TABLE IF NOT EXISTS buyer_orders ON CLUSTER '{cluster}'
 AS buyer_orders_local
 ENGINE = Distributed('{cluster}', 'purser', 'buyer_orders_local', cityHash64(buyer_id));
 
+CREATE TABLE IF NOT EXISTS dead_letter_redrives ON CLUSTER '{cluster}'
+(
+    `topic` LowCardinality(String),
+    `partition` UInt32,
+    `kafka_offset` UInt64,
+    `redriven_at` DateTime64(6, 'UTC'),
+    `redriven_by` String,
+    `parked_at` DateTime64(6, 'UTC'),
+    `outcome` LowCardinality(String),
+    `reason` LowCardinality(String),
+    `error` String,
+    `payment_id` Nullable(UUID),
+    `seq` UInt32,
+    `row_count` UInt32
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')
+ORDER BY (topic, partition, kafka_offset, redriven_at, redriven_by)
+SETTINGS index_granularity = 8192;
+
 CREATE TABLE IF NOT EXISTS dead_letters ON CLUSTER '{cluster}'
 (
     `topic` LowCardinality(String),
@@ -215,10 +234,31 @@ AS SELECT
 FROM buyer_orders
 FINAL;
 
-CREATE OR REPLACE VIEW dead_letters_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW dead_letter_redrives_v ON CLUSTER '{cluster}'
 AS SELECT *
-FROM dead_letters
+FROM dead_letter_redrives
 FINAL;
+
+CREATE OR REPLACE VIEW dead_letters_v ON CLUSTER '{cluster}'
+AS SELECT
+    letters.*,
+    if(redrives.redriven_parked_at >= letters.parked_at, 'redriven', 'open') AS state
+FROM dead_letters AS letters
+FINAL
+LEFT JOIN
+(
+    SELECT
+        topic,
+        partition,
+        kafka_offset,
+        max(parked_at) AS redriven_parked_at
+    FROM dead_letter_redrives
+    WHERE outcome = 'redriven'
+    GROUP BY
+        topic,
+        partition,
+        kafka_offset
+) AS redrives ON (redrives.topic = letters.topic) AND (redrives.partition = letters.partition) AND (redrives.kafka_offset = letters.kafka_offset);
 
 CREATE OR REPLACE VIEW ledger_entries_v ON CLUSTER '{cluster}'
 AS SELECT *
@@ -291,5 +331,5 @@ FINAL;
 INSERT INTO schema_migrations (name, checksum) VALUES
     ('0001_tables', '97ab09185fbd1e0f71c5643029a408e198d71c6dc9c213bc256f7ee63f7d0f35'),
     ('0002_views', '9e7d56e5a152951f357d45c61897bd5a7a55a68d57049f64ca594806b2422e8c'),
-    ('0003_reserved', '7b985adf4bd4a3eac85adc211c262136aad1e68e2f6af74860651a7752120f7d'),
+    ('0003_dead_letter_redrives', '77842a24a351ac4103a83935dc127b230471b00604229cb90a9657c841ad83a2'),
     ('0004_storage', '48c2bd44b60396c8dc8318bec228081d117d740d943610e7e1c820d5e591ab8b');
