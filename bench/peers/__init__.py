@@ -12,6 +12,7 @@ The job: read the topic of payments from its start, decode every envelope, and w
     quix.py              Quix Streams
     pathway_.py          Pathway
     faust_stock.py       Faust as it comes, record by record
+    replay.py            ours: a reader of `purser replay`
 
 The frameworks are installed by `make peers`, apart from ours; nothing else imports them.
 """

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import mkdtemp
+from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -46,9 +47,6 @@ PEERS = {
     "faust, stock": "bench.peers.faust_stock",
 }
 SLOW = {"pathway", "faust, stock"}
-
-REPLAY: tuple[str, ...] = ()
-"""Arguments of `purser` that rebuild `payment_events` from the topic; empty until there are any."""
 
 Goal = tuple[str, float]  # peer, ratio at least
 GOALS: Mapping[str, tuple[Goal, ...]] = {
@@ -117,18 +115,20 @@ def peers(bench: Bench) -> list[Figure]:
     with worker_stopped(bench), _prepared(bench) as where:
         runs = {name: _peer(where, name, module) for name, module in PEERS.items()}
         runs["live worker"] = _live(where, "live worker", PAYMENT_EVENTS.name)
-        if REPLAY:
-            runs["replay"] = _replay(where)
+        runs["replay"] = _peer(where, "replay", "bench.peers.replay", python=sys.executable)
         figures = [figure for name, run in runs.items() for figure in _figures(section, name, run)]
         figures += _ratios(section, runs)
-        return figures + _scaling(where)
+        return (
+            figures
+            + _scaling("live worker, all views", where, _live)
+            + _scaling("replay, all views", where, _replay)
+        )
 
 
-def _scaling(where: Field) -> list[Figure]:
-    """The live worker with all views, by one process and by two of one group."""
-    section = "live worker, all views"
+def _scaling(section: str, where: Field, run: "Runner") -> list[Figure]:
+    """All views, by one process and by two."""
     views = ",".join(table.name for table in FOLDED_TABLES)
-    runs = [_live(where, section, views, processes=processes) for processes in (1, 2)]
+    runs = [run(where, section, views, processes=processes) for processes in (1, 2)]
     names = ("1 process", "2 processes")
     return [
         *(
@@ -176,12 +176,12 @@ def _prepared(bench: Bench) -> Iterator[Field]:
         admin.command(f"DROP DATABASE {database}")
 
 
-def _peer(where: Field, name: str, module: str) -> Run:
+def _peer(where: Field, name: str, module: str, python: str = str(PEERS_PYTHON)) -> Run:
     """One peer's run; it measures itself."""
     events = where.events // SLOW_SHARE if name in SLOW else where.events
     where.empty()
     done = subprocess.run(
-        [str(PEERS_PYTHON), "-m", module],
+        [python, "-m", module],
         env={
             **where.environment,
             "PURSER_CONSUMER_GROUP": f"bench-{uuid4()}",
@@ -200,12 +200,27 @@ def _peer(where: Field, name: str, module: str) -> Run:
     return Run(**result, rows=int(result["events"]))
 
 
-def _replay(where: Field) -> Run:
-    """`purser` with the arguments of REPLAY; measured from outside, by the rows that appear."""
+class Runner(Protocol):
+    """A run of ours, from its first row to its last."""
+
+    def __call__(self, where: Field, name: str, views: str, *, processes: int) -> Run: ...
+
+
+def _replay(where: Field, name: str, views: str, *, processes: int) -> Run:
+    """The bulk path of a replay; each process reads its share of the partitions."""
     where.empty()
-    command = [sys.executable, "-m", "cli.main", *REPLAY]
-    run = _watched(where, [_started(where, command, "replay")], PAYMENT_EVENTS.name)
-    where.check("replay", whole=True)
+    readers = [
+        _started(
+            where,
+            [sys.executable, "-m", "bench.peers.replay"],
+            name,
+            PURSER_BENCH_VIEWS=views,
+            PURSER_BENCH_SHARE=f"{number}/{processes}",
+        )
+        for number in range(processes)
+    ]
+    run = _watched(where, readers, views)
+    where.check(name, whole=True)
     return run
 
 

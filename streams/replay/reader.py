@@ -6,7 +6,7 @@ not noted as stored is read again by whoever takes over, and writing rows again 
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -85,7 +85,7 @@ def read_share(plan: ReaderPlan, link: Connection) -> None:
     # Ctrl-C reaches the whole process group; the coordinator decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        _build(plan, link)
+        build_share(plan, link.send)
     except (BrokenPipeError, ConnectionResetError):
         return  # nobody is left to tell
     except PurserError as error:
@@ -98,7 +98,12 @@ def read_share(plan: ReaderPlan, link: Connection) -> None:
         link.close()
 
 
-def _build(plan: ReaderPlan, link: Connection) -> None:
+def build_share(plan: ReaderPlan, tell: Callable[[Stored], None]) -> None:
+    """Read the plan's share, fold it and store it; `tell` hears of everything that is stored.
+
+    Raises:
+        PurserError: a server is away for too long, or refuses.
+    """
     tables = [table for table in VIEWS if table.name in plan.tables]
     settings = ClickHouseSettings.load(plan.clickhouse_url)
     sink = ClickHouseSink(settings)
@@ -125,10 +130,10 @@ def _build(plan: ReaderPlan, link: Connection) -> None:
                 else:
                     builder.finish()
                 # `add` and `finish` return when the batch before is stored.
-                link.send(before)
+                tell(before)
                 pace.take(len(records))
             builder.finish()
-            link.send(written)
+            tell(written)
     finally:
         sink.close()
 
