@@ -259,8 +259,8 @@ def _watched(where: Field, workers: list[psutil.Popen], views: str) -> Run:
         for worker in workers:
             worker.terminate()
         _, alive = psutil.wait_procs(workers, timeout=STOP_SECONDS)
-        for worker in alive:
-            worker.kill()
+        for still_there in alive:
+            still_there.kill()
     tables = views.split(",")
     share = (where.events - already) / where.events
     rows = sum(where.rows(table) for table in tables)
