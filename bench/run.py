@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from pkgutil import resolve_name
 
-from bench import queries, sections
-from bench.elasticity import elasticity
+from bench import sections
+from bench.catalogue import ON_REQUEST, SECTIONS
 from bench.figures import Figure, show, write
-from bench.peers.run import peers
 from bench.sections import Bench
 from bench.servers import TopicEnd
 from cli.output import wide_console
@@ -19,21 +19,11 @@ from sinks.settings import ClickHouseSettings
 from stack.native import Stack
 from stack.settings import CHECKOUT
 
-WARM_UP_EVENTS = 20_000
+WARM_UP_EVENTS = 60_000
+"""With less the JVMs still compile while latency is measured: half of what Connect then costs."""
 RESULTS = CHECKOUT / "bench" / "results"
 
-SECTIONS: dict[str, Callable[[Bench], list[Figure]]] = {
-    # Before anything large: what a bulk load leaves behind, vacuum and merges, would be in it.
-    "latency": sections.latency,
-    "throughput": sections.throughput,
-    "transport": sections.transport,
-    "elasticity": elasticity,
-    "storage": sections.storage,
-    "queries": queries.queries,
-    "peers": peers,
-}
-ON_REQUEST = ("elasticity", "queries", "peers")
-"""Only when they are named: they take minutes each, and the peers are installed by `make peers`."""
+Section = Callable[[Bench], list[Figure]]
 
 
 def run(
@@ -70,7 +60,8 @@ def run(
         sections.warm_up(bench, min(events, WARM_UP_EVENTS), seed)
         for name in only or [name for name in SECTIONS if name not in ON_REQUEST]:
             say(f"measuring {name}")
-            figures += SECTIONS[name](bench)
+            section: Section = resolve_name(SECTIONS[name])
+            figures += section(bench)
     show(figures, wide_console())
     file = write(figures, RESULTS, shlex.join(["purser", *sys.argv[1:]]))
     say(f"written to {file}")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bench.run import ON_REQUEST, SECTIONS, run
+from bench.catalogue import ON_REQUEST, SECTIONS
 from cli.output import say
 from cli.own_stack import own_stack
 from cli.up import bring_up
@@ -38,6 +38,8 @@ def bench(
     for name in only or ():
         if name not in SECTIONS:
             raise InputError("section", f"there is no {name!r}; take of {', '.join(SECTIONS)}")
+    from bench.run import run  # half of what every other command would wait for
+
     with own_stack("bench") as stack:
         bring_up(stack, say)
         figures = run(

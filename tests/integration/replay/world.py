@@ -159,7 +159,7 @@ class World:
         )
 
     @contextmanager
-    def traffic(self, seed: int, rate: float = 10.0) -> Iterator[None]:
+    def traffic(self, seed: int, rate: float = 4.0) -> Iterator[None]:
         """Live traffic while the body runs."""
         market = Marketplace(seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=rate))
         with open_store(self.stack.endpoints.postgres_dsn) as store:
