@@ -14,7 +14,7 @@ from stack.settings import StackSettings
 from tests.integration.replay.world import World
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def whole_stack() -> Iterator[World]:
     """Servers, connector and worker, with a slice of real orders in the views."""
     home = Path(tempfile.mkdtemp(prefix="purser-"))

@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.envelopes import EnvelopeProducer, some_events
+from tests.integration.replay.outsiders import OUTSIDERS, listening, ports_called
 from tests.integration.replay.world import (
     WORKER,
     Analyst,
@@ -87,6 +89,26 @@ def test_damaged_views_are_mended_under_live_traffic(world: World) -> None:
     with world.traffic(seed=13):
         world.replay()
         world.assert_equal()
+
+
+def test_a_replay_of_everything_calls_only_the_three_servers(world: World) -> None:
+    endpoints = world.stack.endpoints
+    postgres = urlsplit(endpoints.postgres_reader_dsn).port
+    clickhouse = urlsplit(endpoints.clickhouse_url).port
+    kafka = int(endpoints.kafka_bootstrap.rsplit(":", 1)[1])
+    with listening() as outsiders:
+        told = {
+            variable: f"http://127.0.0.1:{outsiders[name].port}"
+            for name, variables in OUTSIDERS.items()
+            for variable in variables
+        }
+        run = world.start("--json", **told)
+        seen = ports_called(run)
+        assert run.finish() == 0, run.said
+        assert {
+            name: outsider.connections for name, outsider in outsiders.items()
+        } == dict.fromkeys(OUTSIDERS, 0)
+    assert seen == {postgres, clickhouse, kafka}
 
 
 def test_it_goes_on_after_kill_9_at_every_step(world: World) -> None:
