@@ -23,7 +23,6 @@ import psycopg
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
-from psycopg.sql import Composed
 
 from connectors.simulator.freshness import FreshnessProbe, quantile
 from connectors.simulator.marketplace import Marketplace, MarketplaceSettings, Step
@@ -33,7 +32,7 @@ from schemas.events import Event, NewEvent
 from writer.append import Answer, Appended, Writer
 from writer.commands import AnyCommand
 from writer.memory import MemoryStore
-from writer.postgres import PostgresStore
+from writer.postgres import PostgresStore, configure_session
 
 SETTLE_SECONDS = 30.0
 MEAN_STEP_SECONDS = 1.0
@@ -55,21 +54,21 @@ class _Statements:
     """Stands in for the store's pool and keeps what the store would have sent."""
 
     def __init__(self) -> None:
-        self._sent: list[tuple[Composed, Sequence[object]]] = []
+        self._sent: list[tuple[bytes, Sequence[object]]] = []
         self._rows = 0
 
     @contextmanager
     def connection(self) -> Iterator["_Statements"]:
         yield self
 
-    def execute(self, statement: Composed, values: Sequence[object]) -> "_Statements":
+    def execute(self, statement: bytes, values: Sequence[object]) -> "_Statements":
         self._sent.append((statement, values))
         return self
 
     def fetchall(self) -> list[tuple[datetime]]:
         return [(datetime.now(UTC),)] * self._rows
 
-    def of(self, rows: Sequence[NewEvent]) -> tuple[Composed, Sequence[object], tuple[Event, ...]]:
+    def of(self, rows: Sequence[NewEvent]) -> tuple[bytes, Sequence[object], tuple[Event, ...]]:
         """The statement of one append, its values, and the events it answers."""
         self._sent.clear()
         self._rows = len(rows)
@@ -123,6 +122,7 @@ class _Sender:
     def _connection(self) -> tuple[psycopg.Connection, dict[bytes, bytes]]:
         if not hasattr(self._threads, "own"):
             connection = psycopg.connect(self._dsn, autocommit=True)
+            configure_session(connection)
             self._connections.append(connection)
             self._threads.own = connection, {}
         own: tuple[psycopg.Connection, dict[bytes, bytes]] = self._threads.own
@@ -132,11 +132,11 @@ class _Sender:
 def _prepare(connection: psycopg.Connection, rows: Sequence[NewEvent]) -> _Prepared:
     statement, values, events = _Statements().of(rows)
     numbers = count(1)
-    text = re.sub("%s", lambda _: f"${next(numbers)}", statement.as_string(connection))
+    text = re.sub(b"%s", lambda _: b"$%d" % next(numbers), statement)
     transformer = Transformer(connection)
     parameters = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
     return _Prepared(
-        statement=text.encode(),
+        statement=text,
         parameters=parameters,
         types=transformer.types or (),
         formats=transformer.formats or (),

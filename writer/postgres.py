@@ -159,7 +159,7 @@ def open_pool(
             "connect_timeout": CONNECT_SECONDS,
             "application_name": APPLICATION,
         },
-        configure=_configure,
+        configure=configure_session,
         min_size=1,
         max_size=connections_max,
         timeout=POOL_WAIT_SECONDS,
@@ -183,7 +183,7 @@ def check_dsn(dsn: str) -> None:
         ) from None
 
 
-def _configure(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+def configure_session(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     """Settings of every session; the payout guard needs READ COMMITTED.
 
     Our few statements are planned once per session: to plan one again for each payment costs more
