@@ -84,7 +84,6 @@ class _Prepared:
 
     statement: bytes
     parameters: Sequence[Any]
-    types: Sequence[int]
     formats: Sequence[Any]
     events: tuple[Event, ...]
 
@@ -111,7 +110,8 @@ class _Sender:
         name = names.get(append.statement)
         if name is None:
             name = names[append.statement] = f"append_{len(names)}".encode()
-            _check(server, server.prepare(name, append.statement, append.types))
+            # As text, and of the columns' types: one statement for amounts of any size.
+            _check(server, server.prepare(name, append.statement))
         _check(server, server.exec_prepared(name, append.parameters, append.formats))
         return Appended(append.events)
 
@@ -134,11 +134,10 @@ def _prepare(connection: psycopg.Connection, rows: Sequence[NewEvent]) -> _Prepa
     numbers = count(1)
     text = re.sub(b"%s", lambda _: b"$%d" % next(numbers), statement)
     transformer = Transformer(connection)
-    parameters = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
+    parameters = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
     return _Prepared(
         statement=text,
         parameters=parameters,
-        types=transformer.types or (),
         formats=transformer.formats or (),
         events=events,
     )
