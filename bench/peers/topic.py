@@ -24,10 +24,9 @@ _START = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 def fill(bootstrap: str, topic: str, count: int, seed: int) -> int:
     """Make the topic with `count` records; returns the sum of their amounts, in minor units."""
-    made = AdminClient({"bootstrap.servers": bootstrap}).create_topics(
-        [NewTopic(topic, num_partitions=PARTITIONS, replication_factor=1)]
-    )
-    made[topic].result(SECONDS_MAX)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    new = NewTopic(topic, num_partitions=PARTITIONS, replication_factor=1)
+    admin.create_topics([new])[topic].result(SECONDS_MAX)
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
