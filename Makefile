@@ -56,7 +56,7 @@ integration: setup ## the tests that run real servers
 	$(BIN)/pytest -q $(SERVER_TESTS)
 
 .PHONY: test
-test: setup ## every test: fast ones, real servers, and a short round of kill -9 (about 20 minutes)
+test: setup ## every test: fast ones, real servers, and a short round of kill -9 (half an hour)
 	$(BIN)/pytest -q $(FAST_TESTS) $(SERVER_TESTS) tests/chaos
 
 .PHONY: chaos
