@@ -1,6 +1,7 @@
 """A process that appends at a fixed rate and looks for what it appended in ClickHouse.
 
-`python -m bench.load --rate 208 --seconds 30` prints one JSON object. Every event is decided before
+`python -m bench.load --rate 208 --seconds 30` prints a line when it begins to measure and then one
+JSON object. Every event is decided before
 the clock starts, as a payment service on another machine would have: what is measured is the way
 from PostgreSQL's commit to the visible row, not the decisions of the load itself.
 """
@@ -36,6 +37,11 @@ from writer.postgres import PostgresStore, configure_session
 
 SETTLE_SECONDS = 30.0
 MEAN_STEP_SECONDS = 1.0
+WARM_UP_SEED = 1_000_000
+DRAIN_SECONDS = 2.0
+"""What the warm-up sent is in the views by then."""
+MEASURING = "measuring"
+"""The line that says so, for whoever reads the servers' CPU time."""
 
 
 class _Recorder(MemoryStore):
@@ -167,35 +173,40 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True, help="payments per second")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--warm-up", type=float, default=0.0, help="seconds of it, not counted")
     options = parser.parse_args()
     settings = MarketplaceSettings(
         payments_per_second=options.rate, mean_step_seconds=MEAN_STEP_SECONDS
     )
-    market = Marketplace(options.seed, datetime.now(UTC), settings)
-    steps = list(market.steps(options.seconds))
-    rows = decide_all(steps)
-    with (
-        closing(_Sender(os.environ["PURSER_POSTGRES_DSN"], rows)) as sender,
-        FreshnessProbe(os.environ["PURSER_CLICKHOUSE_URL"]) as probe,
-    ):
-        traffic = Traffic(sender, steps, on_appended=probe.watch)
-        cpu = time.process_time()
-        report = traffic.run()
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while probe.pending() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        result = {
-            "payments": report.payments,
-            "events": report.events,
-            "seconds": report.seconds,
-            "watched": len(probe.seconds),
-            "never_seen": probe.pending(),
-            "visible_p50": quantile(probe.seconds, 0.5),
-            "visible_p99": quantile(probe.seconds, 0.99),
-            "cpu_seconds": time.process_time() - cpu,
-            "append_p50": quantile(report.append_seconds, 0.5),
-            "append_p99": quantile(report.append_seconds, 0.99),
-        }
+    now = datetime.now(UTC)
+    # Markets of two seeds: no payment and no key in common.
+    before = list(Marketplace(options.seed + WARM_UP_SEED, now, settings).steps(options.warm_up))
+    steps = list(Marketplace(options.seed, now, settings).steps(options.seconds))
+    rows = decide_all(before) | decide_all(steps)
+    with closing(_Sender(os.environ["PURSER_POSTGRES_DSN"], rows)) as sender:
+        Traffic(sender, before).run()
+        time.sleep(DRAIN_SECONDS)
+        sys.stdout.write(MEASURING + "\n")
+        sys.stdout.flush()
+        with FreshnessProbe(os.environ["PURSER_CLICKHOUSE_URL"]) as probe:
+            traffic = Traffic(sender, steps, on_appended=probe.watch)
+            cpu = time.process_time()
+            report = traffic.run()
+            deadline = time.monotonic() + SETTLE_SECONDS
+            while probe.pending() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            result = {
+                "payments": report.payments,
+                "events": report.events,
+                "seconds": report.seconds,
+                "watched": len(probe.seconds),
+                "never_seen": probe.pending(),
+                "visible_p50": quantile(probe.seconds, 0.5),
+                "visible_p99": quantile(probe.seconds, 0.99),
+                "cpu_seconds": time.process_time() - cpu,
+                "append_p50": quantile(report.append_seconds, 0.5),
+                "append_p99": quantile(report.append_seconds, 0.99),
+            }
     sys.stdout.write(json.dumps(result) + "\n")
 
 

@@ -4,16 +4,19 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 import psycopg
 from clickhouse_connect.driver.client import Client
 
 from bench.figures import Figure, at_least, at_most
+from bench.load import MEASURING
 from bench.orders import EVENTS_PER_PAYMENT, write_history
 from bench.servers import TopicEnd, cpu_seconds, set_connector, spent_between, wait_until
 from schemas.errors import ServiceUnavailable
@@ -31,6 +34,8 @@ VIEWS = (
 )
 WORKER = "views-worker"
 SUBPROCESS_SECONDS = 900.0
+LATENCY_WARM_UP_SECONDS = 15.0
+"""Connections and compilers are warm then, as they are on every day but the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +53,41 @@ class Bench:
     payments: int
 
 
-def run_module(bench: Bench, module: str, *arguments: str) -> dict[str, float]:
+def run_module(
+    bench: Bench, module: str, *arguments: str, heard: Callable[[str], None] = lambda line: None
+) -> dict[str, float]:
     """Run `python -m module` against the stack; its last line of output, as JSON.
+
+    `heard` is called with each line when it comes.
 
     Raises:
         ServiceUnavailable: it failed; the message has the end of what it said.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        env={**os.environ, **bench.stack.endpoints.environment()},
-        capture_output=True,
-        text=True,
-        timeout=SUBPROCESS_SECONDS,
-        check=False,
-    )
-    if done.returncode:
-        raise ServiceUnavailable(f"{module} failed: {done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    last = "{}"
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env={**os.environ, **bench.stack.endpoints.environment()},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as running,
+    ):
+        # A timer, because a process that hangs writes no line to wake the loop.
+        timer = Timer(SUBPROCESS_SECONDS, running.kill)
+        timer.start()
+        assert running.stdout is not None
+        try:
+            for line in running.stdout:
+                heard(line)
+                last = line
+        finally:
+            timer.cancel()
+        if running.wait():
+            errors.seek(0)
+            raise ServiceUnavailable(f"{module} failed: {errors.read()[-2000:]}")
+    result: dict[str, float] = json.loads(last)
     return result
 
 
@@ -80,12 +103,18 @@ def latency(bench: Bench) -> list[Figure]:
 
 def _latency_at(bench: Bench, section: str, rate: float, *, goal: bool = False) -> list[Figure]:
     """What one sees, and what each process spends on it."""
-    before = cpu_seconds(bench.stack)
+    before: dict[str, float] = {}
+
+    def heard(line: str) -> None:
+        if line.strip() == MEASURING:
+            before.update(cpu_seconds(bench.stack))
+
     seen = run_module(
         bench,
         "bench.load",
         *("--rate", str(rate), "--seconds", str(bench.seconds)),
-        *("--seed", str(bench.seed)),
+        *("--seed", str(bench.seed), "--warm-up", str(LATENCY_WARM_UP_SECONDS)),
+        heard=heard,
     )
     spent = spent_between(before, cpu_seconds(bench.stack))
     visible = []

@@ -23,6 +23,8 @@ def main(specification_file: Path) -> None:
     """Record and exec; never returns."""
     specification: dict[str, Any] = json.loads(specification_file.read_text(encoding="utf-8"))
     recorded = detach(Path(specification["log"])) if specification["detach"] else None
+    if recorded is None:
+        own_session()
     record(
         Path(specification["record"]),
         os.environ.get("PURSER_STACK_GENERATION", ""),
@@ -56,6 +58,17 @@ def detach(log: Path) -> int:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     return writer
+
+
+def own_session() -> None:
+    """Leave supervisord's session for one of our own, with the same process id.
+
+    Linux shares the processor between sessions, and each process of PostgreSQL makes its own: all
+    the others together would get as little as one of them, and fall behind whenever it is busy.
+    """
+    # supervisord made this process the leader of a group, and a leader may not make a session.
+    os.setpgid(0, os.getpgid(os.getppid()))
+    os.setsid()
 
 
 def start_mark(pid: int) -> str | None:

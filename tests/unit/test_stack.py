@@ -307,7 +307,11 @@ def test_each_views_worker_has_a_name_a_port_and_a_place_in_the_group_of_its_own
     }
 
 
-def test_number_of_views_workers_is_remembered_until_another_is_asked_for(home: Home) -> None:
+def test_number_of_views_workers_is_remembered_until_another_is_asked_for(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PURSER_PORT_BASE", "PURSER_VIEWS_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
     home.ports_file.write_text(json.dumps({"port_base": 21_000, "views_workers": 2}))
     remembered = Stack(StackSettings(home=home.path)).settings
     assert (remembered.port_base, remembered.views_workers) == (21_000, 2)

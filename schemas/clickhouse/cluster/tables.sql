@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS buyer_orders_local ON CLUSTER '{cluster}'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', seq)
 ORDER BY (buyer_id, order_id, payment_id)
-SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)';
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 CREATE TABLE IF NOT EXISTS buyer_orders ON CLUSTER '{cluster}'
 AS buyer_orders_local
@@ -82,7 +82,7 @@ CREATE TABLE IF NOT EXISTS ledger_entries_local ON CLUSTER '{cluster}'
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}')
 PARTITION BY toYear(day)
 ORDER BY (account_id, currency, day, payment_id, seq, leg, account_type)
-SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)';
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 CREATE TABLE IF NOT EXISTS ledger_entries ON CLUSTER '{cluster}'
 AS ledger_entries_local
@@ -129,7 +129,7 @@ CREATE TABLE IF NOT EXISTS payment_events_local ON CLUSTER '{cluster}'
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', kafka_offset)
 PARTITION BY toYear(occurred_at)
 ORDER BY (payment_id, seq)
-SETTINGS default_compression_codec = 'ZSTD(1)', index_granularity = 8192;
+SETTINGS default_compression_codec = 'ZSTD(1)', index_granularity = 8192, merge_selector_base = 20;
 
 CREATE TABLE IF NOT EXISTS payment_events ON CLUSTER '{cluster}'
 AS payment_events_local
@@ -150,7 +150,7 @@ CREATE TABLE IF NOT EXISTS payouts_local ON CLUSTER '{cluster}'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', seq)
 ORDER BY (seller_id, payout_id)
-SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)';
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 CREATE TABLE IF NOT EXISTS payouts ON CLUSTER '{cluster}'
 AS payouts_local
@@ -166,7 +166,7 @@ CREATE TABLE IF NOT EXISTS pipeline_progress ON CLUSTER '{cluster}'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}', last_offset)
 ORDER BY (consumer, topic, partition)
-SETTINGS index_granularity = 8192;
+SETTINGS index_granularity = 8192, merge_selector_base = 20;
 
 CREATE TABLE IF NOT EXISTS reconciliation_log ON CLUSTER '{cluster}'
 (
@@ -221,7 +221,7 @@ CREATE TABLE IF NOT EXISTS seller_revenue_local ON CLUSTER '{cluster}'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', entry_count)
 ORDER BY (seller_id, currency, day)
-SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)';
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 CREATE TABLE IF NOT EXISTS seller_revenue ON CLUSTER '{cluster}'
 AS seller_revenue_local
@@ -332,4 +332,5 @@ INSERT INTO schema_migrations (name, checksum) VALUES
     ('0001_tables', '97ab09185fbd1e0f71c5643029a408e198d71c6dc9c213bc256f7ee63f7d0f35'),
     ('0002_views', '9e7d56e5a152951f357d45c61897bd5a7a55a68d57049f64ca594806b2422e8c'),
     ('0003_dead_letter_redrives', '77842a24a351ac4103a83935dc127b230471b00604229cb90a9657c841ad83a2'),
-    ('0004_storage', '48c2bd44b60396c8dc8318bec228081d117d740d943610e7e1c820d5e591ab8b');
+    ('0004_storage', '48c2bd44b60396c8dc8318bec228081d117d740d943610e7e1c820d5e591ab8b'),
+    ('0005_merges', 'abc99044e96a08635901f1a39bcd33831425507d2e63261aa751035a630abc29');
