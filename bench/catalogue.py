@@ -8,7 +8,8 @@ SECTIONS = {
     "elasticity": "bench.elasticity:elasticity",
     "storage": "bench.sections:storage",
     "queries": "bench.queries:queries",
+    "replay": "bench.rebuild:rebuild",
     "peers": "bench.peers.run:peers",
 }
-ON_REQUEST = ("elasticity", "queries", "peers")
+ON_REQUEST = ("elasticity", "queries", "replay", "peers")
 """Only when they are named: they take minutes each, and the peers are installed by `make peers`."""

@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from bench.analyst import Analyst
 from tests.envelopes import EnvelopeProducer, some_events
 from tests.integration.replay.outsiders import OUTSIDERS, listening, ports_called
 from tests.integration.replay.world import (
     WORKER,
-    Analyst,
     World,
     kill,
     readers_of,
@@ -63,7 +63,7 @@ def test_a_random_history_with_duplicates_and_kills_gives_bit_identical_tables(
 def test_views_are_right_before_during_and_after_and_an_analyst_sees_nothing_wrong(
     world: World,
 ) -> None:
-    analyst = Analyst(world, day="2011-01-01")
+    analyst = Analyst(world.stack.endpoints.clickhouse_url, day="2011-01-01")
     with world.traffic(seed=12), analyst.asking():
         world.assert_equal()
         run = world.start("--json")

@@ -238,61 +238,6 @@ class World:
         self.client.close()
 
 
-@dataclass
-class Analyst:
-    """Somebody who asks the views in a loop and notes every answer that cannot be."""
-
-    world: World
-    day: str
-    wrong: list[str] = field(default_factory=list)
-    answers: int = 0
-
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Ask while the body runs."""
-        stop = threading.Event()
-        client = connect(ClickHouseSettings.load(self.world.stack.endpoints.clickhouse_url))
-        before = self._history(client)
-
-        def ask() -> None:
-            while not stop.is_set():
-                self._ask(client, before)
-                stop.wait(0.1)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            client.close()
-
-    def _ask(self, client: Client, before: list[Any]) -> None:
-        unbalanced = client.query(
-            "SELECT currency, sum(amount_minor) AS total FROM ledger_entries_v"
-            " GROUP BY currency HAVING total != 0"
-        ).result_rows
-        if unbalanced:
-            self.wrong.append(f"the trial balance is off: {unbalanced}")
-        if (now := self._history(client)) != before:
-            self.wrong.append(f"history was {before}, is {now}")
-        self.answers += 1
-
-    def _history(self, client: Client) -> list[Any]:
-        """Totals of days that are over; they must read the same at every moment."""
-        queries = (
-            "SELECT count(), sum(net_minor) FROM seller_revenue_v WHERE day < {d}",
-            "SELECT count(), sum(captured_minor) FROM buyer_orders_v WHERE updated_at < {d}",
-            "SELECT count(), sum(amount_minor) FROM payment_events_v WHERE occurred_at < {d}",
-            "SELECT count(), sum(abs(amount_minor)) FROM ledger_entries_v WHERE day < {d}",
-        )
-        return [
-            tuple(client.query(query.format(d=f"toDate('{self.day}')")).result_rows[0])
-            for query in queries
-        ]
-
-
 def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Ask again and again, for a limited time."""
     deadline = time.monotonic() + seconds

@@ -1,0 +1,143 @@
+"""A replay of everything under live traffic, with an analyst who asks all the while.
+
+What must hold: the views are equal to PostgreSQL before, during and after; no total of a day that
+is over ever reads differently; and a second replay of the topic, once all is quiet, makes the
+same tables to the bit as those that were swapped in and then kept up to date by the live worker.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from threading import Thread
+from typing import Any
+
+from bench.analyst import Analyst
+from bench.figures import Figure, at_least, at_most
+from bench.sections import WORKER, Bench, warm_up
+from bench.servers import wait_until
+from bench.survival import verify_stack
+from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
+from connectors.simulator.traffic import Traffic, run_in_background
+from schemas.errors import ServiceUnavailable
+from streams.verify import Report
+from writer.append import Writer
+from writer.postgres import open_store
+
+TRAFFIC_RATE = 10.0
+"""Payments per second meanwhile: a million events are replayed on what the traffic leaves."""
+REPLAY_SECONDS = 1_800.0
+SETTLE_SECONDS = 4.0
+HISTORY_ENDS = "2026-11-01"
+"""`bench.orders` ends before, the live traffic begins after it."""
+SECTION = "replay under live traffic"
+
+
+def rebuild(bench: Bench) -> list[Figure]:
+    """`--events` of history, then a replay of all views while traffic goes on."""
+    warm_up(bench, bench.events, bench.seed + 10)
+    analyst = Analyst(bench.stack.endpoints.clickhouse_url, day=HISTORY_ENDS, rest_seconds=0.5)
+    market = Marketplace(
+        bench.seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=TRAFFIC_RATE)
+    )
+    reports: list[Report] = []
+    with open_store(bench.stack.endpoints.postgres_dsn) as store:
+        finish = run_in_background(Traffic(Writer(store), market.steps(86_400)))
+        try:
+            with analyst.asking():
+                reports.append(verify_stack(bench.stack))
+                replaying = _Replaying(bench)
+                reports.append(verify_stack(bench.stack))
+                replayed = replaying.wait()
+                reports.append(verify_stack(bench.stack))
+        finally:
+            traffic = finish()
+    identical = _identical(bench)
+    rate = replayed["records"] / max(replayed["bulk_seconds"], 0.001)
+    equal = [report.exit_status == 0 for report in reports]
+    equal += [
+        replayed[when]["verdict"] == "equal" for when in ("verify_before_swap", "verify_after_swap")
+    ]
+    wrong_goal, wrong_met = at_most(0, len(analyst.wrong))
+    equal_goal, equal_met = at_least(len(equal), sum(equal))
+    same_goal, same_met = at_least(len(identical), sum(identical.values()))
+    return [
+        _figure("records read in bulk", replayed["records"], "records"),
+        _figure("bulk", rate, "records/s"),
+        _figure("from start to done", replayed["seconds"], "s"),
+        _figure("live events meanwhile", traffic.events, "events"),
+        _figure("the analyst's questions", analyst.answers, "rounds"),
+        _figure("wrong answers", len(analyst.wrong), "", wrong_goal, wrong_met),
+        _figure("verify equal, before to after", sum(equal), "times", equal_goal, equal_met),
+        _figure(
+            "tables the same to the bit as another replay's",
+            sum(identical.values()),
+            "tables",
+            same_goal,
+            same_met,
+        ),
+    ]
+
+
+class _Replaying:
+    """`purser replay` at work, as an operator runs it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._outcome: list[dict[str, Any] | Exception] = []
+        self._thread = Thread(target=self._run, args=(bench,), name="replay")
+        self._thread.start()
+
+    def _run(self, bench: Bench) -> None:
+        try:
+            self._outcome.append(_purser_replay(bench))
+        except Exception as error:  # noqa: BLE001 - raised by `wait`
+            self._outcome.append(error)
+
+    def wait(self) -> dict[str, Any]:
+        """What it printed; raises ServiceUnavailable when it failed."""
+        self._thread.join()
+        (outcome,) = self._outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def _identical(bench: Bench) -> dict[str, bool]:
+    """Table -> whether it is what one more replay makes of the topic, when nothing moves."""
+    time.sleep(SETTLE_SECONDS)  # the worker's watchdog looks every other second
+    wait_until(
+        lambda: bench.stack.worker_reports()[WORKER].get("lag_records") == 0,
+        "the worker did not catch up",
+    )
+    time.sleep(SETTLE_SECONDS)
+    _purser_replay(bench, "--cleanup")
+    _purser_replay(bench)
+    live, old = _purser_replay(bench, "--digest")["databases"].values()
+    return {name: live[name] == old[name] for name in live}
+
+
+def _purser_replay(bench: Bench, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "replay", *arguments, "--json"],
+        env={
+            **os.environ,
+            **bench.stack.endpoints.environment(),
+            "PURSER_HOME": str(bench.stack.home.path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=REPLAY_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise ServiceUnavailable(
+            f"purser replay {' '.join(arguments)} failed: {done.stdout[-2000:]}"
+        )
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def _figure(name: str, value: float, unit: str, goal: str = "", met: bool | None = None) -> Figure:
+    return Figure(section=SECTION, name=name, value=value, unit=unit, goal=goal, met=met)
