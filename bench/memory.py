@@ -4,7 +4,8 @@ A generation is one life of a process, from a start to the next kill. A process 
 started loads and fills things, so only the second half of a generation counts, and only that of one
 that lived long enough. Its growth is the median of the slopes between all pairs of samples: a
 single large batch does not bend it, as it would bend a fitted line. A Java server touches its heap
-bit by bit until all of it was touched, so what counts there is a ceiling.
+bit by bit until all of it was touched, and PostgreSQL its shared buffers, so what counts there is a
+ceiling.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,16 @@ from statistics import median
 import psutil
 
 MEGABYTE = 1024 * 1024
-GENERATION_SECONDS_MIN = 100.0
+GENERATION_SECONDS_MIN = 180.0
 SAMPLES_MIN = 8
 GROWTH_MAX = 12.0
 """Megabytes per minute; keeping 100 bytes of each event would be as much at 208 payments/s."""
 JAVA = frozenset({"kafka", "connect"})
 JAVA_BESIDE_HEAP_MEGABYTES = 450
+POSTGRES = "postgres"
+POSTGRES_MEGABYTES_MAX = 512
+"""Shared buffers of 128 MB, and a dozen connections of up to 30 MB each: caches of their own of
+sixteen partitions and their guards."""
 
 
 @dataclass(slots=True)
@@ -72,8 +77,9 @@ def judge(name: str, generations: Sequence[Generation], heap_megabytes: int) -> 
     """The worst generation of a process against its limit."""
     peak = max(each.peak_megabytes for each in generations)
     flat: bool | None
-    if name in JAVA:
-        limit = float(heap_megabytes + JAVA_BESIDE_HEAP_MEGABYTES)
+    if name in JAVA or name == POSTGRES:
+        java = heap_megabytes + JAVA_BESIDE_HEAP_MEGABYTES
+        limit = float(POSTGRES_MEGABYTES_MAX if name == POSTGRES else java)
         value, unit, flat, judged = peak, "MB", peak <= limit, len(generations)
     else:
         grown = [each for one in generations if (each := one.growth()) is not None]

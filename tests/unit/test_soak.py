@@ -62,6 +62,11 @@ def test_a_java_server_may_touch_its_heap_and_no_more() -> None:
     assert judge("kafka", [life(240, 250.0, name="kafka")], HEAP).flat is False
 
 
+def test_postgres_may_touch_its_shared_buffers_and_no_more() -> None:
+    assert judge("postgres", [life(240, 50.0, name="postgres")], HEAP).flat is True
+    assert judge("postgres", [life(240, 100.0, name="postgres")], HEAP).flat is False
+
+
 def test_recovery_is_counted_from_the_kill_to_the_last_large_lag() -> None:
     samples = [(0.0, 0.3), (10.0, 0.3), (11.0, 6.0), (12.0, 7.0), (13.0, 0.4), (14.0, 9.0),
                (15.0, 0.5), (30.0, 0.3), (31.0, 0.3)]  # fmt: skip

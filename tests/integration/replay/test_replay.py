@@ -134,6 +134,32 @@ def test_it_goes_on_after_kill_9_at_every_step(world: World) -> None:
     assert live == old
 
 
+def test_it_does_not_begin_without_room_for_a_second_copy(world: World) -> None:
+    world.wait_quiet()
+    rows = world.one("SELECT count() FROM payment_events_v")
+    with world.full_disk():
+        said = world.refused()
+    assert "MiB free and a second copy of the views takes about" in said
+    assert world.one("SELECT count() FROM payment_events_v") == rows
+    world.assert_equal()
+
+
+def test_it_stops_when_the_disk_fills_up_and_goes_on_once_there_is_room(world: World) -> None:
+    with world.traffic(seed=19):
+        run = world.start(PURSER_REPLAY_ROWS_MAX="500", PURSER_REPLAY_GIVE_UP_SECONDS="2")
+        assert run.wait_for("read "), run.said
+        with world.full_disk():
+            assert run.finish() == 2, run.said
+            assert "kept free; nothing was written" in run.lines[-1]
+            assert "Traceback" not in run.said
+            assert world.one("SELECT sum(amount_minor) FROM ledger_entries_v") == 0
+        resumed = world.start("--json")
+        assert resumed.finish() == 0, resumed.said
+        # The live worker's own inserts were refused meanwhile: nothing of them may be missing.
+        world.assert_equal()
+    assert json.loads(resumed.output)["resumed_at"] == "read"
+
+
 def test_a_reader_that_dies_is_started_anew_where_it_stopped(world: World) -> None:
     run = world.start(PURSER_REPLAY_ROWS_MAX="500")
     assert run.wait_for("read "), run.said

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ from writer.postgres import open_store
 
 WORKER = "views-worker"
 PATIENCE_SECONDS = 240.0
+LEFT_ON_DISK_BYTES = 400 * 1024**2
 # The slice of history is small: all of it would fit into what one follower may catch up.
 SMALL_TAIL = {"PURSER_REPLAY_TAIL_RECORDS_MAX": "2000", "PURSER_REPLAY_ROWS_MAX": "2000"}
 
@@ -222,6 +225,18 @@ class World:
         producer.flush(30.0)
         producer.commit_transaction(30.0)
         consumer.close()
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Take all but a little of the disk while the body runs.
+
+        What is left is less than the ClickHouse server keeps in reserve, and enough for the others.
+        """
+        # Without a name: whatever happens to the tests, the space comes back with their process.
+        with tempfile.TemporaryFile(dir=self.stack.home.path) as file:
+            free = shutil.disk_usage(self.stack.home.path).free
+            os.posix_fallocate(file.fileno(), 0, free - LEFT_ON_DISK_BYTES)
+            yield
 
     def wait_quiet(self) -> None:
         """Wait until the worker has done all that the topic holds."""
