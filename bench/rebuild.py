@@ -19,6 +19,7 @@ from bench.figures import Figure, at_least, at_most
 from bench.sections import WORKER, Bench, warm_up
 from bench.servers import wait_until
 from bench.survival import verify_stack
+from cli.output import say
 from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
 from connectors.simulator.traffic import Traffic, run_in_background
 from schemas.errors import ServiceUnavailable
@@ -38,6 +39,7 @@ SECTION = "replay under live traffic"
 def rebuild(bench: Bench) -> list[Figure]:
     """`--events` of history, then a replay of all views while traffic goes on."""
     warm_up(bench, bench.events, bench.seed + 10)
+    _wait_quiet(bench)  # totals follow their rows: the analyst's history must be complete
     analyst = Analyst(bench.stack.endpoints.clickhouse_url, day=HISTORY_ENDS, rest_seconds=0.5)
     market = Marketplace(
         bench.seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=TRAFFIC_RATE)
@@ -55,6 +57,8 @@ def rebuild(bench: Bench) -> list[Figure]:
         finally:
             traffic = finish()
     identical = _identical(bench)
+    for wrong in analyst.wrong[:3]:
+        say(f"wrong: {wrong}")
     rate = replayed["records"] / max(replayed["bulk_seconds"], 0.001)
     equal = [report.exit_status == 0 for report in reports]
     equal += [
@@ -106,16 +110,20 @@ class _Replaying:
 
 def _identical(bench: Bench) -> dict[str, bool]:
     """Table -> whether it is what one more replay makes of the topic, when nothing moves."""
+    _wait_quiet(bench)
+    _purser_replay(bench, "--cleanup")
+    _purser_replay(bench)
+    live, old = _purser_replay(bench, "--digest")["databases"].values()
+    return {name: live[name] == old[name] for name in live}
+
+
+def _wait_quiet(bench: Bench) -> None:
     time.sleep(SETTLE_SECONDS)  # the worker's watchdog looks every other second
     wait_until(
         lambda: bench.stack.worker_reports()[WORKER].get("lag_records") == 0,
         "the worker did not catch up",
     )
     time.sleep(SETTLE_SECONDS)
-    _purser_replay(bench, "--cleanup")
-    _purser_replay(bench)
-    live, old = _purser_replay(bench, "--digest")["databases"].values()
-    return {name: live[name] == old[name] for name in live}
 
 
 def _purser_replay(bench: Bench, *arguments: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from schemas.topics import CONNECTOR, PAYMENTS_TOPIC
 from stack.native import Stack
 from stack.programs import PROGRAMS
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.2
 ANSWER_SECONDS = 30.0
 
 

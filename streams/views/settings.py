@@ -37,7 +37,7 @@ class ViewsSettings(StreamSettings):
     worker_metrics_port: Annotated[int, Field(gt=0, le=65_535)] = 15_410
     """Where `/metrics` and `/health` answer, on 127.0.0.1 only."""
 
-    linger_seconds: Seconds = 0.4
+    linger_seconds: Seconds = 1.0
     """How long records wait for more, under load; it shrinks with the load, to nothing."""
     busy_records_per_second: Count = 10_000
     """The load from which the linger is as long as it gets."""

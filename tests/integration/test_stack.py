@@ -1,5 +1,6 @@
 """The native stack's servers, really running: who may log in, what restarts, how much it takes."""
 
+import os
 import time
 
 import psutil
@@ -77,6 +78,13 @@ def test_servers_listen_on_this_machine_only(stack: Stack) -> None:
         if connection.status == psutil.CONN_LISTEN and connection.laddr
     }
     assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
+
+
+def test_every_server_leads_a_session_of_its_own(stack: Stack) -> None:
+    """Linux shares the processor between sessions: in one, all but PostgreSQL would starve."""
+    processes = {name: stack.pid(name) for name in SERVER_NAMES}
+    assert None not in processes.values()
+    assert {name: os.getsid(pid or 0) for name, pid in processes.items()} == processes
 
 
 @pytest.mark.parametrize("name", SERVER_NAMES)
