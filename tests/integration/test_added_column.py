@@ -1,17 +1,13 @@
 """Columns are added to `payments` while everything runs, on a stack of its own: nothing notices."""
 
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
 import pytest
 
-from cli.up import bring_up
 from connectors.debezium.client import ConnectClient
 from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
 from connectors.simulator.traffic import Traffic, run_in_background
@@ -19,13 +15,12 @@ from schemas.lifecycle import EventType as E
 from schemas.postgres.refusals import RefusalCode
 from schemas.topics import CONNECTOR
 from stack.native import Stack
-from stack.ports import lend_port_base
-from stack.settings import StackSettings
 from streams.verify import Options, VerifySettings, verify
 from tests.builders import a_payment, fresh_key, rows_of
 from tests.golden.record import read_topic
 from tests.integration.postgres.database import insert, refusal
 from tests.integration.postgres.rows import Book
+from tests.whole_stack import whole_stack
 from writer.append import Writer
 from writer.postgres import PostgresStore, open_store
 
@@ -42,18 +37,8 @@ LOCK_TRIES_MAX = 30
 @pytest.fixture
 def own_stack() -> Iterator[Stack]:
     """A stack that nobody else uses: its table is about to change."""
-    home = Path(tempfile.mkdtemp(prefix="purser-"))
-    home.chmod(0o711)
-    try:
-        with lend_port_base() as port_base:
-            stack = Stack(StackSettings(home=home, port_base=port_base), say=print)
-            try:
-                bring_up(stack, print)
-                yield stack
-            finally:
-                stack.destroy()
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with whole_stack() as stack:
+        yield stack
 
 
 def add_column(stack: Stack, definition: str) -> None:
