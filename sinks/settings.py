@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, refused_setting
 
 DATABASE = "purser"
 
@@ -58,11 +58,7 @@ class ClickHouseSettings(BaseSettings):
         try:
             settings = cls.model_validate(given)
         except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise ConfigurationError(
-                f"{variable}: {first['msg']}; set it, `purser env` prints it for the local stack"
-            ) from None
+            raise refused_setting(error) from None
         settings.address()
         return settings
 

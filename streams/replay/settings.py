@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.errors import ConfigurationError
+from schemas.errors import refused_setting
 from schemas.topics import PAYMENTS_TOPIC
 
 Count = Annotated[int, Field(gt=0, le=10_000_000)]
@@ -50,8 +50,4 @@ class ReplaySettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise ConfigurationError(
-                f"{variable}: {first['msg']}; set it, `purser env` prints it for the local stack"
-            ) from None
+            raise refused_setting(error) from None

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.errors import ConfigurationError
+from schemas.errors import refused_setting
 
 
 class VerifySettings(BaseSettings):
@@ -30,8 +30,4 @@ class VerifySettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise ConfigurationError(
-                f"{variable}: {first['msg']}; set it, `purser env` prints it for the local stack"
-            ) from None
+            raise refused_setting(error) from None
