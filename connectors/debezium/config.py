@@ -12,6 +12,7 @@ HEARTBEAT_QUERY = (
     " ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at"
 )
 FOREVER = "-1"
+TRANSACTION_TIMEOUT_MILLISECONDS = "10000"
 
 
 def connector_config(settings: DebeziumSettings) -> dict[str, str]:
@@ -61,6 +62,10 @@ def _records(settings: DebeziumSettings) -> dict[str, str]:
         "tombstones.on.delete": "false",
         "exactly.once.support": "required",
         "transaction.boundary": "poll",
+        # A transaction is one poll, so it takes milliseconds. One that a killed Connect has left
+        # open holds up its successor, which reads its own offsets to the end, until it times out:
+        # by default a minute.
+        "producer.override.transaction.timeout.ms": TRANSACTION_TIMEOUT_MILLISECONDS,
         "poll.interval.ms": _milliseconds(settings.poll_seconds),
         "max.batch.size": str(settings.batch_records_most),
         "max.queue.size": str(settings.queue_records_most),
