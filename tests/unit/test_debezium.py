@@ -47,6 +47,7 @@ def test_configuration_holds_what_rows_were_lost_without() -> None:
         "publication.autocreate.mode": "disabled",
         "offset.mismatch.strategy": "trust_offset",
         "slot.failover": "true",
+        "producer.override.transaction.timeout.ms": "10000",
         "errors.max.retries": "-1",
         "heartbeat.interval.ms": "2000",
         "topic.creation.default.partitions": "7",
