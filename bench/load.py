@@ -1,9 +1,9 @@
 """A process that appends at a fixed rate and looks for what it appended in ClickHouse.
 
 `python -m bench.load --rate 208 --seconds 30` prints a line when it begins to measure and then one
-JSON object. Every event is decided before
-the clock starts, as a payment service on another machine would have: what is measured is the way
-from PostgreSQL's commit to the visible row, not the decisions of the load itself.
+JSON object. Every event is decided before the clock starts, as a payment service on another machine
+would have: what is measured is the way from PostgreSQL's commit to the visible row, not the
+decisions of the load itself.
 """
 
 import argparse

@@ -4,13 +4,14 @@ A generation is one life of a process, from a start to the next kill. A process 
 started loads and fills things, so only the second half of a generation counts, and only that of one
 that lived long enough. Its growth is the median of the slopes between all pairs of samples: a
 single large batch does not bend it, as it would bend a fitted line. A Java server touches its heap
-bit by bit until all of it was touched, and PostgreSQL its shared buffers, so what counts there is a
-ceiling.
+bit by bit until all of it was touched, so what counts there is a ceiling. Shared memory is left
+out: PostgreSQL's buffers are touched bit by bit too, and their size is set.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from statistics import median
 
 import psutil
@@ -22,10 +23,6 @@ GROWTH_MAX = 12.0
 """Megabytes per minute; keeping 100 bytes of each event would be as much at 208 payments/s."""
 JAVA = frozenset({"kafka", "connect"})
 JAVA_BESIDE_HEAP_MEGABYTES = 450
-POSTGRES = "postgres"
-POSTGRES_MEGABYTES_MAX = 512
-"""Shared buffers of 128 MB, and a dozen connections of up to 30 MB each: caches of their own of
-sixteen partitions and their guards."""
 
 
 @dataclass(slots=True)
@@ -77,9 +74,8 @@ def judge(name: str, generations: Sequence[Generation], heap_megabytes: int) -> 
     """The worst generation of a process against its limit."""
     peak = max(each.peak_megabytes for each in generations)
     flat: bool | None
-    if name in JAVA or name == POSTGRES:
-        java = heap_megabytes + JAVA_BESIDE_HEAP_MEGABYTES
-        limit = float(POSTGRES_MEGABYTES_MAX if name == POSTGRES else java)
+    if name in JAVA:
+        limit = float(heap_megabytes + JAVA_BESIDE_HEAP_MEGABYTES)
         value, unit, flat, judged = peak, "MB", peak <= limit, len(generations)
     else:
         grown = [each for one in generations if (each := one.growth()) is not None]
@@ -99,16 +95,29 @@ def judge(name: str, generations: Sequence[Generation], heap_megabytes: int) -> 
 
 
 def memory_bytes(pid: int, *, children: bool) -> int | None:
-    """Bytes of a process, with its children; what they share counts once. None when it is gone."""
+    """Bytes of a process, with its children; files that they share count once, shared memory not
+    at all. None when it is gone.
+    """
     try:
         parent = psutil.Process(pid)
-        total = int(parent.memory_full_info().pss)
+        total = _own_bytes(pid)
         family = parent.children(recursive=True) if children else []
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None
     for child in family:
         try:
-            total += child.memory_full_info().pss
-        except psutil.Error:  # a connection that was just closed
+            total += _own_bytes(child.pid)
+        except OSError:  # a connection that was just closed
             continue
     return total
+
+
+def _own_bytes(pid: int) -> int:
+    """The proportional set size but for shared memory; raises OSError when it is gone."""
+    kilobytes = {
+        name: int(rest.split()[0])
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+        for name, _, rest in (line.partition(":"),)
+    }
+    # A process that has ended and was not waited for yet has no memory and an empty list.
+    return 1024 * (kilobytes.get("Pss", 0) - kilobytes.get("Pss_Shmem", 0))

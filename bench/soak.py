@@ -45,9 +45,7 @@ RESULTS = CHECKOUT / "bench" / "results"
 VIEWS_WORKERS = 2
 SAMPLE_SECONDS = 2.0
 PROGRESS_SECONDS = 30.0
-LAG_MAX_SECONDS = 90.0
-RECOVERY_MAX_SECONDS = 60.0
-"""A kill waits for the views to have recovered from the one before, and so long at most."""
+LAG_MAX_SECONDS = 60.0
 LAG_SMALL_SECONDS = 5.0
 RATE_SHARE_MIN = 0.9
 TRIAL_SECONDS = 30.0
@@ -179,8 +177,6 @@ def _disturb(
     next_kill = began + options.kill_every
     while next_kill < deadline:
         _watch(stack, names, seen, next_kill)
-        while lag.now > LAG_SMALL_SECONDS and time.monotonic() < _recovered_by(seen):
-            _watch(stack, names, seen, time.monotonic() + SAMPLE_SECONDS)
         # A process that is not back by now ends the soak: it will not come back.
         wait_all_ready(stack, names)
         target = random.choice(names)
@@ -192,10 +188,6 @@ def _disturb(
         seen.kills.append((time.monotonic(), target))
         stack.kill(target)
         next_kill = max(next_kill + options.kill_every, time.monotonic() + options.kill_every / 2)
-
-
-def _recovered_by(seen: Seen) -> float:
-    return seen.kills[-1][0] + RECOVERY_MAX_SECONDS if seen.kills else 0.0
 
 
 def _watch(stack: Stack, names: list[str], seen: Seen, until: float) -> None:
