@@ -5,14 +5,14 @@ whenever and wherever. Nothing else may come out of it, because a record that cr
 would stop a partition for ever.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import msgspec
 
-from schemas.effects import IN_EFFECTS, OUT_EFFECTS, SHARE_EVENTS
+from schemas.effects import IN_EFFECTS, NO_EFFECT, OUT_EFFECTS, SHARE_EVENTS
 from schemas.envelope import Envelope
 from schemas.errors import (
     BrokenInvariant,
@@ -300,71 +300,59 @@ def contradiction(event: Movement) -> str | None:
     Its times apart, which are text in one of the two forms that an event is judged in.
     """
     direction, event_type = event.direction, event.event_type
-    checks = _CHECKS[direction].get(event_type)
-    if checks is None:
+    bounds = BOUNDS.get((direction, event_type))
+    if bounds is None:
         return f"event_type: {event_type} does not happen in direction {direction}"
     if (event.buyer_id is None) is (direction is Direction.IN):
         return "buyer_id: a pay-in has one and a payout has none"
-    return checks(event)
+    return bounds.exceeded(event)
 
 
-def _no_delta(event: Movement) -> str | None:
-    if event.available_delta_minor:
+class Bounds(NamedTuple):
+    """What the amounts of one kind of event keep to, in numbers: also whole columns are judged so.
+
+    - `has_shares`: commission and logistics fee are part of the amount; the seller's share is the
+      rest.
+    - `sign`: the payable balance changes by so many times the amount, at most.
+    - `reverses`: it may change by less, down to minus the seller's share.
+    """
+
+    has_shares: bool = False
+    sign: int = 0
+    reverses: bool = False
+
+    def exceeded(self, event: Movement) -> str | None:
+        """What is wrong with the event's amounts, or None."""
+        share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
+        if self.has_shares and share < 0:
+            return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
+        highest = self.sign * event.amount_minor
+        lowest = highest - share if self.reverses else highest
+        if lowest <= event.available_delta_minor <= highest:
+            return None
+        if self.reverses:
+            return f"available_delta_minor: must lie from minus the seller's share, {-share}, to 0"
+        if self.sign:
+            return f"available_delta_minor: is {'minus ' if self.sign < 0 else ''}the amount"
         return f"available_delta_minor: is zero for {event.event_type}"
-    return None
 
 
-def _shares_within_amount(event: Movement) -> str | None:
-    if event.commission_minor + event.logistics_fee_minor > event.amount_minor:
-        return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
-    return _no_delta(event)
-
-
-def _reversal(event: Movement) -> str | None:
-    share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
-    if share < 0:
-        return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
-    if not -share <= event.available_delta_minor <= 0:
-        return f"available_delta_minor: must lie from minus the seller's share, {-share}, to 0"
-    return None
-
-
-def _adds_amount(event: Movement) -> str | None:
-    if event.available_delta_minor != event.amount_minor:
-        return "available_delta_minor: is the amount"
-    return None
-
-
-def _takes_amount(event: Movement) -> str | None:
-    if event.available_delta_minor != -event.amount_minor:
-        return "available_delta_minor: is minus the amount"
-    return None
-
-
-_Check = Callable[[Movement], str | None]
-
-
-def _check_in(event_type: EventType) -> _Check:
-    effect = IN_EFFECTS.get(event_type)
-    moves = effect.moves if effect is not None else ""
-    if moves == "reverse":
-        return _reversal
+def _bounds_in(event_type: EventType) -> Bounds:
+    moves = IN_EFFECTS.get(event_type, NO_EFFECT).moves
     if moves == "release":
-        return _adds_amount
-    return _shares_within_amount if event_type in SHARE_EVENTS else _no_delta
+        return Bounds(sign=1)
+    reverses = moves == "reverse"
+    return Bounds(has_shares=reverses or event_type in SHARE_EVENTS, reverses=reverses)
 
 
-def _check_out(event_type: EventType) -> _Check:
-    effect = OUT_EFFECTS.get(event_type)
-    if effect is None:
-        return _no_delta
-    return _adds_amount if effect.available > 0 else _takes_amount
-
-
-_CHECKS: Mapping[Direction, Mapping[EventType, _Check]] = {
-    Direction.IN: {event_type: _check_in(event_type) for event_type in IN_EVENTS},
-    Direction.OUT: {event_type: _check_out(event_type) for event_type in OUT_EVENTS},
+BOUNDS: Mapping[tuple[Direction, EventType], Bounds] = {
+    **{(Direction.IN, event_type): _bounds_in(event_type) for event_type in IN_EVENTS},
+    **{
+        (Direction.OUT, event_type): Bounds(sign=OUT_EFFECTS.get(event_type, NO_EFFECT).available)
+        for event_type in OUT_EVENTS
+    },
 }
+"""Direction and event type -> bounds; a missing key is an event that cannot happen."""
 
 
 def _one_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ from schemas.views import PAYMENT_EVENTS, Columns, Table
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
 from streams.fold import fold_batch
-from streams.fold.rows import payment_event_columns
+from streams.fold.rows import event_fields, payment_event_columns
 from streams.records import Records
 
 ROWS_MAX = 20_000
@@ -82,7 +82,8 @@ class Job:
         """Write what waits."""
         if not self._envelopes:
             return
-        columns = payment_event_columns(self._envelopes, self._partitions, self._offsets, stored={})
+        fields = event_fields([envelope.after for envelope in self._envelopes])
+        columns = payment_event_columns(fields, self._envelopes, self._partitions, self._offsets)
         count = len(self._envelopes)
         self._envelopes, self._partitions, self._offsets = [], [], []
         self._write({PAYMENT_EVENTS: columns}, count)

@@ -30,10 +30,11 @@ from schemas.views import (
     columns_of,
 )
 from streams.decode import Decoded, SourceRecord
-from streams.fold.intake import Intake, take_in, wire_envelope, wire_event
+from streams.fold.intake import Intake, stored_event, take_in, wire_envelope
 from streams.fold.postings import MONEY_EVENTS, SELLER_ACCOUNTS
 from streams.fold.rows import (
     buyer_order_columns,
+    event_fields,
     ledger_entry_columns,
     ledger_entry_rows,
     payment_event_columns,
@@ -75,9 +76,8 @@ def fold(decoded: Decoded) -> dict[Table, Columns]:
     """
     envelope = wire_envelope(decoded)
     entries = ledger_entry_rows(envelope.after)
-    place = ([decoded.partition], [decoded.offset])
-    stored = {} if decoded.stored is None else {0: wire_event(decoded.stored)}
-    return _columns([envelope], *place, stored, entries, FOLDED_TABLES)
+    intake = Intake([envelope], [0], (), event_fields([stored_event(decoded)]))
+    return _columns(intake, [decoded.partition], [decoded.offset], entries, FOLDED_TABLES)
 
 
 def fold_batch(
@@ -103,10 +103,9 @@ def fold_batch(
         for index, error in sorted(intake.undecodable, key=itemgetter(0))
     ]
     columns = _columns(
-        intake.envelopes,
+        intake,
         _of(records.partitions, intake.indexes),
         _of(records.offsets, intake.indexes),
-        {bisect_left(intake.indexes, index): row for index, row in intake.stored.items()},
         entries,
         tables,
     )
@@ -141,35 +140,35 @@ def _ledger_entries(intake: Intake) -> tuple[_Entries, Intake]:
             refused[index] = error
     if not refused:
         return entries, intake
-    kept = [
-        (index, envelope)
-        for index, envelope in zip(intake.indexes, intake.envelopes, strict=True)
-        if index not in refused
-    ]
+    kept = [place for place, index in enumerate(intake.indexes) if index not in refused]
     return entries, Intake(
-        envelopes=[envelope for _, envelope in kept],
-        indexes=[index for index, _ in kept],
+        envelopes=[intake.envelopes[place] for place in kept],
+        indexes=[intake.indexes[place] for place in kept],
         undecodable=[*intake.undecodable, *refused.items()],
-        stored={index: row for index, row in intake.stored.items() if index not in refused},
+        fields={
+            name: [values[place] for place in kept] if kept else []
+            for name, values in intake.fields.items()
+        },
     )
 
 
 def _columns(
-    envelopes: Sequence[WireEnvelope],
+    intake: Intake,
     partitions: Sequence[int],
     offsets: Sequence[int],
-    stored: Mapping[int, WireEvent],
     entries: _Entries,
     tables: Collection[Table],
 ) -> dict[Table, Columns]:
     """Columns of `tables`."""
     columns: dict[Table, Columns] = {}
     if PAYMENT_EVENTS in tables:
-        columns[PAYMENT_EVENTS] = payment_event_columns(envelopes, partitions, offsets, stored)
+        columns[PAYMENT_EVENTS] = payment_event_columns(
+            intake.fields, intake.envelopes, partitions, offsets
+        )
     if LEDGER_ENTRIES in tables:
         columns[LEDGER_ENTRIES] = ledger_entry_columns(entries)
     if BUYER_ORDERS in tables or PAYOUTS in tables:
-        states = _latest(envelopes)
+        states = _latest(intake.envelopes)
         if BUYER_ORDERS in tables:
             columns[BUYER_ORDERS] = buyer_order_columns(
                 [event for event in states if event.direction is Direction.IN]

@@ -1,14 +1,18 @@
 """Records of a batch into events, most of them without an object for an id or a time.
 
-An event whose envelope is written just as Debezium writes it is taken as it stands: its id is the
-text of its key, its times are text that a store can cast. Everything else is judged by
-`streams.decode`, record by record, so there is one judge of what is right: this module may only
-recognize what that judge would let pass, and never refuses anything itself.
+A batch in which all envelopes are written just as Debezium writes them is taken as it stands,
+column by column: ids are the texts of the keys, times are texts that a store can cast. In any other
+batch each record is looked at by itself, and what is not plain is judged by `streams.decode`. So
+there is one judge of what is right: this module may only recognize what that judge would let pass,
+and never refuses anything itself.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from binascii import unhexlify
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import repeat
+from operator import is_
 from typing import NamedTuple
 
 import msgspec
@@ -18,21 +22,24 @@ from pyarrow import compute
 from schemas.envelope import Source, WireEnvelope, WireEvent
 from schemas.errors import DecodeError
 from schemas.events import Event
+from schemas.lifecycle import Direction
 from streams import decode
 from streams.decode import Decoded
+from streams.fold.rows import EventFields, event_fields
 from streams.records import Records
 
 
 class Intake(NamedTuple):
     """What became of each record: an event, with its place among the records, or an error.
 
-    `stored` has the rows of older schema versions as PostgreSQL holds them, by that place.
+    `fields` are the events' as PostgreSQL holds them: for a row of an older schema version not
+    what its envelope says, which is what it means today.
     """
 
-    envelopes: list[WireEnvelope]
+    envelopes: Sequence[WireEnvelope]
     indexes: Sequence[int]
     undecodable: Sequence[tuple[int, DecodeError | AssertionError]]
-    stored: Mapping[int, WireEvent]
+    fields: EventFields
 
 
 _decode_wire = msgspec.json.Decoder(WireEnvelope).decode
@@ -40,21 +47,50 @@ _NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError
 _INSTANT = pyarrow.timestamp("us", tz="UTC")
 _EARLIEST, _LATEST = (int(day.timestamp()) * 1_000_000 for day in (decode.EARLIEST, decode.LATEST))
 _LENGTH_TO_SECONDS = len("2026-01-05T12:00:00Z")
+_ID_LENGTH = len("00000000-0000-0000-0000-000000000000")
+_ID_DASHES = (8, 13, 18, 23)
+_KEY_START, _KEY_END = '{"payment_id":"', '"}'
+_KEY_LENGTH = len(_KEY_START) + _ID_LENGTH + len(_KEY_END)
 _PLAIN_KEY = re.compile(
     rb'\{"payment_id":"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"\}'
 )
+_BUYERS = {(Direction.IN, False), (Direction.OUT, True)}
+"""Direction, and whether there is no buyer."""
 
 
 def take_in(records: Records) -> Intake:
     """Every record's event, in order, and the records that have none. Raises nothing."""
+    return _all_plain(records) or _one_by_one(records)
+
+
+def _all_plain(records: Records) -> Intake | None:
+    """All records' events, none of them looked at by itself; None when one may not be plain."""
+    try:
+        envelopes = list(map(_decode_wire, records.values))  # type: ignore[arg-type]  # a TypeError
+    except _NOT_PLAIN:
+        return None
+    fields = event_fields([envelope.after for envelope in envelopes])
+    if envelopes and not (
+        set(fields["schema_version"]) == {_version()}
+        and _are_keyed(fields["payment_id"], records.keys)
+        and _are_plain(fields["occurred_at"])
+        and _are_plain(fields["recorded_at"])
+        and _agree(fields)
+    ):
+        return None
+    return Intake(envelopes, range(len(envelopes)), (), fields)
+
+
+def _one_by_one(records: Records) -> Intake:
+    """Each record's event, or its error."""
     plain = _plain_envelopes(records.values)
-    version = decode.SCHEMA_VERSION  # type: ignore[attr-defined]  # where decode has it from
+    version = _version()
     contradiction = decode.contradiction
     payment_ids = _PaymentIds()
     envelopes: list[WireEnvelope] = []
+    events: list[WireEvent] = []
     indexes: list[int] = []
     undecodable: list[tuple[int, DecodeError]] = []
-    stored: dict[int, WireEvent] = {}
     for index, (key, envelope) in enumerate(zip(records.keys, plain, strict=True)):
         if (
             envelope is None
@@ -68,11 +104,21 @@ def take_in(records: Records) -> Intake:
                 undecodable.append((index, error))
                 continue
             envelope = wire_envelope(decoded)  # noqa: PLW2901
-            if decoded.stored is not None:
-                stored[index] = wire_event(decoded.stored)
+            event = stored_event(decoded)
         envelopes.append(envelope)
+        events.append(event)
         indexes.append(index)
-    return Intake(envelopes, indexes, undecodable, stored)
+    return Intake(envelopes, indexes, undecodable, event_fields(events))
+
+
+def _version() -> int:
+    version: int = decode.SCHEMA_VERSION  # type: ignore[attr-defined]  # where decode has it from
+    return version
+
+
+def stored_event(decoded: Decoded) -> WireEvent:
+    """The row of an event that was decoded, as PostgreSQL holds it."""
+    return wire_event(decoded.event if decoded.stored is None else decoded.stored)
 
 
 def wire_envelope(decoded: Decoded) -> WireEnvelope:
@@ -123,7 +169,7 @@ def _plain_envelopes(values: Sequence[bytes | None]) -> list[WireEnvelope | None
     return [None] * len(envelopes)
 
 
-def _are_plain(times: list[str]) -> bool:
+def _are_plain(times: Sequence[str]) -> bool:
     """Whether all are UTC times that end in Z and lie within what the tables can hold.
 
     Arrow reads nothing else with so many characters than what `decode` reads, to the microsecond.
@@ -141,6 +187,65 @@ def _are_plain(times: list[str]) -> bool:
     except ValueError:  # Arrow's own derives from it, and so does that of text without UTF-8
         return False
     return bool(span["min"] >= _EARLIEST and span["max"] < _LATEST)
+
+
+def _are_keyed(payment_ids: Sequence[str], keys: Sequence[bytes | None]) -> bool:
+    """Whether all ids are plain, and each is what the record's key says, as Debezium writes it."""
+    if any(key is None or len(key) != _KEY_LENGTH for key in keys):
+        return False
+    if set(map(len, payment_ids)) != {_ID_LENGTH}:
+        return False
+    # All lengths are right: so each pair is the same when all of them behind each other are.
+    said = _KEY_START + (_KEY_END + _KEY_START).join(payment_ids) + _KEY_END
+    ids = "".join(payment_ids)
+    digits = ids.replace("-", "")
+    try:
+        if said.encode() != b"".join(keys):  # type: ignore[arg-type]  # no None is left
+            return False
+        unhexlify(digits)
+    except ValueError:
+        return False
+    return (
+        ids == ids.lower()
+        and len(ids) - len(digits) == len(_ID_DASHES) * len(payment_ids)
+        and all(set(ids[place::_ID_LENGTH]) == {"-"} for place in _ID_DASHES)
+    )
+
+
+def _agree(fields: EventFields) -> bool:
+    """Whether no event contradicts itself: `decode.contradiction` of all of them at once."""
+    directions = fields["direction"]
+    without_buyer = map(is_, fields["buyer_id"], repeat(None))
+    if not set(zip(directions, without_buyer, strict=True)) <= _BUYERS:
+        return False
+    kinds = list(zip(directions, fields["event_type"], strict=True))
+    numbers = {kind: number for number, kind in enumerate(set(kinds))}
+    if not numbers.keys() <= decode.BOUNDS.keys():
+        return False
+    number = pyarrow.array(map(numbers.__getitem__, kinds), pyarrow.int16(), size=len(kinds))
+    bounds = [decode.BOUNDS[kind] for kind in numbers]
+    has_shares, sign, reverses = (
+        compute.take(pyarrow.array(map(int, column), pyarrow.int64()), number)
+        for column in zip(*bounds, strict=True)
+    )
+    amount, commission, logistics_fee, delta = (
+        pyarrow.array(fields[name], pyarrow.int64())
+        for name in (
+            "amount_minor",
+            "commission_minor",
+            "logistics_fee_minor",
+            "available_delta_minor",
+        )
+    )
+    # Amounts are at most 10^15 here: nothing overflows.
+    share = compute.subtract(compute.subtract(amount, commission), logistics_fee)
+    highest = compute.multiply(sign, amount)
+    lowest = compute.subtract(highest, compute.multiply(reverses, share))
+    return bool(
+        compute.all(compute.greater_equal(compute.multiply(has_shares, share), 0)).as_py()
+        and compute.all(compute.less_equal(lowest, delta)).as_py()
+        and compute.all(compute.less_equal(delta, highest)).as_py()
+    )
 
 
 def _instant_text(time: datetime) -> str:

@@ -18,25 +18,33 @@ from streams.fold.postings import postings
 _DAY_LENGTH = len("2026-01-05")
 
 
+EventFields = Mapping[str, Sequence[Any]]
+"""Field of `WireEvent` -> its values, an event's at one place in all of them; empty for none."""
+
+
+def event_fields(events: Sequence[WireEvent]) -> EventFields:
+    """The events' fields."""
+    # All fields at once: to ask each event for each field would take twice as long.
+    values = zip(*map(astuple, events), strict=True)
+    return dict(zip(WireEvent.__struct_fields__, values, strict=bool(events)))
+
+
 def payment_event_columns(
+    fields: EventFields,
     envelopes: Sequence[WireEnvelope],
     partitions: Sequence[int],
     offsets: Sequence[int],
-    stored: Mapping[int, WireEvent],
 ) -> Columns:
     """Columns of `payment_events`: each event whole, and its place. Absent texts are empty.
 
-    A row of an older schema version stands here as PostgreSQL holds it, so that the two compare:
-    `stored` has these by their position.
+    `fields` are the events' as PostgreSQL holds them, so that the two compare, and `envelopes` say
+    the rest.
     """
-    if not envelopes:
+    if not fields:
         return []
-    events = [envelope.after for envelope in envelopes]
-    for position, event in stored.items():
-        events[position] = event
     sources = [envelope.source for envelope in envelopes]
     return [
-        *_fields(events).values(),
+        *_columns(fields).values(),
         array("q", partitions),
         array("q", offsets),
         array("q", [source.tx_id or 0 for source in sources]),
@@ -84,7 +92,7 @@ def buyer_order_columns(events: Sequence[WireEvent]) -> Columns:
     """Columns of `buyer_orders`: the order's state after each of these pay-in events."""
     if not events:
         return []
-    fields = _fields(events)
+    fields = _columns(event_fields(events))
     return [fields[_ORDER_FIELDS.get(column, column)] for column in BUYER_ORDERS.columns]
 
 
@@ -92,7 +100,7 @@ def payout_columns(events: Sequence[WireEvent]) -> Columns:
     """Columns of `payouts`: the payout's state after each of these payout events."""
     if not events:
         return []
-    fields = _fields(events)
+    fields = _columns(event_fields(events))
     return [fields[_PAYOUT_FIELDS.get(column, column)] for column in PAYOUTS.columns]
 
 
@@ -106,11 +114,9 @@ _PAYOUT_FIELDS = {
 }
 
 
-def _fields(events: Sequence[WireEvent]) -> dict[str, Column]:
+def _columns(fields: EventFields) -> dict[str, Column]:
     """Field of an event -> its column, in the order of the fields."""
-    # All fields at once: to ask each event for each field would take twice as long.
-    values = zip(*map(astuple, events), strict=True)
-    return {name: form(column) for (name, form), column in zip(_FORMS.items(), values, strict=True)}
+    return {name: form(fields[name]) for name, form in _FORMS.items()}
 
 
 def _integers(values: Iterable[int]) -> Column:
@@ -125,7 +131,7 @@ def _as_it_is(values: Column) -> Column:
     return values
 
 
-_FORMS: dict[str, Callable[[tuple[Any, ...]], Column]] = (
+_FORMS: dict[str, Callable[[Sequence[Any]], Column]] = (
     dict.fromkeys(WireEvent.__struct_fields__, _as_it_is)
     | {
         name: _integers
