@@ -6,7 +6,6 @@ stop; whatever else ends it has been logged in one line, and nothing was acknowl
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
 from streams.app import configure_logging, make_app, run
 from streams.fold import FoldedBatch
+from streams.garbage import spare_the_garbage_collector
 from streams.guard import LoopGuard
 from streams.views.agent import add_views_agent
 from streams.views.coalescer import Batch, Coalescer
@@ -42,7 +42,6 @@ _log = logging.getLogger("purser.views")
 
 # What these say about a server that is away, the errors that we log ourselves say as well.
 TALKATIVE_LOGGERS = ("urllib3", "clickhouse_connect")
-GARBAGE_THRESHOLDS = (100_000, 50, 100)
 
 
 class ViewsWorker(mode.Service):
@@ -174,16 +173,6 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
     # Before it joins the group: afterwards partitions would wait for it.
     wait_for("ClickHouse", sink.warm_up, wait_seconds=wait_seconds)
     return sink
-
-
-def spare_the_garbage_collector() -> None:
-    """Let it look less often, and not at what the modules made: a third of the CPU time per event.
-
-    Records and rows are freed by their reference counts; cycles are few, so they may wait.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def main() -> NoReturn:

@@ -1,15 +1,16 @@
 """The section `peers`: one topic, one table, one process each, totals checked, ratios to goals.
 
 A run's clock starts with its first record and stops when its last row is confirmed, so nobody's
-start is part of it. The servers share the cores with what is measured: hence also CPU per event.
+start is part of it; that of several live workers starts when each has its partitions. The servers
+share the cores with what is measured: hence also CPU per event.
 """
 
 import json
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import mkdtemp
@@ -17,26 +18,30 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import httpx
 import psutil
 from clickhouse_connect.driver.client import Client
 
 from bench.figures import Figure, at_least
 from bench.peers.topic import fill
 from bench.sections import Bench, worker_stopped
-from bench.servers import wait_until
+from bench.servers import cpu_seconds, wait_until
+from bench.workers import free_port
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from schemas.views import LEDGER_ENTRIES, PAYMENT_EVENTS
+from schemas.views import PAYMENT_EVENTS
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
+from stack.native import Stack
 from stack.settings import CHECKOUT
 from streams.fold import FOLDED_TABLES
 
 PEERS_PYTHON = CHECKOUT / ".venv-peers" / "bin" / "python"
 RUN_SECONDS = 240.0
 STOP_SECONDS = 20.0
+ANSWER_SECONDS = 1.0
 SLOW_SHARE = 10
-"""Stock Faust and Pathway read this part of the topic only: they would take minutes."""
+"""Stock Faust reads this part of the topic only: it would take minutes."""
 
 PEERS = {
     "by hand, confluent consume()": "bench.peers.confluent_loop",
@@ -46,7 +51,7 @@ PEERS = {
     "pathway": "bench.peers.pathway_",
     "faust, stock": "bench.peers.faust_stock",
 }
-SLOW = {"pathway", "faust, stock"}
+SLOW = {"faust, stock"}
 
 Goal = tuple[str, float]  # peer, ratio at least
 GOALS: Mapping[str, tuple[Goal, ...]] = {
@@ -61,11 +66,12 @@ GOALS: Mapping[str, tuple[Goal, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What one process, or several, came to."""
+    """What one process, or several, came to; `server_seconds` is ClickHouse's CPU meanwhile."""
 
     events: int
     seconds: float
     cpu_seconds: float
+    server_seconds: float
     rows: int
 
     @property
@@ -79,9 +85,11 @@ class Field:
     """Where all run: a topic that is filled once, a database that is emptied before each."""
 
     client: Client
+    stack: Stack
     topic: str
     events: int
     amount_minor: int
+    last_offsets: Mapping[int, int]
     environment: Mapping[str, str] = field(repr=False)
 
     def empty(self) -> None:
@@ -97,6 +105,15 @@ class Field:
         """Events that are there: a worker that joins may have others read a few again."""
         query = f"SELECT count() FROM {PAYMENT_EVENTS.name} FINAL"
         return int(self.client.query(query).result_rows[0][0])
+
+    def is_complete(self) -> bool:
+        """Whether every partition's last record is there; asked often, so it must cost little."""
+        query = f"SELECT kafka_partition, max(kafka_offset) FROM {PAYMENT_EVENTS.name} GROUP BY 1"
+        return dict(self.client.query(query).result_rows) == self.last_offsets
+
+    def server_seconds(self) -> float:
+        """CPU seconds of ClickHouse so far."""
+        return cpu_seconds(self.stack)["clickhouse"]
 
     def check(self, name: str, *, whole: bool) -> None:
         """Raise ServiceUnavailable unless all events arrived, with the sum of their amounts."""
@@ -163,13 +180,15 @@ def _prepared(bench: Bench) -> Iterator[Field]:
         admin.command(f"DROP DATABASE IF EXISTS {database}")
         admin.command(f"CREATE DATABASE {database}")
         migrate(url)
-        amount_minor = fill(endpoints.kafka_bootstrap, topic, bench.events, bench.seed)
+        filled = fill(endpoints.kafka_bootstrap, topic, bench.events, bench.seed)
         with connect(ClickHouseSettings.load(url)) as client:
             yield Field(
                 client=client,
+                stack=bench.stack,
                 topic=topic,
                 events=bench.events,
-                amount_minor=amount_minor,
+                amount_minor=filled.amount_minor,
+                last_offsets=filled.last_offsets,
                 environment={
                     **os.environ,
                     **endpoints.environment(),
@@ -185,6 +204,7 @@ def _peer(where: Field, name: str, module: str, python: str = str(PEERS_PYTHON))
     """One peer's run; it measures itself."""
     events = where.events // SLOW_SHARE if name in SLOW else where.events
     where.empty()
+    server_before = where.server_seconds()
     done = subprocess.run(
         [python, "-m", module],
         env={
@@ -200,9 +220,10 @@ def _peer(where: Field, name: str, module: str, python: str = str(PEERS_PYTHON))
     )
     if done.returncode:
         raise ServiceUnavailable(f"{name} failed: {done.stderr[-2000:]}")
+    server_seconds = where.server_seconds() - server_before
     result = json.loads(done.stdout.splitlines()[-1])
     where.check(name, whole=events == where.events)
-    return Run(**result, rows=int(result["events"]))
+    return Run(**result, server_seconds=server_seconds, rows=int(result["events"]))
 
 
 class Runner(Protocol):
@@ -233,17 +254,18 @@ def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
     """Our worker, from its first row to its last; two are two processes of one group."""
     where.empty()
     group = f"bench-{uuid4()}"
+    ports = [free_port() for _ in range(processes)]
     workers = [
         _started(
             where,
             [sys.executable, "-m", "streams.worker"],
             group,
             PURSER_VIEWS=views,
-            PURSER_WORKER_METRICS_PORT=str(_free_port()),
+            PURSER_WORKER_METRICS_PORT=str(port),
         )
-        for _ in range(processes)
+        for port in ports
     ]
-    run = _watched(where, workers, views)
+    run = _watched(where, workers, views, joined=lambda: all(map(_has_partitions, ports)))
     where.check(name, whole=True)
     return run
 
@@ -262,35 +284,50 @@ def _started(where: Field, command: list[str], group: str, **extra: str) -> psut
     )
 
 
-def _watched(where: Field, workers: list[psutil.Popen], views: str) -> Run:
-    """Rate and CPU between the first rows seen and the last; the processes are ended."""
+def _has_partitions(port: int) -> bool:
+    """Whether the worker with this port answers and has a share of the partitions."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=ANSWER_SECONDS)
+    except httpx.TransportError:
+        return False
+    return bool(answer.json()["partitions"])
 
-    def cpu_seconds() -> float:
+
+def _watched(
+    where: Field,
+    workers: list[psutil.Popen],
+    views: str,
+    *,
+    joined: Callable[[], bool] = lambda: True,
+) -> Run:
+    """Rate and CPU from the first rows seen, and all having joined, to the last; they are ended."""
+
+    def spent_seconds() -> float:
         return sum(sum(worker.cpu_times()[:2]) for worker in workers)
 
     try:
-        started = wait_until(lambda: where.rows() > 0, "no row came", seconds=RUN_SECONDS)
-        already, spent = where.rows(), cpu_seconds()
-        ended = wait_until(
-            lambda: where.rows() >= where.events and where.events_once() >= where.events,
-            "rows are missing",
+        wait_until(
+            lambda: where.rows() > 0 and joined(),
+            "no row came, or not all joined",
             seconds=RUN_SECONDS,
         )
-        spent = cpu_seconds() - spent
+        started, already = time.monotonic(), where.events_once()
+        spent, server = spent_seconds(), where.server_seconds()
+        ended = wait_until(where.is_complete, "rows are missing", seconds=RUN_SECONDS)
+        spent, server = spent_seconds() - spent, where.server_seconds() - server
     finally:
         for worker in workers:
             worker.terminate()
         _, alive = psutil.wait_procs(workers, timeout=STOP_SECONDS)
         for left in alive:
             left.kill()
-    tables = views.split(",")
     share = (where.events - already) / where.events
-    rows = sum(where.rows(table) for table in tables)
     return Run(
         events=where.events - already,
         seconds=ended - started,
         cpu_seconds=spent,
-        rows=round(rows * share) if LEDGER_ENTRIES.name in tables else where.events - already,
+        server_seconds=server,
+        rows=round(share * sum(where.rows(table) for table in views.split(","))),
     )
 
 
@@ -301,6 +338,12 @@ def _figures(section: str, name: str, run: Run) -> list[Figure]:
             section=section,
             name=f"CPU, {name}",
             value=1e6 * run.cpu_seconds / run.events,
+            unit="µs/event",
+        ),
+        Figure(
+            section=section,
+            name=f"CPU, ClickHouse under {name}",
+            value=1e6 * run.server_seconds / run.events,
             unit="µs/event",
         ),
     ]
@@ -333,10 +376,3 @@ def _ratios(section: str, runs: Mapping[str, Run]) -> list[Figure]:
                 )
             )
     return figures
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port

@@ -1,12 +1,13 @@
 """A topic full of envelopes as Debezium writes them, faster than Debezium would write them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from uuid import uuid4
 
 import msgspec
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
@@ -22,8 +23,16 @@ SECONDS_MAX = 60.0
 _START = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
-def fill(bootstrap: str, topic: str, count: int, seed: int) -> int:
-    """Make the topic with `count` records; returns the sum of their amounts, in minor units."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """What a topic holds: the sum of its events' amounts, and each partition's last record."""
+
+    amount_minor: int
+    last_offsets: Mapping[int, int]
+
+
+def fill(bootstrap: str, topic: str, count: int, seed: int) -> Filled:
+    """Make the topic with `count` records."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     new = NewTopic(topic, num_partitions=PARTITIONS, replication_factor=1)
     admin.create_topics([new])[topic].result(SECONDS_MAX)
@@ -38,14 +47,24 @@ def fill(bootstrap: str, topic: str, count: int, seed: int) -> int:
     )
     producer.init_transactions(SECONDS_MAX)
     total = 0
+    last: dict[int, int] = {}
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            raise KafkaException(error)
+        partition, offset = message.partition(), message.offset()
+        assert partition is not None
+        assert offset is not None
+        last[partition] = max(offset, last.get(partition, -1))
+
     records = _records(count, seed)
     while batch := list(islice(records, TRANSACTION_RECORDS)):
         producer.begin_transaction()
         for key, value, amount_minor in batch:
-            producer.produce(topic, value=value, key=key)
+            producer.produce(topic, value=value, key=key, on_delivery=delivered)
             total += amount_minor
         producer.commit_transaction(SECONDS_MAX)
-    return total
+    return Filled(amount_minor=total, last_offsets=last)
 
 
 def _records(count: int, seed: int) -> Iterator[tuple[bytes, bytes, int]]:

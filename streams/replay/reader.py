@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from schemas.errors import PurserError, ServiceUnavailable
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
+from streams.garbage import spare_the_garbage_collector
 from streams.records import Records
 from streams.replay.build import Batch, Builder
 from streams.replay.choice import VIEWS
@@ -84,6 +85,7 @@ def read_share(plan: ReaderPlan, link: Connection) -> None:
     """The process's main; everything it has to say goes through `link`."""
     # Ctrl-C reaches the whole process group; the coordinator decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spare_the_garbage_collector()
     try:
         build_share(plan, link.send)
     except (BrokenPipeError, ConnectionResetError):

@@ -6,6 +6,7 @@ Read-committed, and no group: a replay moves no offset that anybody else relies 
 import logging
 import time
 from collections.abc import Mapping
+from operator import methodcaller
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,8 @@ ANSWER_SECONDS = 10.0
 POLL_RECORDS_MAX = 10_000
 # Never stored with the broker: nothing is committed, and nobody joins it.
 GROUP = "purser-replay"
+
+_PARTITION, _OFFSET = methodcaller("partition"), methodcaller("offset")
 
 Offsets = Mapping[int, int]
 """Partition -> offset."""
@@ -119,16 +122,18 @@ class Topic:
             messages = self._consume(min(room, POLL_RECORDS_MAX), min(remaining, 0.1))
             if not messages:
                 continue
-            records = [message for message in messages if message.error() is None]
+            errors = [message for message in messages if message.error() is not None]
+            records = messages
+            if errors:
+                records = [message for message in messages if message.error() is None]
             found += records
-            for message in records:
-                self._positions[message.partition()] = message.offset() + 1
-            if len(records) < len(messages):
-                for message in messages:
-                    if (error := message.error()) is not None:
-                        self._take_error(message, error)
-                if not records:
-                    break  # the news that partitions are at their ends, and nothing else
+            # In order within a partition: its last one is the furthest.
+            last = dict(zip(map(_PARTITION, records), map(_OFFSET, records), strict=True))
+            self._positions.update({partition: last[partition] + 1 for partition in last})
+            for message in errors:
+                self._take_error(message, message.error())
+            if not records:
+                break  # the news that partitions are at their ends, and nothing else
         return records_of_messages(found)
 
     def _consume(self, count: int, seconds: float) -> list[Message]:
