@@ -49,6 +49,19 @@ class Records:
             self.values[index],
         )
 
+    def pieces(self, size: int) -> Iterator["Records"]:
+        """The records, at most so many at a time."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield Records(
+                self.topics[part],
+                self.partitions[part],
+                self.offsets[part],
+                self.timestamps[part],
+                self.keys[part],
+                self.values[part],
+            )
+
 
 _FIELDS = attrgetter(*Record._fields)
 

@@ -29,7 +29,7 @@ class ReplaySettings(BaseSettings):
     kafka_bootstrap: str = Field(min_length=1)
     payments_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = PAYMENTS_TOPIC
 
-    replay_rows_max: Count = 20_000
+    replay_rows_max: Count = 50_000
     """Records that are folded and written in one go."""
     replay_fetch_bytes_max: Bytes = 4 * 1024**2
     """Bytes of one partition in one fetch: 1 MiB, the client's default, halves the rate."""
