@@ -17,6 +17,7 @@ from clickhouse_connect.driver.client import Client
 from bench.figures import Figure
 from bench.generated import Generator
 from bench.sections import Bench
+from cli.output import say
 from schemas.views import SELLER_REVENUE, TABLES
 from sinks.clickhouse import ClickHouseSink
 from sinks.client import connect
@@ -141,7 +142,9 @@ def filled_database(url: str, payments: int, seed: int) -> Iterator[Client]:
 def queries(bench: Bench) -> list[Figure]:
     """Fill a database, then every documented query in it, and the bytes at rest per payment."""
     payments = bench.payments
+    say(f"making {payments:,} payments; a million take about two minutes")
     with filled_database(bench.stack.endpoints.clickhouse_url, payments, bench.seed) as client:
+        say("asking the documented queries")
         section = f"queries, {payments:,} payments"
         figures = []
         for query in documented_queries(PAGE.read_text(encoding="utf-8"), typical(client)):

@@ -77,3 +77,14 @@ def test_a_batch_is_folded_into_the_tables_asked_for() -> None:
         assert list(map(list, part.columns[table])) == list(map(list, whole.columns[table]))
         assert part.revenue_keys == (whole.revenue_keys if table is LEDGER_ENTRIES else frozenset())
         assert part.dead_letters == whole.dead_letters
+
+
+def test_pieces_are_all_the_records_in_order() -> None:
+    records = records_of(
+        [raw_record(b"%d" % offset, partition=1, offset=offset) for offset in range(7)]
+    )
+    for size in (1, 3, 7, 8):
+        pieces = list(records.pieces(size))
+        assert [len(piece) for piece in pieces[:-1]] == [size] * (len(pieces) - 1)
+        assert [record for piece in pieces for record in piece] == list(records)
+    assert list(records_of([]).pieces(3)) == []

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from schemas.lifecycle import EventType as E
 from schemas.views import (
     LEDGER_ENTRIES,
     PAYMENT_EVENTS,
+    PAYOUTS,
     PIPELINE_PROGRESS,
     TABLES,
     RevenueKey,
+    Table,
     columns_of,
 )
+from sinks.arrow import arrow_table
 from sinks.clickhouse import INSERT_SETTINGS, WRITE_ORDER, ClickHouseSink
 from sinks.client import connect
 from sinks.migrate import migrate
@@ -57,6 +60,21 @@ def count(url: str, table: str) -> int:
         return int(client.command(f"SELECT count() FROM {table}"))
     finally:
         client.close()
+
+
+def taken_out(url: str, tables: Iterable[Table]) -> dict[str, Any]:
+    """The rows of these tables, which are empty afterwards."""
+    client = connect(ClickHouseSettings.load(url))
+    try:
+        found = {
+            table.name: client.query(f"SELECT * FROM {table.name} ORDER BY ALL").result_rows
+            for table in tables
+        }
+        for name in found:
+            client.command(f"TRUNCATE TABLE {name}")
+    finally:
+        client.close()
+    return found
 
 
 def test_every_table_has_its_place_in_the_order_of_writing() -> None:
@@ -95,6 +113,22 @@ def test_any_compression_arrives(clickhouse_url: str, compression: str) -> None:
         sink.refresh_revenue(BATCH.revenue_keys)
     assert count(clickhouse_url, "payment_events_v WHERE seller_id = 'seller-1'") == 1
     assert count(clickhouse_url, "seller_revenue_v WHERE net_minor = 90") == 1
+
+
+def test_rows_as_arrow_are_written_as_their_columns_are(clickhouse_url: str) -> None:
+    rows = {
+        table: arrow_table(table, columns)
+        for table, columns in BATCH.columns.items()
+        if any(columns)
+    }
+    assert len(rows) > 1
+    empty = arrow_table(PAYOUTS, [() for _ in PAYOUTS.columns])
+    with sink_at(clickhouse_url) as sink:
+        sink.write(rows | {PAYOUTS: empty})
+        as_arrow = taken_out(clickhouse_url, rows)
+        sink.write(BATCH.columns)
+    assert all(as_arrow.values())
+    assert as_arrow == taken_out(clickhouse_url, rows)
 
 
 def test_history_of_more_years_than_a_server_likes_in_one_insert(clickhouse_url: str) -> None:
