@@ -6,14 +6,19 @@ a store casts a whole column of text many times faster than Python makes one obj
 classes below hold such a column and make the objects only for those who read them one by one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Generic, TypeVar, overload
 from uuid import UUID
 
+import pyarrow
+
 Column = Sequence[Any]
 Columns = Sequence[Column]
 """Rows of a table column by column, in the table's order; empty for no rows at all."""
+
+ID_BYTES = pyarrow.binary(16)
+"""How Arrow has a UUID."""
 
 Value = TypeVar("Value")
 Raw = TypeVar("Raw")
@@ -87,6 +92,26 @@ class Milliseconds(CompactColumn[int, datetime]):
     def read(raw: int) -> datetime:
         """The time, to the millisecond."""
         return instant(raw)
+
+
+class Packed(CompactColumn[Any, Any]):
+    """Values as an Arrow array, which a sink sends as it is; ids are 16 bytes there."""
+
+    __slots__ = ()
+    raw: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        values = self.raw.to_pylist()
+        return map(_id, values) if self.raw.type == ID_BYTES else iter(values)
+
+    @staticmethod
+    def read(raw: Any) -> Any:
+        """The value of an Arrow scalar."""
+        return _id(raw.as_py()) if raw.type == ID_BYTES else raw.as_py()
+
+
+def _id(value: bytes | None) -> UUID | None:
+    return None if value is None else UUID(bytes=value)
 
 
 def instant(milliseconds: int) -> datetime:

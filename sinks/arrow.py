@@ -1,7 +1,7 @@
 """Columns of rows as Arrow tables: how ClickHouse takes them fastest."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -9,12 +9,20 @@ from uuid import UUID
 
 import pyarrow
 
-from schemas.columns import Column, DayTexts, IdTexts, InstantTexts, Milliseconds
+from schemas.columns import (
+    ID_BYTES,
+    Column,
+    DayTexts,
+    IdTexts,
+    InstantTexts,
+    Milliseconds,
+    Packed,
+)
 from schemas.errors import WriteRefused
 from schemas.views import Columns, Table
 
 _ARROW_TYPES: Mapping[type, pyarrow.DataType] = {
-    UUID: pyarrow.binary(16),
+    UUID: ID_BYTES,
     str: pyarrow.string(),
     int: pyarrow.int64(),
     bool: pyarrow.bool_(),
@@ -43,6 +51,16 @@ def arrow_table(table: Table, columns: Columns) -> pyarrow.Table:
     return pyarrow.Table.from_arrays(arrays, schema=schema)
 
 
+def packed(table: Table, pieces: Sequence[Columns]) -> Columns:
+    """The rows of all pieces, in columns that `arrow_table` has nothing left to do for.
+
+    Raises:
+        WriteRefused: as `arrow_table`.
+    """
+    whole = pyarrow.concat_tables([arrow_table(table, piece) for piece in pieces])
+    return [Packed(column) for column in whole.combine_chunks().columns]
+
+
 @cache
 def arrow_schema(table: Table) -> pyarrow.Schema:
     """Names and Arrow types of a table's columns, read from its row type."""
@@ -60,6 +78,8 @@ def _plain(hint: Any) -> type:
 def _array(values: Column, arrow_type: pyarrow.DataType) -> pyarrow.Array:
     """The column as Arrow has it; what came as text is cast all at once."""
     match values:
+        case Packed(raw=ready):
+            return ready
         case array():
             buffer = pyarrow.py_buffer(values)
             return pyarrow.Array.from_buffers(pyarrow.int64(), len(values), [None, buffer])
@@ -71,6 +91,6 @@ def _array(values: Column, arrow_type: pyarrow.DataType) -> pyarrow.Array:
         case Milliseconds(raw=integers):
             milliseconds = pyarrow.timestamp("ms", tz="UTC")
             return pyarrow.array(integers, pyarrow.int64()).cast(milliseconds).cast(arrow_type)
-    if arrow_type == _ARROW_TYPES[UUID]:
+    if arrow_type == ID_BYTES:
         values = [value.bytes if value is not None else None for value in values]
     return pyarrow.array(values, arrow_type)

@@ -7,7 +7,7 @@ idempotent by their keys, and a server that dropped a block it believes to know 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyarrow
 from clickhouse_connect.driver.external import ExternalData
@@ -60,10 +60,6 @@ SMALL_ROWS = 4_000
 such a statement costs would go into its coordination."""
 
 
-Rows: TypeAlias = "Columns | pyarrow.Table"
-"""Rows of one table, as the fold makes them or as `arrow_table` has made of them."""
-
-
 class ClickHouseSink:
     """A `ViewSink` over one shared client; see the protocol for promises and errors."""
 
@@ -85,11 +81,11 @@ class ClickHouseSink:
         with translated(self._address):
             self._client.insert_arrow(PAYMENT_EVENTS.name, nothing, settings=INSERT_SETTINGS)
 
-    def write(self, batch: Mapping[Table, Rows]) -> None:
+    def write(self, batch: Mapping[Table, Columns]) -> None:
         """Insert rows, step by step; returns when ClickHouse has confirmed the last one."""
         assert all(table in _WRITTEN for table in batch), "a table without a place in WRITE_ORDER"
         for step in WRITE_ORDER:
-            filled = [table for table in step if table in batch and _has_rows(batch[table])]
+            filled = [table for table in step if any(batch.get(table, ()))]
             if len(filled) == 1:
                 self._insert(filled[0], batch[filled[0]])
                 continue
@@ -132,8 +128,8 @@ class ClickHouseSink:
         self._threads.shutdown()
         self._client.close()
 
-    def _insert(self, table: Table, rows: Rows) -> None:
-        rows = rows if isinstance(rows, pyarrow.Table) else arrow_table(table, rows)
+    def _insert(self, table: Table, columns: Columns) -> None:
+        rows = arrow_table(table, columns)
         rows_max = self._settings.clickhouse_insert_rows_max
         small = {"max_threads": 1} if rows.num_rows < SMALL_ROWS else {}
         for start in range(0, rows.num_rows, rows_max):
@@ -141,10 +137,6 @@ class ClickHouseSink:
                 self._client.insert_arrow(
                     table.name, rows.slice(start, rows_max), settings={**INSERT_SETTINGS, **small}
                 )
-
-
-def _has_rows(rows: Rows) -> bool:
-    return rows.num_rows > 0 if isinstance(rows, pyarrow.Table) else any(rows)
 
 
 def _external_keys(keys: list[RevenueKey]) -> ExternalData:

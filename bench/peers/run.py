@@ -43,6 +43,10 @@ ANSWER_SECONDS = 1.0
 SLOW_SHARE = 10
 """Stock Faust reads this part of the topic only: it would take minutes."""
 
+_SPARED = ", collector spared"
+"""What a peer is called that looks for garbage as seldom as our processes do: no framework does so
+by itself, and all gain from it. The two that are written for this comparison always do."""
+
 PEERS = {
     "by hand, confluent consume()": "bench.peers.confluent_loop",
     "bytewax, source of batches": "bench.peers.bytewax_batches",
@@ -50,12 +54,25 @@ PEERS = {
     "quix streams": "bench.peers.quix",
     "pathway": "bench.peers.pathway_",
     "faust, stock": "bench.peers.faust_stock",
+    "bytewax, stock" + _SPARED: "bench.peers.bytewax_stock",
+    "quix streams" + _SPARED: "bench.peers.quix",
+    "pathway" + _SPARED: "bench.peers.pathway_",
+    "faust, stock" + _SPARED: "bench.peers.faust_stock",
 }
-SLOW = {"faust, stock"}
+SPARED = {
+    "by hand, confluent consume()",
+    "bytewax, source of batches",
+    *(name for name in PEERS if name.endswith(_SPARED)),
+}
+SLOW = {"faust, stock", "faust, stock" + _SPARED}
 
 Goal = tuple[str, float]  # peer, ratio at least
 GOALS: Mapping[str, tuple[Goal, ...]] = {
-    "live worker": (("quix streams", 2.0), ("pathway", 3.0), ("faust, stock", 10.0)),
+    "live worker": (
+        ("quix streams", 2.0),
+        ("pathway", 3.0),
+        ("faust, stock", 10.0),
+    ),
     "replay": (
         ("by hand, confluent consume()", 0.9),
         ("bytewax, source of batches", 1.0),
@@ -211,6 +228,7 @@ def _peer(where: Field, name: str, module: str, python: str = str(PEERS_PYTHON))
             **where.environment,
             "PURSER_CONSUMER_GROUP": f"bench-{uuid4()}",
             "PURSER_BENCH_EVENTS": str(events),
+            "PURSER_BENCH_SPARED": "yes" if name in SPARED else "",
         },
         cwd=mkdtemp(),
         capture_output=True,
@@ -355,24 +373,25 @@ def _figures(section: str, name: str, run: Run) -> list[Figure]:
 
 
 def _ratios(section: str, runs: Mapping[str, Run]) -> list[Figure]:
-    """Ours against theirs."""
+    """Ours against theirs: against the goals, and against the same peers with all that helps."""
     figures = []
     for ours, goals in GOALS.items():
-        if ours not in runs:
-            continue
         for peer, least in goals:
-            ratio = runs[ours].rate / runs[peer].rate
-            goal, met = at_least(least, ratio)
-            figures.append(
-                Figure(
-                    section=section,
-                    name=ours,
-                    value=runs[ours].rate,
-                    unit="events/s",
-                    baseline=peer,
-                    ratio=ratio,
-                    goal=f"ratio {goal}",
-                    met=met,
+            for baseline in (peer, peer + _SPARED):
+                if baseline not in runs:
+                    continue
+                ratio = runs[ours].rate / runs[baseline].rate
+                goal, met = at_least(least, ratio)
+                figures.append(
+                    Figure(
+                        section=section,
+                        name=ours,
+                        value=runs[ours].rate,
+                        unit="events/s",
+                        baseline=baseline,
+                        ratio=ratio,
+                        goal=f"ratio {goal}",
+                        met=met,
+                    )
                 )
-            )
     return figures

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-import pyarrow
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from schemas.errors import ServiceUnavailable
@@ -20,20 +19,16 @@ from schemas.views import (
     PIPELINE_PROGRESS,
     SELLER_REVENUE,
     Columns,
-    DeadLetterRow,
     Table,
 )
-from sinks.arrow import arrow_table
-from sinks.clickhouse import ClickHouseSink
+from sinks.protocol import ViewSink
 from streams.decode import SourceRecord
-from streams.fold import FOLDED_TABLES, FoldedBatch, fold_batch
-from streams.records import Records, records_of
+from streams.fold import FOLDED_TABLES, FoldedBatch
+from streams.packed import fold_packed
+from streams.records import Records
 
 RETRY_FIRST_SECONDS = 0.1
 RETRY_MOST_SECONDS = 5.0
-FOLD_RECORDS = 5_000
-"""Records that are folded at once: an insert is ten times as large, and the objects made of all its
-records would fall out of the processor's caches: a fifth of the rate."""
 
 Batch = Records | Sequence[SourceRecord]
 """Records as they are read: of the topic in columns, of a snapshot one by one."""
@@ -54,7 +49,7 @@ def folded_records(records: Batch, tables: Collection[Table]) -> FoldedBatch:
     wanted = set(tables)
     if SELLER_REVENUE in wanted:
         wanted.add(LEDGER_ENTRIES)  # it says which totals are touched
-    return fold_batch(
+    return fold_packed(
         records,
         consumer=VIEWS_CONSUMER,
         parked_at=datetime.now(UTC),
@@ -71,12 +66,7 @@ class Builder:
     """Writes batches, one in flight: the next is read and folded while the sink works."""
 
     def __init__(
-        self,
-        sink: ClickHouseSink,
-        tables: Sequence[Table],
-        *,
-        from_topic: bool,
-        give_up_seconds: float,
+        self, sink: ViewSink, tables: Sequence[Table], *, from_topic: bool, give_up_seconds: float
     ) -> None:
         self._sink = sink
         # Progress and dead letters name places in the topic: from elsewhere there are none.
@@ -97,28 +87,12 @@ class Builder:
     ) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def add(self, records: Batch) -> Sequence[DeadLetterRow]:
-        """Fold, and write once the batch before is in; returns what could not be folded.
-
-        Raises:
-            PurserError: what writing the batch before raised.
-        """
-        dead_letters: list[DeadLetterRow] = []
-        made: dict[Table, list[pyarrow.Table]] = {table: [] for table in self._tables}
-        for piece in records_of(records).pieces(FOLD_RECORDS):
-            folded = folded_records(piece, self._tables)
-            dead_letters += folded.dead_letters
-            for table, columns in columns_for(folded, self._tables).items():
-                if any(columns):
-                    made[table].append(arrow_table(table, columns))
-        rows = {
-            table: pyarrow.concat_tables(pieces).combine_chunks()
-            for table, pieces in made.items()
-            if pieces
-        }
+    def add(self, records: Batch) -> FoldedBatch:
+        """Fold, and write once the batch before is in; raises what writing that one raised."""
+        folded = folded_records(records, self._tables)
         self.finish()
-        self._in_flight = self._thread.submit(self._write, rows)
-        return dead_letters
+        self._in_flight = self._thread.submit(self._write, columns_for(folded, self._tables))
+        return folded
 
     def finish(self) -> None:
         """Return when all that was added is stored.
@@ -130,5 +104,5 @@ class Builder:
         if pending is not None:
             pending.result()
 
-    def _write(self, rows: Mapping[Table, pyarrow.Table]) -> None:
-        self._retrying.copy()(self._sink.write, rows)
+    def _write(self, columns: Mapping[Table, Columns]) -> None:
+        self._retrying.copy()(self._sink.write, columns)

@@ -122,11 +122,11 @@ def build_share(plan: ReaderPlan, tell: Callable[[Stored], None]) -> None:
             for records, finished in _batches(plan, pace):
                 before, written = written, Stored(records=0, finished=finished)
                 if len(records):
-                    dead = builder.add(records)
+                    folded = builder.add(records)
                     written = Stored(
                         records=len(records),
-                        dead=len(dead),
-                        examples=tuple(row.error for row in dead[:EXAMPLES_MAX]),
+                        dead=len(folded.dead_letters),
+                        examples=tuple(row.error for row in folded.dead_letters[:EXAMPLES_MAX]),
                         finished=finished,
                     )
                 else:

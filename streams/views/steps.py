@@ -22,7 +22,8 @@ from schemas.views import (
     columns_of,
 )
 from sinks.protocol import ViewSink
-from streams.fold import FOLDED_TABLES, FoldedBatch, fold_batch
+from streams.fold import FOLDED_TABLES, FoldedBatch
+from streams.packed import fold_packed
 from streams.views.coalescer import Flush
 from streams.views.dead_letters import FloodGuard
 from streams.views.metrics import ViewsMetrics
@@ -60,7 +61,7 @@ class ViewSteps:
     def fold(self, flush: Flush) -> FoldedBatch:
         """Decode and fold; raises DeadLetterFlood when too much of it cannot be."""
         with self._timed("fold"):
-            folded = fold_batch(
+            folded = fold_packed(
                 flush.records, consumer=self.consumer, parked_at=self.now(), tables=self.tables
             )
         dead = folded.dead_letters
