@@ -169,11 +169,7 @@ class Group:
 
     def has_partitions(self, name: str) -> bool:
         """Whether a worker answers and has a share of the partitions."""
-        try:
-            url = f"http://127.0.0.1:{self._ports[name]}/health"
-            return bool(httpx.get(url, timeout=ANSWER_SECONDS, verify=False).json()["partitions"])
-        except httpx.TransportError:
-            return False
+        return has_partitions(self._ports[name])
 
     def send_signal(self, name: str, number: int) -> None:
         """Signal a worker."""
@@ -202,6 +198,15 @@ class Group:
         for process in self._processes.values():
             process.kill()
             process.wait()
+
+
+def has_partitions(port: int) -> bool:
+    """Whether the worker with this metrics port answers and has a share of the partitions."""
+    try:
+        url = f"http://127.0.0.1:{port}/health"
+        return bool(httpx.get(url, timeout=ANSWER_SECONDS, verify=False).json()["partitions"])
+    except httpx.TransportError:
+        return False
 
 
 def free_port() -> int:

@@ -22,6 +22,9 @@ from stack.settings import HOST, Port, StackSettings
 PROGRAM = Program(name="kafka")
 CONFIGURATION_FILE = "server.properties"
 JAVA_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java cannot open files beyond ASCII
+# Kafka moves bytes: the quick compiler is good enough, and leaves the cores to the others while a
+# broker starts. Debezium works on every event, and has both (docs/benchmarks.md).
+QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
 FORMAT_SECONDS = 120.0
 READY_SECONDS = 3.0
 MESSAGE_BYTES_MOST = 16 * 1024 * 1024
@@ -50,8 +53,12 @@ offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
-# How often timed-out transactions are looked for: a killed producer's holds up all readers.
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+# A broker that was killed is let in again once its former session has ended: by default 9 s.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+# How often timed-out transactions are looked for: a killed producer's holds up all readers. First
+# after so long, too: one that is ended before the broker is let in again hangs for ever.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=5000
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
@@ -94,7 +101,7 @@ def prepare(
         ),
         encoding="utf-8",
     )
-    command = java_command(settings, folder, java, artifacts)
+    command = java_command(settings, folder, java, artifacts, QUICK_COMPILER)
     if not (folder / "data" / "meta.properties").exists():
         _format(command, folder, cluster_id(credentials))
     return Specification(
@@ -112,9 +119,11 @@ def cluster_id(credentials: Credentials) -> str:
 
 
 def java_command(
-    settings: StackSettings, folder: Path, java: Path, artifacts: Artifacts
+    settings: StackSettings, folder: Path, java: Path, artifacts: Artifacts, *flags: str
 ) -> tuple[str, ...]:
     """The beginning of a command line for one of the two Java servers, to be run in `folder`.
+
+    `flags` are further ones of the JVM.
 
     Jars and files are named relative to that folder: a colon or a comma in the checkout's own
     name would otherwise end a path in the middle.
@@ -128,6 +137,7 @@ def java_command(
         str(java),
         f"-Xmx{settings.java_heap_megabytes}m",
         "-XX:+UseSerialGC",
+        *flags,
         "-XX:+ExitOnOutOfMemoryError",
         "-Dlog4j2.configurationFile=log4j2.properties",
         "-Djava.io.tmpdir=tmp",

@@ -18,7 +18,6 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import httpx
 import psutil
 from clickhouse_connect.driver.client import Client
 
@@ -26,7 +25,7 @@ from bench.figures import Figure, at_least
 from bench.peers.topic import fill
 from bench.sections import Bench, worker_stopped
 from bench.servers import cpu_seconds, wait_until
-from bench.workers import free_port
+from bench.workers import free_port, has_partitions
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from schemas.views import PAYMENT_EVENTS
 from sinks.client import connect
@@ -39,7 +38,6 @@ from streams.fold import FOLDED_TABLES
 PEERS_PYTHON = CHECKOUT / ".venv-peers" / "bin" / "python"
 RUN_SECONDS = 240.0
 STOP_SECONDS = 20.0
-ANSWER_SECONDS = 1.0
 SLOW_SHARE = 10
 """Stock Faust reads this part of the topic only: it would take minutes."""
 
@@ -283,7 +281,7 @@ def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
         )
         for port in ports
     ]
-    run = _watched(where, workers, views, joined=lambda: all(map(_has_partitions, ports)))
+    run = _watched(where, workers, views, joined=lambda: all(map(has_partitions, ports)))
     where.check(name, whole=True)
     return run
 
@@ -300,15 +298,6 @@ def _started(where: Field, command: list[str], group: str, **extra: str) -> psut
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-
-
-def _has_partitions(port: int) -> bool:
-    """Whether the worker with this port answers and has a share of the partitions."""
-    try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=ANSWER_SECONDS)
-    except httpx.TransportError:
-        return False
-    return bool(answer.json()["partitions"])
 
 
 def _watched(

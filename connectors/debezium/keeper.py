@@ -4,6 +4,8 @@
 wrong moment Debezium's task ends as FAILED, whatever its settings for retries say, and would stay
 so. What restarting does not cure, such as a lost slot, fails again: the keeper then waits longer
 and longer between tries and stays unhealthy, so that it is loud.
+
+It also ends transactions that Kafka has left open (`connectors.debezium.transactions`).
 """
 
 import logging
@@ -12,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn, Self
+from typing import NoReturn, Protocol, Self
 
 import uvicorn
 from pydantic import Field, ValidationError
@@ -23,6 +25,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from connectors.debezium.client import ConnectClient, ConnectorHealth
+from connectors.debezium.transactions import TransactionKeeper
 from schemas.errors import ConfigurationError, PurserError
 from schemas.topics import CONNECTOR
 
@@ -35,11 +38,12 @@ _log = logging.getLogger("purser.keeper")
 
 
 class KeeperSettings(BaseSettings):
-    """Where Connect is and where the keeper answers; environment names begin with `PURSER_`."""
+    """Where the servers are, where the keeper answers; environment names begin with `PURSER_`."""
 
     model_config = SettingsConfigDict(env_prefix="PURSER_", frozen=True, extra="ignore")
 
     connect_url: str = Field(pattern=r"^https?://")
+    kafka_bootstrap: str = Field(min_length=1)
     connector: str = CONNECTOR
     worker_metrics_port: int = Field(gt=0, le=65_535)
 
@@ -77,8 +81,21 @@ class RestartPolicy:
         return True
 
 
-class Keeper:
-    """Looks, restarts, and tells what is wrong now."""
+class Keeper(Protocol):
+    """Looks after something, again and again, in a thread of its own."""
+
+    reasons: tuple[str, ...]
+    """What is wrong now; empty when nothing is."""
+
+    def look(self, now: float) -> None:
+        """One look, and a cure when there is one; `now` is monotonic seconds."""
+
+    def report(self) -> dict[str, object]:
+        """What /health tells beside the reasons."""
+
+
+class ConnectorKeeper:
+    """Looks after the connector, restarts what has failed, and tells what is wrong now."""
 
     def __init__(self, client: ConnectClient, connector: str) -> None:
         self.reasons: tuple[str, ...] = ("has not looked yet",)
@@ -100,37 +117,45 @@ class Keeper:
             self.reasons = (str(error),)
 
     def report(self) -> dict[str, object]:
-        """What /health answers."""
-        return {
-            "status": "unhealthy" if self.reasons else "healthy",
-            "reasons": list(self.reasons),
-            "restarts": self.restarts,
-        }
+        """How often something was restarted."""
+        return {"restarts": self.restarts}
 
 
 @contextmanager
-def looking(keeper: Keeper, seconds: float = LOOK_SECONDS) -> Iterator[None]:
-    """Look every few seconds, in a thread, for the length of a `with`."""
+def looking(*keepers: Keeper, seconds: float = LOOK_SECONDS) -> Iterator[None]:
+    """Let each look every few seconds, in a thread, for the length of a `with`."""
     stop = threading.Event()
 
-    def run() -> None:
+    def run(keeper: Keeper) -> None:
         while not stop.is_set():
             keeper.look(time.monotonic())
             stop.wait(seconds)
 
-    thread = threading.Thread(target=run, name="keeper", daemon=True)
-    thread.start()
+    # One that waits for its server does not keep the others from looking.
+    threads = [
+        threading.Thread(target=run, args=(keeper,), name=type(keeper).__name__, daemon=True)
+        for keeper in keepers
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
 
 
-def application(keeper: Keeper) -> Starlette:
+def application(*keepers: Keeper) -> Starlette:
     """`GET /health`: 200 or 503 with the reasons."""
 
     async def health(_request: Request) -> JSONResponse:
-        return JSONResponse(keeper.report(), status_code=503 if keeper.reasons else 200)
+        reasons = [reason for keeper in keepers for reason in keeper.reasons]
+        answer: dict[str, object] = {
+            "status": "unhealthy" if reasons else "healthy",
+            "reasons": reasons,
+        }
+        for keeper in keepers:
+            answer |= keeper.report()
+        return JSONResponse(answer, status_code=503 if reasons else 200)
 
     return Starlette(routes=[Route("/health", health)])
 
@@ -141,15 +166,19 @@ def main() -> NoReturn:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it says, /health says better
     try:
         settings = KeeperSettings.load()
     except PurserError as error:
         raise SystemExit(f"error: {error}") from None
     with ConnectClient(settings.connect_url, retry_seconds=ANSWER_SECONDS) as client:
-        keeper = Keeper(client, settings.connector)
-        with looking(keeper):
+        keepers = (
+            ConnectorKeeper(client, settings.connector),
+            TransactionKeeper(settings.kafka_bootstrap),
+        )
+        with looking(*keepers):
             uvicorn.run(
-                application(keeper),
+                application(*keepers),
                 host="127.0.0.1",
                 port=settings.worker_metrics_port,
                 log_level="warning",

@@ -8,6 +8,7 @@ import pytest
 from connectors.debezium.client import ConnectClient, ConnectorHealth, TaskHealth
 from connectors.debezium.keeper import (
     PAUSE_SECONDS_MOST,
+    ConnectorKeeper,
     Keeper,
     KeeperSettings,
     RestartPolicy,
@@ -52,7 +53,7 @@ def test_what_worked_for_a_while_is_restarted_at_once_when_it_fails_again() -> N
     assert policy.decide(_health("FAILED"), 10.0)
 
 
-def _connect(tasks: list[str]) -> tuple[Keeper, list[str]]:
+def _connect(tasks: list[str]) -> tuple[ConnectorKeeper, list[str]]:
     """A keeper of a Connect whose task has these states one after the other."""
     asked: list[str] = []
 
@@ -69,7 +70,7 @@ def _connect(tasks: list[str]) -> tuple[Keeper, list[str]]:
     client = ConnectClient(
         "http://connect", retry_seconds=0.0, transport=httpx.MockTransport(answer)
     )
-    return Keeper(client, "c"), asked
+    return ConnectorKeeper(client, "c"), asked
 
 
 def _health_answer(keeper: Keeper) -> httpx.Response:
@@ -97,6 +98,7 @@ def test_a_failed_task_is_restarted_and_told() -> None:
 
 def test_settings_name_the_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PURSER_CONNECT_URL", "connect:8083")
+    monkeypatch.setenv("PURSER_KAFKA_BOOTSTRAP", "kafka:9092")
     monkeypatch.setenv("PURSER_WORKER_METRICS_PORT", "15406")
     with pytest.raises(ConfigurationError, match="PURSER_CONNECT_URL"):
         KeeperSettings.load()

@@ -1,0 +1,190 @@
+"""Kafka's hanging transactions, made by taking back what was written of their markers.
+
+A broker that is killed at the wrong moment ends as here: the coordinators' log knows that a
+transaction is complete, the partition does not.
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from kafka.admin import KafkaAdminClient, TransactionState
+
+from connectors.debezium.transactions import UNDECIDED_SECONDS, TransactionKeeper
+from stack.native import Stack
+from stack.ports import lend_port_base
+from stack.settings import StackSettings
+
+pytestmark = pytest.mark.integration
+
+KAFKA = "kafka"
+COMMITTED, ABORTED, UNDECIDED, LIVE = TOPICS = ("committed", "aborted", "undecided", "live")
+ANSWER_SECONDS = 30.0
+STILL_SECONDS = 2.0
+
+
+@pytest.fixture
+def kafka() -> Iterator[Stack]:
+    """A stack of Kafka only, with the topics of these tests, one partition each."""
+    home = Path(tempfile.mkdtemp(prefix="purser-"))
+    try:
+        with lend_port_base() as port_base:
+            stack = Stack(StackSettings(home=home, port_base=port_base), say=print)
+            try:
+                stack.up((KAFKA,))
+                admin = AdminClient({"bootstrap.servers": stack.endpoints.kafka_bootstrap})
+                made = admin.create_topics([NewTopic(topic, num_partitions=1) for topic in TOPICS])
+                for future in made.values():
+                    future.result(ANSWER_SECONDS)
+                yield stack
+            finally:
+                stack.destroy()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def begin(stack: Stack, topic: str) -> Producer:
+    """A transaction with a record in a topic, left open."""
+    producer = Producer(
+        {"bootstrap.servers": stack.endpoints.kafka_bootstrap, "transactional.id": topic}
+    )
+    producer.init_transactions(ANSWER_SECONDS)
+    producer.begin_transaction()
+    producer.produce(topic, b"first")
+    assert producer.flush(ANSWER_SECONDS) == 0
+    return producer
+
+
+def wait_complete(stack: Stack, *transactional_ids: str) -> None:
+    """Wait for what Kafka does after it has answered: markers, and a note that they are written."""
+    complete = {TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT}
+    deadline = time.monotonic() + ANSWER_SECONDS
+    admin = KafkaAdminClient(bootstrap_servers=stack.endpoints.kafka_bootstrap)
+    with closing(admin):
+        while {
+            each.state for each in admin.describe_transactions(transactional_ids).values()
+        } - complete:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def folders(stack: Stack, name: str) -> list[Path]:
+    """Where the broker keeps the partitions of a topic."""
+    return sorted((stack.settings.home / "kafka" / "data").glob(f"{name}-[0-9]*"))
+
+
+def keep(stack: Stack, copies: Path, *names: str) -> None:
+    """Copy partitions as they are now, while the broker does nothing."""
+    pid = stack.pid(KAFKA)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for name in names:
+            for folder in folders(stack, name):
+                shutil.copytree(folder, copies / folder.name)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def take_back(stack: Stack, copies: Path) -> None:
+    """Let the broker start from the copies, as after a crash."""
+    stack.stop(KAFKA)
+    data = stack.settings.home / "kafka" / "data"
+    (data / ".kafka_cleanshutdown").unlink()
+    for copy in copies.iterdir():
+        shutil.rmtree(data / copy.name)
+        shutil.copytree(copy, data / copy.name)
+    stack.start(KAFKA)
+    stack.wait_ready(KAFKA)
+
+
+def read_committed(stack: Stack, topic: str, count: int, seconds: float) -> list[bytes | None]:
+    """Values that a read-committed reader gets, until there are so many or time is up."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": stack.endpoints.kafka_bootstrap,
+            "group.id": "reader",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+        }
+    )
+    values: list[bytes | None] = []
+    deadline = time.monotonic() + seconds
+    with closing(consumer):
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        while len(values) < count and time.monotonic() < deadline:
+            message = consumer.poll(0.5)
+            if message is not None and message.error() is None:
+                values.append(message.value())
+    return values
+
+
+def produce_plainly(stack: Stack, topic: str) -> None:
+    """A record without a transaction, behind whatever hangs."""
+    producer = Producer({"bootstrap.servers": stack.endpoints.kafka_bootstrap})
+    producer.produce(topic, b"second")
+    assert producer.flush(ANSWER_SECONDS) == 0
+
+
+def test_hanging_transactions_end_as_was_decided_and_others_are_left_alone(
+    kafka: Stack, tmp_path: Path
+) -> None:
+    committing, aborting = begin(kafka, COMMITTED), begin(kafka, ABORTED)
+    keep(kafka, tmp_path, COMMITTED, ABORTED)
+    committing.commit_transaction(ANSWER_SECONDS)
+    aborting.abort_transaction(ANSWER_SECONDS)
+    wait_complete(kafka, COMMITTED, ABORTED)
+    keep(kafka, tmp_path, "__transaction_state")
+    begin(kafka, UNDECIDED)
+    take_back(kafka, tmp_path)
+
+    live = begin(kafka, LIVE)
+    for topic in (COMMITTED, ABORTED, UNDECIDED):
+        produce_plainly(kafka, topic)
+        assert read_committed(kafka, topic, 1, STILL_SECONDS) == []
+
+    keeper = TransactionKeeper(kafka.endpoints.kafka_bootstrap)
+    keeper.look(0.0)
+    assert keeper.ended == 2
+    assert f"hangs in {UNDECIDED}-0 from offset 0" in " ".join(keeper.reasons)
+
+    assert read_committed(kafka, COMMITTED, 2, ANSWER_SECONDS) == [b"first", b"second"]
+    assert read_committed(kafka, ABORTED, 1, ANSWER_SECONDS) == [b"second"]
+    assert read_committed(kafka, UNDECIDED, 1, STILL_SECONDS) == []
+    live.commit_transaction(ANSWER_SECONDS)
+    assert read_committed(kafka, LIVE, 1, ANSWER_SECONDS) == [b"first"]
+
+    keeper.look(UNDECIDED_SECONDS)
+    assert keeper.ended == 2
+    assert UNDECIDED in " ".join(keeper.reasons)
+
+
+def look_until_well(keeper: TransactionKeeper) -> None:
+    """For moments after its start a broker does not lead its partitions."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        keeper.look(time.monotonic())
+        if not keeper.reasons:
+            return
+        assert time.monotonic() < deadline, keeper.reasons
+        time.sleep(0.1)
+
+
+def test_a_broker_that_is_away_is_told_and_found_again(kafka: Stack) -> None:
+    bootstrap = kafka.endpoints.kafka_bootstrap
+    keeper = TransactionKeeper(bootstrap)
+    look_until_well(keeper)
+    kafka.stop(KAFKA)
+    keeper.look(time.monotonic())
+    assert f"Kafka at {bootstrap} does not say" in " ".join(keeper.reasons)
+    kafka.start(KAFKA)
+    kafka.wait_ready(KAFKA)
+    look_until_well(keeper)
