@@ -1,6 +1,7 @@
 """`purser status`: is every process there, does each answer, and do events flow."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -154,7 +155,7 @@ def _show(found: Report) -> None:
     if found.connector:
         _line(console, "connector", _connector_line(found.connector))
     for name, worker in found.workers.items():
-        _line(console, name, f"{worker.get('lag_records')} records behind")
+        _line(console, name, _worker_line(worker))
     if found.dead_letters_open is not None:
         _line(console, "dead letters", f"{found.dead_letters_open:,} open")
     if sum(name in VIEWS_WORKER_NAMES for name in found.workers) > 1:
@@ -180,6 +181,17 @@ def _slot_line(slot: SlotHealth) -> str:
         f"{slot.name} {read}, WAL {slot.wal_status}, {slot.lag_bytes} bytes behind,"
         f" last heartbeat {age}"
     )
+
+
+def _worker_line(report: Mapping[str, Any]) -> str:
+    if "restarts" in report:
+        return (
+            f"Connect found gone {report['connect_gone']} times, connector restarted"
+            f" {report['restarts']} times, hanging transactions ended in"
+            f" {report['transactions_ended']} partitions"
+        )
+    lag = report.get("lag_records")
+    return "lag unknown" if lag is None else f"{lag} records behind"
 
 
 def _connector_line(connector: ConnectorHealth) -> str:

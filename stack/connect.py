@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 
 from schemas.errors import ServiceUnavailable
+from schemas.topics import CONNECT_GROUP
 from stack.artifacts import Artifacts
 from stack.endpoints import Endpoints
 from stack.kafka import JAVA_ENVIRONMENT, java_command, link_to
@@ -19,7 +20,7 @@ CDC_PASSWORD_VARIABLE = "PURSER_CDC_PASSWORD"
 CONFIGURATION = """\
 # Written by `purser up` each time; change stack/connect.py instead.
 bootstrap.servers={bootstrap}
-group.id=purser-connect
+group.id={group}
 listeners=http://{host}:{port}
 rest.advertised.host.name={host}
 rest.advertised.port={port}
@@ -66,6 +67,7 @@ def prepare(
     configuration.write_text(
         CONFIGURATION.format(
             bootstrap=endpoints.kafka_bootstrap,
+            group=CONNECT_GROUP,
             host=HOST,
             port=settings.port(Port.CONNECT),
             password_variable=CDC_PASSWORD_VARIABLE,

@@ -22,9 +22,10 @@ from stack.settings import HOST, Port, StackSettings
 PROGRAM = Program(name="kafka")
 CONFIGURATION_FILE = "server.properties"
 JAVA_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java cannot open files beyond ASCII
-# Kafka moves bytes: the quick compiler is good enough, and leaves the cores to the others while a
-# broker starts. Debezium works on every event, and has both (docs/benchmarks.md).
-QUICK_COMPILER = "-XX:TieredStopAtLevel=1"
+CORES_FOR_BOTH_COMPILERS = 4
+QUICK_COMPILER_ONLY = "-XX:TieredStopAtLevel=1"
+"""Java's thorough compiler takes a core for the first minute of a server. Where there are two, what
+was killed then comes back, but does not catch up meanwhile (docs/benchmarks.md)."""
 FORMAT_SECONDS = 120.0
 READY_SECONDS = 3.0
 MESSAGE_BYTES_MOST = 16 * 1024 * 1024
@@ -101,7 +102,7 @@ def prepare(
         ),
         encoding="utf-8",
     )
-    command = java_command(settings, folder, java, artifacts, QUICK_COMPILER)
+    command = java_command(settings, folder, java, artifacts)
     if not (folder / "data" / "meta.properties").exists():
         _format(command, folder, cluster_id(credentials))
     return Specification(
@@ -119,11 +120,9 @@ def cluster_id(credentials: Credentials) -> str:
 
 
 def java_command(
-    settings: StackSettings, folder: Path, java: Path, artifacts: Artifacts, *flags: str
+    settings: StackSettings, folder: Path, java: Path, artifacts: Artifacts
 ) -> tuple[str, ...]:
     """The beginning of a command line for one of the two Java servers, to be run in `folder`.
-
-    `flags` are further ones of the JVM.
 
     Jars and files are named relative to that folder: a colon or a comma in the checkout's own
     name would otherwise end a path in the middle.
@@ -133,11 +132,12 @@ def java_command(
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     (folder / "tmp").mkdir()
     (folder / "log4j2.properties").write_text(LOGGING, encoding="utf-8")
+    few_cores = (os.cpu_count() or 1) < CORES_FOR_BOTH_COMPILERS
     return (
         str(java),
         f"-Xmx{settings.java_heap_megabytes}m",
         "-XX:+UseSerialGC",
-        *flags,
+        *((QUICK_COMPILER_ONLY,) if few_cores else ()),
         "-XX:+ExitOnOutOfMemoryError",
         "-Dlog4j2.configurationFile=log4j2.properties",
         "-Djava.io.tmpdir=tmp",

@@ -5,7 +5,8 @@ wrong moment Debezium's task ends as FAILED, whatever its settings for retries s
 so. What restarting does not cure, such as a lost slot, fails again: the keeper then waits longer
 and longer between tries and stays unhealthy, so that it is loud.
 
-It also ends transactions that Kafka has left open (`connectors.debezium.transactions`).
+It also ends transactions that Kafka has left open (`connectors.debezium.transactions`), and those
+that a killed Connect has (`connectors.debezium.orphans`).
 """
 
 import logging
@@ -25,9 +26,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from connectors.debezium.client import ConnectClient, ConnectorHealth
+from connectors.debezium.orphans import OrphanKeeper
 from connectors.debezium.transactions import TransactionKeeper
 from schemas.errors import ConfigurationError, PurserError
-from schemas.topics import CONNECTOR
+from schemas.topics import CONNECT_GROUP, CONNECTOR
 
 LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
@@ -45,7 +47,13 @@ class KeeperSettings(BaseSettings):
     connect_url: str = Field(pattern=r"^https?://")
     kafka_bootstrap: str = Field(min_length=1)
     connector: str = CONNECTOR
+    connect_group: str = CONNECT_GROUP
     worker_metrics_port: int = Field(gt=0, le=65_535)
+
+    @property
+    def transactional_id(self) -> str:
+        """What Connect writes the events under: one slot is one task."""
+        return f"{self.connect_group}-{self.connector}-0"
 
     @classmethod
     def load(cls) -> Self:
@@ -174,6 +182,7 @@ def main() -> NoReturn:
     with ConnectClient(settings.connect_url, retry_seconds=ANSWER_SECONDS) as client:
         keepers = (
             ConnectorKeeper(client, settings.connector),
+            OrphanKeeper(settings.connect_url, settings.kafka_bootstrap, settings.transactional_id),
             TransactionKeeper(settings.kafka_bootstrap),
         )
         with looking(*keepers):

@@ -1,4 +1,4 @@
-"""Kafka's hanging transactions, made by taking back what was written of their markers.
+"""Transactions left open: by Kafka, made by taking back what was written of their markers.
 
 A broker that is killed at the wrong moment ends as here: the coordinators' log knows that a
 transaction is complete, the partition does not.
@@ -7,6 +7,7 @@ transaction is complete, the partition does not.
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka.admin import KafkaAdminClient, TransactionState
 
+from connectors.debezium.orphans import OrphanKeeper
 from connectors.debezium.transactions import UNDECIDED_SECONDS, TransactionKeeper
 from stack.native import Stack
 from stack.ports import lend_port_base
@@ -165,6 +167,31 @@ def test_hanging_transactions_end_as_was_decided_and_others_are_left_alone(
     keeper.look(UNDECIDED_SECONDS)
     assert keeper.ended == 2
     assert UNDECIDED in " ".join(keeper.reasons)
+
+
+def test_what_a_killed_connect_left_open_is_ended_once_it_is_gone(kafka: Stack) -> None:
+    bootstrap = kafka.endpoints.kafka_bootstrap
+    with socket.create_server(("127.0.0.1", 0)) as connect:
+        keeper = OrphanKeeper(
+            f"http://127.0.0.1:{connect.getsockname()[1]}", bootstrap, transactional_id=LIVE
+        )
+        begin(kafka, LIVE).commit_transaction(ANSWER_SECONDS)
+        orphan = begin(kafka, LIVE)
+        produce_plainly(kafka, LIVE)
+        keeper.look(0.0)
+        assert keeper.ended == 0
+        assert read_committed(kafka, LIVE, 2, STILL_SECONDS) == [b"first"]
+
+    keeper.look(1.0)
+    assert keeper.reasons == ()
+    assert read_committed(kafka, LIVE, 2, STILL_SECONDS) == [b"first", b"second"]
+    with pytest.raises(KafkaException):
+        orphan.commit_transaction(ANSWER_SECONDS)
+
+    successor = begin(kafka, LIVE)
+    keeper.look(2.0)  # nothing listens yet, and the successor is left alone
+    successor.commit_transaction(ANSWER_SECONDS)
+    assert keeper.ended == 1
 
 
 def look_until_well(keeper: TransactionKeeper) -> None:

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+from schemas.topics import CONNECT_GROUP
 from stack import connect, kafka, postgres
 from stack.compose.secrets import VARIABLES, dotenv
 from stack.settings import StackSettings
@@ -103,7 +104,9 @@ def test_kafka_settings_equal_the_native_stack() -> None:
 
 
 def test_connect_settings_equal_the_native_stack() -> None:
-    native = connect.CONFIGURATION.replace("{password_variable}", connect.CDC_PASSWORD_VARIABLE)
+    native = connect.CONFIGURATION.replace(
+        "{password_variable}", connect.CDC_PASSWORD_VARIABLE
+    ).replace("{group}", CONNECT_GROUP)
     environment: dict[str, str] = SERVICES["connect"]["environment"]
     composed = {
         CONNECT_RENAMED.get(name, name.removeprefix("CONNECT_").lower().replace("_", ".")): value

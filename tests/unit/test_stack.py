@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from stack import artifacts, java, layout, ports, supervisor
+from stack import artifacts, java, kafka, layout, ports, supervisor
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
 from stack.launch import remove_reused_pid_file, start_mark
@@ -238,6 +238,16 @@ def test_failing_maven_is_tried_again_then_told(
         artifacts.ensure_artifacts(tmp_path / "cache", print)
     assert len(maven_runs.read_text().splitlines()) == artifacts.FETCH_ATTEMPTS
     assert not artifacts.artifacts_folder(tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(("cores", "quick_only"), [(1, True), (2, True), (4, False), (64, False)])
+def test_thorough_compiler_is_for_machines_with_cores_to_spare(
+    home: Home, monkeypatch: pytest.MonkeyPatch, cores: int, quick_only: bool
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    made = artifacts.Artifacts(lib=home.path, plugins=home.path)
+    command = kafka.java_command(StackSettings(home=home.path), home.path, Path("java"), made)
+    assert (kafka.QUICK_COMPILER_ONLY in command) is quick_only
 
 
 # ---- ports
