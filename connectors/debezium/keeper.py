@@ -33,6 +33,7 @@ from schemas.topics import CONNECT_GROUP, CONNECTOR
 
 LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 10.0
+STOP_SECONDS = 2.0
 PAUSE_SECONDS_FIRST = 2.0
 PAUSE_SECONDS_MOST = 60.0
 
@@ -136,7 +137,11 @@ def looking(*keepers: Keeper, seconds: float = LOOK_SECONDS) -> Iterator[None]:
 
     def run(keeper: Keeper) -> None:
         while not stop.is_set():
-            keeper.look(time.monotonic())
+            try:
+                keeper.look(time.monotonic())
+            except Exception as error:  # noqa: BLE001 - told by /health, and the next look may work
+                _log.exception("%s failed", type(keeper).__name__)
+                keeper.reasons = (f"{type(keeper).__name__} failed: {error!r}",)
             stop.wait(seconds)
 
     # One that waits for its server does not keep the others from looking.
@@ -150,6 +155,8 @@ def looking(*keepers: Keeper, seconds: float = LOOK_SECONDS) -> Iterator[None]:
         yield
     finally:
         stop.set()
+        for thread in threads:
+            thread.join(STOP_SECONDS)
 
 
 def application(*keepers: Keeper) -> Starlette:

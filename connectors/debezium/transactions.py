@@ -13,11 +13,10 @@ marker that is missing is then written, and says what the log says was decided.
 """
 
 import logging
-import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import confluent_kafka
 import confluent_kafka.admin
@@ -26,19 +25,12 @@ from kafka.admin import KafkaAdminClient, TransactionDescription, TransactionSta
 from kafka.errors import KafkaError
 from kafka.protocol.producer.transaction import WriteTxnMarkersRequest
 
+from connectors.debezium.transaction_log import LogRecord, Part, decisions, read_record
 from schemas.errors import PurserError, ServiceUnavailable
 
 ANSWER_SECONDS = 5.0
-UNDECIDED_SECONDS = 60.0
-"""Until the next look at what the log did not decide: it is read whole each time."""
 CLIENT = "purser-keeper"
 TRANSACTION_LOG = "__transaction_state"
-KEY_VERSION = 0
-VALUE_VERSIONS = (0, 1)
-_KEY = struct.Struct(">hh")  # version, length of the transactional id
-_VALUE = struct.Struct(">hqhib")  # version, producer id, producer epoch, timeout, status
-_ONGOING = 1
-_COMPLETE = {4: True, 5: False}
 _FINISHED = frozenset(
     {TransactionState.EMPTY, TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT}
 )
@@ -57,68 +49,15 @@ class OpenTransaction:
     start_offset: int
 
     @property
-    def name(self) -> tuple[int, int]:
-        """What the coordinator's log calls it."""
-        return self.producer_id, self.producer_epoch
+    def part(self) -> Part:
+        """What it is to the coordinators' log."""
+        return self.partition, self.producer_id, self.producer_epoch
 
     def __str__(self) -> str:
         return (
             f"{self.partition.topic}-{self.partition.partition} from offset {self.start_offset},"
             f" producer {self.producer_id}, epoch {self.producer_epoch}"
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogRecord:
-    """A state of one transactional id, from the coordinator's log.
-
-    `status` is 0 empty, 1 ongoing, 2 and 3 about to commit and to abort, 4 and 5 committed and
-    aborted, 6 dead, 7 being fenced (Kafka's TransactionState).
-    """
-
-    transactional_id: str
-    producer_id: int
-    producer_epoch: int
-    status: int
-
-
-def read_record(key: bytes | None, value: bytes | None) -> LogRecord | None:
-    """Decode a record of the coordinator's log; None for what is no state of a transaction.
-
-    Only the beginning of the value is read, which both its versions share
-    (Kafka's TransactionLogKey.json and TransactionLogValue.json).
-    """
-    if key is None or value is None or len(key) < _KEY.size or len(value) < _VALUE.size:
-        return None
-    key_version, length = _KEY.unpack_from(key)
-    value_version, producer_id, producer_epoch, _timeout, status = _VALUE.unpack_from(value)
-    if key_version != KEY_VERSION or value_version not in VALUE_VERSIONS:
-        return None
-    return LogRecord(
-        transactional_id=key[_KEY.size : _KEY.size + length].decode(),
-        producer_id=producer_id,
-        producer_epoch=producer_epoch,
-        status=status,
-    )
-
-
-def decisions(records: Iterable[LogRecord]) -> dict[tuple[int, int], bool]:
-    """What was decided about each completed transaction: True to commit, False to abort.
-
-    By producer id and the epoch it was written with. The decision itself carries the epoch after
-    that, which a decision about the transaction before has, too: so what a decision is about is
-    the last that was ongoing. Records of one transactional id must come in the log's order.
-    """
-    ongoing: dict[str, tuple[int, int]] = {}
-    decided: dict[tuple[int, int], bool] = {}
-    for record in records:
-        if record.status == _ONGOING:
-            ongoing[record.transactional_id] = (record.producer_id, record.producer_epoch)
-        elif record.status in _COMPLETE:
-            name = ongoing.pop(record.transactional_id, None)
-            if name is not None:
-                decided[name] = _COMPLETE[record.status]
-    return decided
 
 
 def in_progress(
@@ -145,18 +84,14 @@ class TransactionKeeper:
         self.reasons: tuple[str, ...] = ("has not looked for hanging transactions yet",)
         self.ended = 0
         self._bootstrap = kafka_bootstrap
-        self._look_at = 0.0
+        self._unknown: set[OpenTransaction] = set()
 
-    def look(self, now: float) -> None:
+    def look(self, _now: float) -> None:
         """One look, and markers for what hangs; never raises what a server does."""
-        if now < self._look_at:
-            return
         try:
             # Connected anew each time: nothing to reconnect, nothing old known of who leads what.
             with closing(_Cluster(self._bootstrap)) as cluster:
                 self.reasons = tuple(self._end_hanging(cluster))
-            if self.reasons:
-                self._look_at = now + UNDECIDED_SECONDS
         except (KafkaError, confluent_kafka.KafkaException, PurserError, OSError) as error:
             self.reasons = (
                 f"Kafka at {self._bootstrap} does not say whether a transaction hangs ({error});"
@@ -168,29 +103,47 @@ class TransactionKeeper:
         return {"transactions_ended": self.ended}
 
     def _end_hanging(self, cluster: "_Cluster") -> Iterator[str]:
-        found = cluster.open_transactions()
-        described = cluster.described_transactions() if found else ()
-        suspects = {each for each in found if not in_progress(each, described)}
-        # Most have ended between the two answers.
-        if not suspects or not (suspects := suspects & cluster.open_transactions()):
-            return
-        decided = decisions(cluster.transaction_log())
-        # Markers are written before a transaction is complete: what is open still, hangs.
-        for transaction in suspects & cluster.open_transactions():
-            commit = decided.get(transaction.name)
-            if commit is None:
-                yield (
-                    f"a transaction hangs in {transaction}, and its coordinator's log does not say"
-                    " what was decided; see docs/how-to/hanging-transaction.md"
-                )
-                continue
-            cluster.write_marker(transaction, commit=commit)
-            self.ended += 1
-            _log.warning(
-                "a transaction hung in %s: %s, as its coordinator had decided",
-                transaction,
-                "committed" if commit else "aborted",
+        # Most that are open have ended between the answers.
+        suspects = _not_in_progress(cluster)
+        if suspects:
+            suspects &= cluster.open_transactions()
+        if not suspects <= self._unknown:  # else the log, which is long, has been read for them
+            found = decisions(cluster.transaction_log())
+            # Markers are written before a transaction is complete: what is open still, hangs. An
+            # old client may have begun another one by now, under the same name.
+            suspects &= _not_in_progress(cluster)
+            for transaction in suspects:
+                if transaction.part in found.decided:
+                    yield from self._end(cluster, transaction, found.decided[transaction.part])
+            told = found.undecided.union(found.decided)
+            suspects = {each for each in suspects if each.part not in told}
+        self._unknown = suspects
+        for transaction in suspects:
+            yield (
+                f"a transaction hangs in {transaction}, and its coordinator's log does not say"
+                " what was decided; see docs/how-to/hanging-transaction.md"
             )
+
+    def _end(
+        self, cluster: "_Cluster", transaction: OpenTransaction, commit: bool
+    ) -> Iterator[str]:
+        try:
+            cluster.write_marker(transaction, commit=commit)
+        except (KafkaError, OSError) as error:
+            yield f"the transaction that hangs in {transaction} could not be ended: {error}"
+            return
+        self.ended += 1
+        _log.warning(
+            "a transaction hung in %s: %s, as its coordinator had decided",
+            transaction,
+            "committed" if commit else "aborted",
+        )
+
+
+def _not_in_progress(cluster: "_Cluster") -> set[OpenTransaction]:
+    found = cluster.open_transactions()
+    described = cluster.described_transactions() if found else ()
+    return {each for each in found if not in_progress(each, described)}
 
 
 class _Cluster:
@@ -202,7 +155,7 @@ class _Cluster:
     def __init__(self, kafka_bootstrap: str) -> None:
         self._bootstrap = kafka_bootstrap
         self._client = confluent_kafka.admin.AdminClient(self._configuration())
-        # Without a broker kafka-python would leave sockets and a thread behind: this one raises.
+        # Without a broker kafka-python would leave sockets behind: this one raises.
         self._client.list_topics(timeout=ANSWER_SECONDS)
         milliseconds = round(1000 * ANSWER_SECONDS)
         self._admin = _Admin(
@@ -221,7 +174,8 @@ class _Cluster:
         partitions = [
             TopicPartition(name, number)
             for name, topic in topics.items()
-            for number in topic.partitions
+            for number, partition in topic.partitions.items()
+            if partition.leader >= 0  # of one without a leader nobody knows
         ]
         return {
             OpenTransaction(
@@ -262,8 +216,8 @@ class _Cluster:
         ]
         with closing(consumer):
             consumer.assign(partitions)
-            ends = 0
-            while ends < len(partitions):
+            ended: set[int | None] = set()  # an end is told again after more has come
+            while len(ended) < len(partitions):
                 message = consumer.poll(ANSWER_SECONDS)
                 if message is None:
                     raise ServiceUnavailable(f"no answer about {TRANSACTION_LOG}")
@@ -272,12 +226,15 @@ class _Cluster:
                     if record is not None:
                         yield record
                 elif error.code() == confluent_kafka.KafkaError._PARTITION_EOF:
-                    ends += 1
+                    ended.add(message.partition())
                 else:
                     raise confluent_kafka.KafkaException(error)
 
     def write_marker(self, transaction: OpenTransaction, *, commit: bool) -> None:
-        """End a transaction in one partition; its leader refuses it when a newer one is open."""
+        """End a transaction in one partition.
+
+        Its leader refuses it when one with a newer epoch has begun.
+        """
         self._admin.abort_transaction(
             _Marker(
                 topic_partition=transaction.partition,
@@ -305,6 +262,15 @@ class _Marker(NamedTuple):
 
 class _Admin(KafkaAdminClient):  # type: ignore[misc]
     """Also commits: the library, as Kafka's own tools, aborts only."""
+
+    def __init__(self, **configs: Any) -> None:
+        try:
+            super().__init__(**configs)
+        except BaseException:
+            # Its thread and sockets are there before it asks the broker, and would stay.
+            if hasattr(self, "_client"):
+                self._client.close()
+            raise
 
     @staticmethod
     def _abort_transaction_request(spec: _Marker) -> WriteTxnMarkersRequest:

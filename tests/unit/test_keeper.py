@@ -1,6 +1,7 @@
 """The connector's keeper: what it restarts, when, and what it says meanwhile."""
 
 import asyncio
+import time
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from connectors.debezium.keeper import (
     KeeperSettings,
     RestartPolicy,
     application,
+    looking,
 )
 from schemas.errors import ConfigurationError
 
@@ -94,6 +96,36 @@ def test_a_failed_task_is_restarted_and_told() -> None:
     assert _health_answer(keeper).json() == {"status": "healthy", "reasons": [], "restarts": 1}
     keeper.look(2.0)
     assert "does not answer" in _health_answer(keeper).json()["reasons"][0]
+
+
+class _Faulty:
+    """Fails at its first look."""
+
+    def __init__(self) -> None:
+        self.reasons: tuple[str, ...] = ()
+        self.looks = 0
+
+    def look(self, now: float) -> None:
+        self.looks += 1
+        if self.looks == 1:
+            raise ValueError("what no one expected")
+        while self.reasons and time.monotonic() < now + 5.0:
+            time.sleep(0.01)  # until the test has seen them
+
+    def report(self) -> dict[str, object]:
+        return {}
+
+
+def test_a_keeper_that_fails_is_told_and_looks_again() -> None:
+    keeper = _Faulty()
+    with looking(keeper, seconds=0.01):
+        deadline = time.monotonic() + 5.0
+        while not (keeper.reasons and keeper.looks > 1):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert keeper.reasons == ("_Faulty failed: ValueError('what no one expected')",)
+        assert _health_answer(keeper).status_code == 503
+        keeper.reasons = ()
 
 
 def test_settings_name_the_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
