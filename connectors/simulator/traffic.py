@@ -17,6 +17,7 @@ from typing import Protocol
 from connectors.simulator.marketplace import Step
 from schemas.errors import PurserError, Rejection, ServiceUnavailable
 from schemas.events import Event
+from schemas.lifecycle import Direction
 from writer.append import Answer, Appended
 from writer.commands import AnyCommand
 
@@ -34,7 +35,10 @@ class Recorder(Protocol):
 
 @dataclass(kw_only=True)
 class TrafficReport:
-    """What was sent and what became of it; `append_seconds` holds one figure per answer."""
+    """What was sent and what became of it; `append_seconds` holds one figure per answer.
+
+    `payments` are buyers' only; payouts are among the events.
+    """
 
     payments: int = 0
     events: int = 0
@@ -132,7 +136,8 @@ class Traffic:
             report.rejections[answer.code] += 1
             return
         report.events += len(answer.events)
-        report.payments += answer.events[0].seq == 1
+        first = answer.events[0]
+        report.payments += first.seq == 1 and first.direction is Direction.IN  # not a payout
 
 
 def run_in_background(traffic: Traffic) -> Callable[[], TrafficReport]:

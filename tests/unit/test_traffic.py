@@ -1,0 +1,25 @@
+"""Live traffic: what its report counts."""
+
+from connectors.simulator.marketplace import Step
+from connectors.simulator.traffic import Traffic
+from schemas.lifecycle import EventType
+from tests.builders import a_payment, a_payout
+from tests.events import pay_in, payout
+from writer.append import Answer, Appended
+from writer.commands import AnyCommand, CreatePayment
+
+
+class _Writer:
+    """Appends a payment of two orders, or a payout."""
+
+    def handle(self, command: AnyCommand) -> Answer:
+        if isinstance(command, CreatePayment):
+            return Appended((pay_in(EventType.CREATED), pay_in(EventType.CREATED, seq=2)))
+        return Appended((payout(EventType.REQUESTED),))
+
+
+def test_payouts_are_events_and_no_payments() -> None:
+    commands: list[AnyCommand] = [a_payment(), a_payout(), a_payment(), a_payout(), a_payout()]
+    steps = [Step(at_seconds=0, life=0, command=command) for command in commands]
+    report = Traffic(_Writer(), steps).run()
+    assert (report.commands, report.payments, report.events) == (5, 2, 7)
