@@ -25,7 +25,7 @@ JAVA_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java cannot open files beyond A
 CORES_FOR_BOTH_COMPILERS = 4
 QUICK_COMPILER_ONLY = "-XX:TieredStopAtLevel=1"
 """Java's thorough compiler takes a core for the first minute of a server. Where there are two, what
-was killed then comes back, but does not catch up meanwhile (docs/benchmarks.md)."""
+was killed comes back, but does not catch up meanwhile (decision 0021)."""
 FORMAT_SECONDS = 120.0
 READY_SECONDS = 3.0
 MESSAGE_BYTES_MOST = 16 * 1024 * 1024
