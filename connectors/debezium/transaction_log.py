@@ -84,7 +84,9 @@ def decisions(records: Iterable[LogRecord]) -> Decisions:
                 for part in _parts(begun):
                     found.decided[part] = COMPLETE[record.status]
     for record in ongoing.values():
-        found.undecided.update(_parts(record))
+        for part in _parts(record):
+            found.undecided.add(part)
+            found.decided.pop(part, None)  # of an old client's former one, under the same name
     return found
 
 

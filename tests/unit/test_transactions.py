@@ -114,6 +114,12 @@ def test_an_old_clients_transactions_share_a_name_and_differ_by_partition() -> N
     assert decisions(log).decided == {(P, 1, 5): True, (Q, 1, 5): False}
 
 
+def test_a_former_decision_is_not_about_what_goes_on_under_its_name() -> None:
+    log = [_record(5, ONGOING, P), _record(5, COMMITTED), _record(5, ONGOING, P)]
+    found = decisions(log)
+    assert (found.decided, found.undecided) == ({}, {(P, 1, 5)})
+
+
 def test_decisions_survive_the_change_to_another_producer_id() -> None:
     log = [
         _record(32_766, ONGOING, P),
