@@ -30,6 +30,8 @@ class Traffic:
     """Writers that commit, roll back, use savepoints and dawdle, and a pump that does not wait."""
 
     world: World
+    damaged: str | None = None
+    """The payment that a restart leaves alone: its rows coming again would mend it."""
     stop: threading.Event = field(default_factory=threading.Event)
     failures: list[BaseException] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -103,7 +105,8 @@ class Traffic:
         while not self.stop.is_set():
             pump.pump()
             if rng.random() < 0.1:  # a restart: what was not committed comes again
-                again = rng.sample(sorted(pump.delivered), min(20, len(pump.delivered)))
+                events = sorted(key for key in pump.delivered if key[0] != self.damaged)
+                again = rng.sample(events, min(20, len(events)))
                 # Of a payment what follows comes again as well.
                 first = dict(sorted(again, reverse=True))
                 pump.delivered -= {
@@ -141,9 +144,11 @@ def test_many_cuts_under_live_traffic_are_all_equal(new_world: World) -> None:
 def test_a_cent_is_found_under_live_traffic(new_world: World) -> None:
     append(new_world.database.writer, marketplace(payments=20, seed=4))
     new_world.pump.pump()
-    where = "event_type = 'captured' ORDER BY payment_id, seq LIMIT 1"
+    captured = "SELECT min(toString(payment_id)) FROM payment_events WHERE event_type = 'captured'"
+    damaged = str(new_world.one(captured))
+    where = f"event_type = 'captured' AND payment_id = '{damaged}' ORDER BY seq LIMIT 1"
     new_world.replace("payment_events", "amount_minor + 1 AS amount_minor", where)
-    traffic = Traffic(new_world)
+    traffic = Traffic(new_world, damaged)
     new_world.pump.delivered.update(_committed(new_world))
     traffic.start()
     try:
