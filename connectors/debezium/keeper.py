@@ -12,8 +12,6 @@ that a killed Connect has (`connectors.debezium.orphans`).
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn, Protocol, Self
 
@@ -32,6 +30,8 @@ from schemas.errors import ConfigurationError, PurserError
 from schemas.topics import CONNECT_GROUP, CONNECTOR
 
 LOOK_SECONDS = 2.0
+LOOK_SECONDS_MOST = 60.0
+"""Well above what the time limits of one look's requests add up to."""
 ANSWER_SECONDS = 10.0
 STOP_SECONDS = 2.0
 PAUSE_SECONDS_FIRST = 2.0
@@ -130,47 +130,80 @@ class ConnectorKeeper:
         return {"restarts": self.restarts}
 
 
-@contextmanager
-def looking(*keepers: Keeper, seconds: float = LOOK_SECONDS) -> Iterator[None]:
-    """Let each look every few seconds, in a thread, for the length of a `with`."""
-    stop = threading.Event()
+class Rounds:
+    """Lets each keeper look every few seconds, in a thread of its own, for the length of a `with`.
 
-    def run(keeper: Keeper) -> None:
-        while not stop.is_set():
+    A look that does not end is told: what it last found would stand there for ever.
+    """
+
+    def __init__(
+        self,
+        *keepers: Keeper,
+        seconds: float = LOOK_SECONDS,
+        seconds_most: float = LOOK_SECONDS_MOST,
+    ) -> None:
+        self._keepers = keepers
+        self._seconds = seconds
+        self._seconds_most = seconds_most
+        self._began_at: dict[str, float] = {}
+        self._stop = threading.Event()
+        # One that waits for its server does not keep the others from looking.
+        self._threads = [
+            threading.Thread(target=self._run, args=(keeper,), name=_name(keeper), daemon=True)
+            for keeper in keepers
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+
+    def reasons(self) -> list[str]:
+        """What is wrong now, of all keepers; empty when nothing is."""
+        now = time.monotonic()
+        stuck = [
+            f"{name} has not ended its look for {now - began_at:.0f} s; restart the keeper"
+            for name, began_at in self._began_at.copy().items()
+            if now - began_at > self._seconds_most
+        ]
+        return stuck + [reason for keeper in self._keepers for reason in keeper.reasons]
+
+    def report(self) -> dict[str, object]:
+        """What the keepers tell beside the reasons."""
+        told: dict[str, object] = {}
+        for keeper in self._keepers:
+            told |= keeper.report()
+        return told
+
+    def _run(self, keeper: Keeper) -> None:
+        name = _name(keeper)
+        while not self._stop.is_set():
+            self._began_at[name] = time.monotonic()
             try:
                 keeper.look(time.monotonic())
             except Exception as error:  # noqa: BLE001 - told by /health, and the next look may work
-                _log.exception("%s failed", type(keeper).__name__)
-                keeper.reasons = (f"{type(keeper).__name__} failed: {error!r}",)
-            stop.wait(seconds)
-
-    # One that waits for its server does not keep the others from looking.
-    threads = [
-        threading.Thread(target=run, args=(keeper,), name=type(keeper).__name__, daemon=True)
-        for keeper in keepers
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(STOP_SECONDS)
+                _log.exception("%s failed", name)
+                keeper.reasons = (f"{name} failed: {error!r}",)
+            del self._began_at[name]
+            self._stop.wait(self._seconds)
 
 
-def application(*keepers: Keeper) -> Starlette:
+def _name(keeper: Keeper) -> str:
+    return type(keeper).__name__
+
+
+def application(rounds: Rounds) -> Starlette:
     """`GET /health`: 200 or 503 with the reasons."""
 
     async def health(_request: Request) -> JSONResponse:
-        reasons = [reason for keeper in keepers for reason in keeper.reasons]
-        answer: dict[str, object] = {
-            "status": "unhealthy" if reasons else "healthy",
-            "reasons": reasons,
-        }
-        for keeper in keepers:
-            answer |= keeper.report()
-        return JSONResponse(answer, status_code=503 if reasons else 200)
+        reasons = rounds.reasons()
+        answer = {"status": "unhealthy" if reasons else "healthy", "reasons": reasons}
+        return JSONResponse(answer | rounds.report(), status_code=503 if reasons else 200)
 
     return Starlette(routes=[Route("/health", health)])
 
@@ -192,9 +225,9 @@ def main() -> NoReturn:
             OrphanKeeper(settings.connect_url, settings.kafka_bootstrap, settings.transactional_id),
             TransactionKeeper(settings.kafka_bootstrap),
         )
-        with looking(*keepers):
+        with Rounds(*keepers) as rounds:
             uvicorn.run(
-                application(*keepers),
+                application(rounds),
                 host="127.0.0.1",
                 port=settings.worker_metrics_port,
                 log_level="warning",

@@ -1,6 +1,7 @@
 """The connector's keeper: what it restarts, when, and what it says meanwhile."""
 
 import asyncio
+import threading
 import time
 
 import httpx
@@ -13,8 +14,8 @@ from connectors.debezium.keeper import (
     Keeper,
     KeeperSettings,
     RestartPolicy,
+    Rounds,
     application,
-    looking,
 )
 from schemas.errors import ConfigurationError
 
@@ -75,9 +76,11 @@ def _connect(tasks: list[str]) -> tuple[ConnectorKeeper, list[str]]:
     return ConnectorKeeper(client, "c"), asked
 
 
-def _health_answer(keeper: Keeper) -> httpx.Response:
+def _health_answer(rounds: Keeper | Rounds) -> httpx.Response:
+    asked = rounds if isinstance(rounds, Rounds) else Rounds(rounds)
+
     async def get() -> httpx.Response:
-        transport = httpx.ASGITransport(application(keeper))
+        transport = httpx.ASGITransport(application(asked))
         async with httpx.AsyncClient(transport=transport, base_url="http://keeper") as client:
             return await client.get("/health")
 
@@ -118,7 +121,7 @@ class _Faulty:
 
 def test_a_keeper_that_fails_is_told_and_looks_again() -> None:
     keeper = _Faulty()
-    with looking(keeper, seconds=0.01):
+    with Rounds(keeper, seconds=0.01):
         deadline = time.monotonic() + 5.0
         while not (keeper.reasons and keeper.looks > 1):
             assert time.monotonic() < deadline
@@ -126,6 +129,35 @@ def test_a_keeper_that_fails_is_told_and_looks_again() -> None:
         assert keeper.reasons == ("_Faulty failed: ValueError('what no one expected')",)
         assert _health_answer(keeper).status_code == 503
         keeper.reasons = ()
+
+
+class _Stuck:
+    """Waits in its look until the test ends."""
+
+    def __init__(self) -> None:
+        self.reasons: tuple[str, ...] = ()
+        self.end = threading.Event()
+
+    def look(self, now: float) -> None:
+        self.end.wait(10.0)
+
+    def report(self) -> dict[str, object]:
+        return {}
+
+
+def test_a_look_that_does_not_end_is_told() -> None:
+    keeper = _Stuck()
+    with Rounds(keeper, seconds=60.0, seconds_most=0.05) as rounds:
+        deadline = time.monotonic() + 5.0
+        while not (reasons := rounds.reasons()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert reasons == ["_Stuck has not ended its look for 0 s; restart the keeper"]
+        assert _health_answer(rounds).status_code == 503
+        keeper.end.set()
+        while rounds.reasons():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_settings_name_the_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
