@@ -13,7 +13,7 @@ from types import TracebackType
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from schemas.errors import PurserError
+from schemas.errors import PurserError, ServiceUnavailable
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 
@@ -23,6 +23,19 @@ QUERY = (
     "SELECT minOrNull(newest) FROM"
     " (SELECT max(committed_at) AS newest FROM payment_events GROUP BY kafka_partition)"
 )
+
+VISIBLE = "SELECT uniqExact(payment_id, seq) FROM payment_events"
+VISIBLE_LOOK_SECONDS = 0.2
+
+
+def wait_until_visible(clickhouse_url: str, events: int, seconds: float) -> None:
+    """Wait until so many events can be queried; raises ServiceUnavailable after so long."""
+    deadline = time.monotonic() + seconds
+    with connect(ClickHouseSettings.load(clickhouse_url)) as client:
+        while (visible := client.query(VISIBLE).result_rows[0][0]) < events:
+            if time.monotonic() > deadline:
+                raise ServiceUnavailable(f"{visible} of {events} events visible in {seconds:g} s")
+            time.sleep(VISIBLE_LOOK_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

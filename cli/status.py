@@ -132,11 +132,12 @@ def status(
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
-        _show(found)
+        show(found)
     raise typer.Exit(EXIT_STATUS[found.verdict])
 
 
-def _show(found: Report) -> None:
+def show(found: Report) -> None:
+    """Print a report for people."""
     console = Console(highlight=False)
     table = Table("process", "state", "pid", "uptime", "restarts", "memory", box=None)
     for each in found.processes:

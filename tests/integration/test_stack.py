@@ -1,13 +1,14 @@
 """The native stack's servers, really running: who may log in, what restarts, how much it takes."""
 
 import os
+import re
 import time
 
 import psutil
 import psycopg
 import pytest
 
-from cli.status import Report, Verdict, report
+from cli.status import Report, Verdict, report, show
 from cli.up import bring_up
 from stack.endpoints import Endpoints
 from stack.native import Stack
@@ -123,11 +124,20 @@ def wait_until_healthy(stack: Stack) -> Report:
     return found
 
 
-def test_whole_up_is_healthy_repeatable_and_restarts_its_worker(stack: Stack) -> None:
+def test_whole_up_is_healthy_repeatable_and_restarts_its_worker(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         bring_up(stack, print)
         found = wait_until_healthy(stack)
         assert set(found.workers) == set(WORKER_NAMES)
+        capsys.readouterr()
+        show(found)
+        printed = capsys.readouterr().out
+        assert re.search(r"^views-worker: \d+ records behind$", printed, re.MULTILINE), printed
+        keeper = r"^connector-keeper: Connect found gone \d+ times, connector restarted \d+ times,"
+        assert re.search(keeper, printed, re.MULTILINE), printed
+        assert printed.endswith("\nhealthy\n")
         pids = {name: stack.pid(name) for name in WORKER_NAMES}
         bring_up(stack, print)
         assert {name: stack.pid(name) for name in WORKER_NAMES} == pids
