@@ -51,7 +51,7 @@ RATE_SHARE_MIN = 0.9
 TRIAL_SECONDS = 30.0
 TRIAL_VISIBLE_SECONDS = 120.0
 REDUCED_SHARE = 0.5
-CALM_SECONDS = 240.0
+CALM_SECONDS = 480.0
 """Traffic without kills at the end: lives that are long enough to tell whether memory is flat."""
 AFTERWARDS_SECONDS = 900.0
 """For bringing the stack up, for the last recovery, for verify."""

@@ -41,13 +41,13 @@ def test_slope_is_not_bent_by_outliers() -> None:
     [(0.0, True), (-30.0, True), (GROWTH_MAX - 1, True), (GROWTH_MAX + 1, False), (80.0, False)],
 )
 def test_growth_in_the_second_half_is_judged(megabytes_per_minute: float, is_flat: bool) -> None:
-    verdict = judge("views-worker", [life(240, megabytes_per_minute)], HEAP)
+    verdict = judge("views-worker", [life(480, megabytes_per_minute)], HEAP)
     assert verdict.flat is is_flat
     assert verdict.value == pytest.approx(megabytes_per_minute, abs=0.1)
 
 
 def test_the_worst_generation_counts() -> None:
-    lives = [life(240, 0.0), life(240, 50.0), life(240, 1.0)]
+    lives = [life(480, 0.0), life(480, 50.0), life(480, 1.0)]
     verdict = judge("views-worker", lives, HEAP)
     assert verdict.flat is False
     assert (verdict.generations, verdict.judged) == (3, 3)
@@ -62,15 +62,15 @@ def test_a_short_generation_is_not_judged() -> None:
 
 def test_loading_at_the_start_is_not_growth() -> None:
     loading = Generation("clickhouse", 1)
-    for number in range(101):
-        size = min(number, 40) * 20.0
+    for number in range(241):
+        size = min(number, 100) * 8.0
         loading.samples.append((2.0 * number, int(size * MEGABYTE)))
     assert judge("clickhouse", [loading], HEAP).flat is True
 
 
 def test_a_java_server_may_touch_its_heap_and_no_more() -> None:
-    assert judge("kafka", [life(240, 50.0, name="kafka")], HEAP).flat is True
-    assert judge("kafka", [life(240, 250.0, name="kafka")], HEAP).flat is False
+    assert judge("kafka", [life(480, 50.0, name="kafka")], HEAP).flat is True
+    assert judge("kafka", [life(480, 250.0, name="kafka")], HEAP).flat is False
 
 
 def test_shared_memory_is_not_counted() -> None:
