@@ -18,7 +18,7 @@ import psutil
 
 MEGABYTE = 1024 * 1024
 GENERATION_SECONDS_MIN = 420.0
-"""ClickHouse's merges come and go: with memory that is flat over 20 minutes, the second half of a
+"""ClickHouse's merges come and go: with memory that is flat over 17 minutes, the second half of a
 life of 180 s seems to grow or shrink by up to 13 MB a minute, of 300 s by 8, of 420 s by 4.
 """
 SAMPLES_MIN = 8
