@@ -66,14 +66,15 @@ class PipelineLimits:
 
     - `refresh_seconds`: between the starts of two refreshes, at least.
     - `refresh_share_max`: of the time may go into refreshing totals; when a refresh takes long,
-      the next one waits longer and covers more flushes, up to `flushes_unrefreshed_max`.
+      the next one waits longer and covers more flushes, up to half of `flushes_unrefreshed_max`:
+      with the other half rows go on becoming visible while totals are refreshed.
     - `retry_first_seconds`, `retry_most_seconds`: the first and the longest wait between tries.
     - `give_up_seconds`: after so long without success the worker ends, unacknowledged.
     """
 
     refresh_seconds: float = 0.5
     refresh_share_max: float = 0.25
-    flushes_unrefreshed_max: int = 64
+    flushes_unrefreshed_max: int = 128
     retry_first_seconds: float = 0.1
     retry_most_seconds: float = 5.0
     give_up_seconds: float = 300.0
@@ -251,7 +252,7 @@ class Pipeline(Generic[Folded, Receipt]):
                 await self._changed.wait_for(
                     lambda: (
                         self._is_closed()
-                        or self._unacknowledged >= self._limits.flushes_unrefreshed_max
+                        or self._unacknowledged >= self._limits.flushes_unrefreshed_max // 2
                     )
                 )
 

@@ -297,6 +297,23 @@ def test_unrefreshed_flushes_are_limited() -> None:
     Bench(steps=FakeSteps(refresh_seconds=0.5), limits=limits).run(scenario)
 
 
+def test_rows_go_on_becoming_visible_while_totals_are_refreshed() -> None:
+    limits = PipelineLimits(
+        refresh_seconds=0.001, refresh_share_max=0.02, flushes_unrefreshed_max=80
+    )
+
+    async def scenario(bench: Bench) -> None:
+        most = 0
+        for _ in range(120):
+            await bench.pipeline.put(bench.batch(10))
+            await asyncio.sleep(0.01)
+            most = max(most, len(bench.steps.flush_rows) - len(bench.acknowledged))
+        assert len(bench.steps.refreshes) > 1
+        assert most < limits.flushes_unrefreshed_max
+
+    Bench(steps=FakeSteps(refresh_seconds=0.1), limits=limits).run(scenario)
+
+
 def test_a_drain_finishes_what_is_under_way_and_drops_what_waits() -> None:
     async def scenario(bench: Bench) -> None:
         putting = bench.put_in_background(9)
