@@ -8,9 +8,10 @@ COPY writer writer
 COPY connectors connectors
 COPY streams streams
 COPY sinks sinks
+COPY operations operations
+COPY marketplace marketplace
 COPY stack stack
 COPY cli cli
-COPY bench bench
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . && useradd --system purser
 USER purser
 ENTRYPOINT ["purser"]

@@ -23,9 +23,9 @@ from psycopg_pool import ConnectionPool
 from bench.figures import Figure, show, write
 from bench.load import decide_all
 from bench.run import RESULTS
-from cli.output import say, wide_console
-from cli.own_stack import own_stack
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
+from marketplace.market import Marketplace, MarketplaceSettings
+from operations.console import say, wide_console
+from operations.own_stack import own_stack
 from schemas.events import NewEvent
 from schemas.postgres.migrations import load
 from stack.endpoints import Endpoints

@@ -1,8 +1,8 @@
 """The views worker with two ways to hang at a signal, for measuring how it is noticed.
 
-`python -m bench.hanging` is `python -m streams.worker`, but at SIGRTMIN it stops to fetch while its
-event loop goes on, and at SIGRTMIN+1 its event loop stops while the consumer's thread goes on and
-keeps its place in the group.
+`python -m bench.hanging` is `python -m streams.views.worker`, with two signals more. At SIGRTMIN it
+stops fetching while its event loop runs on. At SIGRTMIN+1 its event loop stops while the
+consumer's thread runs on and keeps its place in the group.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from streams.transport import BatchConsumer
-from streams.worker import main
+from streams.views.worker import main
 
 NO_FETCH = signal.SIGRTMIN
 BLOCKED_LOOP = signal.SIGRTMIN + 1

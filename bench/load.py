@@ -25,9 +25,9 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from connectors.simulator.freshness import FreshnessProbe, quantile
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings, Step
-from connectors.simulator.traffic import Traffic
+from marketplace.freshness import FreshnessProbe, quantile
+from marketplace.market import Marketplace, MarketplaceSettings, Step
+from marketplace.traffic import Traffic
 from schemas.errors import ConfigurationError, Rejection
 from schemas.events import Event, NewEvent
 from writer.append import Answer, Appended, Writer

@@ -17,7 +17,7 @@ from clickhouse_connect.driver.client import Client
 from bench.figures import Figure
 from bench.generated import Generator
 from bench.sections import Bench
-from cli.output import say
+from operations.console import say
 from schemas.views import SELLER_REVENUE, TABLES
 from sinks.clickhouse import ClickHouseSink
 from sinks.client import connect

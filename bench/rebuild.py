@@ -19,11 +19,11 @@ from bench.figures import Figure, at_least, at_most
 from bench.sections import WORKER, Bench, warm_up
 from bench.servers import wait_until
 from bench.survival import verify_stack
-from cli.output import say
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
-from connectors.simulator.traffic import Traffic, run_in_background
+from marketplace.market import Marketplace, MarketplaceSettings
+from marketplace.traffic import Traffic, run_in_background
+from operations.console import say
+from operations.verify import Report
 from schemas.errors import ServiceUnavailable
-from streams.verify import Report
 from writer.append import Writer
 from writer.postgres import open_store
 

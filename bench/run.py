@@ -13,7 +13,7 @@ from bench.catalogue import ON_REQUEST, SECTIONS
 from bench.figures import Figure, show, write
 from bench.sections import Bench
 from bench.servers import TopicEnd
-from cli.output import wide_console
+from operations.console import wide_console
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack

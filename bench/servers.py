@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 from schemas.errors import ServiceUnavailable
 from schemas.topics import CONNECTOR, PAYMENTS_TOPIC
 from stack.native import Stack
-from stack.programs import PROGRAMS
+from stack.topology import PROGRAMS
 
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 30.0

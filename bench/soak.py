@@ -28,16 +28,16 @@ from bench.figures import Figure, at_least, at_most, show, write
 from bench.lag import LagWatch, Recovery, recoveries, wait_until_visible
 from bench.memory import Generation, judge, memory_bytes
 from bench.survival import Acknowledged, verify_stack, wait_all_ready
-from cli.output import say, wide_console
-from cli.own_stack import own_stack
-from cli.up import bring_up
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
-from connectors.simulator.traffic import Traffic, TrafficReport, run_in_background
+from marketplace.market import Marketplace, MarketplaceSettings
+from marketplace.traffic import Traffic, TrafficReport, run_in_background
+from operations.bring_up import bring_up
+from operations.console import say, wide_console
+from operations.own_stack import own_stack
+from operations.verify import Report
 from schemas.errors import ServiceUnavailable
 from stack.native import Stack
-from stack.programs import programs_of
 from stack.settings import CHECKOUT
-from streams.verify import Report
+from stack.topology import programs_of
 from writer.append import Writer
 from writer.postgres import open_store
 
@@ -123,7 +123,7 @@ def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
     seen = Seen()
     acknowledged = Acknowledged()
     endpoints = stack.endpoints
-    names = [program.name for program in programs_of(stack.settings)]
+    names = [program.name for program in programs_of(stack.settings.views_workers)]
     with open_store(endpoints.postgres_dsn) as store, LagWatch(endpoints.clickhouse_url) as lag:
 
         def send(seed: int, rate: float) -> Traffic:

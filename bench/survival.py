@@ -13,13 +13,13 @@ from uuid import UUID
 
 import psycopg
 
+from operations.verify import Options, Report, VerifySettings, verify
 from schemas.events import Event
 from stack.native import Stack
-from streams.verify import Options, Report, VerifySettings, verify
 
 WORKER = "views-worker"
 TARGETS = (WORKER, "connect", "kafka", "clickhouse", "postgres")
-KEEPER = "connector-keeper"
+KEEPER = "connector-supervisor"
 MID_INSERT = "views-worker in the middle of an insert"
 READY_SECONDS = 120.0
 VERIFY_SECONDS = 180.0

@@ -1,56 +1,22 @@
-"""`purser bench`: measure on a stack of its own."""
+"""`purser bench`: hands over to the benchmarks, which the product itself never imports."""
 
-from typing import Annotated
+import os
+import sys
+from pathlib import Path
 
 import typer
 
-from bench.catalogue import ON_REQUEST, SECTIONS
-from cli.output import say
-from cli.own_stack import own_stack
-from cli.up import bring_up
-from schemas.errors import InputError
+from schemas.errors import ConfigurationError
 
-GOAL_MISSED = 1
+CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-def bench(
-    only: Annotated[
-        list[str] | None,
-        typer.Argument(help=f"{', '.join(SECTIONS)}; by default all but {', '.join(ON_REQUEST)}."),
-    ] = None,
-    events: Annotated[int, typer.Option(help="Events that a throughput run moves.", min=1000)] = (
-        300_000
-    ),
-    rate: Annotated[float, typer.Option(help="Payments per second for latency.", min=1)] = 208,
-    seconds: Annotated[float, typer.Option(help="How long latency is measured.", min=1)] = 30,
-    seed: Annotated[int, typer.Option(help="Of the generated payments.")] = 1,
-    payments: Annotated[int, typer.Option(help="Payments that queries look at.", min=1000)] = (
-        5_000_000
-    ),
-) -> None:
-    """Measure latency, throughput, transport and storage, as ratios within this run.
-
-    Prints a table and writes bench/results/TIME.json. Takes a stack of its own, apart from that of
-    `purser up`, and removes it. Exit status: 0 all goals met, 1 one was missed.
+def bench(context: typer.Context) -> None:
+    """Measure on a stack of its own; `purser bench --help` lists what can be measured.
 
     Example: purser bench latency --seconds 60
     """
-    for name in only or ():
-        if name not in SECTIONS:
-            raise InputError("section", f"there is no {name!r}; take of {', '.join(SECTIONS)}")
-    from bench.run import run  # half of what every other command would wait for
-
-    with own_stack("bench") as stack:
-        bring_up(stack, say)
-        figures = run(
-            stack,
-            say,
-            events=events,
-            rate=rate,
-            seconds=seconds,
-            seed=seed,
-            payments=payments,
-            only=only or [],
-        )
-    if any(figure.met is False for figure in figures):
-        raise typer.Exit(GOAL_MISSED)
+    if not (CHECKOUT / "bench").is_dir():
+        raise ConfigurationError("bench: the benchmarks are not installed; run it from a checkout")
+    os.chdir(CHECKOUT)
+    os.execv(sys.executable, [sys.executable, "-m", "bench", *context.args])

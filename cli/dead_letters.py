@@ -14,11 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from cli import dead_letters_text as text
-from cli.output import say, wide_console
-from schemas.errors import InputError, PurserError
-from sinks.clickhouse import ClickHouseSink
-from sinks.settings import ClickHouseSettings
-from streams.dead_letters import (
+from operations.console import say, wide_console
+from operations.dead_letters import (
     Chosen,
     DeadLetters,
     Outcome,
@@ -28,7 +25,10 @@ from streams.dead_letters import (
     judge,
     make_plan,
 )
-from streams.dead_letters import redrive as write
+from operations.dead_letters import redrive as write
+from schemas.errors import InputError, PurserError
+from sinks.clickhouse import ClickHouseSink
+from sinks.settings import ClickHouseSettings
 
 STILL_DEAD = 1
 COULD_NOT = 2

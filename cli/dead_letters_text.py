@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cli.raw_bytes import as_json, one_line, printable, rendered
+from operations.dead_letters import Judgement, Letter, Listed, Outcome, Plan, Redrive, Summary
 from schemas.money import format_minor
-from streams.dead_letters import Judgement, Letter, Listed, Outcome, Plan, Redrive, Summary
 
 SHOWN_DEAD = 20
 SHOWN_TOTALS = 20

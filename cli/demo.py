@@ -12,19 +12,20 @@ import typer
 from rich.console import Console
 
 from cli.import_ import import_
-from cli.output import say, wide_console
-from cli.own_stack import own_stack
 from cli.tour import show
-from cli.up import bring_up
 from cli.verify import verify
-from connectors.simulator.freshness import FreshnessProbe, quantile
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
-from connectors.simulator.traffic import Traffic, TrafficReport, run_in_background
+from marketplace.freshness import FreshnessProbe, quantile
+from marketplace.market import Marketplace, MarketplaceSettings
+from marketplace.traffic import Traffic, TrafficReport, run_in_background
+from operations.bring_up import bring_up
+from operations.console import say, wide_console
+from operations.own_stack import own_stack
 from schemas.errors import ConfigurationError
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
-from stack.settings import CHECKOUT, Port
+from stack.settings import CHECKOUT
+from stack.topology import Port
 from writer.append import open_writer
 
 SLICE = CHECKOUT / "data" / "online-retail-slice.jsonl.gz"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import say
+from operations.console import say
 from stack.native import Stack
 from stack.settings import StackSettings
 

@@ -19,11 +19,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cli.output import say
+from operations.console import say
 from schemas.errors import ConfigurationError
-from writer.bulk import BadLine, BulkAppender, DryRun, Outcome, Target
-from writer.import_history import Importer
-from writer.lines import read_lines
+from writer.importing.bulk import BadLine, BulkAppender, DryRun, Outcome, Target
+from writer.importing.lines import read_lines
+from writer.importing.run import Importer
 from writer.postgres import open_store
 from writer.settings import WriterSettings
 

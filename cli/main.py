@@ -35,7 +35,14 @@ app.command()(status)
 app.command()(env)
 app.command()(migrate)
 app.command()(demo)
-app.command()(bench)
+# Every argument goes on as it is, `--help` among them.
+app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)(bench)
 app.command("import")(import_)
 app.command()(verify)
 app.command()(replay)

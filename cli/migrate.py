@@ -6,9 +6,9 @@ import typer
 from pydantic import Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cli.output import say
-from cli.up import migrate_all, register_connector
 from connectors.debezium.settings import DebeziumSettings
+from operations.bring_up import migrate_all, register_connector
+from operations.console import say
 from schemas.errors import ConfigurationError
 
 

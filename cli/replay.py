@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cli.output import say, wide_console
 from cli.verify_report import show
-from schemas.errors import InputError, PurserError
-from streams.replay import (
+from operations.console import say, wide_console
+from operations.replay import (
     VIEWS,
     Choice,
     Digest,
@@ -34,8 +33,9 @@ from streams.replay import (
     rehearse,
     roll_back,
 )
-from streams.replay.database import ReplayDatabase
-from streams.verify.views import Views
+from operations.replay.database import ReplayDatabase
+from operations.verify.views import Views
+from schemas.errors import InputError, PurserError
 
 DIFFERS = 1
 COULD_NOT_TELL = 2

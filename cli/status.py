@@ -14,13 +14,13 @@ from rich.text import Text
 from connectors.debezium.client import ConnectClient, ConnectorHealth
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth, read_slot
+from operations.dead_letters import DeadLetters
 from schemas.errors import SchemaVersionError, ServiceUnavailable
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
-from stack.programs import VIEWS_WORKER_NAMES
 from stack.settings import StackSettings
 from stack.status import ProcessState, ProcessStatus
-from streams.dead_letters import DeadLetters
+from stack.topology import VIEWS_WORKER_NAMES
 
 CONNECT_RETRY_SECONDS = 3.0
 MEGABYTE = 1024 * 1024

@@ -1,85 +1,13 @@
 """`purser up`: bring the local stack up, whole."""
 
-import time
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from cli.output import say
-from connectors.debezium.client import ConnectClient
-from connectors.debezium.config import connector_config
-from connectors.debezium.settings import DebeziumSettings
-from connectors.debezium.slot import read_slot
-from connectors.debezium.topic import ensure_topic
-from schemas.errors import ServiceUnavailable
-from sinks.migrate import migrate as migrate_clickhouse
-from stack.endpoints import Endpoints
+from operations.bring_up import bring_up
+from operations.console import say
 from stack.native import Stack
-from stack.settings import HOST, StackSettings
-from writer.migrate import migrate as migrate_postgres
-
-CONNECTOR_SECONDS = 60.0
-POLL_SECONDS = 0.2
-
-
-def migrate_all(admin_dsn: str, clickhouse_url: str, say: Callable[[str], None]) -> None:
-    """Bring both databases to the schema that this code knows."""
-    for name in migrate_postgres(admin_dsn):
-        say(f"PostgreSQL migration {name} applied")
-    for name in migrate_clickhouse(clickhouse_url):
-        say(f"ClickHouse migration {name} applied")
-
-
-def register_connector(
-    kafka_bootstrap: str,
-    connect_url: str,
-    settings: DebeziumSettings,
-    say: Callable[[str], None],
-) -> None:
-    """Make the topic and the Debezium connector, as configured; a failed task is started anew."""
-    ensure_topic(kafka_bootstrap, settings)
-    with ConnectClient(connect_url) as client:
-        registered = client.register(settings.connector, connector_config(settings))
-        if not registered and client.health(settings.connector).failed:
-            client.restart_failed(settings.connector)
-        client.wait_healthy(settings.connector, CONNECTOR_SECONDS)
-    say(f"connector {settings.connector} runs")
-
-
-def register_local_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None:
-    """The same for the local stack, whose addresses we know."""
-    settings = DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
-    register_connector(endpoints.kafka_bootstrap, endpoints.connect_url, settings, say)
-    _wait_for_reader(endpoints, settings, say)
-
-
-def _wait_for_reader(
-    endpoints: Endpoints, settings: DebeziumSettings, say: Callable[[str], None]
-) -> None:
-    """Wait until Debezium reads its slot: a task that only tries again counts as RUNNING too.
-
-    Raises ServiceUnavailable when PostgreSQL no longer has what Debezium needs.
-    """
-    deadline = time.monotonic() + CONNECTOR_SECONDS
-    while not (slot := read_slot(endpoints.postgres_reader_dsn, settings.slot)).active:
-        if slot.lost:
-            raise ServiceUnavailable(slot.problems(settings.heartbeat_seconds)[0])
-        if time.monotonic() > deadline:
-            say("Debezium does not read PostgreSQL's log yet: a snapshot, or see `purser status`")
-            return
-        time.sleep(POLL_SECONDS)
-
-
-def bring_up(stack: Stack, say: Callable[[str], None], *, servers_only: bool = False) -> None:
-    """Servers, then schemas, then the connector, then our workers; each step can be repeated."""
-    stack.up()
-    if servers_only:
-        return
-    endpoints = stack.endpoints
-    migrate_all(endpoints.postgres_admin_dsn, endpoints.clickhouse_url, say)
-    register_local_connector(endpoints, say)
-    stack.start_workers()
+from stack.settings import StackSettings
 
 
 def up(

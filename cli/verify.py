@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from cli.output import say, wide_console
 from cli.verify_report import show
+from operations.console import say, wide_console
+from operations.verify import Options, Report, Verdict, VerifySettings, Window
+from operations.verify import verify as run
 from schemas.errors import InputError, PurserError
-from streams.verify import Options, Report, Verdict, VerifySettings, Window
-from streams.verify import verify as run
 from writer.migrate import check_schema
 
 COULD_NOT_TELL = 2

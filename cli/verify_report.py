@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streams.verify import CheckResult, Report, Verdict
+from operations.verify import CheckResult, Report, Verdict
 
 MARKS = {
     Verdict.EQUAL: ("✓", "green"),

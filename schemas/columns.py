@@ -94,7 +94,7 @@ class Milliseconds(CompactColumn[int, datetime]):
         return instant(raw)
 
 
-class Packed(CompactColumn[Any, Any]):
+class ArrowColumn(CompactColumn[Any, Any]):
     """Values as an Arrow array, which a sink sends as it is; ids are 16 bytes there."""
 
     __slots__ = ()

@@ -11,12 +11,12 @@ import pyarrow
 
 from schemas.columns import (
     ID_BYTES,
+    ArrowColumn,
     Column,
     DayTexts,
     IdTexts,
     InstantTexts,
     Milliseconds,
-    Packed,
 )
 from schemas.errors import WriteRefused
 from schemas.views import Columns, Table
@@ -51,14 +51,14 @@ def arrow_table(table: Table, columns: Columns) -> pyarrow.Table:
     return pyarrow.Table.from_arrays(arrays, schema=schema)
 
 
-def packed(table: Table, pieces: Sequence[Columns]) -> Columns:
+def arrow_columns(table: Table, pieces: Sequence[Columns]) -> Columns:
     """The rows of all pieces, in columns that `arrow_table` has nothing left to do for.
 
     Raises:
         WriteRefused: as `arrow_table`.
     """
     whole = pyarrow.concat_tables([arrow_table(table, piece) for piece in pieces])
-    return [Packed(column) for column in whole.combine_chunks().columns]
+    return [ArrowColumn(column) for column in whole.combine_chunks().columns]
 
 
 @cache
@@ -78,7 +78,7 @@ def _plain(hint: Any) -> type:
 def _array(values: Column, arrow_type: pyarrow.DataType) -> pyarrow.Array:
     """The column as Arrow has it; what came as text is cast all at once."""
     match values:
-        case Packed(raw=ready):
+        case ArrowColumn(raw=ready):
             return ready
         case array():
             buffer = pyarrow.py_buffer(values)

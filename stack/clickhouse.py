@@ -7,10 +7,10 @@ import httpx
 from schemas.errors import ServiceUnavailable
 from stack.endpoints import CLICKHOUSE_USER, Endpoints
 from stack.layout import Home
-from stack.process import Program, Specification
-from stack.settings import CHECKOUT, HOST, Port, StackSettings
+from stack.process import Specification
+from stack.settings import CHECKOUT, HOST, StackSettings
+from stack.topology import CLICKHOUSE, Port
 
-PROGRAM = Program(name="clickhouse")
 # The folder it runs in, by a name without the characters that chDB takes for options (? & # %).
 DATA = "/proc/self/cwd/data"
 READY_SECONDS = 3.0
@@ -21,7 +21,7 @@ def prepare(settings: StackSettings, home: Home, endpoints: Endpoints) -> Specif
     folder = home.path / "clickhouse"
     folder.mkdir(exist_ok=True, mode=0o700)
     return Specification(
-        program=PROGRAM,
+        program=CLICKHOUSE,
         command=(
             sys.executable,
             "-m",

@@ -10,10 +10,10 @@ from stack.artifacts import Artifacts
 from stack.endpoints import Endpoints
 from stack.kafka import JAVA_ENVIRONMENT, java_command, link_to
 from stack.layout import Home
-from stack.process import Program, Specification
-from stack.settings import HOST, Port, StackSettings
+from stack.process import Specification
+from stack.settings import HOST, StackSettings
+from stack.topology import CONNECT, Port
 
-PROGRAM = Program(name="connect", after=("kafka",))
 READY_SECONDS = 3.0
 CDC_PASSWORD_VARIABLE = "PURSER_CDC_PASSWORD"
 
@@ -75,7 +75,7 @@ def prepare(
         encoding="utf-8",
     )
     return Specification(
-        program=PROGRAM,
+        program=CONNECT,
         command=(
             *java_command(settings, folder, java, artifacts),
             "org.apache.kafka.connect.cli.ConnectDistributed",

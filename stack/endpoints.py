@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from stack.credentials import Credentials
-from stack.settings import HOST, Port, StackSettings
+from stack.settings import HOST, StackSettings
+from stack.topology import Port
 
 DATABASE = "purser"
 CLICKHOUSE_USER = "purser"

@@ -16,10 +16,10 @@ from stack.artifacts import Artifacts
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
 from stack.layout import Home
-from stack.process import Program, Specification
-from stack.settings import HOST, Port, StackSettings
+from stack.process import Specification
+from stack.settings import HOST, StackSettings
+from stack.topology import KAFKA, Port
 
-PROGRAM = Program(name="kafka")
 CONFIGURATION_FILE = "server.properties"
 JAVA_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java cannot open files beyond ASCII
 CORES_FOR_BOTH_COMPILERS = 4
@@ -106,7 +106,7 @@ def prepare(
     if not (folder / "data" / "meta.properties").exists():
         _format(command, folder, cluster_id(credentials))
     return Specification(
-        program=PROGRAM,
+        program=KAFKA,
         command=(*command, "kafka.Kafka", configuration.name),
         directory=folder,
         environment=JAVA_ENVIRONMENT,

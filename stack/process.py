@@ -13,25 +13,13 @@ import psutil
 from schemas.errors import ServiceUnavailable
 from stack.launch import start_mark
 from stack.layout import Home, write_private
+from stack.topology import Program
 
 POLL_SECONDS = 0.05
 KILL_SECONDS = 10.0
 
 # What a server may inherit from the shell of `purser up`; the rest would only surprise.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "USER")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """A process that the stack knows by name, and how to stop it gently.
-
-    It is started once the programs of `after` are ready, and stopped before them.
-    """
-
-    name: str
-    stop_signal: str = "TERM"
-    stop_seconds: int = 30
-    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 Every server module reads these settings; nothing here touches a file, a socket or a process.
 """
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -11,32 +10,17 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
+from stack.topology import PORTS_RESERVED, VIEWS_WORKERS, Port
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
-PORTS_RESERVED = 16  # consecutive ports that belong to one stack, some of them for later servers
 PORT_LOWEST = 1024
 PORT_HIGHEST = 65_535
 
 PositiveMegabytes = Annotated[int, Field(gt=0, le=1_048_576)]
 
 
-class Port(StrEnum):
-    """The ports of a stack; a port's number is PURSER_PORT_BASE plus its place in this list."""
-
-    POSTGRES = "postgres"
-    KAFKA = "kafka"
-    KAFKA_CONTROLLER = "kafka-controller"
-    CONNECT = "connect"
-    CLICKHOUSE = "clickhouse"
-    WORKER_METRICS = "worker-metrics"
-    KEEPER_HEALTH = "keeper-health"
-    WORKER_METRICS_2 = "worker-metrics-2"
-    WORKER_METRICS_3 = "worker-metrics-3"
-    WORKER_METRICS_4 = "worker-metrics-4"
-
-
-VIEWS_WORKERS_MAX = sum(port.startswith("worker-metrics") for port in Port)
+VIEWS_WORKERS_MAX = len(VIEWS_WORKERS)
 
 
 class StackSettings(BaseSettings):

@@ -9,13 +9,14 @@ from enum import StrEnum
 import psutil
 
 from schemas.errors import ServiceUnavailable
-from stack import supervisor
+from stack import supervisord
 from stack.credentials import Credentials
 from stack.layout import Home
 from stack.process import Record, read_record
-from stack.programs import check_ready, programs_of
+from stack.programs import check_ready
 from stack.settings import StackSettings
-from stack.supervisor import State, Supervised, Supervisor
+from stack.supervisord import State, Supervised, Supervisor
+from stack.topology import programs_of
 
 
 class ProcessState(StrEnum):
@@ -56,7 +57,7 @@ def process_statuses(
         supervised = Supervisor(home).processes()
     except ServiceUnavailable:
         supervised = {}
-    programs = programs_of(settings)
+    programs = programs_of(settings.views_workers)
     with ThreadPoolExecutor(max_workers=len(programs)) as pool:
         rows = pool.map(
             lambda program: _status(
@@ -68,10 +69,10 @@ def process_statuses(
 
 
 def _supervisor_status(home: Home, *, answers: bool) -> ProcessStatus:
-    record = read_record(home, supervisor.NAME)
+    record = read_record(home, supervisord.NAME)
     state = ProcessState.RUNNING if answers else ProcessState.STOPPED
-    problem = None if answers else f"{supervisor.NAME} does not answer: run `purser up`"
-    return _row(supervisor.NAME, state, record, problem)
+    problem = None if answers else f"{supervisord.NAME} does not answer: run `purser up`"
+    return _row(supervisord.NAME, state, record, problem)
 
 
 def _status(
@@ -124,7 +125,7 @@ def _memory(name: str, process: psutil.Process) -> int | None:
     """Bytes of a process and its children; what they share counts once (proportional share)."""
     try:
         # supervisord's children have rows of their own.
-        children = [] if name == supervisor.NAME else process.children(recursive=True)
+        children = [] if name == supervisord.NAME else process.children(recursive=True)
         total = int(process.memory_full_info().pss)
     except psutil.Error:
         return None

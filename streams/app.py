@@ -13,9 +13,9 @@ import faust
 from mode import CrashingSupervisor
 
 from schemas.errors import ConfigurationError
-from streams.guard import LoopGuard
 from streams.logs import configure_logging
 from streams.settings import StreamSettings
+from streams.watchdog import LoopWatchdog
 
 __all__ = ["StreamWorker", "configure_logging", "make_app", "run"]
 
@@ -65,24 +65,26 @@ def make_app(settings: StreamSettings) -> faust.App:
 class StreamWorker(faust.Worker):
     """Faust's worker without its spinner and colours, and with a deadline for stopping."""
 
-    def __init__(self, app: faust.App, guard: LoopGuard, *, stop_timeout_seconds: float) -> None:
+    def __init__(
+        self, app: faust.App, watchdog: LoopWatchdog, *, stop_timeout_seconds: float
+    ) -> None:
         super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
         self.spinner = None
-        self._guard = guard
+        self._watchdog = watchdog
         self._stop_timeout_seconds = stop_timeout_seconds
 
     def _schedule_shutdown(self, signal: Any) -> None:
         # Whatever hangs, a server that is down or an agent that does not give up: the process
         # ends in time, says on standard error where it hung, and its status is not 0.
-        self._guard.stop_within(self._stop_timeout_seconds)
+        self._watchdog.stop_within(self._stop_timeout_seconds)
         super()._schedule_shutdown(signal)
 
 
-def run(app: faust.App, settings: StreamSettings, guard: LoopGuard | None = None) -> NoReturn:
+def run(app: faust.App, settings: StreamSettings, watchdog: LoopWatchdog | None = None) -> NoReturn:
     """Run the app until it is told to stop; ends the process, with 0 only for a clean stop.
 
-    Who gives a guard tells it from the event loop that it runs. Raises ConfigurationError when its
-    folder cannot be made.
+    A caller that gives a watchdog feeds it from the event loop. Raises ConfigurationError when the
+    worker's folder cannot be made.
     """
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -93,10 +95,10 @@ def run(app: faust.App, settings: StreamSettings, guard: LoopGuard | None = None
         ) from error
     configure_logging(settings.log_level)
     faulthandler.enable()
-    guard = guard or LoopGuard(settings.stop_timeout_seconds)
-    worker = StreamWorker(app, guard, stop_timeout_seconds=settings.stop_timeout_seconds)
+    watchdog = watchdog or LoopWatchdog(settings.stop_timeout_seconds)
+    worker = StreamWorker(app, watchdog, stop_timeout_seconds=settings.stop_timeout_seconds)
     try:
         worker.execute_from_commandline()
     finally:
-        guard.disarm()
+        watchdog.disarm()
     raise SystemExit(0)  # Faust's own end; for the type checker

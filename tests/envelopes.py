@@ -11,7 +11,7 @@ from time import time
 import msgspec
 from confluent_kafka import Producer
 
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
+from marketplace.market import Marketplace, MarketplaceSettings
 from schemas.events import Event, NewEvent
 from schemas.topics import PAYMENTS_TOPIC
 from schemas.views import RevenueKey

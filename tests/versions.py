@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import pytest
 
+import operations.verify.old_rows
 import schemas.upcast
 import streams.decode
-import streams.verify.meaning
 import writer.postgres
 import writer.rows
 from schemas.upcast import Row, Upcaster
@@ -47,7 +47,7 @@ MEANING = {
     " stored.commission_minor + stored.logistics_fee_minor, stored.commission_minor)",
     "logistics_fee_minor": "if(stored.schema_version < 3, 0, stored.logistics_fee_minor)",
 }
-"""The same in SQL, as `streams.verify.meaning` has it; no view depends on `details`."""
+"""The same in SQL, as `operations.verify.old_rows` has it; no view depends on `details`."""
 
 
 def upgrade(
@@ -61,4 +61,4 @@ def upgrade(
     for module in (schemas.upcast, streams.decode, writer.postgres, writer.rows):
         monkeypatch.setattr(module, "SCHEMA_VERSION", newest)
     monkeypatch.setattr(schemas.upcast, "UPCASTERS", upcasters)
-    monkeypatch.setattr(streams.verify.meaning, "MEANING", meaning)
+    monkeypatch.setattr(operations.verify.old_rows, "MEANING", meaning)

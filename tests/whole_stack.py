@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli.up import bring_up
+from operations.bring_up import bring_up
 from stack.native import Stack
 from stack.ports import lend_port_base
 from stack.settings import StackSettings

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavailable
 from schemas.postgres.migrations import Migration, load
-from writer.refusals import one_line, translate
+from writer.postgres_errors import one_line, translate
 
 LOCK_KEY = 0x70757273_00000001  # "purs": one lock per database, whatever the role
 LOCK_WAIT_SECONDS = 120

@@ -1,7 +1,7 @@
 """The event store in PostgreSQL: the statements, and the connection pool they run in.
 
 Every append is one statement, hence one transaction; whatever psycopg raises is translated by
-`writer.refusals`, and nowhere else.
+`writer.postgres_errors`, and nowhere else.
 """
 
 import logging
@@ -25,7 +25,7 @@ from schemas.ids import PaymentId
 from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
 from schemas.upcast import upcast
 from writer.migrate import check_schema
-from writer.refusals import translated
+from writer.postgres_errors import translated
 
 # What the pool says of a server that is away our errors say too: it goes to whoever asks for it.
 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())

@@ -20,7 +20,7 @@ from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
 from streams.fold import fold_batch
 from streams.fold.rows import event_fields, payment_event_columns
-from streams.garbage import spare_the_garbage_collector
+from streams.gc_tuning import tune_gc
 from streams.records import Records
 
 ROWS_MAX = 20_000
@@ -47,7 +47,7 @@ class Job:
 
     def __init__(self) -> None:
         if SPARED:
-            spare_the_garbage_collector()
+            tune_gc()
         self._sink = ClickHouseSink(ClickHouseSettings.load())
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._insert: Future[None] | None = None

@@ -6,15 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from operations.replay import reader
+from operations.replay.bulk import shares_of_topic
+from operations.replay.reader import ReaderPlan, Stored, TopicShare
+from operations.replay.settings import ReplaySettings
+from operations.replay.snapshot import BatchSize
+from operations.replay.topic import Topic, begin
 from schemas.views import PAYMENT_EVENTS
-from streams.garbage import spare_the_garbage_collector
+from streams.gc_tuning import tune_gc
 from streams.records import Records
-from streams.replay import reader
-from streams.replay.bulk import shares_of_topic
-from streams.replay.reader import ReaderPlan, Stored, TopicShare
-from streams.replay.settings import ReplaySettings
-from streams.replay.snapshot import BatchSize
-from streams.replay.topic import Topic, begin
 
 ReadTopic = Callable[[ReplaySettings, TopicShare, BatchSize], Iterator[Records]]
 
@@ -59,7 +59,7 @@ def main() -> None:
         nonlocal events
         events += stored.records
 
-    spare_the_garbage_collector()
+    tune_gc()
     clock = _Clock()
     # Its clock starts with the first records, as those of the others do.
     vars(reader).update(read_topic=clock.started_by(reader.read_topic))

@@ -274,7 +274,7 @@ def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
     workers = [
         _started(
             where,
-            [sys.executable, "-m", "streams.worker"],
+            [sys.executable, "-m", "streams.views.worker"],
             group,
             PURSER_VIEWS=views,
             PURSER_WORKER_METRICS_PORT=str(port),

@@ -10,7 +10,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
+from marketplace.market import Marketplace, MarketplaceSettings
 from schemas.events import NewEvent
 from writer.decide import decide
 from writer.state import PaymentState, apply

@@ -1,6 +1,6 @@
 """The fold: from an event to the rows of every view, pure.
 
-    intake.py     records -> events, the usual ones without an object for an id or a time
+    decode_batch.py     records -> events, the usual ones without an object for an id or a time
     postings.py   event -> double-entry legs, by a table of rules
     rows.py       events -> columns of each table
     batch.py      records -> columns, touched totals, dead letters, progress

@@ -30,7 +30,7 @@ from schemas.views import (
     columns_of,
 )
 from streams.decode import Decoded, SourceRecord
-from streams.fold.intake import Intake, stored_event, take_in, wire_envelope
+from streams.fold.decode_batch import DecodedBatch, decode_records, stored_event, wire_envelope
 from streams.fold.postings import MONEY_EVENTS, SELLER_ACCOUNTS
 from streams.fold.rows import (
     buyer_order_columns,
@@ -76,8 +76,8 @@ def fold(decoded: Decoded) -> dict[Table, Columns]:
     """
     envelope = wire_envelope(decoded)
     entries = ledger_entry_rows(envelope.after)
-    intake = Intake([envelope], [0], (), event_fields([stored_event(decoded)]))
-    return _columns(intake, [decoded.partition], [decoded.offset], entries, FOLDED_TABLES)
+    batch = DecodedBatch([envelope], [0], (), event_fields([stored_event(decoded)]))
+    return _columns(batch, [decoded.partition], [decoded.offset], entries, FOLDED_TABLES)
 
 
 def fold_batch(
@@ -94,28 +94,28 @@ def fold_batch(
     get rows.
     """
     records = records_of(records)
-    intake = take_in(records)
+    batch = decode_records(records)
     entries: _Entries = []
     if LEDGER_ENTRIES in tables:
-        entries, intake = _ledger_entries(intake)
+        entries, batch = _ledger_entries(batch)
     dead_letters = [
         _dead_letter(records[index], error, consumer, parked_at)
-        for index, error in sorted(intake.undecodable, key=itemgetter(0))
+        for index, error in sorted(batch.undecodable, key=itemgetter(0))
     ]
     columns = _columns(
-        intake,
-        _of(records.partitions, intake.indexes),
-        _of(records.offsets, intake.indexes),
+        batch,
+        _of(records.partitions, batch.indexes),
+        _of(records.offsets, batch.indexes),
         entries,
         tables,
     )
     columns[DEAD_LETTERS] = columns_of(dead_letters)
-    columns[PIPELINE_PROGRESS] = columns_of(_progress(records, intake, consumer))
+    columns[PIPELINE_PROGRESS] = columns_of(_progress(records, batch, consumer))
     return FoldedBatch(
         columns=columns,
         revenue_keys=_revenue_keys(columns.get(LEDGER_ENTRIES)),
         dead_letters=tuple(dead_letters),
-        event_count=len(intake.envelopes),
+        event_count=len(batch.envelopes),
     )
 
 
@@ -126,11 +126,11 @@ def _of(values: Sequence[int], indexes: Sequence[int]) -> Sequence[int]:
     return [values[index] for index in indexes]
 
 
-def _ledger_entries(intake: Intake) -> tuple[_Entries, Intake]:
+def _ledger_entries(batch: DecodedBatch) -> tuple[_Entries, DecodedBatch]:
     """Rows of `ledger_entries`, and the events without those that contradict their postings."""
     entries: _Entries = []
     refused: dict[int, DecodeError | AssertionError] = {}
-    for index, envelope in zip(intake.indexes, intake.envelopes, strict=True):
+    for index, envelope in zip(batch.indexes, batch.envelopes, strict=True):
         event = envelope.after
         if event.event_type not in MONEY_EVENTS:
             continue
@@ -139,21 +139,21 @@ def _ledger_entries(intake: Intake) -> tuple[_Entries, Intake]:
         except (DecodeError, AssertionError) as error:
             refused[index] = error
     if not refused:
-        return entries, intake
-    kept = [place for place, index in enumerate(intake.indexes) if index not in refused]
-    return entries, Intake(
-        envelopes=[intake.envelopes[place] for place in kept],
-        indexes=[intake.indexes[place] for place in kept],
-        undecodable=[*intake.undecodable, *refused.items()],
+        return entries, batch
+    kept = [place for place, index in enumerate(batch.indexes) if index not in refused]
+    return entries, DecodedBatch(
+        envelopes=[batch.envelopes[place] for place in kept],
+        indexes=[batch.indexes[place] for place in kept],
+        undecodable=[*batch.undecodable, *refused.items()],
         fields={
             name: [values[place] for place in kept] if kept else []
-            for name, values in intake.fields.items()
+            for name, values in batch.fields.items()
         },
     )
 
 
 def _columns(
-    intake: Intake,
+    batch: DecodedBatch,
     partitions: Sequence[int],
     offsets: Sequence[int],
     entries: _Entries,
@@ -163,12 +163,12 @@ def _columns(
     columns: dict[Table, Columns] = {}
     if PAYMENT_EVENTS in tables:
         columns[PAYMENT_EVENTS] = payment_event_columns(
-            intake.fields, intake.envelopes, partitions, offsets
+            batch.fields, batch.envelopes, partitions, offsets
         )
     if LEDGER_ENTRIES in tables:
         columns[LEDGER_ENTRIES] = ledger_entry_columns(entries)
     if BUYER_ORDERS in tables or PAYOUTS in tables:
-        states = _latest(intake.envelopes)
+        states = _latest(batch.envelopes)
         if BUYER_ORDERS in tables:
             columns[BUYER_ORDERS] = buyer_order_columns(
                 [event for event in states if event.direction is Direction.IN]
@@ -207,7 +207,7 @@ def _revenue_keys(entries: Columns | None) -> frozenset[RevenueKey]:
     )
 
 
-def _progress(records: Records, intake: Intake, consumer: str) -> list[ProgressRow]:
+def _progress(records: Records, batch: DecodedBatch, consumer: str) -> list[ProgressRow]:
     """By partition the highest offset, and when the event there was committed."""
     last: dict[tuple[str, int], int] = {}
     offsets = records.offsets
@@ -221,17 +221,17 @@ def _progress(records: Records, intake: Intake, consumer: str) -> list[ProgressR
             topic,
             partition,
             offsets[index],
-            instant(_committed_at_ms(records, intake, index)),
+            instant(_committed_at_ms(records, batch, index)),
         )
         for (topic, partition), index in last.items()
     ]
 
 
-def _committed_at_ms(records: Records, intake: Intake, index: int) -> int:
+def _committed_at_ms(records: Records, batch: DecodedBatch, index: int) -> int:
     """When a record's event was committed; when the record was written, if it has none."""
-    position = bisect_left(intake.indexes, index)
-    if position < len(intake.indexes) and intake.indexes[position] == index:
-        return intake.envelopes[position].source.ts_ms
+    position = bisect_left(batch.indexes, index)
+    if position < len(batch.indexes) and batch.indexes[position] == index:
+        return batch.envelopes[position].source.ts_ms
     return records.timestamps[index]
 
 

@@ -20,8 +20,8 @@ from faust.types import TP, ConsumerMessage
 from faust.types.tuples import ack_lock
 
 from streams.transport.health import ConsumerHealth, describe
-from streams.transport.ledger import Delivery, Ledger
 from streams.transport.limits import TransportLimits
+from streams.transport.offsets import Delivery, OffsetTracker
 from streams.transport.thread import BatchConsumerThread, FetchedBatch, PositionStamp
 
 logger = logging.getLogger("purser.transport")
@@ -43,14 +43,14 @@ class BatchMessage(ConsumerMessage):
 
 
 class BatchConsumer(driver.Consumer):
-    """Faust's Kafka consumer with batches for messages and its own acknowledgement ledger."""
+    """Faust's Kafka consumer with batches for messages and its own acknowledgement tracker."""
 
     _thread: BatchConsumerThread
     mundane_level = "debug"  # no message for starting and stopping
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ledger: Ledger[TP] = Ledger(clock=monotonic)
+        self._tracker: OffsetTracker[TP] = OffsetTracker(clock=monotonic)
         self._handed_out: dict[TP, tuple[PositionStamp, int]] = {}
         self._room = asyncio.Event()
         self._last_commit_at: float | None = None
@@ -119,7 +119,7 @@ class BatchConsumer(driver.Consumer):
 
     def _is_next(self, tp: TP, batch: FetchedBatch) -> bool:
         """Whether the batch follows what was handed out last; anything else is fetched again."""
-        if tp not in self._ledger or not batch.stamp.same_start(self._thread.stamp(tp)):
+        if tp not in self._tracker or not batch.stamp.same_start(self._thread.stamp(tp)):
             return False
         return batch.number == self._next_number(tp, batch.stamp)
 
@@ -135,7 +135,7 @@ class BatchConsumer(driver.Consumer):
         """
         for tp in active:
             last = self._thread.last_fetched(tp)
-            if tp not in self._ledger:
+            if tp not in self._tracker:
                 return False
             if last is not None and last.number >= self._next_number(tp, last.stamp):
                 return False
@@ -145,7 +145,7 @@ class BatchConsumer(driver.Consumer):
         """Read again from the committed offsets; False: that failed and has to be tried again."""
         self._rewinds_total += 1
         await self.perform_seek()
-        if self._ledger.partitions():
+        if self._tracker.partitions():
             return True
         await self.sleep(RETRY_WAIT_SECONDS)
         return False
@@ -170,7 +170,7 @@ class BatchConsumer(driver.Consumer):
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
-        message.delivery = self._ledger.deliver(
+        message.delivery = self._tracker.deliver(
             tp,
             offset_first=first.offset,
             offset_last=last.offset,
@@ -184,9 +184,9 @@ class BatchConsumer(driver.Consumer):
     def _with_room(self, active: set[TP]) -> set[TP]:
         """The partitions that may be fetched from, by the limits on what is in flight."""
         limits = self.limits
-        if self._ledger.bytes_in_flight >= limits.in_flight_bytes_max:
+        if self._tracker.bytes_in_flight >= limits.in_flight_bytes_max:
             return set()
-        batches_in_flight = self._ledger.batches_in_flight
+        batches_in_flight = self._tracker.batches_in_flight
         return {tp for tp in active if batches_in_flight(tp) < limits.in_flight_batches_max}
 
     async def _wait_for_room(self, seconds: float) -> None:
@@ -212,7 +212,7 @@ class BatchConsumer(driver.Consumer):
                 return False
             message.acked = True
             self._unacked_messages.discard(message)
-            news = self._ledger.acknowledge(message.delivery)
+            news = self._tracker.acknowledge(message.delivery)
         if news:
             self.loop.call_soon_threadsafe(self._room.set)
         return news
@@ -229,16 +229,16 @@ class BatchConsumer(driver.Consumer):
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         return (
             tp
-            for tp in self._ledger.partitions()
+            for tp in self._tracker.partitions()
             if topics is None or tp in topics or tp.topic in topics
         )
 
     def _new_offset(self, tp: TP) -> int | None:
         with ack_lock:
-            return self._ledger.committable(tp)
+            return self._tracker.committable(tp)
 
     def _should_commit(self, tp: TP, offset: int) -> bool:
-        return True  # the ledger names no offset that is committed already
+        return True  # the tracker names no offset that is committed already
 
     async def _commit_offsets(
         self, offsets: Mapping[TP, int], start_new_transaction: bool = True
@@ -250,7 +250,7 @@ class BatchConsumer(driver.Consumer):
             self._commit_failures_total += 1
             return False
         for tp, offset in offsets.items():
-            self._ledger.committed(tp, offset)
+            self._tracker.committed(tp, offset)
         self._committed_offset.update(offsets)
         self._commits_total += 1
         self._last_commit_at = monotonic()
@@ -267,16 +267,16 @@ class BatchConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets of all partitions; batches in flight are void."""
-        self._ledger.forget(self._ledger.partitions())
+        self._tracker.forget(self._tracker.partitions())
         try:
             committed = await self._thread.seek_to_committed()
         except (KafkaError, TimeoutError) as error:
             # Not raised: Faust's recovery takes it for the end of the service and never resumes
-            # the streams. `getmany` sees that the ledger was not started, and seeks again.
+            # the streams. `getmany` sees that the tracker was not started, and seeks again.
             logger.warning("Cannot go to the committed offsets, trying again: %r", error)
             return
         for tp in committed.keys() & self.assignment():
-            self._ledger.start(tp, committed[tp])
+            self._tracker.start(tp, committed[tp])
             self._committed_offset[tp] = committed[tp]
         self._room.set()
 
@@ -287,8 +287,8 @@ class BatchConsumer(driver.Consumer):
         """
         await super().seek(partition, offset)
         tp = ensure_TP(partition)
-        if tp in self._ledger:
-            self._ledger.start(tp, self._committed_offset[tp])
+        if tp in self._tracker:
+            self._tracker.start(tp, self._committed_offset[tp])
         self._room.set()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -299,7 +299,7 @@ class BatchConsumer(driver.Consumer):
         # Also waits for a commit under way, so that none reaches over into the next generation.
         for _ in range(COMMITS_TO_BE_SURE):
             await self.commit()
-        self._ledger.forget(revoked)
+        self._tracker.forget(revoked)
         for tp in revoked:
             self._handed_out.pop(tp, None)
         await super().on_partitions_revoked(revoked)
@@ -323,8 +323,8 @@ class BatchConsumer(driver.Consumer):
         for tp in self.assignment():
             progress = self._thread.progress(tp)
             done = None if progress is None else progress.position
-            if self._ledger.batches_in_flight(tp):
-                done = self._ledger.next_offset(tp)
+            if self._tracker.batches_in_flight(tp):
+                done = self._tracker.next_offset(tp)
             if done is not None:
                 found[tp] = done
         return found
@@ -353,11 +353,11 @@ class BatchConsumer(driver.Consumer):
         return ConsumerHealth(
             lag=self.lag(),
             batches_in_flight={
-                tp: self._ledger.batches_in_flight(tp) for tp in self._ledger.partitions()
+                tp: self._tracker.batches_in_flight(tp) for tp in self._tracker.partitions()
             },
-            records_in_flight=self._ledger.records_in_flight,
-            bytes_in_flight=self._ledger.bytes_in_flight,
-            seconds_unacknowledged=self._ledger.seconds_unacknowledged(),
+            records_in_flight=self._tracker.records_in_flight,
+            bytes_in_flight=self._tracker.bytes_in_flight,
+            seconds_unacknowledged=self._tracker.seconds_unacknowledged(),
             seconds_since_commit=None if last is None else monotonic() - last,
             seconds_since_answer=self._seconds_since_answer(),
             records_total=self._records_total,

@@ -12,8 +12,8 @@ from schemas.views import TABLES, Table
 from streams.fold import FOLDED_TABLES
 from streams.settings import Count, Seconds, StreamSettings
 from streams.views.coalescer import CoalescerLimits
-from streams.views.dead_letters import FloodLimits
 from streams.views.health import StallLimits
+from streams.views.parking import FloodLimits
 from streams.views.pipeline import PipelineLimits
 
 TOPIC_PATTERN = r"^[A-Za-z0-9._-]{1,249}$"

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from streams.views.dead_letters import MESSAGE_BYTES_MAX
+from streams.views.parking import MESSAGE_BYTES_MAX
 
 ANSWER_SECONDS = 5.0
 RETRY_SECONDS = 1.0

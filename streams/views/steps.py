@@ -22,11 +22,11 @@ from schemas.views import (
     columns_of,
 )
 from sinks.protocol import ViewSink
+from streams.arrow_fold import fold_to_arrow
 from streams.fold import FOLDED_TABLES, FoldedBatch
-from streams.packed import fold_packed
 from streams.views.coalescer import Flush
-from streams.views.dead_letters import FloodGuard
 from streams.views.metrics import ViewsMetrics
+from streams.views.parking import FloodDetector
 
 
 class DeadLetterSender(Protocol):
@@ -52,7 +52,7 @@ class ViewSteps:
 
     sink: ViewSink
     dead_letters: DeadLetterSender
-    guard: FloodGuard
+    guard: FloodDetector
     metrics: ViewsMetrics
     consumer: str
     tables: Collection[Table] = FOLDED_TABLES
@@ -61,7 +61,7 @@ class ViewSteps:
     def fold(self, flush: Flush) -> FoldedBatch:
         """Decode and fold; raises DeadLetterFlood when too much of it cannot be."""
         with self._timed("fold"):
-            folded = fold_packed(
+            folded = fold_to_arrow(
                 flush.records, consumer=self.consumer, parked_at=self.now(), tables=self.tables
             )
         dead = folded.dead_letters

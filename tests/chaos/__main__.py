@@ -5,9 +5,9 @@ import secrets
 from random import Random
 
 from bench.survival import MID_INSERT, TARGETS
-from cli.output import say
-from cli.own_stack import own_stack
-from cli.up import bring_up
+from operations.bring_up import bring_up
+from operations.console import say
+from operations.own_stack import own_stack
 from tests.chaos.rounds import check, play
 
 

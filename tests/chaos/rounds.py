@@ -17,11 +17,11 @@ from pathlib import Path
 from random import Random
 
 from bench.survival import Acknowledged, kill, verify_stack, wait_all_ready
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
-from connectors.simulator.traffic import Traffic, TrafficReport, run_in_background
+from marketplace.market import Marketplace, MarketplaceSettings
+from marketplace.traffic import Traffic, TrafficReport, run_in_background
+from operations.verify import Report
 from stack.native import Stack
 from stack.settings import CHECKOUT
-from streams.verify import Report
 from writer.append import Writer
 from writer.postgres import open_store
 

@@ -6,7 +6,7 @@ Read the difference before it is committed: it is what a replay will change in e
 envelopes themselves stay as they are.
 """
 
-from cli.output import say
+from operations.console import say
 from schemas.events import SCHEMA_VERSION
 from tests.golden.files import expected_file, write_expected
 

@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from cli.output import say
-from cli.own_stack import own_stack
-from cli.up import migrate_all, register_local_connector
+from operations.bring_up import migrate_all, register_local_connector
+from operations.console import say
+from operations.own_stack import own_stack
 from schemas.errors import ConfigurationError
 from schemas.events import SCHEMA_VERSION
 from schemas.topics import PAYMENTS_TOPIC

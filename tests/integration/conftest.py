@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.up import migrate_all, register_local_connector
+from operations.bring_up import migrate_all, register_local_connector
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.ports import lend_port_base

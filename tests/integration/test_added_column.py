@@ -9,13 +9,13 @@ import psycopg
 import pytest
 
 from connectors.debezium.client import ConnectClient
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
-from connectors.simulator.traffic import Traffic, run_in_background
+from marketplace.market import Marketplace, MarketplaceSettings
+from marketplace.traffic import Traffic, run_in_background
+from operations.verify import Options, VerifySettings, verify
 from schemas.lifecycle import EventType as E
 from schemas.postgres.refusals import RefusalCode
 from schemas.topics import CONNECTOR
 from stack.native import Stack
-from streams.verify import Options, VerifySettings, verify
 from tests.builders import a_payment, fresh_key, rows_of
 from tests.golden.record import read_topic
 from tests.integration.postgres.database import insert, refusal

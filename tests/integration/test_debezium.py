@@ -10,12 +10,12 @@ import httpx
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.up import register_local_connector
 from connectors.debezium.client import ConnectClient
 from connectors.debezium.config import connector_config
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import read_slot
 from connectors.debezium.topic import ensure_topic
+from operations.bring_up import register_local_connector
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from schemas.topics import CONNECTOR, PAYMENTS_TOPIC, REPLICATION_SLOT
 from stack.endpoints import Endpoints

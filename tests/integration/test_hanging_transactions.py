@@ -19,8 +19,8 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka.admin import KafkaAdminClient, TransactionState
 
-from connectors.debezium.orphans import OrphanKeeper
-from connectors.debezium.transactions import TransactionKeeper
+from connectors.debezium.hanging_transactions import HangingTransactionRepair
+from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
 from stack.native import Stack
 from stack.ports import lend_port_base
 from stack.settings import StackSettings
@@ -153,10 +153,10 @@ def test_hanging_transactions_end_as_was_decided_and_others_are_left_alone(
         produce_plainly(kafka, topic)
         assert read_committed(kafka, topic, 1, STILL_SECONDS) == []
 
-    keeper = TransactionKeeper(kafka.endpoints.kafka_bootstrap)
-    keeper.look(0.0)
-    assert keeper.ended == 2
-    assert f"hangs in {UNDECIDED}-0 from offset 0" in " ".join(keeper.reasons)
+    repair = HangingTransactionRepair(kafka.endpoints.kafka_bootstrap)
+    repair.look(0.0)
+    assert repair.ended == 2
+    assert f"hangs in {UNDECIDED}-0 from offset 0" in " ".join(repair.reasons)
 
     assert read_committed(kafka, COMMITTED, 2, ANSWER_SECONDS) == [b"first", b"second"]
     assert read_committed(kafka, ABORTED, 1, ANSWER_SECONDS) == [b"second"]
@@ -164,54 +164,54 @@ def test_hanging_transactions_end_as_was_decided_and_others_are_left_alone(
     live.commit_transaction(ANSWER_SECONDS)
     assert read_committed(kafka, LIVE, 1, ANSWER_SECONDS) == [b"first"]
 
-    keeper.look(1.0)
-    assert keeper.ended == 2
-    assert UNDECIDED in " ".join(keeper.reasons)
+    repair.look(1.0)
+    assert repair.ended == 2
+    assert UNDECIDED in " ".join(repair.reasons)
 
 
 def test_what_a_killed_connect_left_open_is_ended_once_it_is_gone(kafka: Stack) -> None:
     bootstrap = kafka.endpoints.kafka_bootstrap
     with socket.create_server(("127.0.0.1", 0)) as connect:
-        keeper = OrphanKeeper(
+        repair = OrphanedTransactionRepair(
             f"http://127.0.0.1:{connect.getsockname()[1]}", bootstrap, transactional_id=LIVE
         )
         begin(kafka, LIVE).commit_transaction(ANSWER_SECONDS)
         orphan = begin(kafka, LIVE)
         produce_plainly(kafka, LIVE)
-        keeper.look(0.0)
-        assert keeper.ended == 0
+        repair.look(0.0)
+        assert repair.ended == 0
         assert read_committed(kafka, LIVE, 2, STILL_SECONDS) == [b"first"]
 
-    keeper.look(1.0)
-    assert keeper.reasons == ()
+    repair.look(1.0)
+    assert repair.reasons == ()
     assert read_committed(kafka, LIVE, 2, STILL_SECONDS) == [b"first", b"second"]
     with pytest.raises(KafkaException):
         orphan.commit_transaction(ANSWER_SECONDS)
 
     successor = begin(kafka, LIVE)
-    keeper.look(2.0)  # nothing listens yet, and the successor is left alone
+    repair.look(2.0)  # nothing listens yet, and the successor is left alone
     successor.commit_transaction(ANSWER_SECONDS)
-    assert keeper.ended == 1
+    assert repair.ended == 1
 
 
-def look_until_well(keeper: TransactionKeeper) -> None:
+def look_until_well(repair: HangingTransactionRepair) -> None:
     """For moments after its start a broker does not lead its partitions."""
     deadline = time.monotonic() + ANSWER_SECONDS
     while True:
-        keeper.look(time.monotonic())
-        if not keeper.reasons:
+        repair.look(time.monotonic())
+        if not repair.reasons:
             return
-        assert time.monotonic() < deadline, keeper.reasons
+        assert time.monotonic() < deadline, repair.reasons
         time.sleep(0.1)
 
 
 def test_a_broker_that_is_away_is_told_and_found_again(kafka: Stack) -> None:
     bootstrap = kafka.endpoints.kafka_bootstrap
-    keeper = TransactionKeeper(bootstrap)
-    look_until_well(keeper)
+    repair = HangingTransactionRepair(bootstrap)
+    look_until_well(repair)
     kafka.stop(KAFKA)
-    keeper.look(time.monotonic())
-    assert f"Kafka at {bootstrap} does not say" in " ".join(keeper.reasons)
+    repair.look(time.monotonic())
+    assert f"Kafka at {bootstrap} does not say" in " ".join(repair.reasons)
     kafka.start(KAFKA)
     kafka.wait_ready(KAFKA)
-    look_until_well(keeper)
+    look_until_well(repair)

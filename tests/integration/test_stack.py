@@ -9,13 +9,13 @@ import psycopg
 import pytest
 
 from cli.status import Report, Verdict, report, show
-from cli.up import bring_up
+from operations.bring_up import bring_up
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.process import living
-from stack.programs import SERVER_NAMES, WORKER_NAMES
 from stack.settings import StackSettings
 from stack.status import ProcessState
+from stack.topology import SERVER_NAMES, WORKER_NAMES
 
 pytestmark = pytest.mark.integration
 
@@ -135,7 +135,9 @@ def test_whole_up_is_healthy_repeatable_and_restarts_its_worker(
         show(found)
         printed = capsys.readouterr().out
         assert re.search(r"^views-worker: \d+ records behind$", printed, re.MULTILINE), printed
-        keeper = r"^connector-keeper: Connect found gone \d+ times, connector restarted \d+ times,"
+        keeper = (
+            r"^connector-supervisor: Connect found gone \d+ times, connector restarted \d+ times,"
+        )
         assert re.search(keeper, printed, re.MULTILINE), printed
         assert printed.endswith("\nhealthy\n")
         pids = {name: stack.pid(name) for name in WORKER_NAMES}
@@ -174,5 +176,5 @@ def test_views_workers_are_added_and_taken_away(stack: Stack) -> None:
         assert one.pid("views-worker-2") is None
         assert set(wait_until_healthy(one).workers) == set(WORKER_NAMES)
     finally:
-        for name in ("views-worker", "views-worker-2", "connector-keeper"):
+        for name in ("views-worker", "views-worker-2", "connector-supervisor"):
             stack.stop(name)

@@ -19,7 +19,7 @@ import pytest
 from cli.status import Verdict, report
 from connectors.debezium.slot import read_slot
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from stack import postgres, supervisor
+from stack import postgres, supervisord
 from stack.native import Stack
 from stack.ports import lend_port_base
 from stack.process import living
@@ -85,10 +85,10 @@ def alive(processes: set[psutil.Process]) -> list[psutil.Process]:
 
 
 def kill_supervisor(stack: Stack) -> None:
-    pid = stack.pid(supervisor.NAME)
+    pid = stack.pid(supervisord.NAME)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    while stack.pid(supervisor.NAME) is not None:
+    while stack.pid(supervisord.NAME) is not None:
         time.sleep(0.01)
 
 
@@ -147,15 +147,15 @@ def test_up_repairs_after_supervisord_was_killed(own: Stack) -> None:
 
 
 def test_supervisord_that_hangs_is_replaced(own: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(supervisord, "ANSWER_SECONDS", 0.5)
     own.up(POSTGRES)
-    hanging = own.pid(supervisor.NAME)
+    hanging = own.pid(supervisord.NAME)
     assert hanging is not None
     os.kill(hanging, signal.SIGSTOP)
     # What hangs does not hear SIGTERM either: it is given its time, then killed.
     impatient = Stack(own.settings.model_copy(update={"stop_timeout_seconds": 1.0}))
     impatient.up(POSTGRES)
-    assert own.pid(supervisor.NAME) not in (None, hanging)
+    assert own.pid(supervisord.NAME) not in (None, hanging)
     assert not psutil.pid_exists(hanging) or psutil.Process(hanging).status() == "zombie"
 
 

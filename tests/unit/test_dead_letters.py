@@ -3,6 +3,10 @@
 import pytest
 
 from cli.raw_bytes import as_json, printable, rendered
+from operations.dead_letters import Chosen, Letter, Position, State, judge
+from operations.dead_letters import letter as reading
+from operations.dead_letters.letter import chunks, known_reasons
+from operations.dead_letters.plan import _new_rows
 from schemas.errors import InputError
 from schemas.lifecycle import EventType
 from schemas.views import (
@@ -13,10 +17,6 @@ from schemas.views import (
     columns_of,
     rows_of,
 )
-from streams.dead_letters import Chosen, Letter, Position, State, judge
-from streams.dead_letters import letter as reading
-from streams.dead_letters.letter import chunks, known_reasons
-from streams.dead_letters.plan import _new_rows
 from streams.fold import fold_batch
 from tests.events import COMMITTED_AT_MS, NOON, pay_in, raw_record, record
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from cli import up
 from connectors.debezium.client import ConnectClient, ConnectorHealth, TaskHealth
 from connectors.debezium.config import connector_config
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth
+from operations import bring_up
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
@@ -178,16 +178,16 @@ def test_slot_tells_its_worst_problem_first(health: SlotHealth, words: str | Non
 
 def test_up_refuses_a_lost_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints.of(StackSettings(), Credentials())
-    monkeypatch.setattr(up, "register_connector", lambda *_: None)
-    monkeypatch.setattr(up, "read_slot", lambda *_: slot(active=False, wal_status="lost"))
+    monkeypatch.setattr(bring_up, "register_connector", lambda *_: None)
+    monkeypatch.setattr(bring_up, "read_slot", lambda *_: slot(active=False, wal_status="lost"))
     with pytest.raises(ServiceUnavailable, match="REPLICATION SLOT purser IS LOST"):
-        up.register_local_connector(endpoints, print)
+        bring_up.register_local_connector(endpoints, print)
 
 
 def test_up_waits_until_debezium_reads_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [slot(wal_status=None, active=False), slot(active=False), slot()]
-    monkeypatch.setattr(up, "register_connector", lambda *_: None)
-    monkeypatch.setattr(up, "POLL_SECONDS", 0.0)
-    monkeypatch.setattr(up, "read_slot", lambda *_: answers.pop(0))
-    up.register_local_connector(Endpoints.of(StackSettings(), Credentials()), print)
+    monkeypatch.setattr(bring_up, "register_connector", lambda *_: None)
+    monkeypatch.setattr(bring_up, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(bring_up, "read_slot", lambda *_: answers.pop(0))
+    bring_up.register_local_connector(Endpoints.of(StackSettings(), Credentials()), print)
     assert not answers

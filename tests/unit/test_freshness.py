@@ -3,7 +3,7 @@
 from random import Random
 from uuid import UUID
 
-from connectors.simulator.freshness import Bursts, ProbeLimits, quantile
+from marketplace.freshness import Bursts, ProbeLimits, quantile
 
 LIMITS = ProbeLimits(
     burst_events_max=2,

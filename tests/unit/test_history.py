@@ -8,7 +8,7 @@ import pytest
 from schemas.errors import InputError
 from schemas.lifecycle import EventType
 from tests.histories import a_history, an_event, an_order
-from writer.history import decide_line
+from writer.importing.history import decide_line
 
 
 def decided(*events: dict[str, Any]) -> list[tuple[str, str, int]]:

@@ -16,10 +16,10 @@ from schemas.rejections import RejectionCode
 from tests.builders import change, rows_of
 from tests.histories import ROWS_OF_A_LIFE, a_life, an_event, an_order, write_lines
 from writer import commands as c
-from writer.bulk import BadLine, BulkAppender, DryRun, Target
-from writer.history import decide_line
-from writer.import_history import EVENTS_PER_BATCH, Importer
-from writer.lines import Line
+from writer.importing.bulk import BadLine, BulkAppender, DryRun, Target
+from writer.importing.history import decide_line
+from writer.importing.lines import Line
+from writer.importing.run import EVENTS_PER_BATCH, Importer
 from writer.memory import MemoryStore
 from writer.state import fold
 from writer.validate import refusal

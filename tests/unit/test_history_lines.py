@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigurationError
-from writer.lines import MAX_LINE_BYTES, Line, read_lines
+from writer.importing.lines import MAX_LINE_BYTES, Line, read_lines
 
 
 def lines_of(content: bytes) -> list[Line]:

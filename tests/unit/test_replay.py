@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operations.replay.bulk import shares_of_keys, shares_of_topic
+from operations.replay.choice import VIEWS, Choice
+from operations.replay.digest import hash_of, texts_of
+from operations.replay.follow import start_positions
+from operations.replay.reader import Pace, reached
+from operations.replay.run import Options
+from operations.replay.snapshot import RANGES, bounds
+from operations.replay.state import Exchange, Source, State, Step
+from operations.replay.topic import TopicCutOff, begin
+from operations.verify import checks
 from schemas.errors import ConfigurationError, InputError
 from schemas.views import LEDGER_ENTRIES, LedgerEntryRow
-from streams.replay.bulk import shares_of_keys, shares_of_topic
-from streams.replay.choice import VIEWS, Choice
-from streams.replay.digest import hash_of, texts_of
-from streams.replay.follow import start_positions
-from streams.replay.reader import Pace, reached
-from streams.replay.run import Options
-from streams.replay.snapshot import RANGES, bounds
-from streams.replay.state import Exchange, Source, State, Step
-from streams.replay.topic import TopicCutOff, begin
-from streams.verify import checks
 
 CHOICES = [
     # named, swapped, built, checks beside the events themselves

@@ -17,15 +17,25 @@ import psutil
 import pytest
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from stack import artifacts, java, kafka, layout, ports, supervisor
+from stack import artifacts, java, kafka, layout, ports, supervisord
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
 from stack.launch import remove_reused_pid_file, start_mark
 from stack.layout import Home
 from stack.native import Stack
-from stack.process import Program, Specification, is_gone, living, read_record, stop_all
-from stack.programs import PORTS, PROGRAMS, SERVER_NAMES, WORKERS, programs_of, workers_of
-from stack.settings import PORTS_RESERVED, Port, StackSettings
+from stack.process import Specification, is_gone, living, read_record, stop_all
+from stack.programs import worker_specification
+from stack.settings import StackSettings
+from stack.topology import (
+    PORTS_RESERVED,
+    PROGRAMS,
+    SERVER_NAMES,
+    WORKERS,
+    Port,
+    Program,
+    programs_of,
+    workers_of,
+)
 
 
 @pytest.fixture
@@ -81,7 +91,7 @@ def test_ports_differ_and_stay_within_the_reserved_range() -> None:
     numbers = [settings.port(port) for port in Port]
     assert len(set(numbers)) == len(numbers)
     assert all(20_000 <= number < 20_000 + PORTS_RESERVED for number in numbers)
-    assert {port for used in PORTS.values() for port in used} == set(Port)
+    assert {port for program in PROGRAMS for port in program.ports} == set(Port)
 
 
 # ---- home and secrets
@@ -276,7 +286,7 @@ def test_lent_ports_are_lent_once() -> None:
 
 def test_supervisor_configuration_names_every_program_and_no_secret(home: Home) -> None:
     credentials = Credentials.read_or_create(home)
-    text = supervisor.configuration(PROGRAMS)
+    text = supervisord.configuration(PROGRAMS)
     parser = configparser.RawConfigParser()
     parser.read_string(text)
     for program in PROGRAMS:
@@ -294,7 +304,7 @@ def test_worker_gets_what_purser_env_prints_and_its_port(
     monkeypatch.setenv("PURSER_POSTGRES_DSN", "postgresql://elsewhere")
     settings = StackSettings(home=home.path)
     endpoints = Endpoints.of(settings, Credentials.read_or_create(home))
-    environment = WORKERS[0].specification(settings, endpoints).environment
+    environment = worker_specification(WORKERS[0], settings, endpoints).environment
     assert endpoints.environment().items() <= environment.items()
     assert environment["PURSER_LINGER_SECONDS"] == "0.3"
     assert environment["PURSER_WORKER_METRICS_PORT"] == str(settings.port(Port.WORKER_METRICS))
@@ -305,15 +315,15 @@ def test_each_views_worker_has_a_name_a_port_and_a_place_in_the_group_of_its_own
 ) -> None:
     settings = StackSettings(home=home.path, views_workers=3)
     endpoints = Endpoints.of(settings, Credentials.read_or_create(home))
-    running = [each for each in workers_of(settings) if each.module == "streams.worker"]
-    names = [each.program.name for each in running]
+    running = [each for each in workers_of(3) if each.module == "streams.views.worker"]
+    names = [each.name for each in running]
     assert names == ["views-worker", "views-worker-2", "views-worker-3"]
-    environments = [each.specification(settings, endpoints).environment for each in running]
+    environments = [worker_specification(each, settings, endpoints).environment for each in running]
     assert [each["PURSER_WORKER_INSTANCE"] for each in environments] == names
     assert len({each["PURSER_WORKER_METRICS_PORT"] for each in environments}) == 3
-    assert {program.name for program in programs_of(settings)} - set(SERVER_NAMES) == {
+    assert {program.name for program in programs_of(3)} - set(SERVER_NAMES) == {
         *names,
-        "connector-keeper",
+        "connector-supervisor",
     }
 
 
@@ -346,7 +356,7 @@ def launch(home: Home, name: str = "sleeper", *command: str) -> subprocess.Popen
     )
     path = specification.write(home)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    return subprocess.Popen([sys.executable, "-I", supervisor.LAUNCHER, path])
+    return subprocess.Popen([sys.executable, "-I", supervisord.LAUNCHER, path])
 
 
 def wait_for_record(home: Home, process: subprocess.Popen[bytes]) -> None:

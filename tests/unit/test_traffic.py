@@ -1,7 +1,7 @@
 """Live traffic: what its report counts."""
 
-from connectors.simulator.marketplace import Step
-from connectors.simulator.traffic import Traffic
+from marketplace.market import Step
+from marketplace.traffic import Traffic
 from schemas.lifecycle import EventType
 from tests.builders import a_payment, a_payout
 from tests.events import pay_in, payout

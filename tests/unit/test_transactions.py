@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from kafka import TopicPartition
 from kafka.admin import TransactionDescription, TransactionState
 
+from connectors.debezium.hanging_transactions import OpenTransaction, in_progress
 from connectors.debezium.transaction_log import LogRecord, decisions, read_record
-from connectors.debezium.transactions import OpenTransaction, in_progress
 
 EMPTY, ONGOING, PREPARE_COMMIT, PREPARE_ABORT, COMMITTED, ABORTED = range(6)
 ID = "purser-connect-purser-payments-0"

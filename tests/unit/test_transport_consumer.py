@@ -542,7 +542,7 @@ class ConsumerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_in_flight_twice(self) -> None:
-        for tp, state in self.consumer._ledger._partitions.items():
+        for tp, state in self.consumer._tracker._partitions.items():
             ends = [
                 each
                 for batch in state.in_flight

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.verify.cut import ALWAYS_VISIBLE_AFTER, TXID_MODULUS, Cut
+from operations.verify.cut import ALWAYS_VISIBLE_AFTER, TXID_MODULUS, Cut
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

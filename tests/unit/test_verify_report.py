@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operations.verify import CheckResult, Finding, Options, Report, Verdict, VerifySettings, Window
+from operations.verify.checks import NAMES
+from operations.verify.columns import CLICKHOUSE_HASH, POSTGRES_HASH
+from operations.verify.events import JUDGED_MAX, merge
+from operations.verify.source import Fingerprint
 from schemas.errors import ConfigurationError, InputError
 from schemas.events import COLUMNS
-from streams.verify import CheckResult, Finding, Options, Report, Verdict, VerifySettings, Window
-from streams.verify.checks import NAMES
-from streams.verify.columns import CLICKHOUSE_HASH, POSTGRES_HASH
-from streams.verify.events import JUDGED_MAX, merge
-from streams.verify.source import Fingerprint
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 Events = dict[tuple[str, int], int]

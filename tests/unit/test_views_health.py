@@ -7,8 +7,8 @@ import pytest
 
 from schemas.errors import PurserError, ServiceUnavailable
 from streams.views.health import Health, StallLimits
+from streams.views.lag_monitor import ConsumerState, LagMonitor, WorkerStalled
 from streams.views.metrics import ViewsMetrics
-from streams.views.watchdog import ConsumerState, Watchdog, WorkerStalled
 
 UNHEALTHY, EXIT = 30.0, 120.0
 
@@ -114,7 +114,7 @@ def test_the_watchdog_ends_a_worker_at_a_stand() -> None:
         assert partitions == [0]
         return ends
 
-    watchdog = Watchdog(
+    monitor = LagMonitor(
         health=Health(StallLimits(unhealthy_seconds=0.01, exit_seconds=0.1)),
         metrics=metrics,
         end_offsets=end_offsets,
@@ -125,7 +125,7 @@ def test_the_watchdog_ends_a_worker_at_a_stand() -> None:
         loop_runs=lambda: signs_of_life.append(None),
         interval_seconds=0.01,
     )
-    asyncio.run(asyncio.wait_for(watchdog.run(), 10.0))
+    asyncio.run(asyncio.wait_for(monitor.run(), 10.0))
     [error] = ended
     assert isinstance(error, WorkerStalled)
     assert len(signs_of_life) > 1, "the guard hears of every look"
@@ -143,7 +143,7 @@ def test_the_watchdog_outlives_a_kafka_that_does_not_answer() -> None:
             raise ServiceUnavailable("Kafka is away")
         return answer
 
-    watchdog = Watchdog(
+    monitor = LagMonitor(
         health=health,
         metrics=ViewsMetrics(),
         end_offsets=end_offsets,
@@ -154,7 +154,7 @@ def test_the_watchdog_outlives_a_kafka_that_does_not_answer() -> None:
         loop_runs=lambda: None,
         interval_seconds=0.01,
     )
-    asyncio.run(watchdog.look())
+    asyncio.run(monitor.look())
     assert not health.judge(0.0).healthy
-    asyncio.run(watchdog.look())
+    asyncio.run(monitor.look())
     assert health.judge(0.0).healthy

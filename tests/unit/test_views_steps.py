@@ -24,14 +24,14 @@ from schemas.views import (
 from sinks.memory import MemorySink
 from streams.decode import Record
 from streams.views.coalescer import Flush
-from streams.views.dead_letters import (
+from streams.views.metrics import ViewsMetrics
+from streams.views.parking import (
     DeadLetterFlood,
-    FloodGuard,
+    FloodDetector,
     FloodLimits,
     dead_letter_headers,
     dead_letter_key,
 )
-from streams.views.metrics import ViewsMetrics
 from streams.views.steps import ViewSteps
 from tests.events import COMMITTED_AT_MS, pay_in, raw_record, record
 
@@ -75,7 +75,7 @@ def steps(sink: MemorySink, sender: Sender | None = None) -> ViewSteps:
     return ViewSteps(
         sink=sink,
         dead_letters=sender or Sender(),
-        guard=FloodGuard(FloodLimits(share_max=0.5, records_min=3)),
+        guard=FloodDetector(FloodLimits(share_max=0.5, records_min=3)),
         metrics=ViewsMetrics(),
         consumer="views",
         now=lambda: NOW,
@@ -203,7 +203,7 @@ def test_more_than_the_share_and_the_minimum_is_a_flood(
 
 
 def test_the_flood_guard_forgets_what_is_long_ago() -> None:
-    guard = FloodGuard(FloodLimits(share_max=0.5, records_min=3))
+    guard = FloodDetector(FloodLimits(share_max=0.5, records_min=3))
     guard.check(2, 2, "x")
     guard.check(1_000, 0, "")
     guard.check(4, 4, "x")

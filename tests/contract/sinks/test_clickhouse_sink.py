@@ -28,7 +28,7 @@ from schemas.views import (
     Table,
     columns_of,
 )
-from sinks.arrow import packed
+from sinks.arrow import arrow_columns
 from sinks.clickhouse import INSERT_SETTINGS, WRITE_ORDER, ClickHouseSink
 from sinks.client import connect
 from sinks.migrate import migrate
@@ -118,7 +118,7 @@ def test_packed_columns_are_written_as_plain_ones_are(clickhouse_url: str) -> No
     filled = [table for table, columns in BATCH.columns.items() if any(columns)]
     assert len(filled) > 1
     with sink_at(clickhouse_url) as sink:
-        sink.write({table: packed(table, [BATCH.columns[table]]) for table in filled})
+        sink.write({table: arrow_columns(table, [BATCH.columns[table]]) for table in filled})
         as_packed = taken_out(clickhouse_url, filled)
         sink.write(BATCH.columns)
     assert all(as_packed.values())

@@ -6,13 +6,13 @@ from itertools import chain
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from operations.dead_letters.audit import DEAD_LETTER_REDRIVES
 from schemas.errors import SchemaVersionError
 from schemas.postgres.migrations import Migration
 from schemas.views import SELLER_REVENUE, TABLES, Table
 from sinks.client import connect
 from sinks.migrate import check_schema, known_migrations, migrate, statements
 from sinks.settings import ClickHouseSettings
-from streams.dead_letters.audit import DEAD_LETTER_REDRIVES
 from tests.clickhouse_server import database
 
 pytestmark = pytest.mark.integration

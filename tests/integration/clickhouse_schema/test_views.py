@@ -11,6 +11,8 @@ from uuid import UUID
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from operations.dead_letters import DeadLetters
+from operations.dead_letters.audit import DEAD_LETTER_REDRIVES, RedriveOutcome, RedriveRow
 from schemas.lifecycle import EventType as E
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from schemas.views import (
@@ -26,8 +28,6 @@ from sinks.clickhouse import ClickHouseSink
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
-from streams.dead_letters import DeadLetters
-from streams.dead_letters.audit import DEAD_LETTER_REDRIVES, RedriveOutcome, RedriveRow
 from streams.fold import fold_batch
 from tests.clickhouse_server import database
 from tests.events import NOON, PAYMENT_ID, pay_in, payout, raw_record, records

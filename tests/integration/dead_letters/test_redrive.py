@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
+from operations.dead_letters import DeadLetters, Outcome, redrive
+from operations.dead_letters import letter as reading
 from schemas.views import LEDGER_ENTRIES, PAYMENT_EVENTS, SELLER_REVENUE, SellerRevenueRow
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
-from streams.dead_letters import DeadLetters, Outcome, redrive
-from streams.dead_letters import letter as reading
 from streams.decode import Record
 from streams.fold import fold_batch
 from tests.events import PAYMENT_ID, key_of, raw_record, records

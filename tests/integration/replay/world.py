@@ -18,14 +18,14 @@ from typing import Any, Self
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from connectors.simulator.marketplace import Marketplace, MarketplaceSettings
-from connectors.simulator.traffic import Traffic, run_in_background
+from marketplace.market import Marketplace, MarketplaceSettings
+from marketplace.traffic import Traffic, run_in_background
+from operations.verify import Options, Report, VerifySettings, verify
 from schemas.topics import PAYMENTS_TOPIC
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
 from stack.settings import CHECKOUT
-from streams.verify import Options, Report, VerifySettings, verify
 from writer.append import Writer
 from writer.postgres import open_store
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from streams.verify.cut import ALWAYS_VISIBLE_AFTER, Cut
+from operations.verify.cut import ALWAYS_VISIBLE_AFTER, Cut
 from tests.integration.verify.world import DAY, World
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from operations.verify import Verdict
 from schemas.events import SCHEMA_VERSION
-from streams.verify import Verdict
 from tests.integration.verify.world import World, append, finding, marketplace
 from tests.integration.views.newer_code import VERSIONS_AHEAD
 

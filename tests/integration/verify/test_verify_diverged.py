@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from streams.verify import Report, Verdict
+from operations.verify import Report, Verdict
 from tests.integration.verify.world import World, append, finding, marketplace
 
 pytestmark = pytest.mark.integration

@@ -4,9 +4,9 @@ from datetime import date
 
 import pytest
 
+from operations.verify import Window
+from operations.verify.checks import NAMES
 from schemas.views import TABLES
-from streams.verify import Window
-from streams.verify.checks import NAMES
 from tests.integration.verify.world import World
 
 pytestmark = pytest.mark.integration

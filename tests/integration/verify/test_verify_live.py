@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
+from operations.verify import Report, Verdict
+from operations.verify.cut import Cut
 from schemas.lifecycle import EventType
-from streams.verify import Report, Verdict
-from streams.verify.cut import Cut
 from tests.integration.postgres.database import insert
 from tests.integration.postgres.rows import Book
 from tests.integration.verify.world import World, append, marketplace

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from operations.verify import Verdict
 from schemas.topics import PAYMENTS_TOPIC
-from streams.verify import Verdict
 from tests.integration.verify.world import World, append, marketplace
 
 pytestmark = pytest.mark.integration

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-import streams.verify.meaning
-from streams.verify import Report, Verdict
+import operations.verify.old_rows
+from operations.verify import Report, Verdict
 from tests.integration.postgres.rows import Row
 from tests.integration.verify.world import World, append, finding, marketplace
 from tests.versions import MEANING, NEWEST, UPCASTERS, upgrade
@@ -71,12 +71,12 @@ def test_verify_asks_what_a_row_means_by_words_of_its_own(
     mixed_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upcaster, or its SQL, that is wrong shows in the views that follow from it."""
-    monkeypatch.setattr(streams.verify.meaning, "MEANING", {"method": MEANING["method"]})
+    monkeypatch.setattr(operations.verify.old_rows, "MEANING", {"method": MEANING["method"]})
     report = mixed_world.verify()
     assert _diverged(report) == {"ledger_entries"}
     assert "platform_logistics" in str(finding(report, "ledger_entries").columns)
     fees = {name: sql for name, sql in MEANING.items() if name != "method"}
-    monkeypatch.setattr(streams.verify.meaning, "MEANING", fees)
+    monkeypatch.setattr(operations.verify.old_rows, "MEANING", fees)
     report = mixed_world.verify()
     assert _diverged(report) == {"buyer_orders"}
     found = finding(report, "buyer_orders")

@@ -18,6 +18,7 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from pydantic import SecretStr
 
+from operations.verify import Finding, Options, Report, VerifySettings, Window, verify
 from schemas.events import COLUMNS
 from schemas.lifecycle import Direction, EventType
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
@@ -27,7 +28,6 @@ from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 from streams.decode import Record
 from streams.fold import fold_batch
-from streams.verify import Finding, Options, Report, VerifySettings, Window, verify
 from tests.integration.postgres.database import Database, insert
 from tests.integration.postgres.rows import Book, Row
 

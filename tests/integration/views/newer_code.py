@@ -3,7 +3,7 @@
 It knows an event type that today's code does not, and rows two versions newer, with an upcaster for
 the one between. Run as a process of its own, so that no test sees it:
 
-    python -m tests.integration.views.newer_code streams.worker
+    python -m tests.integration.views.newer_code streams.views.worker
     python -m tests.integration.views.newer_code cli.main dead-letters redrive --all
 """
 
@@ -33,7 +33,7 @@ def become_newer() -> None:
     newer = StrEnum("EventType", names | {"GIFT_WRAPPED": NEW_EVENT_TYPE})  # type: ignore[misc]
     _set(lifecycle, "EventType", newer)
     _set(lifecycle, "IN_EVENTS", lifecycle.IN_EVENTS | {newer(NEW_EVENT_TYPE)})
-    importlib.import_module("streams.worker")
+    importlib.import_module("streams.views.worker")
     importlib.import_module("cli.main")
     present: int = importlib.import_module("schemas.events").SCHEMA_VERSION
     upcasters: dict[int, Callable[[Row], Row]] = {

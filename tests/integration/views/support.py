@@ -74,12 +74,12 @@ def free_port() -> int:
 
 @dataclass
 class Worker:
-    """A process `python -m streams.worker`, or of a module that is one with more to it."""
+    """A process `python -m streams.views.worker`, or of a module that is one with more to it."""
 
     environment: dict[str, str]
     log: Path
     port: int
-    module: str = "streams.worker"
+    module: str = "streams.views.worker"
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -185,7 +185,7 @@ class Pipeline:
         self.producer.send_raw(messages)
         self.sent += events
 
-    def start_worker(self, *, module: str = "streams.worker", **settings: Any) -> Worker:
+    def start_worker(self, *, module: str = "streams.views.worker", **settings: Any) -> Worker:
         """Start one more worker; settings as in the environment, in small letters."""
         port = free_port()
         changes = {

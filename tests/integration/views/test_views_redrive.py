@@ -103,7 +103,7 @@ def test_a_later_release_redrives_what_it_understands_as_if_it_had_read_it_at_on
 
     # The same release reading the same topic from its start makes the same rows, to the offset.
     pipeline.start_worker(
-        module=f"{NEWER} streams.worker",
+        module=f"{NEWER} streams.views.worker",
         clickhouse_url=pipeline.clickhouse_url.replace(f"/{pipeline.name}", f"/{other}"),
         consumer_group=other,
         dead_letters_topic=f"{other}.dead",

@@ -89,7 +89,7 @@ def test_a_wrong_setting_is_named(variable: str, value: str | None) -> None:
     else:
         environment[variable] = value
     answer = subprocess.run(
-        [sys.executable, "-m", "streams.worker"],
+        [sys.executable, "-m", "streams.views.worker"],
         cwd=CHECKOUT,
         env=environment,
         capture_output=True,

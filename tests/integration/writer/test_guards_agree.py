@@ -14,7 +14,7 @@ from tests.integration.postgres.database import Database
 from tests.property.strategies import changes, payments
 from writer.commands import Capture
 from writer.decide import decide
-from writer.history import decide_line
+from writer.importing.history import decide_line
 from writer.postgres import open_store
 from writer.state import OrderState, apply
 

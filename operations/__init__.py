@@ -1,0 +1,1 @@
+"""What an operator runs beside the live path: verify, replay, dead letters, bringing a stack up."""

@@ -1,0 +1,92 @@
+"""What the present code makes of a parked record: its rows, or why there are none. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from uuid import UUID
+
+from operations.dead_letters.letter import Letter
+from operations.dead_letters.position import Position
+from schemas.views import (
+    DEAD_LETTERS,
+    PAYMENT_EVENTS,
+    PIPELINE_PROGRESS,
+    Columns,
+    RevenueKey,
+    Table,
+)
+from streams.fold import fold_batch
+
+_NOT_OF_THE_EVENT = frozenset({DEAD_LETTERS, PIPELINE_PROGRESS})
+"""What a batch of the worker has besides: a redrive parks nothing and is no progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """One record, judged; `reason` is empty when it folds, and then `columns` has its rows.
+
+    `payment_id`, `seq` and `event_type` name the event that it is.
+    """
+
+    letter: Letter
+    reason: str = ""
+    error: str = ""
+    columns: Mapping[Table, Columns] = field(default_factory=dict)
+    revenue_keys: frozenset[RevenueKey] = frozenset()
+    payment_id: UUID | None = None
+    seq: int = 0
+    event_type: str = ""
+
+    @property
+    def position(self) -> Position:
+        """Where the record lay."""
+        return self.letter.position
+
+    @property
+    def folds(self) -> bool:
+        """Whether the present code can fold it."""
+        return not self.reason
+
+    @property
+    def row_count(self) -> int:
+        """Rows of all tables."""
+        return sum(len(columns[0]) for columns in self.columns.values())
+
+
+def judge(letter: Letter) -> Judgement:
+    """Decode and fold the record at its original position, as the worker would; raises nothing."""
+    folded = fold_batch([letter.record()], consumer=letter.consumer, parked_at=letter.parked_at)
+    if folded.dead_letters:
+        [dead] = folded.dead_letters
+        return Judgement(letter=letter, reason=dead.reason, error=dead.error)
+    columns = {
+        table: rows
+        for table, rows in folded.columns.items()
+        if table not in _NOT_OF_THE_EVENT and any(rows)
+    }
+    event = dict(zip(PAYMENT_EVENTS.columns, columns[PAYMENT_EVENTS], strict=True))
+    return Judgement(
+        letter=letter,
+        columns=columns,
+        revenue_keys=folded.revenue_keys,
+        payment_id=UUID(str(event["payment_id"][0])),
+        seq=int(event["seq"][0]),
+        event_type=str(event["event_type"][0]),
+    )
+
+
+def together(judged: Iterable[Judgement]) -> dict[Table, Columns]:
+    """The rows of several records, table by table."""
+    by_table: dict[Table, list[Columns]] = {}
+    for one in judged:
+        for table, columns in one.columns.items():
+            by_table.setdefault(table, []).append(columns)
+    return {
+        table: [list(chain.from_iterable(parts)) for parts in zip(*columns, strict=True)]
+        for table, columns in by_table.items()
+    }
+
+
+def keys_of(judged: Iterable[Judgement]) -> frozenset[RevenueKey]:
+    """Keys of `seller_revenue` that several records touch."""
+    return frozenset().union(*(one.revenue_keys for one in judged))

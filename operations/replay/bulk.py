@@ -1,0 +1,170 @@
+"""The bulk path: reader processes in parallel, watched, started anew when one dies.
+
+The coordinator reads and writes nothing itself; it counts what the readers say is stored.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+from operations.replay.reader import Failed, ReaderPlan, Stored, TopicShare, read_share
+from operations.replay.snapshot import KeyShare
+from operations.replay.topic import Offsets
+from schemas.errors import PurserError, ServiceUnavailable
+
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.5
+
+
+class ReplayStopped(PurserError):  # noqa: N818 - named for what happened
+    """A reader cannot go on; the message says why."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is stored so far, of how many, in this run."""
+
+    total: int
+    records: int = 0
+    dead: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """A process, its end of the talk, and what to start again if it dies."""
+
+    plan: ReaderPlan
+    process: BaseProcess
+    link: Connection
+    restarts: int = 0
+    done: bool = False
+
+
+def shares_of_topic(positions: Offsets, ends: Offsets, readers: int) -> list[TopicShare]:
+    """Partitions with something left to read, spread over readers by how much that is."""
+    left = {partition: end - positions.get(partition, 0) for partition, end in ends.items()}
+    spread = _spread({partition: count for partition, count in left.items() if count > 0}, readers)
+    return [
+        TopicShare(
+            positions={partition: positions.get(partition, 0) for partition in partitions},
+            ends={partition: ends[partition] for partition in partitions},
+        )
+        for partitions in spread
+    ]
+
+
+def shares_of_keys(snapshot: str, ranges: Collection[int], readers: int) -> list[KeyShare]:
+    """Ranges of payment ids, spread evenly over readers."""
+    spread = _spread(dict.fromkeys(ranges, 1), readers)
+    return [KeyShare(snapshot=snapshot, ranges=tuple(numbers)) for numbers in spread]
+
+
+def _spread(weights: Mapping[int, int], readers: int) -> list[list[int]]:
+    """Keys in at most so many groups of about equal weight; none is empty."""
+    groups: list[list[int]] = [[] for _ in range(max(1, min(readers, len(weights))))]
+    sums = [0] * len(groups)
+    for key in sorted(weights, key=lambda key: (-weights[key], key)):
+        lightest = sums.index(min(sums))
+        groups[lightest].append(key)
+        sums[lightest] += weights[key]
+    return [sorted(group) for group in groups if group]
+
+
+def read_in_parallel(
+    plans: Sequence[ReaderPlan],
+    progress: Progress,
+    *,
+    positions: Callable[[], Offsets],
+    on_stored: Callable[[Stored], None],
+    restarts_max: int,
+) -> None:
+    """Run a process for each plan until all are done.
+
+    `positions` says from where a reader that died is started again. Whatever is raised, no
+    process is left.
+
+    Raises:
+        ServiceUnavailable: a server is away for too long, or readers keep dying.
+        ReplayStopped: a reader cannot go on, and trying again would not help.
+    """
+    readers = [_start(plan) for plan in plans]
+    try:
+        while active := [reader for reader in readers if not reader.done]:
+            for link in wait([reader.link for reader in active], POLL_SECONDS):
+                reader = next(one for one in active if one.link is link)
+                _hear(reader, progress, positions, on_stored, restarts_max)
+    finally:
+        for reader in readers:
+            _end(reader)
+
+
+def _start(plan: ReaderPlan) -> _Reader:
+    # Spawned, not forked: threads of ours and of librdkafka do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=read_share, args=(plan, theirs), name="replay-reader")
+    process.start()
+    theirs.close()  # so that its end is the end of the talk
+    return _Reader(plan=plan, process=process, link=ours)
+
+
+def _hear(
+    reader: _Reader,
+    progress: Progress,
+    positions: Callable[[], Offsets],
+    on_stored: Callable[[Stored], None],
+    restarts_max: int,
+) -> None:
+    try:
+        message = reader.link.recv()
+    except (EOFError, ConnectionResetError):
+        _ended(reader, positions, restarts_max)
+        return
+    if isinstance(message, Failed):
+        kind = ServiceUnavailable if message.passing else ReplayStopped
+        raise kind(message.message)
+    progress.records += message.records
+    progress.dead += message.dead
+    progress.examples.extend(message.examples[: max(0, 5 - len(progress.examples))])
+    on_stored(message)
+
+
+def _ended(reader: _Reader, positions: Callable[[], Offsets], restarts_max: int) -> None:
+    """Its work is done, or it died: then another goes on from what it had stored."""
+    reader.process.join(STOP_SECONDS)
+    if reader.process.exitcode == 0:
+        reader.done = True
+        return
+    if reader.restarts >= restarts_max:
+        raise ServiceUnavailable(
+            f"a reader process ended with status {reader.process.exitcode} for the"
+            f" {reader.restarts + 1}. time; look at the system's log (out of memory?), then run the"
+            " same command again: it goes on from here"
+        )
+    reader.link.close()
+    share = reader.plan.share
+    if isinstance(share, TopicShare):
+        stored = positions()
+        share = replace(
+            share,
+            positions={
+                partition: max(start, stored.get(partition, start))
+                for partition, start in share.positions.items()
+            },
+        )
+    fresh = _start(replace(reader.plan, share=share))
+    reader.process, reader.link = fresh.process, fresh.link
+    reader.restarts += 1
+
+
+def _end(reader: _Reader) -> None:
+    reader.link.close()
+    if reader.process.is_alive():
+        reader.process.terminate()
+        reader.process.join(STOP_SECONDS)
+        if reader.process.is_alive():
+            reader.process.kill()
+            reader.process.join()

@@ -1,0 +1,79 @@
+"""Which views are rebuilt, what else has to be built to prove them, and which checks that takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from operations.verify import checks
+from operations.verify.compare import Question
+from operations.verify.postings import BALANCE, POSTINGS
+from operations.verify.revenue import REVENUE
+from operations.verify.states import ORDERS, PAYOUT_STATES, REFUNDS, SEQUENCES
+from schemas.errors import InputError
+from schemas.views import (
+    BUYER_ORDERS,
+    LEDGER_ENTRIES,
+    PAYMENT_EVENTS,
+    PAYOUTS,
+    SELLER_REVENUE,
+    Table,
+)
+
+VIEWS: tuple[Table, ...] = (LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, SELLER_REVENUE, PAYMENT_EVENTS)
+"""What a replay can rebuild, in the order in which the tables change places.
+
+Totals after the entries that they are computed from, the events last: who sees an event sees what
+follows from it.
+"""
+
+_QUESTIONS: dict[Table, tuple[Question, ...]] = {
+    PAYMENT_EVENTS: (SEQUENCES, REFUNDS),
+    LEDGER_ENTRIES: (POSTINGS, BALANCE),
+    BUYER_ORDERS: (ORDERS,),
+    PAYOUTS: (PAYOUT_STATES,),
+    SELLER_REVENUE: (REVENUE,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """`swapped` change places with the live ones; `built` are these and what proves them."""
+
+    swapped: tuple[Table, ...]
+    built: tuple[Table, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Self:
+        """The named views, all of them when none is named.
+
+        Raises:
+            InputError: a view that does not exist.
+        """
+        known = {table.name: table for table in VIEWS}
+        for name in names:
+            if name not in known:
+                raise InputError(
+                    "view", f"{name!r} cannot be replayed; take of {', '.join(sorted(known))}"
+                )
+        swapped = tuple(table for table in VIEWS if not names or table.name in names)
+        # Every check compares with the events, and the totals are computed from the entries.
+        needed = {PAYMENT_EVENTS, *swapped}
+        if SELLER_REVENUE in needed:
+            needed.add(LEDGER_ENTRIES)
+        return cls(swapped=swapped, built=tuple(table for table in VIEWS if table in needed))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the views that change places."""
+        return tuple(table.name for table in self.swapped)
+
+    @property
+    def has_totals(self) -> bool:
+        """Whether the sellers' totals are among what is built."""
+        return SELLER_REVENUE in self.built
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The checks of `verify` that these tables can answer, in its order."""
+        asked = {question.name for table in self.built for question in _QUESTIONS[table]}
+        return tuple(question for question in checks.QUESTIONS if question.name in asked)

@@ -1,0 +1,207 @@
+"""The database beside the live one in which views are built anew.
+
+It has the same tables under the same names, made by the same migrations, so that sink and `verify`
+work on it as they are. Tables change places by `EXCHANGE TABLES`, which is atomic for each.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from clickhouse_connect.driver.client import Client
+
+from operations.replay.state import Exchange, State
+from schemas.errors import ConfigurationError, ServiceUnavailable
+from schemas.topics import VIEWS_CONSUMER
+from schemas.views import PIPELINE_PROGRESS, Table
+from sinks.clickhouse import INSERT_SETTINGS
+from sinks.client import connect, translated
+from sinks.migrate import migrate
+from sinks.settings import ClickHouseSettings
+
+SUFFIX = "_replay"
+STATE_TABLE = "replay_state"
+SPACE_FACTOR = 1.5
+"""Of the live tables' size: the new ones, and what merging them takes meanwhile."""
+SPACE_RESERVE_BYTES = 256 * 1024**2
+
+_CREATE_STATE = f"""
+CREATE TABLE IF NOT EXISTS {{database}}.{STATE_TABLE}
+(
+    id UInt8,
+    version UInt64,
+    document String
+)
+ENGINE = ReplacingMergeTree(version)
+ORDER BY id
+"""
+
+
+class ReplayDatabase:
+    """Both databases: the live one, and the one of the replay if there is one."""
+
+    def __init__(self, live_url: str) -> None:
+        """Connect; raises as `sinks.client.connect`."""
+        settings = ClickHouseSettings.load(live_url)
+        self._address = settings.address()
+        self.live = self._address.database
+        self.name = f"{self.live}{SUFFIX}"
+        parts = urlsplit(live_url)
+        self.live_url = live_url
+        self.url = urlunsplit(parts._replace(path=f"/{self.name}"))
+        self._client: Client = connect(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    # -- its life
+
+    def exists(self) -> bool:
+        """Whether there is a replay: under way, interrupted, or done with its old tables kept."""
+        named = {"name": self.name}
+        found = self._rows("SELECT 1 FROM system.databases WHERE name = {name:String}", named)
+        return bool(found)
+
+    def create(self, state: State) -> None:
+        """Make the database with empty tables; repeatable. Raises as `sinks.migrate.migrate`."""
+        migrate(self.url)
+        self._command(_CREATE_STATE.format(database=self.name))
+        self.save(state)
+
+    def drop(self) -> None:
+        """Remove the database with all that is in it."""
+        self._command(f"DROP DATABASE IF EXISTS {self.name} SYNC")
+
+    def state(self) -> State | None:
+        """How far the replay is; None when there is none, or it never came to note anything.
+
+        Raises:
+            ConfigurationError: other code wrote it.
+        """
+        tables = self._rows(
+            "SELECT 1 FROM system.tables"
+            " WHERE database = {database:String} AND name = {name:String}",
+            {"database": self.name, "name": STATE_TABLE},
+        )
+        if not tables:
+            return None
+        rows = self._rows(
+            f"SELECT document FROM {self.name}.{STATE_TABLE} ORDER BY version DESC LIMIT 1"
+        )
+        return State.decode(str(rows[0][0]), self.name) if rows else None
+
+    def save(self, state: State) -> None:
+        """Note how far it is; returns when that is stored."""
+        self._command(
+            f"INSERT INTO {self.name}.{STATE_TABLE} SELECT 1,"
+            f" 1 + (SELECT max(version) FROM {self.name}.{STATE_TABLE}), {{document:String}}",
+            {"document": state.encode()},
+        )
+
+    # -- positions
+
+    def positions(self) -> dict[int, int]:
+        """Partition -> the next offset to read: all before it is in the replay's tables."""
+        return self._next_offsets(self.name)
+
+    def live_positions(self) -> dict[int, int]:
+        """Partition -> the next offset that the live tables may lack."""
+        return self._next_offsets(self.live)
+
+    def _next_offsets(self, database: str) -> dict[int, int]:
+        rows = self._rows(
+            f"SELECT toInt64(partition), toInt64(max(last_offset)) + 1"
+            f" FROM {database}.{PIPELINE_PROGRESS.name} WHERE consumer = {{consumer:String}}"
+            " GROUP BY partition",
+            {"consumer": VIEWS_CONSUMER},
+        )
+        return {int(partition): int(offset) for partition, offset in rows}
+
+    # -- the tables
+
+    def uuids(self, tables: Sequence[Table]) -> dict[str, Exchange]:
+        """Name -> which table is in the replay's database (`new`) and which is live (`old`)."""
+        rows = self._rows(
+            "SELECT database, name, toString(uuid) FROM system.tables"
+            " WHERE database IN ({live:String}, {replay:String})"
+            " AND has({names:Array(String)}, name)",
+            {"live": self.live, "replay": self.name, "names": [table.name for table in tables]},
+        )
+        found = {(database, name): uuid for database, name, uuid in rows}
+        missing = [
+            f"{database}.{table.name}"
+            for table in tables
+            for database in (self.live, self.name)
+            if (database, table.name) not in found
+        ]
+        if missing:
+            raise ConfigurationError(f"ClickHouse has no table {missing[0]}; run `purser migrate`")
+        return {
+            table.name: Exchange(new=found[self.name, table.name], old=found[self.live, table.name])
+            for table in tables
+        }
+
+    def exchange(self, table: Table) -> None:
+        """Let the two tables of this name change places: atomic, and no query is disturbed."""
+        self._command(f"EXCHANGE TABLES {self.live}.{table.name} AND {self.name}.{table.name}")
+
+    def running_inserts(self, table: Table) -> frozenset[str]:
+        """Queries that are writing and name this table: they may hold the one that was swapped."""
+        rows = self._rows(
+            "SELECT query_id FROM system.processes"
+            " WHERE query ILIKE 'INSERT%' AND position(query, {name:String}) > 0"
+            " AND query_id != queryID()",
+            {"name": table.name},
+        )
+        return frozenset(str(query_id) for (query_id,) in rows)
+
+    def copy_missing_dead_letters(self) -> None:
+        """Dead letters that the live table has not, from the replay's; it loses none either."""
+        self._command(
+            f"INSERT INTO {self.live}.dead_letters SELECT * FROM {self.name}.dead_letters FINAL"
+            " WHERE (topic, partition, kafka_offset) NOT IN"
+            f" (SELECT topic, partition, kafka_offset FROM {self.live}.dead_letters)"
+        )
+
+    def live_counts(self, tables: Sequence[Table]) -> dict[str, int]:
+        """Rows of live tables, each once."""
+        return {
+            table.name: int(self._rows(f"SELECT count() FROM {self.live}.{table.name} FINAL")[0][0])
+            for table in tables
+        }
+
+    def check_space(self, tables: Sequence[Table]) -> None:
+        """Refuse to begin what the disk cannot hold.
+
+        Raises:
+            ServiceUnavailable: less is free than the new tables are likely to take.
+        """
+        names = {"database": self.live, "names": [table.name for table in tables]}
+        used = self._rows(
+            "SELECT toInt64(sum(bytes_on_disk)) FROM system.parts WHERE active"
+            " AND database = {database:String} AND has({names:Array(String)}, table)",
+            names,
+        )[0][0]
+        free = self._rows("SELECT toInt64(max(unreserved_space)) FROM system.disks")[0][0]
+        wanted = int(SPACE_FACTOR * used) + SPACE_RESERVE_BYTES
+        if free < wanted:
+            raise ServiceUnavailable(
+                f"ClickHouse at {self._address.host}:{self._address.port} has"
+                f" {free / 1024**2:,.0f} MiB free and a second copy of the views takes about"
+                f" {wanted / 1024**2:,.0f} MiB; make room, or replay one view at a time"
+            )
+
+    # -- asking
+
+    def _rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        with translated(self._address):
+            return list(self._client.query(sql, parameters=dict(parameters or {})).result_rows)
+
+    def _command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        with translated(self._address):
+            self._client.command(
+                sql, parameters=dict(parameters or {}), settings=dict(INSERT_SETTINGS)
+            )

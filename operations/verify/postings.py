@@ -1,0 +1,135 @@
+"""Questions about the ledger: does each event balance, and are its postings the right ones?
+
+The postings are derived a second time, not by the fold's rules but from what the events say about
+themselves: the receivable and the platform's shares by the event's sign, the seller's available
+balance from `available_delta_minor`, pending as what is left so that the legs sum to zero.
+"""
+
+from operations.verify.columns import CLICKHOUSE_DAY
+from operations.verify.event_question import EventQuestion
+
+_AMOUNTS = f"""
+    SELECT
+        payment_id, seq, psp, seller_id,
+        toString(currency) AS currency_code, {CLICKHOUSE_DAY} AS event_day,
+        toString(event_type) AS type, direction = 'in' AS pay_in,
+        multiIf(NOT pay_in, 0, type = 'captured', 1, type IN ('refunded', 'dispute_lost'), -1, 0)
+            AS taken,
+        taken * amount_minor AS receivable,
+        -taken * commission_minor AS commission,
+        -taken * logistics_fee_minor AS logistics,
+        -available_delta_minor AS available,
+        if(pay_in, -(receivable + commission + logistics + available), 0) AS pending,
+        multiIf(pay_in, 0, type = 'requested', -amount_minor,
+                type IN ('paid', 'failed', 'cancelled'), amount_minor, 0) AS in_transit,
+        multiIf(pay_in, 0, type = 'paid', -amount_minor, type = 'returned', amount_minor, 0)
+            AS bank
+    FROM {{table}} WHERE {{events}}
+"""
+
+# Account type, the column that is the account's id, the amount.
+_LEGS = (
+    ("psp_receivable", "psp", "receivable"),
+    ("seller_pending", "seller_id", "pending"),
+    ("seller_available", "seller_id", "available"),
+    ("platform_commission", "seller_id", "commission"),
+    ("platform_logistics", "seller_id", "logistics"),
+    ("payout_in_transit", "psp", "in_transit"),
+    ("bank", "psp", "bank"),
+)
+
+
+def _hash(account_type: str, account_id: str, currency: str, day: str, kind: str, leg: str) -> str:
+    return f"cityHash64({account_type}, {account_id}, {currency}, {day}, {kind}, toInt64({leg}))"
+
+
+_EXPECTED_HASH = " + ".join(
+    f"if({amount} = 0, 0, "
+    f"{_hash(repr(account), account_id, 'currency_code', 'event_day', 'type', amount)})"
+    for account, account_id, amount in _LEGS
+)
+_EXPECTED_COUNT = " + ".join(f"({amount} != 0)" for _, _, amount in _LEGS)
+_FOUND_HASH = _hash(
+    "toString(account_type)",
+    "account_id",
+    "toString(currency)",
+    "toDate(day)",
+    "toString(event_type)",
+    "amount_minor",
+)
+_EXPECTED_TEXTS = ", ".join(
+    f"if({amount} = 0, '', concat('{account}:', {account_id}, ' ', toString({amount}), ' ',"
+    " currency_code, ' ', toString(event_day), ' ', type))"
+    for account, account_id, amount in _LEGS
+)
+
+POSTINGS = EventQuestion(
+    name="ledger_entries",
+    proves="every event has exactly the postings that follow from it, and no others exist",
+    problem="",
+    key=("payment_id", "seq"),
+    others_day="day",
+    sql=f"""
+    SELECT
+        toString(id) AS payment_id, seq,
+        sum(legs) AS expected, sum(entries) AS found,
+        max(is_event) AS has_event,
+        expected != found OR sum(expected_hash) != sum(found_hash) AS differs,
+        has_event AND found >= expected AS definite
+    FROM (
+        SELECT payment_id AS id, toUInt32(seq) AS seq,
+            toInt64({_EXPECTED_COUNT}) AS legs, toUInt64({_EXPECTED_HASH}) AS expected_hash,
+            toInt64(0) AS entries, toUInt64(0) AS found_hash, toUInt8(1) AS is_event
+        FROM ({_AMOUNTS})
+        UNION ALL
+        SELECT payment_id, toUInt32(seq), 0, 0, 1, {_FOUND_HASH}, 0
+        FROM ledger_entries FINAL WHERE {{others}}
+    )
+    GROUP BY id, seq
+    """,
+    details=f"""
+    SELECT toString(id) AS payment_id, seq,
+        arrayStringConcat(arraySort(groupArrayArray(expected)), ', ') AS e_postings,
+        arrayStringConcat(arraySort(groupArrayArray(found)), ', ') AS f_postings
+    FROM (
+        SELECT payment_id AS id, toUInt32(seq) AS seq,
+            arrayFilter(text -> text != '', [{_EXPECTED_TEXTS}]) AS expected,
+            emptyArrayString() AS found
+        FROM ({_AMOUNTS})
+        UNION ALL
+        SELECT payment_id, toUInt32(seq), [], [concat(toString(account_type), ':', account_id, ' ',
+            toString(amount_minor), ' ', toString(currency), ' ', toString(day), ' ',
+            toString(event_type))]
+        FROM ledger_entries FINAL WHERE {{others}}
+    )
+    GROUP BY id, seq
+    """,
+)
+
+BALANCE = EventQuestion(
+    name="postings_balance",
+    proves="the postings of every event sum to zero in each currency",
+    problem="unbalanced",
+    key=("payment_id", "seq", "currency"),
+    others_day="day",
+    names_event=False,
+    # An event's legs are one insert; were they seen in two halves, a second look finds the whole.
+    sql="""
+    SELECT toString(id) AS payment_id, toUInt32(seq) AS seq, toString(code) AS currency,
+        1 AS expected, 0 AS found, sum(amount_minor) != 0 AS differs, 0 AS definite
+    FROM (
+        SELECT payment_id AS id, seq, currency AS code, amount_minor
+        FROM ledger_entries FINAL WHERE {others}
+    )
+    GROUP BY id, seq, code
+    """,
+    details="""
+    SELECT toString(id) AS payment_id, toUInt32(seq) AS seq, toString(code) AS currency,
+        toInt64(0) AS e_sum_minor, sum(amount_minor) AS f_sum_minor
+    FROM (
+        SELECT payment_id AS id, seq, currency AS code, amount_minor
+        FROM ledger_entries FINAL WHERE {others}
+    )
+    GROUP BY id, seq, code
+    """,
+)

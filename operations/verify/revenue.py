@@ -1,0 +1,160 @@
+"""The question about sellers' totals: are they what the ledger's entries say?
+
+`seller_revenue` is absolute and keeps how many entries it counted. Entries are never taken away,
+so two answers that counted equally many counted the same ones: then the sums must be equal, now,
+whatever else is going on. One that counted fewer must catch up.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from operations.verify.compare import Key, Suspect, column_differences
+from operations.verify.event_question import summary
+from operations.verify.report import Finding
+from operations.verify.source import EventKey, Window
+from operations.verify.views import Views, literal
+
+_KEY = ("seller_id", "currency", "day")
+# What it is called in the view, and what it is of a key's entries (credit is negative there).
+_TOTALS = {
+    "gross_minor": "-sumIf(amount, type = 'captured')",
+    "refunds_minor": "sumIf(amount, type = 'refunded')",
+    "chargebacks_minor": "sumIf(amount, type = 'dispute_lost')",
+    "commission_minor": "-sumIf(amount, account = 'platform_commission')",
+    "logistics_fee_minor": "-sumIf(amount, account = 'platform_logistics')",
+    "pending_delta_minor": "-sumIf(amount, account = 'seller_pending')",
+    "available_delta_minor": "-sumIf(amount, account = 'seller_available')",
+    "capture_count": "uniqExactIf((payment_id, seq), type = 'captured')",
+    "refund_count": "uniqExactIf((payment_id, seq), type = 'refunded')",
+    "chargeback_count": "uniqExactIf((payment_id, seq), type = 'dispute_lost')",
+}
+_NET = "gross_minor - refunds_minor - chargebacks_minor - commission_minor - logistics_fee_minor"
+_NAMES = (*_TOTALS, "net_minor")
+
+
+def _sides(condition: str, has_event: str = "0") -> str:
+    """Per key: `e_*` from the entries, `f_*` from the view, and both counts of entries.
+
+    `has_event`: condition that an entry's event is there already; entries are written before it.
+    """
+    totals = ", ".join(f"toInt64({sql}) AS {name}" for name, sql in _TOTALS.items())
+    names = ", ".join(_NAMES)
+    pairs = ", ".join(
+        f"sumIf({name}, is_view = 0) AS e_{name}, sumIf({name}, is_view = 1) AS f_{name}"
+        for name in _NAMES
+    )
+    kept = ", ".join(f"toInt64({name}) AS {name}" for name in _NAMES)
+    return f"""
+    SELECT seller AS seller_id, code AS currency, toString(date) AS day,
+        sumIf(counted, is_view = 0) AS expected, sumIf(counted, is_view = 1) AS found,
+        countIf(is_view = 1) AS view_rows, countIf(is_view = 0) AS entry_rows,
+        sum(with_event) AS certain, {pairs}
+    FROM (
+        SELECT seller, code, date, counted, {names}, 1 AS is_view, 0 AS with_event FROM (
+            SELECT seller_id AS seller, toString(currency) AS code, toDate(day) AS date,
+                toInt64(entry_count) AS counted, {kept}
+            FROM seller_revenue FINAL WHERE {condition.format(seller="seller_id")}
+        )
+        UNION ALL
+        SELECT seller, code, date, counted, {names}, 0, with_event FROM (
+            SELECT seller, code, date, toInt64(count()) AS counted, {totals},
+                countIf(has_event) AS with_event,
+                {_NET} AS net_minor
+            FROM (
+                SELECT account_id AS seller, toString(currency) AS code, toDate(day) AS date,
+                    toString(account_type) AS account, toString(event_type) AS type,
+                    amount_minor AS amount, payment_id, seq,
+                    {has_event} AS has_event
+                FROM ledger_entries FINAL
+                WHERE account_type IN ('seller_pending', 'seller_available',
+                    'platform_commission', 'platform_logistics')
+                    AND {condition.format(seller="account_id")}
+            )
+            GROUP BY seller, code, date
+        )
+    )
+    GROUP BY seller, code, date
+    """
+
+
+_DIFFERS = " OR ".join(f"e_{name} != f_{name}" for name in _NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class RevenueQuestion:
+    """`seller_revenue` = its entries; keys are (seller_id, currency, day)."""
+
+    name: str = "seller_revenue"
+    proves: str = "every seller's daily totals are the sums of the ledger's entries"
+
+    def everywhere(self, window: Window, limit: int) -> str:
+        """All keys with a day in the window."""
+        if window.is_open:
+            return self._summary("1", limit)
+        since, until = window.bounds()
+        return self._summary(
+            f"(day >= toDate('{since[:10]}') AND day < toDate('{until[:10]}'))", limit
+        )
+
+    def among(self, keys: Collection[Key], limit: int) -> str:
+        """These keys."""
+        condition = self._keys(keys)
+        payments = (
+            f"SELECT payment_id FROM ledger_entries WHERE {condition.format(seller='account_id')}"
+        )
+        has_event = (
+            "(payment_id, seq) IN"
+            f" (SELECT payment_id, seq FROM payment_events WHERE payment_id IN ({payments}))"
+        )
+        return self._summary(condition, limit, has_event)
+
+    def source_event(self, suspect: Suspect) -> EventKey | None:
+        """Totals name no event."""
+        return None
+
+    def findings(self, views: Views, suspects: Sequence[Suspect]) -> list[Finding]:
+        """With the totals that differ."""
+        if not suspects:
+            return []
+        rows = views.dictionaries(_sides(self._keys([suspect.key for suspect in suspects])))
+        by_key = {tuple(row[name] for name in _KEY): row for row in rows}
+        return [self._finding(suspect, by_key.get(suspect.key, {})) for suspect in suspects]
+
+    def _finding(self, suspect: Suspect, row: dict[str, object]) -> Finding:
+        problem = "different"
+        if row and not row["view_rows"]:
+            problem = "missing"
+        elif row and not row["entry_rows"]:
+            problem = "extra"
+        elif suspect.found < suspect.expected:
+            problem = "stale"
+        columns = column_differences(
+            {name: value for name, value in row.items() if name[:2] in ("e_", "f_")}
+            | {"e_entry_count": suspect.expected, "f_entry_count": suspect.found}
+        )
+        return Finding(
+            problem=problem, where=dict(zip(_KEY, suspect.key, strict=True)), columns=columns
+        )
+
+    def _keys(self, keys: Collection[Key]) -> str:
+        # Through the first columns of both tables' sorting keys, so that little is read.
+        sellers = ", ".join(sorted({literal(str(seller)) for seller, _, _ in keys}))
+        triples = ", ".join(
+            f"({literal(str(seller))}, {literal(str(currency))}, '{day}')"
+            for seller, currency, day in keys
+        )
+        return (
+            f"{{seller}} IN ({sellers or literal('')})"
+            f" AND ({{seller}}, toString(currency), toString(day)) IN ({triples})"
+        )
+
+    def _summary(self, condition: str, limit: int, has_event: str = "0") -> str:
+        groups = f"""
+        SELECT *, expected != found OR view_rows != 1 OR entry_rows = 0 OR {_DIFFERS} AS differs,
+            expected = found AS definite
+        FROM ({_sides(condition, has_event)})
+        """
+        return summary(_KEY, groups, limit)
+
+
+REVENUE = RevenueQuestion()

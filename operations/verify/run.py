@@ -1,0 +1,183 @@
+"""A verification from the cut to the verdict: the order of the checks and their deadline."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from operations.verify import checks
+from operations.verify.compare import Question, ask
+from operations.verify.cut import Cut
+from operations.verify.events import EventsCheck, EventsOutcome
+from operations.verify.missing import Fate
+from operations.verify.report import CheckResult, CutSummary, Finding, Report, Verdict
+from operations.verify.settings import VerifySettings
+from operations.verify.source import Source, Window
+from operations.verify.views import Views
+from schemas.errors import InputError
+from sinks.migrate import check_schema
+
+CUTS_MAX = 3
+"""How often a new cut is taken when rows turn out to be on the wrong side of one."""
+AFTER_DIVERGENCE_SECONDS = 5.0
+"""Once a difference is proven, the other checks no longer wait for what may be under way."""
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to verify and how patiently.
+
+    - `timeout_seconds`: how long to wait for rows that may be on their way.
+    - `rows`: differences that are shown for each check, at most.
+    - `window`: days of occurred_at.
+    - `questions`: what is asked besides the events themselves.
+    - `on_progress`: told (what is done, so far, of how many).
+    """
+
+    timeout_seconds: float = 60.0
+    rows: int = 20
+    window: Window = field(default_factory=Window)
+    questions: Sequence[Question] = checks.QUESTIONS
+    on_progress: Callable[[str, int, int], None] = _silent
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.timeout_seconds <= 86_400:
+            raise InputError("timeout", "give 0 to 86400 seconds")
+        if not 0 <= self.rows <= 500:
+            raise InputError("rows", "give 0 to 500")
+        since, until = self.window.since, self.window.until
+        if since and until and until < since:
+            raise InputError("until", f"{until} is before --since {since}")
+
+
+def verify(settings: VerifySettings, options: Options) -> Report:
+    """Compare source and views, once.
+
+    Raises:
+        ServiceUnavailable: a server is down or ends the conversation.
+        ConfigurationError: a wrong address, user or password; a standby instead of the primary.
+        SchemaVersionError: tables are missing or not the ones this code knows.
+    """
+    started = time.monotonic()
+    check_schema(settings.clickhouse_url.get_secret_value())
+    source_dsn = settings.postgres_reader_dsn.get_secret_value()
+    with (
+        Source(source_dsn) as source,
+        Source(source_dsn) as now,
+        Views(settings.clickhouse_url.get_secret_value()) as views,
+    ):
+        deadline = started + options.timeout_seconds
+        cut, gaps, outcome, events = _compare_events(source, now, views, options, deadline)
+        results = [gaps, events]
+        for question in options.questions:
+            if any(result.verdict is Verdict.DIVERGED for result in results):
+                deadline = min(deadline, time.monotonic() + AFTER_DIVERGENCE_SECONDS)
+            options.on_progress(question.name, 0, 0)
+            # A check may always look twice, however long the ones before it took.
+            patience = max(deadline, time.monotonic() + min(options.timeout_seconds, 5.0))
+            results.append(ask(question, views, now, options.window, patience, options.rows))
+        verdict, reason = _verdict(results, outcome)
+        return Report(
+            verdict=verdict,
+            reason=reason,
+            since=options.window.since,
+            until=options.window.until,
+            cut=CutSummary(taken_at=cut.taken_at, snapshot=str(cut)),
+            postgres_events=outcome.postgres_events,
+            clickhouse_events=outcome.clickhouse_events,
+            dead_letters=views.dead_letters(),
+            waited_seconds=outcome.waited_seconds,
+            seconds=time.monotonic() - started,
+            checks=results,
+        )
+
+
+def _compare_events(
+    source: Source, now: Source, views: Views, options: Options, deadline: float
+) -> tuple[Cut, CheckResult, EventsOutcome, CheckResult]:
+    """The checks that read PostgreSQL, at one cut; a newer cut when this one was misjudged."""
+    check = EventsCheck(source, now, views, options.window, options.on_progress)
+    for attempt in range(1, CUTS_MAX + 1):
+        cut = source.take_cut()
+        gaps = _source_sequences(source, options)
+        compared_at = time.monotonic()
+        outcome = check.compare(cut, deadline)
+        if not outcome.misjudged or outcome.proven or attempt == CUTS_MAX:
+            break
+    findings = check.findings(outcome, options.rows)
+    source.leave_cut()
+    name, proves = checks.EVENTS
+    events = CheckResult(
+        name=name,
+        proves=proves,
+        verdict=_events_verdict(outcome),
+        compared=outcome.postgres_events,
+        differences=outcome.proven,
+        differences_at_least=outcome.proven_at_least,
+        findings=findings,
+        seconds=time.monotonic() - compared_at,
+        note=_events_note(outcome),
+    )
+    return cut, gaps, outcome, events
+
+
+def _source_sequences(source: Source, options: Options) -> CheckResult:
+    started = time.monotonic()
+    gaps = source.sequence_gaps(options.window, options.rows)
+    name, proves = checks.SOURCE_SEQUENCES
+    return CheckResult(
+        name=name,
+        proves=proves,
+        verdict=Verdict.DIVERGED if gaps.total else Verdict.EQUAL,
+        compared=gaps.compared,
+        differences=gaps.total,
+        findings=[
+            Finding(
+                problem="gap",
+                where={"payment_id": payment_id},
+                columns={"events": (highest, count)},
+                note="in PostgreSQL",
+            )
+            for payment_id, count, highest in gaps.examples
+        ],
+        seconds=time.monotonic() - started,
+    )
+
+
+def _events_verdict(outcome: EventsOutcome) -> Verdict:
+    if outcome.proven:
+        return Verdict.DIVERGED
+    if outcome.buckets_differing:
+        return Verdict.UNDECIDED
+    return Verdict.EQUAL
+
+
+def _events_note(outcome: EventsOutcome) -> str:
+    late = outcome.difference.missing_count - outcome.count(Fate.LOST)
+    if outcome.misjudged and not outcome.proven:
+        return f"no cut held after {CUTS_MAX} tries: {outcome.misjudged}"
+    if late > 0:
+        oldest = outcome.difference.missing[0].recorded_at
+        return (
+            f"{late:,} of {outcome.postgres_events:,} events are not in ClickHouse yet, the oldest"
+            f" recorded at {oldest.isoformat(timespec='seconds')}"
+        )
+    return ""
+
+
+def _verdict(results: list[CheckResult], outcome: EventsOutcome) -> tuple[Verdict, str]:
+    """The worst of all, and one line about it."""
+    diverged = [result for result in results if result.verdict is Verdict.DIVERGED]
+    undecided = [result for result in results if result.verdict is Verdict.UNDECIDED]
+    if diverged:
+        names = ", ".join(result.name for result in diverged)
+        return Verdict.DIVERGED, f"differences in {names}"
+    if not undecided:
+        return Verdict.EQUAL, ""
+    if outcome.difference.missing_count and not outcome.misjudged:
+        return Verdict.UNDECIDED, f"lagging: {_events_note(outcome)}"
+    notes = "; ".join(f"{result.name}: {result.note}" for result in undecided)
+    return Verdict.UNDECIDED, f"could not tell: {notes}"

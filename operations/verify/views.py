@@ -1,0 +1,199 @@
+"""ClickHouse, the views: a client that reads, and spills to disk instead of growing.
+
+Tables are read with FINAL: what counts is the row that stays when duplicates are gone.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import UUID
+
+from operations.verify.columns import (
+    CLICKHOUSE_DAY,
+    CLICKHOUSE_HASH,
+    CLICKHOUSE_HASH_SUM,
+    clickhouse_text,
+)
+from operations.verify.cut import Cut
+from operations.verify.source import (
+    BUCKETS_NAMED_MAX,
+    Bucket,
+    BucketKey,
+    EventKey,
+    Fingerprint,
+    Window,
+)
+from schemas.events import COLUMNS
+from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
+from sinks.client import connect, translated
+from sinks.settings import ClickHouseSettings
+
+QUERY_SECONDS = 1800
+SPILL_BYTES = 128 * 1024**2
+SETTINGS: Mapping[str, Any] = {
+    # Beyond this a query works on disk: the server may have little memory and much to do.
+    "max_bytes_before_external_group_by": SPILL_BYTES,
+    "max_bytes_before_external_sort": SPILL_BYTES,
+    "max_bytes_ratio_before_external_group_by": 0,
+    "max_bytes_ratio_before_external_sort": 0,
+    "max_execution_time": QUERY_SECONDS,
+    "max_query_size": 4 * 1024**2,
+}
+
+
+class Views:
+    """A session that reads the views; a context manager."""
+
+    def __init__(self, url: str) -> None:
+        settings = ClickHouseSettings.load(url).model_copy(
+            update={"clickhouse_request_seconds": QUERY_SECONDS}
+        )
+        self._address = settings.address()
+        self._client = connect(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows of an answer that is known to be small."""
+        with translated(self._address):
+            return list(self._client.query(sql, settings=dict(SETTINGS)).result_rows)
+
+    def dictionaries(self, sql: str) -> list[dict[str, Any]]:
+        """As `rows`, each as column name -> value."""
+        with translated(self._address):
+            return list(self._client.query(sql, settings=dict(SETTINGS)).named_results())
+
+    def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """Rows one by one, block by block."""
+        with (
+            translated(self._address),
+            self._client.query_rows_stream(sql, settings=dict(SETTINGS)) as answer,
+        ):
+            yield from answer
+
+    # -- payment_events
+
+    def raw_count(self, cut: Cut, window: Window) -> int:
+        """Rows in the cut, duplicates counted: never less than there are events, and cheap."""
+        return int(
+            self.rows(
+                "SELECT count() FROM payment_events"
+                f" WHERE {cut.clickhouse_condition()} AND {days(window)}"
+            )[0][0]
+        )
+
+    def buckets(self, cut: Cut, window: Window) -> dict[BucketKey, Bucket]:
+        """As `Source.buckets`, of the rows in the cut."""
+        rows = self.rows(
+            f"SELECT {CLICKHOUSE_DAY} AS bucket_day, event_type, currency, count(),"
+            f" sum(toInt128(amount_minor)), {CLICKHOUSE_HASH_SUM} FROM payment_events FINAL"
+            f" WHERE {cut.clickhouse_condition()} AND {days(window)}"
+            " GROUP BY bucket_day, event_type, currency"
+        )
+        return {
+            (day, event_type, currency): Bucket(count, int(amount), int(hash_sum))
+            for day, event_type, currency, count, amount, hash_sum in rows
+        }
+
+    def fingerprints(
+        self, cut: Cut, window: Window, buckets: Collection[BucketKey]
+    ) -> Iterator[Fingerprint]:
+        """As `Source.fingerprints`, of the rows in the cut."""
+        condition = "1"
+        if len(buckets) <= BUCKETS_NAMED_MAX:
+            named = ", ".join(
+                f"(toDate('{day}'), {literal(event_type)}, {literal(currency)})"
+                for day, event_type, currency in buckets
+            )
+            # As text: event_type and currency may be kept in a dictionary.
+            key = f"({CLICKHOUSE_DAY}, toString(event_type), toString(currency))"
+            condition = f"{key} IN ({named})"
+        rows = self.stream(
+            f"SELECT toString(payment_id) AS id, seq, {CLICKHOUSE_HASH},"
+            " toDateTime64(recorded_at, 6, 'UTC') FROM payment_events FINAL"
+            f" WHERE {cut.clickhouse_condition()} AND {days(window)} AND {condition}"
+            # A UUID's own order in ClickHouse is not the order of its text.
+            " ORDER BY id, seq"
+        )
+        for payment_id, seq, row_hash, recorded_at in rows:
+            yield Fingerprint(payment_id, seq, row_hash, utc(recorded_at))
+
+    def events(self, keys: Collection[EventKey]) -> dict[EventKey, Mapping[str, str]]:
+        """Whole rows, every column as text, also what they came with: op and txid."""
+        texts = ", ".join(f"{clickhouse_text(column)} AS t_{column}" for column in COLUMNS)
+        found = self.dictionaries(
+            f"SELECT {texts}, toString(op) AS t_op, toString(txid) AS t_txid"
+            f" FROM payment_events FINAL WHERE {event_keys(keys)}"
+        )
+        rows = [{name.removeprefix("t_"): text for name, text in row.items()} for row in found]
+        return {(row["payment_id"], int(row["seq"])): row for row in rows}
+
+    # -- how far the pipeline is
+
+    def acknowledged(self) -> dict[int, int]:
+        """Partition -> the last offset whose rows and totals are all in."""
+        return dict(
+            self.rows(
+                "SELECT toInt64(partition), toInt64(max(last_offset)) FROM pipeline_progress"
+                f" WHERE topic = {literal(PAYMENTS_TOPIC)}"
+                f" AND consumer = {literal(VIEWS_CONSUMER)} GROUP BY partition"
+            )
+        )
+
+    def frontier(self) -> dict[int, int]:
+        """Partition -> the highest offset that any row of payment_events has."""
+        return dict(
+            self.rows(
+                "SELECT toInt64(kafka_partition) AS p, toInt64(max(kafka_offset))"
+                " FROM payment_events GROUP BY p"
+            )
+        )
+
+    def dead_letters(self) -> int:
+        """Records that could not be folded and were not redriven since."""
+        return int(self.rows("SELECT count() FROM dead_letters_v WHERE state = 'open'")[0][0])
+
+
+def days(window: Window, column: str = "occurred_at") -> str:
+    """ClickHouse condition for a window, on a time."""
+    if window.is_open:
+        return "1"
+    since, until = window.bounds()
+    return f"({column} >= toDateTime64('{since}', 6, 'UTC') AND {column} < {_time(until)})"
+
+
+def _time(text: str) -> str:
+    return f"toDateTime64('{text}', 6, 'UTC')"
+
+
+def utc(moment: datetime) -> datetime:
+    """A time as the client gives it, which for UTC may come without a zone."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def literal(text: str) -> str:
+    """A ClickHouse string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def uuids(payment_ids: Collection[str]) -> str:
+    """A list of UUID literals; at least one, so that it can stand behind IN."""
+    texts = [f"toUUID('{UUID(text)}')" for text in payment_ids]
+    return ", ".join(texts or ["toUUID('00000000-0000-0000-0000-000000000000')"])
+
+
+def event_keys(keys: Collection[EventKey]) -> str:
+    """Condition for (payment_id, seq) being one of `keys`; payment_id alone uses the index."""
+    if not keys:
+        return "0"
+    pairs = ", ".join(f"('{UUID(payment_id)}', {int(seq)})" for payment_id, seq in keys)
+    payment_ids = {payment_id for payment_id, _ in keys}
+    return (
+        f"payment_id IN ({uuids(payment_ids)})"
+        f" AND (toString(payment_id), toInt64(seq)) IN ({pairs})"
+    )

@@ -1,0 +1,99 @@
+"""What the local stack runs, as data: programs, their ports, and what each one needs to be there.
+
+Every other module of this package reads these tables; they import nothing. To add a process, add a
+port and a program here; a server also gets a module of its own that says how to run it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+PORTS_RESERVED = 32
+"""Consecutive ports that belong to one stack; the unused ones are for servers to come."""
+
+
+class Port(StrEnum):
+    """The ports of a stack; a port's number is PURSER_PORT_BASE plus its place in this list."""
+
+    POSTGRES = "postgres"
+    KAFKA = "kafka"
+    KAFKA_CONTROLLER = "kafka-controller"
+    CONNECT = "connect"
+    CLICKHOUSE = "clickhouse"
+    WORKER_METRICS = "worker-metrics"
+    CONNECTOR_SUPERVISOR_HEALTH = "connector-supervisor-health"
+    WORKER_METRICS_2 = "worker-metrics-2"
+    WORKER_METRICS_3 = "worker-metrics-3"
+    WORKER_METRICS_4 = "worker-metrics-4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A process that the stack knows by name.
+
+    - `ports`: those it listens on; a worker's first one is where its `/health` answers.
+    - `after`: it is started once these are ready, and stopped before them.
+    - `module`: for workers of ours, what `python -m` runs; a server has None.
+    - `stop_signal`, `stop_seconds`: how to stop it gently, and for how long to wait.
+    """
+
+    name: str
+    ports: tuple[Port, ...] = ()
+    after: tuple[str, ...] = ()
+    module: str | None = None
+    stop_signal: str = "TERM"
+    stop_seconds: int = 30
+
+
+# INT is PostgreSQL's fast shutdown: it ends sessions and writes a checkpoint.
+POSTGRES = Program(name="postgres", ports=(Port.POSTGRES,), stop_signal="INT")
+KAFKA = Program(name="kafka", ports=(Port.KAFKA, Port.KAFKA_CONTROLLER))
+CLICKHOUSE = Program(name="clickhouse", ports=(Port.CLICKHOUSE,))
+CONNECT = Program(name="connect", ports=(Port.CONNECT,), after=("kafka",))
+SERVERS = (POSTGRES, KAFKA, CLICKHOUSE, CONNECT)
+
+VIEWS_WORKERS = tuple(
+    Program(
+        name=name,
+        ports=(port,),
+        after=("connect", "clickhouse"),
+        module="streams.views.worker",
+        stop_seconds=15,
+    )
+    for name, port in (
+        ("views-worker", Port.WORKER_METRICS),
+        ("views-worker-2", Port.WORKER_METRICS_2),
+        ("views-worker-3", Port.WORKER_METRICS_3),
+        ("views-worker-4", Port.WORKER_METRICS_4),
+    )
+)
+CONNECTOR_SUPERVISOR = Program(
+    name="connector-supervisor",
+    ports=(Port.CONNECTOR_SUPERVISOR_HEALTH,),
+    after=("connect",),
+    module="connectors.debezium.supervisor",
+)
+OTHER_WORKERS = (CONNECTOR_SUPERVISOR,)
+WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
+
+PROGRAMS = (*SERVERS, *WORKERS)
+"""All that supervisord knows; of the views workers a stack runs as many as its settings say."""
+
+SERVER_NAMES = tuple(program.name for program in SERVERS)
+VIEWS_WORKER_NAMES = tuple(program.name for program in VIEWS_WORKERS)
+WORKER_NAMES = (VIEWS_WORKER_NAMES[0], *(program.name for program in OTHER_WORKERS))
+"""Workers of ours that every stack runs."""
+
+
+def program_named(name: str) -> Program:
+    """The program of that name; raises StopIteration for a name that is not in `PROGRAMS`."""
+    return next(program for program in PROGRAMS if program.name == name)
+
+
+def workers_of(views_workers: int) -> tuple[Program, ...]:
+    """The workers of a stack with so many views workers."""
+    return (*VIEWS_WORKERS[:views_workers], *OTHER_WORKERS)
+
+
+def programs_of(views_workers: int) -> tuple[Program, ...]:
+    """All that a stack with so many views workers runs."""
+    return (*SERVERS, *workers_of(views_workers))

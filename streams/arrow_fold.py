@@ -1,0 +1,78 @@
+"""Folds large batches in pieces and turns each piece into Arrow at once: the hot path.
+
+The Python objects of a whole insert take tens of megabytes. They would fall out of the processor's
+caches before Arrow reads them, so each piece is converted while it is still in the cache. This
+stands between the fold, which is pure and knows no sink, and the processes that run it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+
+from schemas.errors import WriteRefused
+from schemas.views import (
+    PIPELINE_PROGRESS,
+    Columns,
+    DeadLetterRow,
+    ProgressRow,
+    RevenueKey,
+    Table,
+    columns_of,
+)
+from sinks.arrow import arrow_columns
+from streams.decode import SourceRecord
+from streams.fold import FOLDED_TABLES, FoldedBatch, fold_batch
+from streams.records import Records, records_of
+
+PIECE_RECORDS = 2_000
+
+
+def fold_to_arrow(
+    records: Iterable[SourceRecord] | Records,
+    *,
+    consumer: str,
+    parked_at: datetime,
+    tables: Collection[Table] = FOLDED_TABLES,
+) -> FoldedBatch:
+    """As `fold_batch`, faster for many records; of an order's states more than one may be left."""
+    records = records if isinstance(records, Records | list) else records_of(records)
+    if len(records) <= PIECE_RECORDS:
+        return fold_batch(records, consumer=consumer, parked_at=parked_at, tables=tables)
+    pieces: defaultdict[Table, list[Columns]] = defaultdict(list)
+    progress: dict[tuple[str, int], ProgressRow] = {}
+    dead_letters: list[DeadLetterRow] = []
+    revenue_keys: set[RevenueKey] = set()
+    event_count = 0
+    try:
+        for piece in _pieces(records):
+            folded = fold_batch(piece, consumer=consumer, parked_at=parked_at, tables=tables)
+            for table, columns in folded.columns.items():
+                if table is not PIPELINE_PROGRESS and any(columns):
+                    pieces[table].append(arrow_columns(table, [columns]))
+            for row in map(ProgressRow._make, zip(*folded.columns[PIPELINE_PROGRESS], strict=True)):
+                place = row.topic, row.partition
+                if place not in progress or progress[place].last_offset < row.last_offset:
+                    progress[place] = row
+            dead_letters += folded.dead_letters
+            revenue_keys |= folded.revenue_keys
+            event_count += folded.event_count
+    except WriteRefused:
+        # Whoever writes the rows as they are will find and name the row that is to blame.
+        return fold_batch(records, consumer=consumer, parked_at=parked_at, tables=tables)
+    return FoldedBatch(
+        columns={
+            **{table: arrow_columns(table, pieces[table]) for table in pieces},
+            PIPELINE_PROGRESS: columns_of(list(progress.values())),
+        },
+        revenue_keys=frozenset(revenue_keys),
+        dead_letters=tuple(dead_letters),
+        event_count=event_count,
+    )
+
+
+def _pieces(records: Records | list[SourceRecord]) -> Iterator[Records | list[SourceRecord]]:
+    if isinstance(records, Records):
+        return records.pieces(PIECE_RECORDS)
+    # Cut before they become columns, for the same reason.
+    starts = range(0, len(records), PIECE_RECORDS)
+    return (records[start : start + PIECE_RECORDS] for start in starts)

@@ -1,0 +1,215 @@
+"""The views worker's process: `python -m streams.views.worker`.
+
+Reads the topic of payments and keeps the views in ClickHouse; everything it needs comes from the
+environment (`purser env` prints it for the local stack). It ends with status 0 only after a clean
+stop; whatever else ends it has been logged in one line, and nothing was acknowledged for it.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, NoReturn
+
+import faust
+import mode
+
+from schemas.errors import PurserError
+from sinks.clickhouse import ClickHouseSink
+from sinks.migrate import check_schema
+from sinks.settings import ClickHouseSettings
+from streams.app import configure_logging, make_app, run
+from streams.fold import FoldedBatch
+from streams.gc_tuning import tune_gc
+from streams.views.agent import add_views_agent
+from streams.views.coalescer import Batch, Coalescer
+from streams.views.health import Health
+from streams.views.lag_monitor import PROBE_SECONDS, ConsumerState, EndOffsets, LagMonitor
+from streams.views.metrics import ViewsMetrics
+from streams.views.parking import DeadLetterTopic, FloodDetector
+from streams.views.pipeline import Pipeline
+from streams.views.server import HealthServer
+from streams.views.settings import ViewsSettings
+from streams.views.startup import check_port_free, check_topics, wait_for
+from streams.views.steps import Receipt, ViewSteps
+from streams.watchdog import LoopWatchdog
+
+_log = logging.getLogger("purser.views")
+
+# What these say about a server that is away, the errors that we log ourselves say as well.
+TALKATIVE_LOGGERS = ("urllib3", "clickhouse_connect")
+
+
+class ViewsWorker(mode.Service):
+    """The pipeline, its monitor and its endpoints, beside a Faust app that feeds them."""
+
+    mundane_level = "debug"
+
+    def __init__(
+        self, app: faust.App, settings: ViewsSettings, sink: ClickHouseSink, watchdog: LoopWatchdog
+    ) -> None:
+        super().__init__()
+        self._watchdog = watchdog
+        self._app = app
+        self._settings = settings
+        self._metrics = ViewsMetrics()
+        self._health = Health(settings.stall_limits)
+        self._server = HealthServer(settings.worker_metrics_port, self._health, self._metrics)
+        self._dead_letters = DeadLetterTopic(settings.kafka_bootstrap, settings.dead_letters_topic)
+        self._end_offsets = EndOffsets(settings.kafka_bootstrap, settings.payments_topic)
+        self.failure: BaseException | None = None
+        steps = ViewSteps(
+            sink=sink,
+            dead_letters=self._dead_letters,
+            guard=FloodDetector(settings.flood_limits),
+            metrics=self._metrics,
+            consumer=settings.consumer_group,
+            tables=settings.tables,
+        )
+        self._pipeline: Pipeline[FoldedBatch, Receipt] = Pipeline(
+            steps, Coalescer(settings.coalescer_limits), settings.pipeline_limits, self
+        )
+        add_views_agent(app, settings.payments_topic, self._pipeline)
+        app.service(self)
+        # By then the flow is stopped, and the consumer, which commits at its end, is not.
+        app.on_before_shutdown.connect(self._drain)
+
+    # -- what the pipeline tells
+
+    def retrying(self, step: str, error: BaseException, attempt: int) -> None:
+        """A step failed and is tried again."""
+        self._metrics.retries.labels(step=step).inc()
+        self._health.retrying(step, error, monotonic())
+        _log.warning("%s failed, try %d: %s", step, attempt, error)
+
+    def recovered(self, step: str) -> None:
+        """A step that was tried again has succeeded."""
+        self._health.recovered(step, monotonic())
+        _log.info("%s goes on", step)
+
+    def acknowledged(self, batches: Iterable[Batch]) -> None:
+        """Batches are done."""
+
+    # -- life
+
+    async def on_start(self) -> None:
+        """Serve, look and work."""
+        self._pipeline.start()
+        await self._server.start()
+        monitor = LagMonitor(
+            health=self._health,
+            metrics=self._metrics,
+            end_offsets=self._end_offsets,
+            consumer_state=self._consumer_state,
+            end=self._pipeline.fail,
+            loop_runs=self._watchdog.loop_runs,
+            interval_seconds=self._settings.probe_seconds,
+        )
+        self.add_future(monitor.run())
+        self.add_future(self._end_on_failure())
+        self._health.started()
+
+    async def on_stop(self) -> None:
+        """Let go of everything."""
+        await self._pipeline.close()
+        await self._end_offsets.stop()
+        await self._dead_letters.stop()
+        await self._server.stop()
+
+    async def _drain(self, _sender: Any, **_kwargs: Any) -> None:
+        """Finish what is under way, for so long as there is; the rest will be read again."""
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds):
+                await self._pipeline.drain()
+        except TimeoutError:
+            _log.warning(
+                "stopping without what is under way: not done after %g s",
+                self._settings.drain_seconds,
+            )
+
+    async def _end_on_failure(self) -> None:
+        """End the process when the pipeline cannot go on; nothing more is acknowledged."""
+        self.failure = await self._pipeline.failed()
+        self._health.failed(self.failure)
+        if isinstance(self.failure, PurserError):
+            _log.critical("ending, nothing was acknowledged: %s", self.failure)
+        else:
+            _log.critical("ending, nothing was acknowledged", exc_info=self.failure)
+        signal.raise_signal(signal.SIGTERM)
+
+    def _consumer_state(self) -> ConsumerState:
+        consumer: Any = self._app.consumer
+        state = consumer.health()
+        return ConsumerState(
+            next_offsets={tp.partition: each for tp, each in consumer.next_offsets().items()},
+            records_in_flight=state.records_in_flight,
+            seconds_since_commit=state.seconds_since_commit,
+        )
+
+
+def prepare(settings: ViewsSettings) -> ClickHouseSink:
+    """Wait for the servers, refuse what waiting does not cure, and connect.
+
+    Raises:
+        ServiceUnavailable: a server was not there in time.
+        ConfigurationError: a port, a password or a schema is not as it should be.
+    """
+    url = settings.clickhouse_url.get_secret_value()
+    wait_seconds = settings.startup_wait_seconds
+    check_port_free(settings.worker_metrics_port)
+    wait_for("ClickHouse", lambda: check_schema(url), wait_seconds=wait_seconds)
+    wait_for(
+        "Kafka",
+        lambda: check_topics(
+            settings.kafka_bootstrap, settings.payments_topic, settings.dead_letters_topic
+        ),
+        wait_seconds=wait_seconds,
+    )
+    sink = ClickHouseSink(ClickHouseSettings.load(url))
+    # Before it joins the group: afterwards partitions would wait for it.
+    wait_for("ClickHouse", sink.warm_up, wait_seconds=wait_seconds)
+    return sink
+
+
+def main() -> NoReturn:
+    """Run until told to stop, or until going on would lose something."""
+    status = 0
+    worker = None
+    try:
+        settings = ViewsSettings.load()
+        configure_logging(settings.log_level)
+        for name in TALKATIVE_LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        sink = prepare(settings)
+        app = make_app(settings)
+        watchdog = LoopWatchdog(settings.stall_exit_seconds + PROBE_SECONDS)
+        worker = ViewsWorker(app, settings, sink, watchdog)
+        tune_gc()
+        run(app, settings, watchdog)
+    except PurserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        status = error.exit_status
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    if worker is not None and worker.failure is not None:
+        status = getattr(worker.failure, "exit_status", 1)
+    _exit(status)
+
+
+def _exit(status: int) -> NoReturn:
+    """End now: a thread that waits for a server that is away must not keep the process."""
+    logging.shutdown()
+    sys.stderr.flush()
+    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
+        os._exit(status)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The import contracts hold, and each of them breaks when a module violates it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.tree import PACKAGES, copy_tree
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One copy of the tree for all tests here; each undoes what it changes."""
+    folder = tmp_path_factory.mktemp("tree")
+    copy_tree(folder)
+    return folder
+
+
+@contextmanager
+def changed(file: Path, text: str) -> Iterator[None]:
+    """`file` with other content, for the length of a `with`."""
+    before = file.read_text()
+    file.write_text(text)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def lint(tree: Path) -> subprocess.CompletedProcess[str]:
+    """Run the linter in a copy of the tree, on that copy's modules and contracts."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"],
+        cwd=tree,
+        env={"PATH": "", "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def broken(tree: Path) -> list[str]:
+    """Names of the broken contracts.
+
+    Raises:
+        AssertionError: the linter gave no verdict, because it crashed or could not read the tree.
+    """
+    result = lint(tree)
+    said = " ".join(result.stdout.split())  # names are wrapped at the terminal's width
+    assert "Contracts: " in said, f"no verdict: {result.stdout}{result.stderr}"
+    _, _, verdicts = said.partition("dependencies. ")
+    verdicts, _, _ = verdicts.partition("Contracts: ")
+    names = verdicts.lstrip("- ").replace(" KEPT", "\nKEPT\n").replace(" BROKEN", "\nBROKEN\n")
+    lines = [line.strip() for line in names.splitlines() if line.strip()]
+    found = [
+        name for name, verdict in zip(lines[::2], lines[1::2], strict=True) if verdict[0] == "B"
+    ]
+    assert bool(found) == bool(result.returncode), result.stdout
+    return found
+
+
+def test_import_contracts_hold(tree: Path) -> None:
+    assert broken(tree) == []
+
+
+def test_a_linter_that_cannot_run_is_no_proof(tree: Path) -> None:
+    contracts = tree / "pyproject.toml"
+    with (
+        changed(contracts, contracts.read_text().replace('"marketplace",', '"market_place",')),
+        pytest.raises(AssertionError, match="no verdict"),
+    ):
+        broken(tree)
+
+
+def test_every_package_is_under_the_contracts(tree: Path) -> None:
+    analysed = (tree / "pyproject.toml").read_text().partition("root_packages = [")[2]
+    named = {word.strip(' "\n') for word in analysed.partition("]")[0].split(",")}
+    assert set(PACKAGES) <= named
+
+
+LAYERS = "Arrows only downwards"
+PURE = "The words, decode and the fold"
+REPLAY = "A replay causes no effect"
+STACK = "The local stack imports the words"
+BENCH = "Nobody imports the benchmarks"
+COMMANDS = "Nobody imports the command line"
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("schemas/money.py", "import os", PURE),
+        ("schemas/ids.py", "import random", PURE),
+        ("streams/decode.py", "import time", PURE),
+        ("streams/decode.py", "import faust", PURE),
+        ("streams/fold/__init__.py", "import logging", PURE),
+        ("streams/fold/batch.py", "import aiokafka", PURE),
+        ("schemas/money.py", "import sinks", LAYERS),
+        ("sinks/__init__.py", "import streams", LAYERS),
+        ("streams/__init__.py", "import writer", LAYERS),
+        ("streams/__init__.py", "import operations", LAYERS),
+        ("writer/__init__.py", "import streams", LAYERS),
+        ("writer/__init__.py", "import connectors", LAYERS),
+        ("connectors/__init__.py", "import operations", LAYERS),
+        ("connectors/__init__.py", "import marketplace", LAYERS),
+        ("operations/__init__.py", "import marketplace", LAYERS),
+        ("marketplace/__init__.py", "import operations", LAYERS),
+        ("operations/__init__.py", "import cli", LAYERS),
+        ("stack/__init__.py", "import writer", STACK),
+        ("stack/__init__.py", "import operations", STACK),
+        ("sinks/__init__.py", "import bench", BENCH),
+        ("operations/__init__.py", "import bench", BENCH),
+        ("cli/main.py", "import bench", BENCH),
+        ("bench/__init__.py", "import cli", COMMANDS),
+        ("operations/replay/topic.py", "import httpx", REPLAY),
+        ("operations/replay/run.py", "import streams.views.pipeline", REPLAY),
+        ("operations/replay/run.py", "import operations.bring_up", REPLAY),
+        ("operations/verify/run.py", "import smtplib", REPLAY),
+        ("sinks/client.py", "import stripe", REPLAY),
+        ("cli/replay.py", "import writer.append", REPLAY),
+        ("operations/console.py", "import connectors.debezium.client", REPLAY),
+    ],
+)
+def test_import_contract_breaks_when_violated(
+    tree: Path, module: str, line: str, contract: str
+) -> None:
+    file = tree / module
+    with changed(file, f"{file.read_text()}\n{line}\n"):
+        assert any(name.startswith(contract) for name in broken(tree))
