@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +21,6 @@ from operations.replay import (
     Digest,
     Options,
     Outcome,
-    Rehearsed,
     Replay,
     ReplayDiverged,
     ReplaySettings,
@@ -30,10 +28,10 @@ from operations.replay import (
     clean_up,
     digests,
     opened,
-    rehearse,
     roll_back,
 )
 from operations.replay.database import ReplayDatabase
+from operations.verify import Report
 from operations.verify.views import Views
 from schemas.errors import InputError, PurserError
 
@@ -57,7 +55,7 @@ OnlyDigest = Annotated[
     bool, typer.Option("--digest", help="Only print digests of the live and the other tables.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Fold into memory and compare; write nothing.")
+    bool, typer.Option("--dry-run", help="Build, prove and drop the new tables; swap nothing.")
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Swap although the new tables differ from PostgreSQL.")
@@ -110,6 +108,7 @@ def replay(
                 records_per_second=rate,
                 verify_seconds=timeout,
                 force=force,
+                dry_run=dry_run,
                 on_step=on_step,
                 on_progress=on_progress,
             )
@@ -205,34 +204,39 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def _dry_run(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
-    choice = Choice.of(options.views)
-    options.on_step("fold the topic into memory")
-    found = rehearse(
-        settings, choice, lambda done, total: options.on_progress("folding", done, total)
-    )
+    Choice.of(options.views)  # refused before anything is connected to
+    with opened(settings) as (database, lock):
+        outcome = Replay(settings, options, database, lock).run()
+    assert outcome.before is not None
+    assert outcome.after is not None
+    verdicts = {"rebuilt": outcome.before, "live": outcome.after}
+    status = max(report.exit_status for report in verdicts.values())
+    if any(report.exit_status == DIFFERS for report in verdicts.values()):
+        status = DIFFERS  # what is proven outweighs what could not be told
     if not as_json:
-        _show_rehearsed(found, wide_console())
-    document = {
-        "status": "differs" if found.differs else "equal",
-        "records": found.records,
-        "dead_letters": found.dead,
-        "tables": {name: asdict(comparison) for name, comparison in found.tables.items()},
+        _show_dry_run(outcome, verdicts, wide_console())
+    return status, {
+        "status": {0: "equal", DIFFERS: "differs"}.get(status, "undecided"),
+        "views": list(outcome.views),
+        "records": outcome.records,
+        "followed": outcome.followed,
+        "dead_letters": outcome.dead,
+        "seconds": round(outcome.seconds, 3),
+        **{f"verify_{name}": report.to_json() for name, report in verdicts.items()},
     }
-    return (DIFFERS if found.differs else 0), document
 
 
-def _show_rehearsed(found: Rehearsed, console: Console) -> None:
-    headings = ("equal", "different", "missing", "extra", "newer", "pending")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("live table")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for name, comparison in found.tables.items():
-        counts = asdict(comparison)
-        table.add_row(name, *(f"{counts[heading]:,}" for heading in headings))
-    console.print(table)
-    console.print(f"{found.records:,} records folded, {found.dead:,} of them cannot be")
-    console.print("DIFFERENT" if found.differs else "EQUAL", style="bold")
+def _show_dry_run(outcome: Outcome, verdicts: dict[str, Report], console: Console) -> None:
+    for report in verdicts.values():
+        if report.exit_status:
+            show(report, console)
+    dead = f", {outcome.dead:,} of them cannot be folded" if outcome.dead else ""
+    console.print(f"folded    {outcome.records + outcome.followed:,} records{dead}")
+    for name, report in verdicts.items():
+        console.print(f"{name:<10}{report.verdict}")
+    console.print(
+        f"took      {outcome.seconds:.1f} s; nothing was swapped, the new tables are gone"
+    )
 
 
 def _digest(settings: ReplaySettings, options: Options, as_json: bool) -> Result:

@@ -222,22 +222,36 @@ def test_the_old_tables_come_back_up_to_date(world: World) -> None:
     assert "nothing to drop" in world.replay("--cleanup").output
 
 
-def test_a_dry_run_tells_equal_from_damaged_and_writes_nothing(world: World) -> None:
+def test_a_dry_run_tells_equal_from_damaged_and_swaps_nothing(world: World) -> None:
     world.wait_quiet()
-    assert "EQUAL" in world.replay("--dry-run").output
+    before = world.table_uuids()
+    assert "EQUAL" in world.replay("--dry-run").output.upper()
     with world.traffic(seed=18):
         assert json.loads(world.replay("--dry-run", "--json").output)["status"] == "equal"
     world.wait_quiet()
-    rows = world.one("SELECT count() FROM buyer_orders_v WHERE cityHash64(order_id) % 97 = 0")
     world.remove("buyer_orders", "cityHash64(order_id) % 97 = 0")
     run = world.start("buyer_orders", "seller_revenue", "--dry-run", "--json")
     assert run.finish() == 1, run.said
-    tables = json.loads(run.output)["tables"]
-    assert tables["buyer_orders"]["missing"] == rows
-    assert tables["seller_revenue"]["missing"] == tables["seller_revenue"]["different"] == 0
+    document = json.loads(run.output)
+    assert document["verify_rebuilt"]["verdict"] == "equal"
+    assert document["verify_live"]["verdict"] == "diverged"
+    assert world.table_uuids() == before
+    assert world.replay_databases() == 0
     assert world.verify().exit_status == 1
     world.replay("buyer_orders")
     world.assert_equal()
+
+
+def test_a_dry_run_that_was_killed_is_not_finished_as_a_replay(world: World) -> None:
+    run = world.start("payouts", "--dry-run")
+    assert run.wait_for("follow the topic and verify"), run.said
+    run.kill()
+    assert "a dry run, is unfinished" in world.refused("payouts")
+    assert "dry run" in world.refused("buyer_orders", "--dry-run")
+    assert json.loads(world.replay("payouts", "--dry-run", "--json").output)["status"] == "equal"
+    assert world.replay_databases() == 0
+    world.replay("payouts")
+    assert "its old tables are kept" in world.refused("payouts", "--dry-run")
 
 
 def test_only_one_replay_at_a_time_and_only_with_the_same_views(world: World) -> None:
@@ -280,4 +294,4 @@ def test_bad_input_is_one_clear_line(
     world: World, arguments: tuple[str, ...], settings: dict[str, str], message: str
 ) -> None:
     assert message in world.refused(*arguments, **settings)
-    assert world.one("SELECT count() FROM system.databases WHERE name LIKE '%_replay'") == 0
+    assert world.replay_databases() == 0

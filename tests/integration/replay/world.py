@@ -193,6 +193,18 @@ class World:
         """One value."""
         return self.client.query(sql).result_rows[0][0]
 
+    def table_uuids(self) -> dict[str, str]:
+        """Live table -> which one it is; a swap changes it."""
+        rows = self.client.query(
+            "SELECT name, toString(uuid) FROM system.tables WHERE database = currentDatabase()"
+        ).result_rows
+        return dict(rows)
+
+    def replay_databases(self) -> int:
+        """How many databases of replays there are."""
+        found = self.one("SELECT count() FROM system.databases WHERE name LIKE '%_replay'")
+        return int(found)
+
     def remove(self, table: str, where: str) -> None:
         """Delete rows behind the pipeline's back."""
         self.client.command(
