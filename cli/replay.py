@@ -1,20 +1,15 @@
 """`purser replay`: rebuild views beside the live ones, prove them, swap them in."""
 
-import json
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cli.verify_report import show
-from operations.console import say, wide_console
+from operations.console import print_json, progress, say, wide_console
 from operations.replay import (
     VIEWS,
     Choice,
@@ -38,7 +33,6 @@ from schemas.errors import InputError, PurserError
 DIFFERS = 1
 COULD_NOT_TELL = 2
 INTERRUPTED = 130
-SECONDS_BETWEEN_REPORTS = 5.0
 
 
 ViewNames = Annotated[
@@ -100,7 +94,7 @@ def replay(
     try:
         if len(modes) > 1:
             raise InputError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
-        with _progress() as (on_step, on_progress):
+        with progress() as on_progress:
             options = Options(
                 views=tuple(views or ()),
                 source=source,
@@ -109,7 +103,7 @@ def replay(
                 verify_seconds=timeout,
                 force=force,
                 dry_run=dry_run,
-                on_step=on_step,
+                on_step=say,
                 on_progress=on_progress,
             )
             work = _WORK[modes[0] if modes else "rebuild"]
@@ -125,7 +119,7 @@ def replay(
         raise typer.Exit(INTERRUPTED) from None
     else:
         if as_json:
-            _print_json(document)
+            print_json(document)
         if status:
             raise typer.Exit(status)
 
@@ -143,13 +137,9 @@ def _modes(
 
 def _finish(error: PurserError, status: int, as_json: bool, more: dict[str, Any]) -> None:
     if as_json:
-        _print_json({"status": "failed", "reason": str(error), **more})
+        print_json({"status": "failed", "reason": str(error), **more})
     say(f"purser: {error}")
     raise typer.Exit(status) from None
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 # -- what it does, by mode: settings, options, whether JSON is wanted -> exit status, document
@@ -292,59 +282,3 @@ _WORK: dict[str, Callable[[ReplaySettings, Options, bool], Result]] = {
     "rollback": _rollback,
     "cleanup": _cleanup,
 }
-
-
-# -- progress
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
-    """A line for each step; a bar with rate and time left, or without a terminal a line."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield say, _reporter()
-        return
-    columns: Sequence[Any] = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        tasks: dict[str, tuple[Any, float]] = {}
-
-        def update(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                for task, _ in tasks.values():
-                    progress.update(task, visible=False)
-                tasks[what] = (progress.add_task(what, total=None, figures=""), time.monotonic())
-            task, started = tasks[what]
-            figures = _figures(done, total, time.monotonic() - started)
-            progress.update(task, completed=done, total=total or None, figures=figures)
-
-        yield lambda text: progress.console.print(text, markup=False, highlight=False), update
-
-
-def _figures(done: int, total: int, seconds: float) -> str:
-    if not total:
-        return ""
-    return f"{done:,} of {total:,}, {done / max(seconds, 0.001):,.0f}/s"
-
-
-def _reporter() -> Callable[[str, int, int], None]:
-    started: dict[str, float] = {}
-    last = time.monotonic()
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        began = started.setdefault(what, now)
-        if now - last < SECONDS_BETWEEN_REPORTS:
-            return
-        last = now
-        rate = done / max(now - began, 0.001)
-        left = f", {(total - done) / rate:,.0f} s left" if total and rate and done < total else ""
-        say(f"{what}: {_figures(done, total, now - began)}{left}" if total else what)
-
-    return report

@@ -1,10 +1,29 @@
 """How commands speak: progress on standard error, results on standard output."""
 
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 PIPE_COLUMNS = 110
+SECONDS_BETWEEN_LINES = 5.0
 
 _progress = Console(stderr=True, highlight=False)
+
+
+class Report(Protocol):
+    """Takes how far long work is; calls may be as frequent as the work's own loop."""
+
+    def __call__(self, what: str, done: int, total: int, figures: str = "") -> None:
+        """`done` of `total` (0: not known) of the step `what`.
+
+        `figures` stand beside the bar; by default the counts and their rate.
+        """
 
 
 def say(line: str) -> None:
@@ -16,3 +35,63 @@ def wide_console() -> Console:
     """Standard output for tables; in a file or a pipe they may be wider than 80 columns."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
+
+
+def print_json(document: Any) -> None:
+    """A result for machines: one JSON document on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """Show long work: a bar on a terminal, elsewhere a line every few seconds."""
+    if not _progress.is_terminal:
+        yield _lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_progress, transient=True) as bars:
+        task = bars.add_task("connecting", total=None, figures="")
+        step, started = "", time.monotonic()
+
+        def report(what: str, done: int, total: int, figures: str = "") -> None:
+            nonlocal step, started
+            if what != step:
+                step, started = what, time.monotonic()
+                bars.reset(task, description=what, total=total or None, figures="")
+            figures = figures or _figures(done, total, time.monotonic() - started)
+            bars.update(task, completed=done, total=total or None, figures=figures)
+
+        yield report
+
+
+def _lines() -> Report:
+    """A line every few seconds; none for work that is done sooner."""
+    started: dict[str, float] = {}
+    last = time.monotonic()
+
+    def report(what: str, done: int, total: int, figures: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        began = started.setdefault(what, now)
+        if now - last < SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        if figures:
+            percent = f"{100 * done // total} %, " if total else ""
+            say(f"{what}: {percent}{figures}")
+            return
+        rate = done / max(now - began, 0.001)
+        left = f", {(total - done) / rate:,.0f} s left" if total and rate and done < total else ""
+        say(f"{what}: {_figures(done, total, now - began)}{left}" if total else what)
+
+    return report
+
+
+def _figures(done: int, total: int, seconds: float) -> str:
+    return f"{done:,} of {total:,}, {done / max(seconds, 0.001):,.0f}/s" if total else ""
