@@ -4,7 +4,6 @@ Topic, database and processes are its own; nothing here judges, see `elasticity`
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from sinks.migrate import migrate
 from stack.native import Stack
+from stack.ports import lend_port
 from stack.settings import CHECKOUT
 
 PARTITIONS = 6
@@ -145,7 +145,7 @@ class Group:
         """Start a worker; the one of this name must have ended."""
         home = self._folder / name
         home.mkdir(exist_ok=True)
-        self._ports[name] = free_port()
+        self._ports[name] = lend_port()
         given = {key: each for key, each in os.environ.items() if not key.startswith("PURSER_")}
         with (home / "log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
@@ -207,11 +207,3 @@ def has_partitions(port: int) -> bool:
         return bool(httpx.get(url, timeout=ANSWER_SECONDS, verify=False).json()["partitions"])
     except httpx.TransportError:
         return False
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

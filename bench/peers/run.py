@@ -25,13 +25,14 @@ from bench.figures import Figure, at_least
 from bench.peers.topic import fill
 from bench.sections import Bench, worker_stopped
 from bench.servers import cpu_seconds, wait_until
-from bench.workers import free_port, has_partitions
+from bench.workers import has_partitions
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from schemas.views import PAYMENT_EVENTS
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
+from stack.ports import lend_port
 from stack.settings import CHECKOUT
 from streams.fold import FOLDED_TABLES
 
@@ -270,7 +271,7 @@ def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
     """Our worker, from its first row to its last; two are two processes of one group."""
     where.empty()
     group = f"bench-{uuid4()}"
-    ports = [free_port() for _ in range(processes)]
+    ports = [lend_port() for _ in range(processes)]
     workers = [
         _started(
             where,

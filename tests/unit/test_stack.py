@@ -36,6 +36,7 @@ from stack.topology import (
     programs_of,
     workers_of,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -360,8 +361,11 @@ def launch(home: Home, name: str = "sleeper", *command: str) -> subprocess.Popen
 
 
 def wait_for_record(home: Home, process: subprocess.Popen[bytes]) -> None:
-    while psutil.Process(process.pid).name() != "sleep":
+    def is_recorded() -> bool:
         assert process.poll() is None
+        return psutil.Process(process.pid).name() == "sleep"
+
+    wait_until(is_recorded, "the program runs", poll_seconds=0.01)
 
 
 def test_launched_process_is_found_and_stopped_by_its_record(home: Home) -> None:
@@ -379,8 +383,7 @@ def test_process_that_ignores_the_request_is_killed_with_its_children(home: Home
     script = "trap '' TERM; sleep 60 & echo $! > child; while :; do sleep 60; done"
     with launch(home, "stubborn", "/bin/sh", "-c", script) as process:
         child = home.path / "child"
-        while not (child.exists() and child.read_text().strip()):
-            assert process.poll() is None
+        wait_until(lambda: child.exists() and child.read_text().strip(), "a child")
         child_process = psutil.Process(int(child.read_text()))
         stop_all(living(home).values(), patience_seconds=0.2)
         assert process.wait() == -signal.SIGKILL

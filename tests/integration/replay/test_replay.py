@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from functools import partial
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,8 +19,8 @@ from tests.integration.replay.world import (
     World,
     kill,
     readers_of,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -119,7 +120,7 @@ def test_it_goes_on_after_kill_9_at_every_step(world: World) -> None:
             if run.wait_for(step):
                 reached.append(step)
                 if step == "read ":
-                    wait_until(lambda run=run: bool(readers_of(run)))  # type: ignore[misc]
+                    wait_until(partial(readers_of, run), "readers")
             run.kill()
         last = world.start()
         status = last.finish()
@@ -163,7 +164,7 @@ def test_it_stops_when_the_disk_fills_up_and_goes_on_once_there_is_room(world: W
 def test_a_reader_that_dies_is_started_anew_where_it_stopped(world: World) -> None:
     run = world.start(PURSER_REPLAY_ROWS_MAX="500")
     assert run.wait_for("read "), run.said
-    wait_until(lambda: bool(readers_of(run)))
+    wait_until(lambda: readers_of(run), "readers")
     kill(readers_of(run)[0])
     assert run.finish() == 0, run.said
     world.assert_equal()

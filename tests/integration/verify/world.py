@@ -6,7 +6,6 @@ pipeline, and a test can hold it back, repeat it, or break what it wrote.
 """
 
 import random
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -269,11 +268,3 @@ def append(dsn: str, transactions: Iterable[list[Row]]) -> None:
             with session.transaction():
                 for row in rows:
                     insert(session, row)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Ask again and again, for a limited time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
