@@ -1,4 +1,4 @@
-"""`purser migrate`: the schemas of both databases and the connector, wherever they run."""
+"""`purser migrate`: migrates both databases and registers the connector, wherever they run."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from schemas.errors import ConfigurationError
 
 
 class MigrateSettings(BaseSettings):
-    """Where what is migrated runs; DebeziumSettings say how Connect reaches the database."""
+    """Addresses of the servers to migrate; DebeziumSettings say how Connect reaches PostgreSQL."""
 
     model_config = SettingsConfigDict(env_prefix="PURSER_", frozen=True, extra="ignore")
 
@@ -25,15 +25,14 @@ class MigrateSettings(BaseSettings):
 
 def migrate(
     connector: Annotated[
-        bool, typer.Option(help="Register the Debezium connector as well, and wait for it.")
+        bool, typer.Option(help="Also register the Debezium connector and wait for it.")
     ] = True,
 ) -> None:
-    """Bring PostgreSQL and ClickHouse to the schema that this code knows; repeatable.
+    """Migrate PostgreSQL and ClickHouse to the schema of this version. Safe to repeat.
 
-    Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_KAFKA_BOOTSTRAP,
-    PURSER_CONNECT_URL and, for the address under which Connect finds the database,
-    PURSER_DEBEZIUM_DATABASE_HOST and _PORT.
-    `purser up` does the same for the local stack.
+    Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_KAFKA_BOOTSTRAP and
+    PURSER_CONNECT_URL. PURSER_DEBEZIUM_DATABASE_HOST and _PORT give the address at which Connect
+    reaches PostgreSQL. `purser up` does the same for the local stack.
 
     Example: PURSER_DEBEZIUM_DATABASE_HOST=postgres purser migrate
     """
