@@ -1,4 +1,4 @@
-"""Settings of the Debezium connector: what differs from one installation to another."""
+"""Settings of the Debezium connector: the values that differ between installations."""
 
 from typing import Annotated, Self
 
@@ -8,15 +8,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.errors import ConfigurationError
 from schemas.topics import CONNECTOR, PUBLICATION, REPLICATION_SLOT
 
-# Lower-case letters, digits and underscores are all that PostgreSQL allows in a slot's name.
+# PostgreSQL allows only lower-case letters, digits and underscores in a slot's name.
 SlotName = Annotated[str, Field(pattern="^[a-z0-9_]{1,63}$")]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class DebeziumSettings(BaseSettings):
-    """How Connect reaches the database, and how the topic is made.
+    """How Connect reaches the database, and how the topic is created.
 
-    Environment: the field's name in capitals behind `PURSER_DEBEZIUM_`, for example
+    Environment variables are `PURSER_DEBEZIUM_` plus the field's name in capitals, for example
     PURSER_DEBEZIUM_DATABASE_HOST.
     """
 
@@ -27,7 +27,7 @@ class DebeziumSettings(BaseSettings):
     database_port: int = Field(default=5432, gt=0, le=65_535)
     database_name: str = Field(default="purser", min_length=1)
     database_user: str = Field(default="purser_cdc", min_length=1)
-    # Connect looks the password up itself: then it is in no topic and no answer of its API.
+    # Connect looks up the password itself, so it appears in no topic and in no API response.
     database_password: str = Field(default="${env:PURSER_CDC_PASSWORD}", min_length=1, repr=False)
     slot: SlotName = REPLICATION_SLOT
     publication: SlotName = PUBLICATION
