@@ -70,7 +70,7 @@ class Bursts:
         return True
 
     def seen(self, key: Key, now: float) -> bool:
-        """Note that an event is visible; False if it was not awaited. The last one ends the burst."""
+        """Note a visible event; False if it was not awaited. The last one ends the burst."""
         if self.waiting.pop(key, None) is None:
             return False
         if not self.waiting:
@@ -117,7 +117,7 @@ class FreshnessProbe:
         self._client.close()
 
     def watch(self, events: Sequence[Event]) -> None:
-        """Start looking for the last of these events, which were just committed, if there is room."""
+        """Start looking for the last of these just committed events, if there is room."""
         with self._lock:
             self._bursts.offer((events[-1].payment_id, events[-1].seq), time.monotonic())
 

@@ -152,7 +152,7 @@ def test_a_look_that_does_not_end_is_told() -> None:
         while not (reasons := rounds.reasons()):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert reasons == ["_Stuck has not ended its look for 0 s; restart the repair"]
+        assert reasons == ["_Stuck has been checking for 0 s; restart the connector supervisor"]
         assert _health_answer(rounds).status_code == 503
         repair.end.set()
         while rounds.reasons():
