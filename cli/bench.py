@@ -1,4 +1,4 @@
-"""`purser bench`: hands over to the benchmarks, which the product itself never imports."""
+"""`purser bench`: executes `python -m bench`; the product never imports the benchmarks."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def bench(context: typer.Context) -> None:
-    """Measure on a stack of its own; `purser bench --help` lists what can be measured.
+    """Run the benchmarks on a temporary stack; `purser bench --help` lists the sections.
 
     Example: purser bench latency --seconds 60
     """

@@ -1,4 +1,4 @@
-"""`purser dead-letters`: what could not be folded; look at it, and redrive it after a fix."""
+"""`purser dead-letters`: list and show records that could not be folded, and redrive them."""
 
 import getpass
 import os
@@ -46,7 +46,7 @@ class Which(StrEnum):
 
 
 Reason = Annotated[
-    str | None, typer.Option(help="Only this kind of failure, for example newer_schema_version.")
+    str | None, typer.Option(help="Only records with this reason, such as newer_schema_version.")
 ]
 
 
@@ -54,16 +54,16 @@ Reason = Annotated[
 def list_(
     reason: Reason = None,
     state: Annotated[
-        Which, typer.Option(help="Still missing from the views, redriven since, or all.")
+        Which, typer.Option(help="Open (still missing from the views), redriven, or all.")
     ] = Which.OPEN,
-    limit: Annotated[int, typer.Option(help="Show so many, the last parked first.")] = 50,
+    limit: Annotated[int, typer.Option(help="Records to show, most recently parked first.")] = 50,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output, for scripts.")
     ] = False,
 ) -> None:
-    """List the records that could not be folded, and how often each reason occurs.
+    """List the records that could not be folded, with a count per reason.
 
-    Exit status: 0 listed, 2 could not (a server is down, a reason that does not exist).
+    Exit status: 0 listed, 2 could not list (a server is down, the reason does not exist).
 
     Example: purser dead-letters list --reason newer_schema_version --json
     """
@@ -82,16 +82,16 @@ def list_(
 def show(
     position: Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET, as `list` prints it.")],
     raw: Annotated[
-        bool, typer.Option("--raw", help="Write the value's bytes to standard output, only them.")
+        bool, typer.Option("--raw", help="Write only the value's bytes to standard output.")
     ] = False,
-    raw_key: Annotated[bool, typer.Option("--raw-key", help="The same with the key's.")] = False,
+    raw_key: Annotated[bool, typer.Option("--raw-key", help="Write only the key's bytes.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output, with all bytes.")
     ] = False,
 ) -> None:
-    """Show a record whole: its bytes, what was wrong, what this code makes of it, its redrives.
+    """Show everything about one record: bytes, error, how this code reads it, past redrives.
 
-    Exit status: 0 shown, 2 could not (nothing lies there, a server is down).
+    Exit status: 0 shown, 2 could not show (no record at this position, a server is down).
 
     Example: purser dead-letters show purser.public.payments/3/1042 --raw | jq .
     """
@@ -118,29 +118,27 @@ def redrive(
     positions: Annotated[
         list[str] | None, typer.Argument(help="TOPIC/PARTITION/OFFSET, one or more.")
     ] = None,
-    reason: Annotated[
-        str | None, typer.Option(help="All open ones of this kind of failure.")
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All open ones.")] = False,
+    reason: Annotated[str | None, typer.Option(help="All open records with this reason.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All open records.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would change; write nothing.")
+        bool, typer.Option("--dry-run", help="Show what would change and write nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, also on a terminal.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     by: Annotated[
-        str | None, typer.Option(help="Who does it, for the audit; by default user@host.")
+        str | None, typer.Option(help="Your name for the audit; user@host by default.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output, for scripts.")
     ] = False,
 ) -> None:
-    """Fold records again with this code, at their original positions, after a fix or an upgrade.
+    """Fold records again at their original positions, after a fix or an upgrade.
 
-    Shows first what would change: events, rows, sellers' totals, and what still cannot be folded.
-    Then writes the rows as if the records had never failed, and notes who did it. Doing it twice
-    changes nothing; after an interruption run it again.
+    The command first shows what would change: events, rows, sellers' totals, and the records that
+    still cannot be folded. It then writes the rows as if the records had never failed, and records
+    who ran it. Running it twice changes nothing more. After an interruption, run it again.
 
-    Exit status: 0 all are redriven, 1 some are still dead (or you said no), 2 could not, 130
-    interrupted. With --dry-run: what it would be.
+    Exit status: 0 all are redriven, 1 some are still dead (or you answered no), 2 could not run,
+    130 interrupted. With --dry-run: the status that a run would have.
 
     Example: purser dead-letters redrive --reason newer_schema_version --dry-run
     """
@@ -173,7 +171,7 @@ def _write(letters: DeadLetters, chosen: list[Chosen], who: str) -> Outcome:
         with closing(ClickHouseSink(ClickHouseSettings.load())) as sink, progress() as report:
             write(letters, sink, chosen, by=who, outcome=outcome, on_progress=report)
     except (PurserError, KeyboardInterrupt):
-        say(f"{outcome.redriven:,} of {len(chosen):,} were redriven; run it again to go on")
+        say(f"{outcome.redriven:,} of {len(chosen):,} were redriven; run it again to continue")
         raise
     return outcome
 
@@ -181,7 +179,7 @@ def _write(letters: DeadLetters, chosen: list[Chosen], who: str) -> Outcome:
 def _choose(
     letters: DeadLetters, positions: list[str], reason: str | None, *, everything: bool
 ) -> list[Chosen]:
-    """The records asked for; raises InputError unless asked for in exactly one way."""
+    """The chosen records; raises InputError unless the caller chose in exactly one way."""
     if bool(positions) + (reason is not None) + everything != 1:
         raise InputError("what to redrive", "give positions, or --reason, or --all")
     if positions:
@@ -190,7 +188,7 @@ def _choose(
 
 
 def _agreed(plan: Plan, *, yes: bool) -> bool:
-    """Whether to go on; asked on a terminal when anything would be written to the views."""
+    """Whether to continue; asks on a terminal if anything would be written to the views."""
     if yes or not plan.events or not sys.stdin.isatty():
         return True
     count = plan.events.total()
@@ -198,7 +196,7 @@ def _agreed(plan: Plan, *, yes: bool) -> bool:
 
 
 def _who(by: str | None) -> str:
-    """Who is to blame; raises InputError for a name that cannot be shown."""
+    """The operator's name for the audit; raises InputError if it cannot be displayed."""
     if by is None:
         try:
             user = getpass.getuser()
@@ -216,7 +214,7 @@ def _open() -> DeadLetters:
 
 @contextmanager
 def _could_not() -> Iterator[None]:
-    """Whatever keeps us from doing it is one line and status 2; 1 means records that are dead."""
+    """Turn any failure into one line and status 2; status 1 means that records are still dead."""
     try:
         yield
     except PurserError as error:

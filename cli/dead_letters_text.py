@@ -1,4 +1,4 @@
-"""What `purser dead-letters` prints: tables for people, plain values for JSON."""
+"""The output of `purser dead-letters`: tables for people, plain values for JSON."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ INDENT = "    "
 def show_list(
     listed: Sequence[Listed], summary: Sequence[Summary], state: str, console: Console
 ) -> None:
-    """The records, then the reasons."""
+    """Print the records, then the counts per reason."""
     rows = [
         (
             str(one.position),
@@ -109,7 +109,7 @@ def list_json(listed: Sequence[Listed], summary: Sequence[Summary]) -> dict[str,
 def show_letter(
     letter: Letter, judgement: Judgement, history: Sequence[Redrive], console: Console
 ) -> None:
-    """Everything about one record."""
+    """Print everything about one record."""
     facts = {
         "position": str(letter.position),
         "state": letter.state.value,
@@ -130,7 +130,7 @@ def show_letter(
 
 def _show_bytes(name: str, data: bytes | None, console: Console) -> None:
     if data is None:
-        _print(console, f"\n{name}: none at all (a tombstone)")
+        _print(console, f"\n{name}: none (a tombstone)")
         return
     shown, left_out = rendered(data)
     _print(console, f"\n{name}, {len(data):,} bytes{':' if data else ''}")
@@ -203,7 +203,7 @@ def letter_json(letter: Letter, judgement: Judgement, history: Iterable[Redrive]
 
 
 def show_plan(plan: Plan, console: Console) -> None:
-    """What would change, and what would not."""
+    """Print what would change and what would not."""
     if not plan.records:
         _print(console, "no open dead letter to redrive")
         return
@@ -218,7 +218,7 @@ def show_plan(plan: Plan, console: Console) -> None:
         for line in _aligned(("table", "rows", "new"), rows, right=[1, 2]):
             _print(console, f"{INDENT}{line}")
         if not plan.changes:
-            _print(console, f"{INDENT}the views have all of it already; nothing would change")
+            _print(console, f"{INDENT}the views already have all of this; nothing would change")
     if plan.revenue:
         _show_revenue(plan, console)
     if plan.dead:
@@ -259,7 +259,7 @@ def _show_revenue(plan: Plan, console: Console) -> None:
 
 
 def show_outcome(outcome: Outcome, console: Console) -> None:
-    """What was done."""
+    """Print what was done."""
     dead = f"; {outcome.still_dead:,} are still dead" if outcome.still_dead else ""
     _print(console, f"\n{outcome.redriven:,} redriven, {outcome.rows:,} rows written{dead}")
     for line in outcome.refused[:SHOWN_DEAD]:
@@ -280,7 +280,7 @@ def _s(count: int) -> str:
 
 def _more(count: int, console: Console) -> None:
     if count > 0:
-        _print(console, f"{INDENT}… and {count:,} more; --json names them")
+        _print(console, f"{INDENT}… and {count:,} more; --json lists them")
 
 
 def _when(moment: datetime) -> str:
@@ -290,7 +290,7 @@ def _when(moment: datetime) -> str:
 def _aligned(
     headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()
 ) -> list[str]:
-    """Lines of a table; the columns in `right` stand on the right."""
+    """Lines of a table; the columns in `right` are right-aligned."""
     table = [tuple(headings), *map(tuple, rows)]
     widths = [max(len(row[place]) for row in table) for place in range(len(headings))]
     return [

@@ -42,21 +42,22 @@ def demo(
     rate: Annotated[float, typer.Option(help="Live payments per second.", min=0.1)] = 20.0,
     seconds: Annotated[float, typer.Option(help="How long live traffic runs.", min=1.0)] = 30.0,
     seed: Annotated[
-        int | None, typer.Option(help="Of the marketplace; the same seed makes the same orders.")
+        int | None, typer.Option(help="Marketplace seed; the same seed gives the same orders.")
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the stack running, with its data.")
     ] = False,
 ) -> None:
-    """Start a stack of its own, import real orders, run live traffic, and prove the views equal.
+    """Import real orders into a temporary stack, run live traffic, and prove the views equal.
 
-    The stack lives in the folder `demo` of PURSER_HOME, apart from that of `purser up`, and is
-    removed at the end, also on Ctrl-C, unless --keep. Exit status: that of `purser verify`.
+    The stack is in the folder `demo` of PURSER_HOME, separate from that of `purser up`. It is
+    removed at the end, also after Ctrl-C, unless you give --keep. The exit status is that of
+    `purser verify`.
 
     Example: purser demo --rate 50 --seconds 60 --keep
     """
     if not file.is_file():
-        raise ConfigurationError(f"--file: there is no file {file}; name one to import")
+        raise ConfigurationError(f"--file: there is no file {file}; name an existing file")
     console = wide_console()
     seed = secrets.randbelow(10**6) if seed is None else seed
     with own_stack("demo", keep=keep) as stack:
@@ -77,16 +78,16 @@ def demo(
 
 
 def _import(file: Path) -> None:
-    say(f"importing {file.name}: real orders, each decided by the rules of live traffic")
+    say(f"importing {file.name}: real orders, checked by the rules of live traffic")
     try:
         import_(str(file))
     except typer.Exit as ended:
-        if ended.exit_code != 1:  # some lines were rejected and reported: the rest is in
+        if ended.exit_code != 1:  # 1: some lines were rejected and reported, the rest is imported
             raise
 
 
 def _wait_until_visible(stack: Stack) -> None:
-    """Let the views take the history in, so that live traffic shows its own freshness."""
+    """Wait for the history, so that the freshness figures describe live traffic only."""
     say("waiting until the history is in the views")
     with (
         psycopg.connect(stack.endpoints.postgres_reader_dsn) as connection,
@@ -100,13 +101,13 @@ def _wait_until_visible(stack: Stack) -> None:
             if visible >= appended[0]:
                 return
             time.sleep(0.2)
-    say("  the views are late; going on, `verify` will wait for them")
+    say("  the views are late; continuing, since `verify` will wait for them")
 
 
 def _live_traffic(
     stack: Stack, seed: int, rate: float, seconds: float
 ) -> tuple[TrafficReport, list[float]]:
-    """Run the marketplace; what it did, and the seconds from commit to visible."""
+    """Run the marketplace; return its report and the seconds from commit to visible."""
     say(f"live traffic: {rate:g} payments/s for {seconds:g} s, marketplace seed {seed}")
     market = Marketplace(seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=rate))
     endpoints = stack.endpoints
@@ -166,18 +167,18 @@ def _summarize(console: Console, report: TrafficReport, freshness: list[float]) 
 
 def _how_to_look_further(console: Console, stack: Stack, *, keep: bool) -> None:
     if not keep:
-        console.print("\nTo look further: make demo DEMO_ARGS=--keep leaves the stack running.")
+        console.print("\nTo explore: make demo DEMO_ARGS=--keep leaves the stack running.")
         return
     settings = stack.settings
     console.print(
-        "\nThe stack keeps running. To look further:\n"
+        "\nThe stack is still running. To explore:\n"
         f"  export PURSER_HOME={settings.home} PURSER_PORT_BASE={settings.port_base}\n"
         "  .venv/bin/purser status           every process, the slot, the connector\n"
         '  eval "$(.venv/bin/purser env)"    addresses and passwords, then for example\n'
         '  curl "${PURSER_CLICKHOUSE_URL%/*}" --data "SELECT * FROM purser.seller_balances"\n'
         f"  http://127.0.0.1:{settings.port(Port.CLICKHOUSE)}/play  queries in a browser\n"
         "  .venv/bin/purser verify           prove it again\n"
-        "  .venv/bin/purser down             stop it; the data stay",
+        "  .venv/bin/purser down             stop it; the data are kept",
         highlight=False,
         soft_wrap=True,
     )

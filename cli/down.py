@@ -12,12 +12,12 @@ from stack.settings import StackSettings
 def down(
     delete_data: Annotated[
         bool,
-        typer.Option("--delete-data", help="Delete the home and all data in it as well."),
+        typer.Option("--delete-data", help="Also delete the home and all data in it."),
     ] = False,
 ) -> None:
-    """Stop everything the stack runs, also what a killed process manager left behind.
+    """Stop all processes of the stack, including those that a killed process manager left behind.
 
-    The data stay, and `purser up` goes on with them.
+    The data are kept, and the next `purser up` uses them.
 
     Example: purser down
     """

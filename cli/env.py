@@ -1,4 +1,4 @@
-"""`purser env`: how to reach the local stack, as lines for a shell."""
+"""`purser env`: the addresses of the local stack, as shell lines."""
 
 import shlex
 
@@ -9,7 +9,7 @@ from stack.settings import StackSettings
 
 
 def env() -> None:
-    """Print where everything answers, as shell lines; they hold passwords.
+    """Print the addresses of the local stack as shell lines. They contain passwords.
 
     Example: eval "$(purser env)" && psql "$PURSER_POSTGRES_READER_DSN"
     """

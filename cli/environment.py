@@ -1,8 +1,8 @@
-"""Commands on the machine of a local stack find it by themselves.
+"""Lets commands find the local stack without configuration.
 
-When the environment names no server at all, they are those of the stack in PURSER_HOME, if one was
-ever up there: `purser up`, then `purser verify`. When it names any, only the environment counts:
-half a production environment must never be completed with a laptop's other half.
+If the environment names no server, commands use the stack in PURSER_HOME, provided that one was
+started there: `purser up`, then `purser verify`. If the environment names any server, only the
+environment counts, so that a partial production environment is never completed with local servers.
 """
 
 import os
@@ -13,11 +13,11 @@ from stack.settings import StackSettings
 
 
 def use_local_stack() -> None:
-    """Add what `purser env` would print to this process's environment, if it has none of it."""
+    """Add the variables of `purser env` to this process's environment, if it has none of them."""
     try:
         stack = Stack(StackSettings.load())
         wanted = stack.endpoints.environment()
     except ConfigurationError:
-        return  # no local stack: the command says which variable it misses
+        return  # no local stack: the command reports the variable that it needs
     if not any(name in os.environ for name in wanted):
         os.environ.update(wanted)

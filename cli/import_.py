@@ -27,7 +27,7 @@ REJECTED = 1
 
 
 class Rejects:
-    """Bad lines: the first ones on standard error, all of them in a file made when needed."""
+    """Collects bad lines: the first ones on standard error, all of them in a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +35,7 @@ class Rejects:
         self._file: TextIO | None = None
 
     def add(self, bad: BadLine) -> None:
-        """Report one line; raises ConfigurationError when the file cannot be written."""
+        """Report one line; raises ConfigurationError if the file cannot be written."""
         self.count += 1
         if self.count <= BAD_LINES_SHOWN:
             say(f"line {bad.line.number}: {bad.error}")
@@ -65,27 +65,27 @@ class Rejects:
 def import_(
     file: Annotated[str, typer.Argument(help="JSON Lines, plain or gzip; - reads standard input.")],
     psp: Annotated[
-        str, typer.Option(help="The payment service provider that the payments went through.")
+        str, typer.Option(help="The payment service provider of the payments.")
     ] = "imported",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check every line, append nothing; needs no server.")
+        bool, typer.Option("--dry-run", help="Check every line without appending; needs no server.")
     ] = False,
     rejects: Annotated[
         Path | None,
-        typer.Option(help="Where bad lines go; FILE.rejected.jsonl in this folder by default."),
+        typer.Option(help="File for bad lines; by default FILE.rejected.jsonl in this folder."),
     ] = None,
 ) -> None:
-    """Append recorded history: one payment a line, each decided by the rules of live traffic.
+    """Append recorded history, one payment a line. The rules of live traffic check each line.
 
     A line is {"idempotency_key", "buyer_id", "currency", "method", "created_at", "orders":
     [{"order_id", "seller_id", "amount_minor", "commission_minor", "logistics_fee_minor"}],
-    "events": [{"type", "at", "order_id"?, "amount_minor"?, "refund_id"?}]}; amounts are minor
-    units, times have a zone, events stand in the order in which they happened. An event without
-    order_id is for every order, without amount_minor for all that is left.
+    "events": [{"type", "at", "order_id"?, "amount_minor"?, "refund_id"?}]}. Amounts are in minor
+    units, times have a time zone, and events are listed in the order in which they happened. An
+    event without order_id applies to every order; without amount_minor, to all that is left.
 
-    A bad line is left out and reported with its number and reason; the others are appended.
-    Importing a file again changes nothing, and after an interruption goes on where it stopped.
-    Exit status: 0 every line is in, 1 some were rejected, 2 could not run, 130 interrupted.
+    A bad line is skipped and reported with its number and reason; the others are appended.
+    Importing a file again changes nothing. After an interruption, importing it again resumes.
+    Exit status: 0 every line is imported, 1 some were rejected, 2 could not run, 130 interrupted.
 
     Example: purser import --psp stripe history.jsonl.gz
     """
@@ -109,7 +109,7 @@ def import_(
         try:
             importer.run(read_lines(source, name))
         except KeyboardInterrupt:
-            say("interrupted; run the same command again to go on")
+            say("interrupted; run the same command again to continue")
             raise typer.Exit(INTERRUPTED) from None
         finally:
             seconds = time.monotonic() - started
@@ -137,7 +137,7 @@ def _target(*, dry_run: bool) -> Iterator[Target]:
 
 
 def _summarize(total: Outcome, rejected: Rejects, seconds: float, *, dry_run: bool) -> None:
-    """What is certain, also when the import did not come to its end."""
+    """Print what is certain, even if the import did not finish."""
     verb = "would be appended" if dry_run else "appended"
     typer.echo(
         f"{total.payments:,} payments with {total.events:,} events {verb}, "
@@ -164,5 +164,5 @@ def _size(source: io.BufferedReader) -> int:
 
 
 def _position(source: io.BufferedReader) -> int:
-    """Bytes read so far, of the compressed file when it is one."""
+    """Bytes read so far; of a compressed file, compressed bytes."""
     return source.tell() if source.seekable() else 0

@@ -1,4 +1,4 @@
-"""The `purser` command: one line per subcommand, all work done elsewhere."""
+"""The `purser` command: registers the subcommands; the work is done elsewhere."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 app = typer.Typer(
     name="purser",
-    help="The money system of a marketplace.",
+    help="Record a marketplace's payments, stream them into views, and prove the views right.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,7 +35,7 @@ app.command()(status)
 app.command()(env)
 app.command()(migrate)
 app.command()(demo)
-# Every argument goes on as it is, `--help` among them.
+# Every argument is passed on unchanged, including `--help`.
 app.command(
     context_settings={
         "allow_extra_args": True,
@@ -50,8 +50,8 @@ app.add_typer(dead_letters, name="dead-letters")
 
 
 def main() -> None:
-    """Run the command line; an error on purpose is one line and its own exit status."""
-    # What it would print on standard error is in the errors that it raises as well.
+    """Run the command line; a PurserError prints one line and sets the exit status."""
+    # The client also logs errors that it raises; printing them once is enough.
     logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     try:
         use_local_stack()

@@ -1,4 +1,4 @@
-"""`purser migrate`: the schemas of both databases and the connector, wherever they run."""
+"""`purser migrate`: migrates both databases and registers the connector, wherever they run."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from schemas.settings import Secret, Settings, Text
 
 
 class MigrateSettings(Settings):
-    """Where to migrate; `DebeziumSettings` say how Connect reaches the database."""
+    """Addresses of the servers to migrate; DebeziumSettings say how Connect reaches PostgreSQL."""
 
     postgres_admin_dsn: Secret
     clickhouse_url: Secret
@@ -22,15 +22,14 @@ class MigrateSettings(Settings):
 
 def migrate(
     connector: Annotated[
-        bool, typer.Option(help="Register the Debezium connector as well, and wait for it.")
+        bool, typer.Option(help="Also register the Debezium connector and wait for it.")
     ] = True,
 ) -> None:
-    """Bring PostgreSQL and ClickHouse to the schema that this code knows; repeatable.
+    """Migrate PostgreSQL and ClickHouse to the schema of this version. Safe to repeat.
 
-    Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_KAFKA_BOOTSTRAP,
-    PURSER_CONNECT_URL and, for the address under which Connect finds the database,
-    PURSER_DEBEZIUM_DATABASE_HOST and _PORT.
-    `purser up` does the same for the local stack.
+    Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_KAFKA_BOOTSTRAP and
+    PURSER_CONNECT_URL. PURSER_DEBEZIUM_DATABASE_HOST and _PORT give the address at which Connect
+    reaches PostgreSQL. `purser up` does the same for the local stack.
 
     Example: PURSER_DEBEZIUM_DATABASE_HOST=postgres purser migrate
     """

@@ -1,6 +1,6 @@
-"""Bytes of a record for people and for JSON: text where they are text, a hex dump where not.
+"""Renders a record's bytes for people and for JSON: as text if they are text, else as hex.
 
-What is shown never reaches the terminal as a control sequence: records hold what anybody wrote.
+Records may contain anything, so control characters are escaped before they reach the terminal.
 """
 
 import base64
@@ -33,7 +33,7 @@ def rendered(data: bytes) -> tuple[str, int]:
     if text is None:
         return _hex_dump(data[:HEX_SHOWN_BYTES]), max(0, len(data) - HEX_SHOWN_BYTES)
     if len(data) > TEXT_SHOWN_BYTES:
-        # A character may lie across the cut; its first bytes are left out as well.
+        # The cut may split a character; its first bytes are left out too.
         text = data[:TEXT_SHOWN_BYTES].decode(errors="ignore")
     return printable(text), len(data) - len(text.encode())
 
@@ -50,7 +50,7 @@ def as_json(data: bytes | None) -> dict[str, Any] | None:
 
 
 def _text(data: bytes) -> str | None:
-    """The text, or None for bytes that are none: not UTF-8, or with control characters."""
+    """The text, or None if the bytes are not UTF-8 or contain control characters."""
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""`purser replay`: rebuild views beside the live ones, prove them, swap them in."""
+"""`purser replay`: rebuilds views beside the live ones, proves them equal, swaps them in."""
 
 import os
 from collections.abc import Callable
@@ -37,31 +37,31 @@ INTERRUPTED = 130
 
 ViewNames = Annotated[
     list[str] | None,
-    typer.Argument(help=f"Of {', '.join(view.name for view in VIEWS)}; all by default."),
+    typer.Argument(help=f"Any of {', '.join(view.name for view in VIEWS)}; all by default."),
 ]
 Origin = Annotated[
-    Source, typer.Option(help="Where history is read: the topic, or payments itself.")
+    Source, typer.Option(help="Read history from the Kafka topic or from the payments table.")
 ]
-Processes = Annotated[int, typer.Option(help="Readers of the bulk path; 0: one for each core.")]
-Rate = Annotated[float | None, typer.Option(help="Records per second of the bulk path, at most.")]
-Timeout = Annotated[float, typer.Option(help="Seconds that verify waits for rows on their way.")]
+Processes = Annotated[int, typer.Option(help="Reader processes; 0 means one per core.")]
+Rate = Annotated[float | None, typer.Option(help="Limit for bulk reading, in records per second.")]
+Timeout = Annotated[float, typer.Option(help="Seconds that verify waits for rows in flight.")]
 OnlyDigest = Annotated[
-    bool, typer.Option("--digest", help="Only print digests of the live and the other tables.")
+    bool, typer.Option("--digest", help="Only print digests of the live and the rebuilt tables.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Build, prove and drop the new tables; swap nothing.")
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Swap although the new tables differ from PostgreSQL.")
+    bool, typer.Option("--force", help="Swap even if the new tables differ from PostgreSQL.")
 ]
 Rollback = Annotated[
     bool, typer.Option("--rollback", help="Return to the tables from before the replay.")
 ]
 Cleanup = Annotated[
-    bool, typer.Option("--cleanup", help="Drop what a replay has left: old or half-built tables.")
+    bool, typer.Option("--cleanup", help="Drop the old or half-built tables of a replay.")
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON object on standard output, whatever happens.")
+    bool, typer.Option("--json", help="One JSON object on standard output, even after a failure.")
 ]
 
 
@@ -78,15 +78,15 @@ def replay(
     cleanup: Cleanup = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild views from the topic while live traffic goes on.
+    """Rebuild views from the topic under live traffic.
 
-    New tables grow in a database of their own, are compared with PostgreSQL at one snapshot, to the
-    row and the cent, and change places with the live ones, each at one instant. The live worker is
-    not paused. Run it again after an interruption: it goes on. The old tables are kept until
-    --cleanup.
+    The command builds new tables in a separate database, compares them with one PostgreSQL
+    snapshot, to the row and the cent, and exchanges each with the live table atomically. The live
+    worker is not paused. After an interruption, run it again to resume. The old tables are kept
+    until --cleanup.
 
-    Exit status: 0 done and equal, 1 differences (shown), 2 could not (a server is down, history is
-    gone, another replay runs), 130 interrupted.
+    Exit status: 0 done and equal, 1 the tables differ (the differences are shown), 2 could not run
+    (a server is down, history is gone, another replay is running), 130 interrupted.
 
     Example: purser replay seller_revenue --rate 20000
     """
@@ -115,7 +115,7 @@ def replay(
     except PurserError as error:
         _finish(error, COULD_NOT_TELL, as_json, {})
     except KeyboardInterrupt:
-        say("interrupted; run the same command again to go on, or --cleanup to remove it")
+        say("interrupted; run the same command again to continue, or use --cleanup to remove it")
         raise typer.Exit(INTERRUPTED) from None
     else:
         if as_json:
@@ -142,13 +142,13 @@ def _finish(error: PurserError, status: int, as_json: bool, more: dict[str, Any]
     raise typer.Exit(status) from None
 
 
-# -- what it does, by mode: settings, options, whether JSON is wanted -> exit status, document
+# -- the work of each mode: settings, options, whether JSON is wanted -> exit status, document
 
 Result = tuple[int, dict[str, Any]]
 
 
 def _rebuild(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
-    Choice.of(options.views)  # refused before anything is connected to
+    Choice.of(options.views)  # refuses unknown names before anything connects
     with opened(settings) as (database, lock):
         outcome = Replay(settings, options, database, lock).run()
     if not as_json:

@@ -1,4 +1,4 @@
-"""What a user would want to see after an import: orders, revenue, the trial balance, in tables.
+"""Prints what a user wants to see after an import: orders, revenue, and the trial balance.
 
 Every figure comes from ClickHouse through the same `_v` views that analysts use.
 """
@@ -53,7 +53,7 @@ def show(client: Client, console: Console) -> None:
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table whose columns with figures in them stand on the right."""
+    """A table whose columns of figures are right-aligned."""
     cells = [tuple(row) for row in rows]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):

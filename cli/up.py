@@ -1,4 +1,4 @@
-"""`purser up`: bring the local stack up, whole."""
+"""`purser up`: starts the whole local stack."""
 
 from typing import Annotated
 
@@ -13,15 +13,15 @@ from stack.settings import StackSettings
 def up(
     servers_only: Annotated[
         bool,
-        typer.Option("--servers-only", help="No migrations, no connector, no workers."),
+        typer.Option("--servers-only", help="Skip migrations, the connector and the workers."),
     ] = False,
 ) -> None:
-    """Start the local stack: PostgreSQL, Kafka, Connect, ClickHouse and our workers.
+    """Start the local stack: PostgreSQL, Kafka, Connect, ClickHouse and the workers.
 
-    Repeatable: what runs is left alone, what died is started. Ports count from PURSER_PORT_BASE,
-    data are below PURSER_HOME.
+    Safe to repeat: running processes are left alone, dead ones are started. Ports are numbered
+    from PURSER_PORT_BASE. Data are stored under PURSER_HOME.
 
     Example: PURSER_PORT_BASE=16000 PURSER_HOME=/tmp/second purser up
     """
     bring_up(Stack(StackSettings.load(), say), say, servers_only=servers_only)
-    say("Purser is up; `purser status` shows how it is, `purser env` how to reach it")
+    say("Purser is up; `purser status` shows its state, `purser env` prints its addresses")

@@ -1,4 +1,4 @@
-"""`purser verify`: does ClickHouse hold what PostgreSQL holds?"""
+"""`purser verify`: checks that ClickHouse holds what PostgreSQL holds."""
 
 from datetime import date
 from typing import Annotated
@@ -17,22 +17,23 @@ COULD_NOT_TELL = 2
 
 def verify(
     timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for rows that may still be on their way.")
+        float, typer.Option(help="Seconds to wait for rows that may still be in flight.")
     ] = 60.0,
     rows: Annotated[int, typer.Option(help="Differences to show for each check, 0 to 500.")] = 20,
     since: Annotated[
-        str | None, typer.Option(help="First day (UTC, of occurred_at) to verify: 2026-01-31.")
+        str | None, typer.Option(help="First day to verify (UTC, by occurred_at): 2026-01-31.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Last day to verify.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on standard output, whatever happens.")
+        bool,
+        typer.Option("--json", help="One JSON object on standard output, even after a failure."),
     ] = False,
 ) -> None:
-    """Prove that ClickHouse holds exactly what PostgreSQL holds, while traffic goes on.
+    """Prove that ClickHouse holds exactly what PostgreSQL holds, under live traffic.
 
-    Compares the events at one snapshot to the row and the cent, and recomputes every view from
-    them. Reads only. Exit status: 0 equal, 1 diverged (the differences are shown), 2 could not
-    tell (the views lag behind, a server is down, a schema is missing).
+    The command compares the events of one snapshot, to the row and the cent, and recomputes every
+    view from them. It only reads. Exit status: 0 equal, 1 diverged (the differences are shown),
+    2 could not tell (the views lag, a server is down, a schema is missing).
 
     Example: purser verify --since 2026-01-01 --json
     """
@@ -48,7 +49,7 @@ def verify(
             check_schema(settings.postgres_reader_dsn.get_secret_value())
             report = run(settings, options)
     except PurserError as error:
-        # Whatever keeps us from looking says nothing about what we would have seen.
+        # A failure to look says nothing about whether the two sides are equal.
         if as_json:
             print_json(Report(verdict=Verdict.UNDECIDED, reason=str(error)).to_json())
         say(f"purser: {error}")

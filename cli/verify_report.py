@@ -1,4 +1,4 @@
-"""A verification's report for people."""
+"""Prints the report of a verification for people."""
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +19,7 @@ HEADLINES = {
 
 
 def show(report: Report, console: Console) -> None:
-    """The report for people: a table of checks, the differences, the verdict."""
+    """Print a table of the checks, the differences, and the verdict."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "check", "proves"):
         table.add_column(heading)

@@ -1,1 +1,1 @@
-"""The world outside, simulated: a seeded marketplace of buyers, sellers and banks."""
+"""A simulated outside world: a seeded marketplace of buyers, sellers and banks."""

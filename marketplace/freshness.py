@@ -1,9 +1,9 @@
-"""Measures freshness as an analyst would: from PostgreSQL's commit until the row can be queried.
+"""Measures freshness as an analyst sees it: from PostgreSQL's commit until a query returns the row.
 
-A sample of the appended events is looked for in ClickHouse, in short bursts with rests between
-them: a question costs the server as much as an insert, and asked all the time it would slow what it
-measures. The figure holds everything in between: Debezium, Kafka, the worker, the insert, and the
-wait for the next look, so it errs towards too long.
+The probe looks for a sample of the appended events in ClickHouse, in short bursts with pauses. A
+query costs the server as much as an insert, so constant polling would slow what it measures. The
+figure includes Debezium, Kafka, the worker, the insert, and the wait for the next query, so it is
+rather too high than too low.
 """
 
 import time
@@ -25,14 +25,14 @@ Key = tuple[UUID, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeLimits:
-    """How much is looked for and how often.
+    """How many events the probe looks for, and how often.
 
-    - `burst_events_max`: events of one burst, each at least `spacing_seconds` after the one before,
-      so that they do not all travel in one batch.
-    - `look_seconds`: between two looks; longer once the oldest event of the burst has waited long,
-      by `look_share` of its age: then so much precision is as good.
-    - `rest_seconds`: from the end of a burst to the next, drawn from this range. Bursts in step
-      with the worker's flushes would always see the same part of their rhythm.
+    - `burst_events_max`: events in one burst, each at least `spacing_seconds` after the previous
+      one, so that they are not all in one batch.
+    - `look_seconds`: the time between two queries. It grows with the age of the oldest event of
+      the burst, by `look_share` of that age, because less precision suffices then.
+    - `rest_seconds`: the pause between bursts, drawn from this range. Bursts in step with the
+      worker's flushes would always see the same part of their cycle.
     """
 
     burst_events_max: int = 8
@@ -44,9 +44,9 @@ class ProbeLimits:
 
 @dataclass(slots=True, kw_only=True)
 class Bursts:
-    """Which events are looked for, and when: pure bookkeeping, whoever calls says what time it is.
+    """Decides which events to look for, and when. Pure bookkeeping; the caller passes the time.
 
-    It must never give up an event that it took: one that never arrives stays `waiting`.
+    It must never give up an accepted event: one that never arrives stays `waiting`.
     """
 
     limits: ProbeLimits
@@ -57,7 +57,7 @@ class Bursts:
     _last_taken_at: float = float("-inf")
 
     def offer(self, key: Key, now: float) -> bool:
-        """Take an event into the burst if there is room for it now."""
+        """Accept an event into the burst if there is room for it now."""
         if (
             now < self._open_at
             or self._taken >= self.limits.burst_events_max
@@ -70,7 +70,7 @@ class Bursts:
         return True
 
     def seen(self, key: Key, now: float) -> bool:
-        """An event is visible; False when it was not waited for. The last one ends the burst."""
+        """Note a visible event; False if it was not awaited. The last one ends the burst."""
         if self.waiting.pop(key, None) is None:
             return False
         if not self.waiting:
@@ -79,7 +79,7 @@ class Bursts:
         return True
 
     def seconds_to_look(self, now: float) -> float:
-        """How long to wait until the next look."""
+        """Seconds to wait until the next query."""
         oldest = min(self.waiting.values(), default=now)
         return max(self.limits.look_seconds, self.limits.look_share * (now - oldest))
 
@@ -96,7 +96,7 @@ WHERE payment_id IN {payments:Array(UUID)}
 class FreshnessProbe:
     """Collects seconds from commit to visible; `watch` is safe to call from any thread.
 
-    PostgreSQL's clock and this process's must agree, as they do on one machine.
+    PostgreSQL's clock and the clock of this process must agree, as they do on one machine.
     """
 
     def __init__(self, clickhouse_url: str, limits: ProbeLimits | None = None) -> None:
@@ -117,7 +117,7 @@ class FreshnessProbe:
         self._client.close()
 
     def watch(self, events: Sequence[Event]) -> None:
-        """Begin to look for the last of these events, committed just now, if there is room."""
+        """Start looking for the last of these just committed events, if there is room."""
         with self._lock:
             self._bursts.offer((events[-1].payment_id, events[-1].seq), time.monotonic())
 
@@ -139,7 +139,7 @@ class FreshnessProbe:
                 _QUERY, parameters={"payments": [str(payment) for payment in payments]}
             ).result_rows
         except ClickHouseError:
-            return  # the server is away: the events stay watched and only get older
+            return  # the server is down: the events stay watched and grow older
         now, clock = time.monotonic(), time.time()
         with self._lock:
             for payment_id, seq, committed_milliseconds in rows:
@@ -148,7 +148,7 @@ class FreshnessProbe:
 
 
 def quantile(seconds: Sequence[float], share: float) -> float:
-    """The nearest-rank quantile (`share` 0..1) of some figures; 0 of none."""
+    """The nearest-rank quantile (`share` 0..1) of the figures; 0 if there are none."""
     if not seconds:
         return 0.0
     ordered = sorted(seconds)

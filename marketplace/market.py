@@ -1,8 +1,8 @@
-"""A seeded marketplace: who buys what from whom, and what becomes of it, as commands in time.
+"""A seeded marketplace: generates commands for purchases and everything that follows from them.
 
 The demo, the chaos rounds and the benchmarks drive the writer with it. The same seed and start give
-the same commands, to the cent. It must never ask a clock or a server: what a payment can still do
-is known from the life it was given.
+the same commands, to the cent. It must never ask a clock or a server. Each payment's whole life is
+generated in advance, so its possible next steps are known.
 """
 
 import heapq
@@ -20,12 +20,12 @@ from writer import commands as c
 Choice = TypeVar("Choice")
 
 MEAN_STEP_SECONDS = 1.5
-"""Days of a real order's life, pressed into seconds: the mean time between two of its steps."""
+"""The mean time between two steps of an order; days of a real order, compressed to seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One command, due `at_seconds` after the start; steps of one `life` go in their order."""
+    """One command, due `at_seconds` after the start. Steps of one `life` keep their order."""
 
     at_seconds: float
     life: int
@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketplaceSettings:
-    """How large the marketplace is and how fast it sells."""
+    """The size of the marketplace and its rate of sales."""
 
     payments_per_second: float
     sellers: int = 200
@@ -49,13 +49,13 @@ class MarketplaceSettings:
 
 _CURRENCIES: Mapping[str, int] = {"EUR": 45, "USD": 30, "GBP": 12, "JPY": 6, "BRL": 5, "KWD": 2}
 _PRICE_LEVEL: Mapping[str, float] = {"JPY": 160, "BRL": 6, "KWD": 0.33}
-"""What costs one euro, in units of the currency; one where nothing is said."""
+"""The price of one euro in units of the currency; 1 for currencies that are absent."""
 _METHODS: Mapping[str, int] = {"card": 70, "debit_card": 15, "wallet": 10, "bank_transfer": 5}
 _ORDERS_PER_PAYMENT: Mapping[int, int] = {1: 70, 2: 20, 3: 8, 5: 2}
 
 
 class _Life:
-    """One payment from its first command to its last, with the clock of its own."""
+    """One payment from its first command to its last, with its simulated clock."""
 
     def __init__(self, random: Random, number: int, key: str, start: datetime, mean: float) -> None:
         self.random = random
@@ -91,7 +91,7 @@ class _Life:
 
 
 class Marketplace:
-    """Commands of a whole marketplace, in the order in which they are due."""
+    """Generates the commands of a whole marketplace, in the order in which they are due."""
 
     def __init__(self, seed: int, start: datetime, settings: MarketplaceSettings) -> None:
         self._random = Random(seed)
@@ -100,7 +100,7 @@ class Marketplace:
         self._settings = settings
 
     def steps(self, duration_seconds: float) -> Iterator[Step]:
-        """Every step due within the duration; payments are still young at its end, as in life."""
+        """Every step due within the duration; some payments are still unfinished at its end."""
         waiting: list[tuple[float, int, int, c.AnyCommand]] = []
         arrival, number = 0.0, 0
         while arrival < duration_seconds:
@@ -126,7 +126,7 @@ class Marketplace:
     def _create(self, life: _Life) -> None:
         random = self._random
         life.currency = _choose(random, _CURRENCIES)
-        # Minor units of what costs about a euro.
+        # Minor units worth about a euro.
         unit = round(10 ** currency_exponent(life.currency) * _PRICE_LEVEL.get(life.currency, 1))
         orders = []
         for place in range(_choose(random, _ORDERS_PER_PAYMENT)):
@@ -237,7 +237,7 @@ def _refunded(life: _Life, *, part: bool, after_release: bool) -> None:
     else:
         life.then(c.RecordRefund, refund_id="r-1")
     if part and amount < total and life.random.random() < 0.3:
-        # The same buyer, once more, straight at the PSP's dashboard.
+        # A second refund of the same order, made directly in the PSP's dashboard.
         life.then(c.RecordRefund, amount_minor=1)
 
 
@@ -311,4 +311,4 @@ _SCENARIOS: Mapping[Callable[[_Life], None], int] = {
     _unknown: 2,
     _transferred: 2,
 }
-"""What becomes of a payment, and how often in a hundred."""
+"""The fates of a payment, each with its share in percent."""

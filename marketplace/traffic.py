@@ -1,8 +1,8 @@
-"""Drives the writer with a marketplace's commands at their times, and counts what became of them.
+"""Sends a marketplace's commands to the writer at their times, and counts the answers.
 
-Lanes are threads; one payment's commands stay in one lane, so they keep their order. A command that
-cannot be recorded now is sent again under the same key until it can: nothing may be given up
-silently, whatever is killed meanwhile.
+Lanes are threads. The commands of one payment stay in one lane, so they keep their order. A command
+that cannot be recorded now is sent again under the same key until it can. No command may be given
+up silently, whatever is killed.
 """
 
 import time
@@ -27,7 +27,7 @@ RESEND_SECONDS = 0.2
 
 
 class Recorder(Protocol):
-    """Whatever records commands: `writer.append.Writer`, or what stands in for it."""
+    """Records commands: `writer.append.Writer`, or a substitute in tests."""
 
     def handle(self, command: AnyCommand) -> Answer:
         """Record one command."""
@@ -35,9 +35,9 @@ class Recorder(Protocol):
 
 @dataclass(kw_only=True)
 class TrafficReport:
-    """What was sent and what became of it; `append_seconds` holds one figure per answer.
+    """Counts of commands and answers; `append_seconds` has one figure per answer.
 
-    `payments` are buyers' only; payouts are among the events.
+    `payments` counts buyers' payments only; payouts are included in the events.
     """
 
     payments: int = 0
@@ -50,7 +50,7 @@ class TrafficReport:
 
 
 class Traffic:
-    """Live traffic, from start to `stop`; one object runs once."""
+    """Live traffic from `run` until `stop`; an object can run once."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Traffic:
         lanes: int = LANES,
         on_appended: Callable[[tuple[Event, ...]], None] | None = None,
     ) -> None:
-        """`on_appended` is called in a lane's thread right after each commit."""
+        """`on_appended` is called in a lane's thread immediately after each commit."""
         self.report = TrafficReport()
         self._writer = writer
         self._steps = steps
@@ -72,7 +72,7 @@ class Traffic:
         self._lanes = [Thread(target=self._lane, args=(queue,)) for queue in self._queues]
 
     def stop(self) -> None:
-        """Send nothing new; what is under way is finished."""
+        """Send nothing new, but finish commands in progress."""
         self._stop.set()
 
     def run(self) -> TrafficReport:
@@ -141,7 +141,7 @@ class Traffic:
 
 
 def run_in_background(traffic: Traffic) -> Callable[[], TrafficReport]:
-    """Start traffic in a thread; the function returned stops it and gives the report."""
+    """Start traffic in a thread; the returned function stops it and returns the report."""
     outcome: Queue[TrafficReport | BaseException] = Queue()
 
     def run() -> None:

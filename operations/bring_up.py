@@ -1,6 +1,6 @@
-"""Bringing a stack up: servers, schemas, the connector, then our workers.
+"""Brings a stack up: servers, schemas, the connector, then the workers.
 
-The command line, the benchmarks and the tests share this. Every step can be repeated.
+The command line, the benchmarks and the tests share this code. Every step can be repeated.
 """
 
 import time
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.2
 
 
 def migrate_all(admin_dsn: str, clickhouse_url: str, say: Callable[[str], None]) -> None:
-    """Bring both databases to the schema that this code knows."""
+    """Migrate both databases to the schema of this version."""
     for name in migrate_postgres(admin_dsn):
         say(f"PostgreSQL migration {name} applied")
     for name in migrate_clickhouse(clickhouse_url):
@@ -36,7 +36,7 @@ def register_connector(
     settings: DebeziumSettings,
     say: Callable[[str], None],
 ) -> None:
-    """Make the topic and the Debezium connector, as configured; a failed task is started anew."""
+    """Create the topic and the Debezium connector as configured, and restart a failed task."""
     ensure_topic(kafka_bootstrap, settings)
     with ConnectClient(connect_url) as client:
         registered = client.register(settings.connector, connector_config(settings))
@@ -47,7 +47,7 @@ def register_connector(
 
 
 def register_local_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None:
-    """The same for the local stack, whose addresses we know."""
+    """Create topic and connector for the local stack, whose addresses are known."""
     settings = DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
     register_connector(endpoints.kafka_bootstrap, endpoints.connect_url, settings, say)
     _wait_for_reader(endpoints, settings, say)
@@ -56,22 +56,25 @@ def register_local_connector(endpoints: Endpoints, say: Callable[[str], None]) -
 def _wait_for_reader(
     endpoints: Endpoints, settings: DebeziumSettings, say: Callable[[str], None]
 ) -> None:
-    """Wait until Debezium reads its slot: a task that only tries again counts as RUNNING too.
+    """Wait until Debezium reads its slot. A task that keeps retrying counts as RUNNING too.
 
-    Raises ServiceUnavailable when PostgreSQL no longer has what Debezium needs.
+    Raises ServiceUnavailable if PostgreSQL no longer has the log that Debezium needs.
     """
     deadline = time.monotonic() + CONNECTOR_SECONDS
     while not (slot := read_slot(endpoints.postgres_reader_dsn, settings.slot)).active:
         if slot.lost:
             raise ServiceUnavailable(slot.problems(settings.heartbeat_seconds)[0])
         if time.monotonic() > deadline:
-            say("Debezium does not read PostgreSQL's log yet: a snapshot, or see `purser status`")
+            say(
+                "Debezium does not read PostgreSQL's log yet; it may be taking its snapshot,"
+                " see `purser status`"
+            )
             return
         time.sleep(POLL_SECONDS)
 
 
 def bring_up(stack: Stack, say: Callable[[str], None], *, servers_only: bool = False) -> None:
-    """Servers, then schemas, then the connector, then our workers; each step can be repeated."""
+    """Start servers, migrate, register the connector, start workers; each step can be repeated."""
     stack.up()
     if servers_only:
         return

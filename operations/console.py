@@ -1,4 +1,4 @@
-"""How commands speak: progress on standard error, results on standard output."""
+"""Output of the commands: progress goes to standard error, results to standard output."""
 
 import json
 import sys
@@ -27,12 +27,12 @@ class Report(Protocol):
 
 
 def say(line: str) -> None:
-    """A line of progress, for people."""
+    """Print a line of progress for people."""
     _progress.print(line, markup=False, soft_wrap=True)
 
 
 def wide_console() -> Console:
-    """Standard output for tables; in a file or a pipe they may be wider than 80 columns."""
+    """Standard output for tables; in a file or a pipe it is wider than the default 80 columns."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
 

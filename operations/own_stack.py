@@ -1,4 +1,4 @@
-"""A local stack of its own for the demo and the benchmarks, apart from that of `purser up`."""
+"""A temporary local stack for the demo and the benchmarks, separate from that of `purser up`."""
 
 import shutil
 import signal
@@ -15,13 +15,15 @@ from stack.topology import Port
 
 @contextmanager
 def own_stack(name: str, *, keep: bool = False) -> Iterator[Stack]:
-    """A stack in the folder `name` of PURSER_HOME, removed at the end whatever happens.
+    """A stack in the folder `name` of PURSER_HOME, removed at the end, also after an error.
 
-    `keep` leaves it running when all went well. What an earlier one left there is removed first.
+    With `keep` it stays up if all went well. The remains of an earlier one are removed first.
     """
     settings = StackSettings.load()
     home = settings.home / name
-    Stack(settings.model_copy(update={"home": home}), say).destroy()  # one killed, or kept, before
+    Stack(
+        settings.model_copy(update={"home": home}), say
+    ).destroy()  # of an earlier run, killed or kept
     with _port_base(settings) as port_base:
         own = settings.model_copy(update={"home": home, "port_base": port_base})
         stack = Stack(own, say)
@@ -40,18 +42,18 @@ def own_stack(name: str, *, keep: bool = False) -> Iterator[Stack]:
 
 @contextmanager
 def _port_base(settings: StackSettings) -> Iterator[int]:
-    """The configured ports when they are free, else others."""
+    """The configured ports if they are free, else others."""
     if all(is_free(settings.port(port)) for port in Port):
         yield settings.port_base
         return
     with lend_port_base() as port_base:
-        say(f"ports from {settings.port_base} on are taken; using those from {port_base} on")
+        say(f"ports from {settings.port_base} on are in use; using those from {port_base} on")
         yield port_base
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP clean up as Ctrl-C does."""
+    """Make SIGTERM and SIGHUP clean up as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""Kafka Connect's REST interface, as far as Purser needs it.
+"""Client for the parts of Kafka Connect's REST interface that Purser needs.
 
-The one place where its answers and errors become ours. A connector that is RUNNING can have a
-FAILED task: whoever asks after its health gets both.
+Only this module translates Connect's answers and errors into ours. A connector that is RUNNING can
+have a FAILED task, so `health` reports both.
 """
 
 import time
@@ -15,19 +15,19 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
 
-ANSWER_SECONDS = 30.0  # Connect itself gives up on its herder after 90; we rather ask again
+ANSWER_SECONDS = 30.0  # Connect itself waits 90 s for its herder; we prefer to retry sooner
 RETRY_SECONDS = 60.0
 PAUSE_SECONDS_MOST = 2.0
 POLL_SECONDS = 0.25
 RUNNING = "RUNNING"
 FAILED = "FAILED"
-# While the workers' group rebalances, or the worker only begins to listen: ask again.
+# Retried: the group of Connect workers is rebalancing, or the worker is still starting.
 WORTH_ANOTHER_TRY = frozenset({409, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskHealth:
-    """One task: its number, its state as Connect names it, the first line of its error if any."""
+    """One task: its number, Connect's name for its state, and the first line of its error."""
 
     number: int
     state: str
@@ -36,7 +36,7 @@ class TaskHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorHealth:
-    """A connector and all its tasks; `state` is UNREGISTERED when Connect does not know it."""
+    """A connector and its tasks; `state` is UNREGISTERED if Connect does not know it."""
 
     name: str
     state: str
@@ -45,7 +45,7 @@ class ConnectorHealth:
 
     @property
     def healthy(self) -> bool:
-        """Whether the connector and each of its tasks run, and there is a task at all."""
+        """Whether the connector runs, has a task, and all its tasks run."""
         return (
             self.state == RUNNING
             and bool(self.tasks)
@@ -54,11 +54,11 @@ class ConnectorHealth:
 
     @property
     def failed(self) -> bool:
-        """Whether something has given up and waits for somebody to restart it."""
+        """Whether the connector or a task has FAILED and needs a restart."""
         return self.state == FAILED or any(task.state == FAILED for task in self.tasks)
 
     def problem(self) -> str:
-        """What is wrong, in one line; empty when healthy."""
+        """The problem in one line; empty if healthy."""
         if self.healthy:
             return ""
         for task in self.tasks:
@@ -70,7 +70,7 @@ class ConnectorHealth:
 
 
 class ConnectClient:
-    """A session with one Connect worker; close it, or use it as a context."""
+    """A session with one Connect worker; close it, or use it as a context manager."""
 
     def __init__(
         self,
@@ -99,11 +99,11 @@ class ConnectClient:
         self._http.close()
 
     def register(self, name: str, config: Mapping[str, str]) -> bool:
-        """Make a connector be exactly so; whether anything had to change.
+        """Give a connector exactly this configuration; return whether anything had to change.
 
-        Nothing is sent when it is so already: Connect would restart its task for nothing.
-        Raises ConfigurationError when Connect refuses the configuration, ServiceUnavailable when
-        it does not answer in time.
+        An unchanged configuration is not sent, because Connect would restart the task needlessly.
+        Raises ConfigurationError if Connect refuses the configuration, ServiceUnavailable if it
+        does not answer in time.
         """
         if self.config(name) == {"name": name, **config}:
             return False
@@ -111,7 +111,7 @@ class ConnectClient:
         return True
 
     def config(self, name: str) -> dict[str, str] | None:
-        """A connector's configuration, or None when Connect does not know it."""
+        """A connector's configuration, or None if Connect does not know it."""
         answer = self._request("GET", f"/connectors/{name}/config", unknown_is_none=True)
         return None if answer is None else {str(key): str(value) for key, value in answer.items()}
 
@@ -133,17 +133,17 @@ class ConnectClient:
         )
 
     def restart_failed(self, name: str) -> None:
-        """Start what has FAILED of a connector anew; what runs is left alone."""
+        """Restart the FAILED parts of a connector and leave the running ones alone."""
         self._request("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
 
     def delete(self, name: str) -> None:
-        """Remove a connector; its topic and replication slot stay."""
+        """Remove a connector, but not its topic and replication slot."""
         self._request("DELETE", f"/connectors/{name}", unknown_is_none=True)
 
     def wait_healthy(self, name: str, timeout_seconds: float) -> None:
         """Wait until a connector and its tasks run.
 
-        Raises ServiceUnavailable with the reason when a task has failed or time is up.
+        Raises ServiceUnavailable with the reason if a task has failed or time is up.
         """
         deadline = time.monotonic() + timeout_seconds
         while not (health := self.health(name)).healthy:
@@ -161,7 +161,7 @@ class ConnectClient:
         json: dict[str, str] | None = None,
         unknown_is_none: bool = False,
     ) -> Any:
-        """Ask, again and again while that may help; a decoded answer or None for no content."""
+        """Send a request, with retries; return the decoded answer, or None for no content."""
         retrying = Retrying(
             retry=retry_if_exception_type(ServiceUnavailable),
             stop=stop_after_delay(self._retry_seconds),

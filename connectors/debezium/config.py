@@ -1,12 +1,12 @@
-"""The connector's configuration as Kafka Connect wants it: pure, from settings to a dict.
+"""Builds the connector's configuration for Kafka Connect: a pure function from settings to a dict.
 
-What each line is for stands beside it; most were found by losing or doubling rows without them.
+A comment explains each less obvious line. Without most of these lines rows were lost or doubled.
 """
 
 from connectors.debezium.settings import DebeziumSettings
 from schemas.topics import HEARTBEAT_TABLE, PAYMENTS_TABLE, TOPIC_PREFIX
 
-# Only a write to a published table lets Debezium confirm WAL while no payment comes in.
+# Without payments, only a write to another published table lets Debezium confirm WAL.
 HEARTBEAT_QUERY = (
     f"INSERT INTO {HEARTBEAT_TABLE} (id, beat_at) VALUES (1, now())"
     " ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at"
@@ -16,7 +16,7 @@ TRANSACTION_TIMEOUT_MILLISECONDS = "10000"
 
 
 def connector_config(settings: DebeziumSettings) -> dict[str, str]:
-    """The whole configuration of the connector; Connect's values are all strings."""
+    """The whole configuration of the connector. All of Connect's values are strings."""
     return {
         "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
         "tasks.max": "1",  # one replication slot is one task
@@ -28,7 +28,7 @@ def connector_config(settings: DebeziumSettings) -> dict[str, str]:
 
 
 def _source(settings: DebeziumSettings) -> dict[str, str]:
-    """What is read, and how far it was read."""
+    """What to read, and how to keep track of the position."""
     return {
         "database.hostname": settings.database_host,
         "database.port": str(settings.database_port),
@@ -37,15 +37,15 @@ def _source(settings: DebeziumSettings) -> dict[str, str]:
         "database.password": settings.database_password,
         "plugin.name": "pgoutput",
         "slot.name": settings.slot,
-        # Kept on standbys as well, so that a promoted one can go on.
+        # Also keep the slot on standbys, so that a promoted standby can continue.
         "slot.failover": "true",
-        # The migrations make it: only they can publish sixteen partitions as one table.
+        # The migrations create it, because Debezium cannot publish sixteen partitions as one table.
         "publication.name": settings.publication,
         "publication.autocreate.mode": "disabled",
         "table.include.list": PAYMENTS_TABLE,
         "snapshot.mode": "initial",
         "lsn.flush.mode": "connector",
-        # A slot that was made anew is an error, never a silent gap.
+        # A recreated slot must be an error, not a silent gap.
         "offset.mismatch.strategy": "trust_offset",
         "heartbeat.interval.ms": _milliseconds(settings.heartbeat_seconds),
         "heartbeat.action.query": HEARTBEAT_QUERY,
@@ -53,24 +53,25 @@ def _source(settings: DebeziumSettings) -> dict[str, str]:
 
 
 def _records(settings: DebeziumSettings) -> dict[str, str]:
-    """What a record looks like, and how many travel together."""
+    """The form of a record, and the size of batches."""
     return {
-        # All events of a payment in one partition, in order; the primary key would spread them.
+        # Keeps all events of a payment in one partition, in order. The primary key would spread
+        # them over several.
         "message.key.columns": f"{PAYMENTS_TABLE}:payment_id",
         "decimal.handling.mode": "string",
         "time.precision.mode": "isostring",
         "tombstones.on.delete": "false",
         "exactly.once.support": "required",
         "transaction.boundary": "poll",
-        # A transaction is one poll, so it takes milliseconds. One that a killed Connect has left
-        # open holds up its successor, which reads its own offsets to the end, until it times out:
-        # by default a minute.
+        # A transaction is one poll, so it takes milliseconds. A killed Connect leaves one open. Its
+        # successor reads its own offsets to the end, so it waits for that transaction to time out,
+        # by default for a minute.
         "producer.override.transaction.timeout.ms": TRANSACTION_TIMEOUT_MILLISECONDS,
         "poll.interval.ms": _milliseconds(settings.poll_seconds),
         "max.batch.size": str(settings.batch_records_most),
         "max.queue.size": str(settings.queue_records_most),
-        # A third to almost half less on disk than lz4, for a few microseconds an event; higher
-        # levels gain nothing (docs/capacity.md).
+        # Takes a third to almost half less disk space than lz4, for a few microseconds an event.
+        # Higher levels gain nothing (docs/capacity.md).
         "producer.override.compression.type": "zstd",
         "producer.override.compression.zstd.level": "1",
         "producer.override.linger.ms": "5",
@@ -80,7 +81,7 @@ def _records(settings: DebeziumSettings) -> dict[str, str]:
 
 
 def _topics(settings: DebeziumSettings) -> dict[str, str]:
-    """Topics that Connect makes: the whole history, for ever, so that views can be rebuilt."""
+    """Topics that Connect creates. They keep the whole history, so that views can be rebuilt."""
     return {
         "topic.prefix": TOPIC_PREFIX,
         "topic.creation.default.partitions": str(settings.topic_partitions),
@@ -92,7 +93,7 @@ def _topics(settings: DebeziumSettings) -> dict[str, str]:
 
 
 def _outages() -> dict[str, str]:
-    """How long to try again while a server is away: for ever; `purser status` is loud meanwhile."""
+    """How long to retry while a server is down: for ever. `purser status` reports the problem."""
     return {
         "errors.max.retries": FOREVER,
         "retriable.restart.connector.wait.ms": "1000",

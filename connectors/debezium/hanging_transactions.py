@@ -1,15 +1,14 @@
-"""Ends transactions that Kafka has decided about and left open: hanging ones.
+"""Ends hanging transactions: Kafka has decided them but left them open in a partition.
 
 Kafka's transaction coordinator decides (commit or abort), writes a marker to every partition of
-the transaction, and notes it as complete. While a broker starts its partitions have no leader for
-moments; a coordinator that comes upon one then takes it for deleted, and completes without the
-marker. Whoever reads the partition read-committed stands still at that transaction for ever: the
-views' workers, and Kafka Connect itself, which reads its own offsets so
-(docs/how-to/hanging-transaction.md).
+the transaction, and records it as complete. While a broker starts, its partitions briefly have no
+leader. A coordinator that finds such a partition takes it for deleted and completes the transaction
+without the marker. Readers of committed data then stop at that transaction for ever: the views
+workers, and Kafka Connect when it reads its own offsets (docs/how-to/hanging-transaction.md).
 
-Found without a guess at time: a partition has a transaction open, the coordinator's log says that
-it is complete, and it is still open afterwards, although markers are written before that. The
-marker that is missing is then written, and says what the log says was decided.
+No time-out is guessed. A transaction hangs if a partition has it open, the coordinator's log says
+that it is complete, and it is still open afterwards: Kafka writes markers before it records a
+transaction as complete. The repair then writes the missing marker with the decision from the log.
 """
 
 import logging
@@ -40,7 +39,7 @@ _log = logging.getLogger("purser.connector-supervisor")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenTransaction:
-    """A transaction that is open in a partition, as the partition's leader tells it."""
+    """A transaction that is open in a partition, according to the partition's leader."""
 
     partition: TopicPartition
     producer_id: int
@@ -50,7 +49,7 @@ class OpenTransaction:
 
     @property
     def part(self) -> Part:
-        """What it is to the coordinators' log."""
+        """The key by which the coordinators' log is searched."""
         return self.partition, self.producer_id, self.producer_epoch
 
     def __str__(self) -> str:
@@ -63,10 +62,10 @@ class OpenTransaction:
 def in_progress(
     transaction: OpenTransaction, described: Collection[TransactionDescription]
 ) -> bool:
-    """Whether a coordinator is still at work on it, and will write its marker.
+    """Whether a coordinator is still working on the transaction and will write its marker.
 
-    Once it is being decided about, the coordinator's epoch is one ahead of the partition's (since
-    Kafka 4's transactions, version 2).
+    While a transaction is being decided, the coordinator's epoch is one ahead of the partition's
+    (since version 2 of Kafka's transactions, in Kafka 4).
     """
     for each in described:
         if each.producer_id != transaction.producer_id or each.state in _FINISHED:
@@ -78,39 +77,39 @@ def in_progress(
 
 
 class HangingTransactionRepair:
-    """Looks for hanging transactions, ends them, and tells what is wrong now."""
+    """Finds hanging transactions, ends them, and reports current problems."""
 
     def __init__(self, kafka_bootstrap: str) -> None:
-        self.reasons: tuple[str, ...] = ("has not looked for hanging transactions yet",)
+        self.reasons: tuple[str, ...] = ("has not checked for hanging transactions yet",)
         self.ended = 0
         self._bootstrap = kafka_bootstrap
         self._unknown: set[OpenTransaction] = set()
 
     def look(self, _now: float) -> None:
-        """One look, and markers for what hangs; never raises what a server does."""
+        """Check once and write the missing markers; never raises a server's errors."""
         try:
-            # Connected anew each time: nothing to reconnect, nothing old known of who leads what.
+            # A new connection each time, so there is no stale metadata about partition leaders.
             with closing(_Cluster(self._bootstrap)) as cluster:
                 self.reasons = tuple(self._end_hanging(cluster))
         except (KafkaError, confluent_kafka.KafkaException, PurserError, OSError) as error:
             self.reasons = (
-                f"Kafka at {self._bootstrap} does not say whether a transaction hangs ({error});"
+                f"Kafka at {self._bootstrap} cannot be asked whether a transaction hangs ({error});"
                 " is it up?",
             )
 
     def report(self) -> dict[str, object]:
-        """In how many partitions a hanging transaction was ended."""
+        """The number of partitions in which a hanging transaction was ended."""
         return {"transactions_ended": self.ended}
 
     def _end_hanging(self, cluster: "_Cluster") -> Iterator[str]:
-        # Most that are open have ended between the answers.
+        # Most open transactions end between the two answers.
         suspects = _not_in_progress(cluster)
         if suspects:
             suspects &= cluster.open_transactions()
-        if not suspects <= self._unknown:  # else the log, which is long, has been read for them
+        if not suspects <= self._unknown:  # otherwise the long log was already read for them
             found = decisions(cluster.transaction_log())
-            # Markers are written before a transaction is complete: what is open still, hangs. An
-            # old client may have begun another one by now, under the same name.
+            # Markers are written before a transaction is recorded as complete, so what is still
+            # open hangs. An old client may have begun another one meanwhile, under the same name.
             suspects &= _not_in_progress(cluster)
             for transaction in suspects:
                 if transaction.part in found.decided:
@@ -147,15 +146,16 @@ def _not_in_progress(cluster: "_Cluster") -> set[OpenTransaction]:
 
 
 class _Cluster:
-    """What of Kafka's protocol is needed here; raises the errors of both client libraries.
+    """The requests that are needed here; raises the errors of both client libraries.
 
-    confluent-kafka knows the partitions and reads the log, kafka-python speaks of transactions.
+    confluent-kafka lists the partitions and reads the log; kafka-python has the transaction
+    requests.
     """
 
     def __init__(self, kafka_bootstrap: str) -> None:
         self._bootstrap = kafka_bootstrap
         self._client = confluent_kafka.admin.AdminClient(self._configuration())
-        # Without a broker kafka-python would leave sockets behind: this one raises.
+        # Fails first if no broker answers; kafka-python would then leave sockets open.
         self._client.list_topics(timeout=ANSWER_SECONDS)
         milliseconds = round(1000 * ANSWER_SECONDS)
         self._admin = _Admin(
@@ -175,7 +175,7 @@ class _Cluster:
             TopicPartition(name, number)
             for name, topic in topics.items()
             for number, partition in topic.partitions.items()
-            if partition.leader >= 0  # of one without a leader nobody knows
+            if partition.leader >= 0  # without a leader there is nobody to ask
         ]
         return {
             OpenTransaction(
@@ -191,13 +191,13 @@ class _Cluster:
         }
 
     def described_transactions(self) -> Collection[TransactionDescription]:
-        """What each coordinator knows of each transactional id."""
+        """Each coordinator's description of its transactional ids."""
         listed = self._admin.list_transactions().values()
         ids = [each.transactional_id for listing in listed for each in listing]
         return tuple(self._admin.describe_transactions(ids).values())
 
     def transaction_log(self) -> Iterator[LogRecord]:
-        """The coordinators' log, each of its partitions from the beginning to its present end."""
+        """The coordinators' log, each partition from its beginning to its current end."""
         consumer = confluent_kafka.Consumer(
             self._configuration()
             | {
@@ -216,7 +216,7 @@ class _Cluster:
         ]
         with closing(consumer):
             consumer.assign(partitions)
-            ended: set[int | None] = set()  # an end is told again after more has come
+            ended: set[int | None] = set()  # the client reports an end again after new records
             while len(ended) < len(partitions):
                 message = consumer.poll(ANSWER_SECONDS)
                 if message is None:
@@ -233,7 +233,7 @@ class _Cluster:
     def write_marker(self, transaction: OpenTransaction, *, commit: bool) -> None:
         """End a transaction in one partition.
 
-        Its leader refuses it when one with a newer epoch has begun.
+        The partition's leader refuses if a transaction with a newer epoch has begun.
         """
         self._admin.abort_transaction(
             _Marker(
@@ -246,12 +246,12 @@ class _Cluster:
         )
 
     def _configuration(self) -> dict[str, object]:
-        # What it says about a broker that is away, /health says better.
+        # /health reports an unreachable broker better than the library's log.
         return {"bootstrap.servers": self._bootstrap, "client.id": CLIENT, "log_level": 0}
 
 
 class _Marker(NamedTuple):
-    """What kafka-python calls AbortTransactionSpec, and how the transaction ends."""
+    """kafka-python's AbortTransactionSpec, plus whether to commit or abort."""
 
     topic_partition: TopicPartition
     producer_id: int
@@ -261,13 +261,13 @@ class _Marker(NamedTuple):
 
 
 class _Admin(KafkaAdminClient):  # type: ignore[misc]
-    """Also commits: the library, as Kafka's own tools, aborts only."""
+    """An admin client that can also commit; the library, like Kafka's own tools, only aborts."""
 
     def __init__(self, **configs: Any) -> None:
         try:
             super().__init__(**configs)
         except BaseException:
-            # Its thread and sockets are there before it asks the broker, and would stay.
+            # The thread and sockets exist before it contacts the broker, and would leak.
             if hasattr(self, "_client"):
                 self._client.close()
             raise

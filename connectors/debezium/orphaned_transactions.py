@@ -1,11 +1,12 @@
-"""Ends the transaction that a killed Connect has left open, instead of waiting for its time-out.
+"""Ends the transaction that a killed Connect left open, instead of waiting for its time-out.
 
-Connect's successor reads its own offsets first, read-committed and to their end: it stands still at
-that transaction until Kafka ends it, 10 to 15 s later. Whoever begins anew with the transactional
-id ends it at once, which is what a successor does itself, only too late for that.
+Connect's successor first reads its own committed offsets to the end. It waits at the open
+transaction until Kafka ends it, 10 to 15 s later. A producer that initialises with the same
+transactional id ends the transaction immediately. The successor does so too, but only after it has
+read its offsets.
 
-Safe at any time: should Connect be alive and merely not answer, its task loses this transaction,
-fails and is restarted, and sends the same events again.
+This is safe at any time. If Connect is alive and only fails to answer, its task loses this
+transaction, fails, is restarted, and sends the same events again.
 """
 
 import logging
@@ -21,10 +22,10 @@ _log = logging.getLogger("purser.connector-supervisor")
 
 
 class OrphanedTransactionRepair:
-    """Ends what Connect left open, once each time that nothing listens at its address any more.
+    """Ends Connect's open transaction once, each time that nothing listens at its address.
 
-    Not again before it listens: in a group of several workers another one may have the task by
-    then, which must not be disturbed for ever.
+    It does so again only after Connect has listened in between. In a group of several workers
+    another worker may have taken over the task, and must not be disturbed repeatedly.
     """
 
     def __init__(self, connect_url: str, kafka_bootstrap: str, transactional_id: str) -> None:
@@ -38,7 +39,7 @@ class OrphanedTransactionRepair:
         self._done = False
 
     def look(self, _now: float) -> None:
-        """One look, and an end to what is open; never raises what a server does."""
+        """Check once and end an open transaction; never raises a server's errors."""
         if self._listens():
             self._done = False
             return
@@ -48,19 +49,19 @@ class OrphanedTransactionRepair:
             self._fence()
         except KafkaException as error:
             self.reasons = (
-                f"the transaction {self._transactional_id} of a Connect that is gone could not be"
-                f" ended at {self._bootstrap} ({error.args[0]}); is Kafka up?",
+                f"Connect is down, and its transaction {self._transactional_id} could not be ended"
+                f" at {self._bootstrap} ({error.args[0]}); is Kafka up?",
             )
             return
         self.reasons = ()
         self._done = True
         self.ended += 1
         _log.warning(
-            "Connect is gone: ended what it had open as %s, if anything", self._transactional_id
+            "Connect is down: ended the open transaction of %s, if any", self._transactional_id
         )
 
     def report(self) -> dict[str, object]:
-        """How often Connect was found gone."""
+        """How often Connect was found down."""
         return {"connect_gone": self.ended}
 
     def _listens(self) -> bool:
@@ -68,7 +69,7 @@ class OrphanedTransactionRepair:
             with socket.create_connection(self._connect, CONNECT_SECONDS):
                 return True
         except TimeoutError:
-            return True  # somebody is there, and busy
+            return True  # something is listening, but is busy
         except OSError:
             return False
 

@@ -1,4 +1,4 @@
-"""Settings of the Debezium connector: what differs from one installation to another."""
+"""Settings of the Debezium connector: the values that differ between installations."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ SlotName = Annotated[str, Field(pattern="^[a-z0-9_]{1,63}$")]
 
 
 class DebeziumSettings(Settings):
-    """How Connect reaches the database, and how the topic is made."""
+    """How Connect reaches the database, and how the topic is created."""
 
     model_config = SettingsConfigDict(env_prefix="PURSER_DEBEZIUM_")
 
@@ -22,7 +22,7 @@ class DebeziumSettings(Settings):
     database_port: PortNumber = 5432
     database_name: Text = "purser"
     database_user: Text = "purser_cdc"
-    # Connect looks the password up itself: then it is in no topic and no answer of its API.
+    # Connect looks up the password itself, so it appears in no topic and in no API response.
     database_password: str = Field(default="${env:PURSER_CDC_PASSWORD}", min_length=1, repr=False)
     slot: SlotName = REPLICATION_SLOT
     publication: SlotName = PUBLICATION

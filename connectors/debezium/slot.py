@@ -1,6 +1,6 @@
-"""Debezium's replication slot as PostgreSQL sees it: is it read, and for how long may it not be.
+"""Debezium's replication slot, seen from PostgreSQL: is it being read, and how much WAL is left.
 
-A connector that tries again for ever stays RUNNING; the slot and the heartbeat tell the truth.
+A connector that keeps retrying stays RUNNING. The slot and the heartbeat show whether it works.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from schemas.topics import HEARTBEAT_TABLE
 
 CONNECT_SECONDS = 5
 LOST = "lost"
-# Below this share of what the slot may hold, somebody has to act before it is lost.
+# Below this share of the slot's WAL limit, an operator has to act before the slot is lost.
 SAFE_SHARE_LEAST = 0.25
 HEARTBEATS_MISSED_MOST = 6
 HEARTBEAT_SECONDS_LEAST = 30.0
@@ -28,9 +28,9 @@ _HEARTBEAT = f"SELECT extract(epoch FROM now() - max(beat_at))::float8 FROM {HEA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotHealth:
-    """A replication slot; bytes are of WAL: `lag_bytes` not confirmed, `safe_bytes` still allowed.
+    """A replication slot. `lag_bytes` of WAL are unconfirmed, `safe_bytes` more are allowed.
 
-    `wal_status` is PostgreSQL's word (reserved, extended, unreserved, lost), None without a slot.
+    `wal_status` is PostgreSQL's (reserved, extended, unreserved, lost), or None without a slot.
     """
 
     name: str
@@ -43,11 +43,11 @@ class SlotHealth:
 
     @property
     def lost(self) -> bool:
-        """Whether PostgreSQL has thrown away WAL that Debezium had not read."""
+        """Whether PostgreSQL has removed WAL that Debezium had not read."""
         return self.wal_status == LOST
 
     def problems(self, heartbeat_seconds: float) -> tuple[str, ...]:
-        """What is wrong, worst first; `heartbeat_seconds` is how often Debezium should write."""
+        """The problems, worst first; `heartbeat_seconds` is the interval of Debezium's writes."""
         if self.wal_status is None:
             return (f"replication slot {self.name} does not exist: no event leaves PostgreSQL",)
         if self.lost:
@@ -82,9 +82,9 @@ class SlotHealth:
 
 
 def read_slot(reader_dsn: str, name: str) -> SlotHealth:
-    """Ask PostgreSQL; any role may see the slot, the heartbeat needs purser_reader.
+    """Query PostgreSQL. Any role may see the slot; the heartbeat needs purser_reader.
 
-    Raises ServiceUnavailable when PostgreSQL does not answer or has no schema of ours.
+    Raises ServiceUnavailable if PostgreSQL does not answer or has no Purser schema.
     """
     try:
         with psycopg.connect(reader_dsn, connect_timeout=CONNECT_SECONDS) as connection:
@@ -93,7 +93,7 @@ def read_slot(reader_dsn: str, name: str) -> SlotHealth:
     except psycopg.Error as error:
         reason = " ".join(str(error).split()) or repr(error)
         raise ServiceUnavailable(
-            f"PostgreSQL does not tell about replication slot {name}: {reason}"
+            f"PostgreSQL did not return replication slot {name}: {reason}"
         ) from error
     active, wal_status, invalidation_reason, safe_bytes, lag_bytes = slot or (False, *[None] * 4)
     return SlotHealth(

@@ -1,9 +1,9 @@
-"""Keeps the connector working: restarts what has FAILED, which Kafka Connect never does.
+"""Keeps the connector working: restarts a FAILED connector or task, which Connect never does.
 
-`python -m connectors.debezium.supervisor` runs beside the servers. When PostgreSQL or Kafka dies
-at the wrong moment, Debezium's task ends as FAILED, whatever its settings for retries say, and
-would stay so. A restart does not cure everything: after a lost slot, for example, the task fails
-again. Then the supervisor waits longer between attempts and stays unhealthy, so that people see it.
+`python -m connectors.debezium.supervisor` runs beside the servers. If PostgreSQL or Kafka dies
+while Debezium's task starts, the task ends as FAILED, whatever its retry settings are, and would
+stay FAILED. A restart does not cure everything. After a lost slot, for example, the task fails
+again. The supervisor then waits longer between attempts and reports itself unhealthy.
 
 It also ends transactions that Kafka left open (`hanging_transactions`) and those that a killed
 Connect left open (`orphaned_transactions`).
@@ -31,7 +31,7 @@ from schemas.topics import CONNECT_GROUP, CONNECTOR
 
 LOOK_SECONDS = 2.0
 LOOK_SECONDS_MOST = 60.0
-"""Well above what the time limits of one look's requests add up to."""
+"""Well above the sum of the time limits of one check's requests."""
 ANSWER_SECONDS = 10.0
 STOP_SECONDS = 2.0
 PAUSE_SECONDS_FIRST = 2.0
@@ -41,7 +41,7 @@ _log = logging.getLogger("purser.connector-supervisor")
 
 
 class SupervisorSettings(Settings):
-    """Where the servers are, and where the supervisor answers."""
+    """Addresses of the servers and the port of /health."""
 
     connect_url: Annotated[str, Field(pattern=r"^https?://")]
     kafka_bootstrap: Text
@@ -51,13 +51,13 @@ class SupervisorSettings(Settings):
 
     @property
     def transactional_id(self) -> str:
-        """The transactional id under which Connect writes events: one slot has one task."""
+        """The id under which Connect writes the events. There is one task, numbered 0."""
         return f"{self.connect_group}-{self.connector}-0"
 
 
 @dataclass(slots=True, kw_only=True)
 class RestartPolicy:
-    """When to restart what has failed: at once, then after pauses that double. Pure."""
+    """Decides when to restart: immediately, then after pauses that double. Pure."""
 
     pause_seconds: float = 0.0
     restart_at: float = 0.0
@@ -65,7 +65,7 @@ class RestartPolicy:
     def decide(self, health: ConnectorHealth, now: float) -> bool:
         """Whether to restart now; `now` is monotonic seconds."""
         if health.healthy and now >= self.restart_at:
-            # It has worked for as long as the last pause was: the next failure is a new one.
+            # It has worked for as long as the last pause, so the next failure is a new one.
             self.pause_seconds = 0.0
         if not health.failed or now < self.restart_at:
             return False
@@ -77,30 +77,30 @@ class RestartPolicy:
 
 
 class Repair(Protocol):
-    """Looks after something, again and again, in a thread of its own."""
+    """Checks one thing repeatedly, in a separate thread, and repairs it."""
 
     reasons: tuple[str, ...]
-    """What is wrong now; empty when nothing is."""
+    """The current problems; empty if there are none."""
 
     def look(self, now: float) -> None:
-        """One look, and a cure when there is one; `now` is monotonic seconds."""
+        """Check once and repair if possible; `now` is monotonic seconds."""
 
     def report(self) -> dict[str, object]:
-        """What /health tells beside the reasons."""
+        """Values that /health returns beside the reasons."""
 
 
 class ConnectorRepair:
-    """Looks after the connector, restarts what has failed, and tells what is wrong now."""
+    """Checks the connector, restarts its failed parts, and reports current problems."""
 
     def __init__(self, client: ConnectClient, connector: str) -> None:
-        self.reasons: tuple[str, ...] = ("has not looked yet",)
+        self.reasons: tuple[str, ...] = ("has not checked the connector yet",)
         self.restarts = 0
         self._client = client
         self._connector = connector
         self._policy = RestartPolicy()
 
     def look(self, now: float) -> None:
-        """One look, and a restart when it is time; never raises what a server does."""
+        """Check once and restart if it is time; never raises a server's errors."""
         try:
             health = self._client.health(self._connector)
             if self._policy.decide(health, now):
@@ -112,14 +112,14 @@ class ConnectorRepair:
             self.reasons = (str(error),)
 
     def report(self) -> dict[str, object]:
-        """How often something was restarted."""
+        """The number of restarts."""
         return {"restarts": self.restarts}
 
 
 class Rounds:
-    """Lets each repair look every few seconds, in a thread of its own, for the length of a `with`.
+    """Runs each repair every few seconds, in a separate thread, for the duration of a `with`.
 
-    A look that does not end is told: what it last found would stand there for ever.
+    A check that does not end is reported, because the last result would otherwise stay valid.
     """
 
     def __init__(
@@ -128,12 +128,12 @@ class Rounds:
         seconds: float = LOOK_SECONDS,
         seconds_most: float = LOOK_SECONDS_MOST,
     ) -> None:
-        self._keepers = repairs
+        self._repairs = repairs
         self._seconds = seconds
         self._seconds_most = seconds_most
         self._began_at: dict[str, float] = {}
         self._stop = threading.Event()
-        # One that waits for its server does not keep the others from looking.
+        # A repair that waits for its server must not block the others.
         self._threads = [
             threading.Thread(target=self._run, args=(repair,), name=_name(repair), daemon=True)
             for repair in repairs
@@ -150,21 +150,21 @@ class Rounds:
             thread.join(STOP_SECONDS)
 
     def reasons(self) -> list[str]:
-        """What is wrong now, of all repairs; empty when nothing is."""
+        """The current problems of all repairs; empty if there are none."""
         now = time.monotonic()
         stuck = [
-            f"{name} has not ended its look for {now - began_at:.0f} s; restart the repair"
+            f"{name} has been checking for {now - began_at:.0f} s; restart the connector supervisor"
             for name, began_at in self._began_at.copy().items()
             if now - began_at > self._seconds_most
         ]
-        return stuck + [reason for repair in self._keepers for reason in repair.reasons]
+        return stuck + [reason for repair in self._repairs for reason in repair.reasons]
 
     def report(self) -> dict[str, object]:
-        """What the repairs tell beside the reasons."""
-        told: dict[str, object] = {}
-        for repair in self._keepers:
-            told |= repair.report()
-        return told
+        """The values that the repairs report beside the reasons."""
+        values: dict[str, object] = {}
+        for repair in self._repairs:
+            values |= repair.report()
+        return values
 
     def _run(self, repair: Repair) -> None:
         name = _name(repair)
@@ -172,7 +172,7 @@ class Rounds:
             self._began_at[name] = time.monotonic()
             try:
                 repair.look(time.monotonic())
-            except Exception as error:  # noqa: BLE001 - told by /health, and the next look may work
+            except Exception as error:  # noqa: BLE001 - /health reports it, and the next check may work
                 _log.exception("%s failed", name)
                 repair.reasons = (f"{name} failed: {error!r}",)
             del self._began_at[name]
@@ -200,7 +200,7 @@ def main() -> NoReturn:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it says, /health says better
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # /health reports problems better
     try:
         settings = SupervisorSettings.load()
     except PurserError as error:

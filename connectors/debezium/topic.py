@@ -1,6 +1,6 @@
-"""The payments topic, made before anything was ever paid: readers may start on an empty system.
+"""Creates the payments topic before the first event, so that readers can start on an empty system.
 
-Debezium would make it with its first event, with the same settings (`config._topics`).
+Otherwise Debezium would create it with its first event, with the same settings (`config._topics`).
 """
 
 from confluent_kafka import KafkaError, KafkaException
@@ -15,7 +15,7 @@ FOREVER = "-1"
 
 
 def ensure_topic(kafka_bootstrap: str, settings: DebeziumSettings) -> bool:
-    """Create the topic unless it is there; whether it was created.
+    """Create the topic unless it exists; return whether it was created.
 
     Raises:
         ServiceUnavailable: Kafka does not answer, or refuses.
@@ -37,6 +37,6 @@ def ensure_topic(kafka_bootstrap: str, settings: DebeziumSettings) -> bool:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
         raise ServiceUnavailable(
-            f"Kafka at {kafka_bootstrap} did not make topic {PAYMENTS_TOPIC}: {error.args[0]}"
+            f"Kafka at {kafka_bootstrap} did not create topic {PAYMENTS_TOPIC}: {error.args[0]}"
         ) from error
     return True

@@ -1,4 +1,4 @@
-"""What Kafka's transaction coordinators have decided, from their log `__transaction_state`. Pure.
+"""Reads the decisions of Kafka's transaction coordinators from `__transaction_state`. Pure.
 
 The format is that of Kafka's TransactionLogKey.json and TransactionLogValue.json.
 """
@@ -17,16 +17,16 @@ _KEY = struct.Struct(">hh")  # version, length of the transactional id
 _VALUE = struct.Struct(">hqhib")  # version, producer id, producer epoch, timeout, status
 
 Part = tuple[TopicPartition, int, int]
-"""A transaction in one partition: with the producer id and the epoch that it was written with."""
+"""A transaction in one partition, with the producer id and epoch under which it was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRecord:
-    """A state of one transactional id.
+    """The state of one transactional id.
 
     `status` is 0 empty, 1 ongoing, 2 and 3 about to commit and to abort, 4 and 5 committed and
-    aborted, 6 dead, 7 being fenced (Kafka's TransactionState). `partitions` are all that the
-    transaction has so far; none when it is complete.
+    aborted, 6 dead, 7 being fenced (Kafka's TransactionState). `partitions` are those of the
+    transaction so far; there are none once it is complete.
     """
 
     transactional_id: str
@@ -37,7 +37,7 @@ class LogRecord:
 
 
 def read_record(key: bytes | None, value: bytes | None) -> LogRecord | None:
-    """Decode a record; None for what is no state of a transaction, such as one that expired."""
+    """Decode a record; None if it is not a transaction's state, for example after it expired."""
     if key is None or value is None:
         return None
     try:
@@ -58,20 +58,20 @@ def read_record(key: bytes | None, value: bytes | None) -> LogRecord | None:
 
 @dataclass(slots=True)
 class Decisions:
-    """What was decided about each part of a transaction, and which are still to be decided."""
+    """The decision about each part of a transaction, and the parts that are not decided yet."""
 
     decided: dict[Part, bool] = field(default_factory=dict)
-    """True to commit, False to abort; only what is complete, whose markers were to be written."""
+    """True for commit, False for abort; complete transactions only, whose markers are due."""
     undecided: set[Part] = field(default_factory=set)
 
 
 def decisions(records: Iterable[LogRecord]) -> Decisions:
-    """Put together what a log says; records of one transactional id must come in its order.
+    """Collect the decisions in a log; records of one transactional id must be in log order.
 
-    Since Kafka 4's transactions (version 2) a decision carries the epoch after its transaction's,
-    which is also that of the transaction that follows; before, it carried its own, and so did all
-    that followed. The epoch alone does not say what a decision is about: it is about the last that
-    was ongoing, in the partitions that this one had.
+    Since Kafka 4 (version 2 of transactions) a decision carries the epoch after its transaction's,
+    which is also the epoch of the next transaction. Before, it carried the transaction's own epoch,
+    and so did all later transactions. So the epoch alone does not identify the transaction. A
+    decision belongs to the last ongoing transaction and to that transaction's partitions.
     """
     found = Decisions()
     ongoing: dict[str, LogRecord] = {}
@@ -86,12 +86,12 @@ def decisions(records: Iterable[LogRecord]) -> Decisions:
     for record in ongoing.values():
         for part in _parts(record):
             found.undecided.add(part)
-            found.decided.pop(part, None)  # of an old client's former one, under the same name
+            found.decided.pop(part, None)  # an old client's previous transaction, same name
     return found
 
 
 def _completes(record: LogRecord, begun: LogRecord) -> bool:
-    """Whether it is about this one: compaction may have taken away what was in between."""
+    """Whether the record completes this transaction; compaction may have removed others between."""
     if record.producer_id != begun.producer_id:
         return record.producer_epoch == 0  # epochs were used up
     return record.producer_epoch - begun.producer_epoch in (0, 1)
@@ -103,7 +103,7 @@ def _parts(record: LogRecord) -> Iterator[Part]:
 
 
 class _Reader:
-    """Reads the partitions behind the status: with fixed lengths, or compact ones and tags."""
+    """Reads the partitions after the status, with fixed lengths or with compact ones and tags."""
 
     def __init__(self, data: bytes, at: int, version: int) -> None:
         self._data = data
@@ -121,7 +121,7 @@ class _Reader:
                 self._varint()  # no tag is defined here
 
     def _length(self, fixed: str) -> int:
-        """A length; compact ones are one more, so that 0 can mean that there is nothing."""
+        """A length. Compact lengths are one higher, so that 0 can mean null."""
         return max(0, self._varint() - 1 if self._compact else self._fixed(fixed))
 
     def _fixed(self, form: str) -> int:

@@ -115,7 +115,7 @@ def test_bytes_are_shown_as_text_or_as_hex_and_never_as_control_sequences(some: 
     assert "\x1b" not in binary
     assert "… 95 bytes more; --raw writes all of them" in binary
     assert purser("show", f"{TOPIC}/0/9", "--json").json["value"]["encoding"] == "base64"
-    assert "value: none at all (a tombstone)" in purser("show", f"{TOPIC}/0/10").text
+    assert "value: none (a tombstone)" in purser("show", f"{TOPIC}/0/10").text
     assert purser("show", f"{TOPIC}/0/10", "--json").json["value"] is None
 
 

@@ -137,7 +137,7 @@ def test_twice_changes_no_view_and_says_so(missing: Parked) -> None:
     answer = purser("redrive", where)
     assert answer.status == 0
     assert "1 dead letter, 1 of them redriven before" in answer.text
-    assert "the views have all of it already; nothing would change" in answer.text
+    assert "the views already have all of this; nothing would change" in answer.text
     assert missing.views() == views
     assert [note["outcome"] for note in missing.notes()].count("redriven") == len(DEAD) + 1
     assert len(purser("show", where, "--json").json["redrives"]) == 2

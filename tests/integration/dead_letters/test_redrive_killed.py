@@ -66,7 +66,7 @@ def test_a_server_that_dies_half_way_is_named_and_the_next_run_goes_on(
         proxy.cut_next_insert("payment_events", whole=False, action=lambda: None)
         answer = purser("redrive", "--all")
     assert answer.status == 2
-    assert f"0 of {len(DEAD)} were redriven; run it again to go on" in answer.errors
+    assert f"0 of {len(DEAD)} were redriven; run it again to continue" in answer.errors
     assert f"purser: ClickHouse at {parts.hostname}:{proxy.port}" in answer.errors
     monkeypatch.setenv("PURSER_CLICKHOUSE_URL", parked.url)
     assert purser("redrive", "--all").status == 0
