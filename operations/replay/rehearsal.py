@@ -186,7 +186,7 @@ def _live_rows(table: Table) -> str:
         place = "toInt64(kafka_partition), toInt64(kafka_offset)"
     key = hash_sql(text_sql(table, name) for name in table.key)
     return (
-        f"SELECT {key}, {version}, {row_hash_sql(table)}, {event}, {place} FROM {table.name} FINAL"
+        f"SELECT {key}, {version}, {row_hash_sql(table)}, {event}, {place} FROM {table.raw} FINAL"
     )
 
 
