@@ -89,7 +89,7 @@ class Watch:
 
     def _look(self) -> None:
         rows = self._client.query(
-            "SELECT kafka_partition, max(kafka_offset) FROM payment_events GROUP BY 1"
+            "SELECT kafka_partition, max(kafka_offset) FROM payment_events_raw GROUP BY 1"
         ).result_rows
         now = time.monotonic()
         for partition, offset in rows:

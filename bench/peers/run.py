@@ -27,7 +27,7 @@ from bench.sections import Bench, worker_stopped
 from bench.servers import cpu_seconds, wait_until
 from bench.workers import has_partitions
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from schemas.views import PAYMENT_EVENTS
+from schemas.views import PAYMENT_EVENTS, RAW_SUFFIX
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
@@ -111,20 +111,20 @@ class Field:
     def empty(self) -> None:
         """Forget every row."""
         for table in FOLDED_TABLES:
-            self.client.command(f"TRUNCATE TABLE {table.name}")
+            self.client.command(f"TRUNCATE TABLE {table.raw}")
 
-    def rows(self, table: str = PAYMENT_EVENTS.name) -> int:
-        """Rows of a table, copies included."""
-        return int(self.client.query(f"SELECT count() FROM {table}").result_rows[0][0])
+    def rows(self, view: str = PAYMENT_EVENTS.name) -> int:
+        """Rows of a view's table, copies included."""
+        return int(self.client.query(f"SELECT count() FROM {view}{RAW_SUFFIX}").result_rows[0][0])
 
     def events_once(self) -> int:
         """Events that are there: a worker that joins may have others read a few again."""
-        query = f"SELECT count() FROM {PAYMENT_EVENTS.name} FINAL"
+        query = f"SELECT count() FROM {PAYMENT_EVENTS.raw} FINAL"
         return int(self.client.query(query).result_rows[0][0])
 
     def is_complete(self) -> bool:
         """Whether every partition's last record is there; asked often, so it must cost little."""
-        query = f"SELECT kafka_partition, max(kafka_offset) FROM {PAYMENT_EVENTS.name} GROUP BY 1"
+        query = f"SELECT kafka_partition, max(kafka_offset) FROM {PAYMENT_EVENTS.raw} GROUP BY 1"
         return dict(self.client.query(query).result_rows) == self.last_offsets
 
     def server_seconds(self) -> float:
@@ -136,7 +136,7 @@ class Field:
         if not whole:
             return
         found = self.client.query(
-            f"SELECT uniqExact(payment_id, seq), sum(amount_minor) FROM {PAYMENT_EVENTS.name} FINAL"
+            f"SELECT uniqExact(payment_id, seq), sum(amount_minor) FROM {PAYMENT_EVENTS.raw} FINAL"
         ).result_rows[0]
         if found != (self.events, self.amount_minor):
             raise ServiceUnavailable(
@@ -335,7 +335,7 @@ def _watched(
         seconds=ended - started,
         cpu_seconds=spent,
         server_seconds=server,
-        rows=round(share * sum(where.rows(table) for table in views.split(","))),
+        rows=round(share * sum(where.rows(view) for view in views.split(","))),
     )
 
 

@@ -40,7 +40,7 @@ def digests(views: Views, tables: Iterable[Table], database: str) -> dict[str, D
     found: dict[str, Digest] = {}
     for table in tables:
         rows, total = views.rows(
-            f"SELECT count(), sum({row_hash_sql(table)}) FROM {database}.{table.name} FINAL"
+            f"SELECT count(), sum({row_hash_sql(table)}) FROM {database}.{table.raw} FINAL"
         )[0]
         found[table.name] = Digest(rows=int(rows), sum=int(total) % MODULUS)
     return found

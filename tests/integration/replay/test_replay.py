@@ -137,11 +137,11 @@ def test_it_goes_on_after_kill_9_at_every_step(world: World) -> None:
 
 def test_it_does_not_begin_without_room_for_a_second_copy(world: World) -> None:
     world.wait_quiet()
-    rows = world.one("SELECT count() FROM payment_events_v")
+    rows = world.one("SELECT count() FROM payment_events")
     with world.full_disk():
         said = world.refused()
     assert "MiB free and a second copy of the views takes about" in said
-    assert world.one("SELECT count() FROM payment_events_v") == rows
+    assert world.one("SELECT count() FROM payment_events") == rows
     world.assert_equal()
 
 
@@ -153,7 +153,7 @@ def test_it_stops_when_the_disk_fills_up_and_goes_on_once_there_is_room(world: W
             assert run.finish() == 2, run.said
             assert "kept free; nothing was written" in run.lines[-1]
             assert "Traceback" not in run.said
-            assert world.one("SELECT sum(amount_minor) FROM ledger_entries_v") == 0
+            assert world.one("SELECT sum(amount_minor) FROM ledger_entries") == 0
         resumed = world.start("--json")
         assert resumed.finish() == 0, resumed.said
         # The live worker's own inserts were refused meanwhile: nothing of them may be missing.
@@ -190,10 +190,10 @@ def test_history_comes_from_postgresql_when_the_topic_has_lost_it(world: World) 
     with world.traffic(seed=16):
         world.replay("--source", "postgres")
         world.assert_equal()
-    assert world.one("SELECT count() FROM payment_events_v WHERE op = 'r'") > 20_000
+    assert world.one("SELECT count() FROM payment_events WHERE op = 'r'") > 20_000
     world.replay("--cleanup")
     world.replay()
-    assert world.one("SELECT count() FROM payment_events_v WHERE op = 'r'") == 0
+    assert world.one("SELECT count() FROM payment_events WHERE op = 'r'") == 0
 
 
 def test_a_topic_without_its_first_records_is_refused_with_the_way_out(world: World) -> None:

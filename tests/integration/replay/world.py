@@ -213,7 +213,7 @@ class World:
     def remove(self, table: str, where: str) -> None:
         """Delete rows behind the pipeline's back."""
         self.client.command(
-            f"ALTER TABLE {table} DELETE WHERE {where}", settings={"mutations_sync": 2}
+            f"ALTER TABLE {table}_raw DELETE WHERE {where}", settings={"mutations_sync": 2}
         )
 
     def send_again(self, count: int) -> None:

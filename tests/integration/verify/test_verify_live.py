@@ -144,7 +144,9 @@ def test_many_cuts_under_live_traffic_are_all_equal(new_world: World) -> None:
 def test_a_cent_is_found_under_live_traffic(new_world: World) -> None:
     append(new_world.database.writer, marketplace(payments=20, seed=4))
     new_world.pump.pump()
-    captured = "SELECT min(toString(payment_id)) FROM payment_events WHERE event_type = 'captured'"
+    captured = (
+        "SELECT min(toString(payment_id)) FROM payment_events_raw WHERE event_type = 'captured'"
+    )
     damaged = str(new_world.one(captured))
     where = f"event_type = 'captured' AND payment_id = '{damaged}' ORDER BY seq LIMIT 1"
     new_world.replace("payment_events", "amount_minor + 1 AS amount_minor", where)

@@ -222,7 +222,7 @@ class Pipeline:
 
     def count(self, table: str) -> int:
         """Rows of a table's view, each once."""
-        return int(self.query(f"SELECT count() FROM {table}_v")[0][0])
+        return int(self.query(f"SELECT count() FROM {table}")[0][0])
 
     def committed(self) -> dict[int, int]:
         """The group's committed offsets, by partition; a partition without is left out."""
@@ -233,7 +233,7 @@ class Pipeline:
 
     def written_offsets(self) -> dict[int, int]:
         """The highest offset of a row, by partition."""
-        sql = "SELECT kafka_partition, max(kafka_offset) FROM payment_events GROUP BY 1"
+        sql = "SELECT kafka_partition, max(kafka_offset) FROM payment_events_raw GROUP BY 1"
         return {int(row[0]): int(row[1]) for row in self.query(sql)}
 
     def dead_letter_messages(self, count: int) -> list[Message]:
@@ -287,7 +287,7 @@ class Pipeline:
         for table in VIEWS:
             names = [name for name in table.columns if name not in PLACE_COLUMNS]
             wanted = sorted(_picked(table, names, row) for row in expected.rows(table))
-            rows = self.query(f"SELECT {', '.join(names)} FROM {table.name}_v")
+            rows = self.query(f"SELECT {', '.join(names)} FROM {table.name}")
             found = sorted(_plain(row) for row in rows)
             assert len(found) == len(wanted), table.name
             wrong = [pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]]

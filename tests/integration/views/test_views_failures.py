@@ -235,19 +235,19 @@ def test_a_row_that_clickhouse_refuses_is_named_and_ends_the_worker(pipeline: Pi
     events = some_events(seed=15, count=1_000)
     refused = events[700]
     condition = f"NOT (payment_id = '{refused.payment_id}' AND seq = {refused.seq})"
-    pipeline.query(f"ALTER TABLE payment_events ADD CONSTRAINT test CHECK {condition}")
+    pipeline.query(f"ALTER TABLE payment_events_raw ADD CONSTRAINT test CHECK {condition}")
     pipeline.send(events)
     worker = pipeline.start_worker()
     assert worker.wait_ended() == 1
     assert f"'payment_id': '{refused.payment_id}', 'seq': '{refused.seq}'" in worker.output()
     assert "Traceback" not in worker.output()
     committed = pipeline.committed()
-    pipeline.query("ALTER TABLE payment_events DROP CONSTRAINT test")
+    pipeline.query("ALTER TABLE payment_events_raw DROP CONSTRAINT test")
     pipeline.workers.remove(worker)
     pipeline.start_worker()
     pipeline.assert_views_are_right()
     row = f"payment_id = '{refused.payment_id}' AND seq = {refused.seq}"
     [(partition, offset)] = pipeline.query(
-        f"SELECT kafka_partition, kafka_offset FROM payment_events_v WHERE {row}"
+        f"SELECT kafka_partition, kafka_offset FROM payment_events WHERE {row}"
     )
     assert committed.get(partition, 0) <= offset

@@ -51,7 +51,7 @@ def test_the_progress_tells_how_far_the_views_are(pipeline: Pipeline) -> None:
     pipeline.start_worker()
     pipeline.assert_views_are_right()
     progress = pipeline.query(
-        "SELECT partition, last_offset, consumer, topic FROM pipeline_progress_v"
+        "SELECT partition, last_offset, consumer, topic FROM pipeline_progress"
     )
     assert {row[0]: row[1] for row in progress} == pipeline.written_offsets()
     assert {row[2:] for row in progress} == {(pipeline.name, pipeline.name)}

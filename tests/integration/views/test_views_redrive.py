@@ -49,7 +49,7 @@ def dump(pipeline: Pipeline, database: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every view, row by row and column by column, positions and times included."""
     return {
         table.name: pipeline.query(
-            f"SELECT {', '.join(table.columns)} FROM {database}.{table.name}_v ORDER BY ALL"
+            f"SELECT {', '.join(table.columns)} FROM {database}.{table.name} ORDER BY ALL"
         )
         for table in VIEWS
     }
