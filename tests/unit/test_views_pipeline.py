@@ -288,13 +288,14 @@ def test_many_flushes_share_a_refresh_that_takes_long() -> None:
 def test_unrefreshed_flushes_are_limited() -> None:
     async def scenario(bench: Bench) -> None:
         putting = bench.put_in_background(30)
+        await bench.until(lambda: len(bench.steps.flush_rows) == 4)
         await asyncio.sleep(0.1)
         assert len(bench.steps.flush_rows) == 4
         assert not putting.done()
         putting.cancel()
 
     limits = PipelineLimits(refresh_seconds=0.001, flushes_unrefreshed_max=4)
-    Bench(steps=FakeSteps(refresh_seconds=0.5), limits=limits).run(scenario)
+    Bench(steps=FakeSteps(refresh_seconds=2.0), limits=limits).run(scenario)
 
 
 def test_rows_go_on_becoming_visible_while_totals_are_refreshed() -> None:
