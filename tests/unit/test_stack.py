@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -93,6 +94,22 @@ def test_ports_differ_and_stay_within_the_reserved_range() -> None:
     assert len(set(numbers)) == len(numbers)
     assert all(20_000 <= number < 20_000 + PORTS_RESERVED for number in numbers)
     assert {port for program in PROGRAMS for port in program.ports} == set(Port)
+
+
+def test_topology_starts_every_program_after_what_it_needs() -> None:
+    names = [program.name for program in PROGRAMS]
+    assert len(set(names)) == len(names)
+    for place, program in enumerate(PROGRAMS):
+        assert set(program.after) <= set(names[:place]), f"{program.name} comes before its needs"
+    ports = [port for program in PROGRAMS for port in program.ports]
+    assert len(set(ports)) == len(ports), "two programs share a port"
+
+
+def test_every_worker_of_the_topology_is_a_module_that_can_be_run() -> None:
+    for worker in WORKERS:
+        assert worker.module is not None
+        assert find_spec(worker.module) is not None, worker.module
+        assert worker.ports, f"{worker.name} has no port for /health"
 
 
 # ---- home and secrets
