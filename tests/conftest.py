@@ -35,8 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how to repeat the order; `-q` leaves it out at the beginning."""
-    seed = terminalreporter.config.getoption("randomly_seed", None)
-    terminalreporter.write_line(f"order of the tests: --randomly-seed={seed}")
+    if seed := terminalreporter.config.getoption("randomly_seed", None):
+        terminalreporter.write_line(f"order of the tests: --randomly-seed={seed}")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 Every wait is bounded, and every wait says what it was for.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -32,6 +33,22 @@ def wait_until(
             last = answer if seen is None else seen()
             raise AssertionError(f"not within {seconds:g} s: {what}; last seen: {last}")
         time.sleep(poll_seconds)
+    return answer
+
+
+async def wait_until_async(
+    condition: Callable[[], _Answer],
+    what: str,
+    *,
+    seconds: float = WAIT_SECONDS,
+    poll_seconds: float = POLL_SECONDS,
+) -> _Answer:
+    """The same while an event loop runs."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}; last seen: {answer}")
+        await asyncio.sleep(poll_seconds)
     return answer
 
 
