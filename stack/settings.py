@@ -1,4 +1,4 @@
-"""Where the local stack lives and which ports it takes: one frozen object from the environment.
+"""Settings of the local stack, such as its folder and ports: one frozen object.
 
 Every server module reads these settings; nothing here touches a file, a socket or a process.
 """
@@ -39,14 +39,14 @@ class StackSettings(BaseSettings):
     postgres_slot_wal_megabytes: PositiveMegabytes = 4096
     java_heap_megabytes: PositiveMegabytes = 512
     views_workers: int = Field(default=1, ge=1, le=VIEWS_WORKERS_MAX)
-    """Processes that keep the views; they share the topic's partitions."""
+    """Number of views workers, which share the topic's partitions."""
     start_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
     stop_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
 
     @field_validator("home", "cache", "postgres_root_folder")
     @classmethod
     def absolute(cls, value: Path) -> Path:
-        """Make a folder absolute, so that it means the same from wherever it is read."""
+        """Make a folder absolute, so that it does not depend on the working directory."""
         if any(ord(character) < 32 for character in str(value)):
             raise ValueError("a folder's name must not contain control characters")
         return value.expanduser().absolute()
