@@ -323,7 +323,7 @@ def _truth(seen: Seen, traffic: TrafficReport, report: Report) -> list[Figure]:
 
 @contextmanager
 def _bounded(seconds: float) -> Iterator[None]:
-    """Raise ServiceUnavailable in whatever still waits after so long."""
+    """Raise ServiceUnavailable in the main thread if the body takes longer than `seconds`."""
 
     def ring(_number: int, _frame: FrameType | None) -> None:
         # Should cleaning up hang as well, it ends the process.

@@ -24,8 +24,8 @@ CONFIGURATION_FILE = "server.properties"
 JAVA_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java cannot open files with non-ASCII names
 CORES_FOR_BOTH_COMPILERS = 4
 QUICK_COMPILER_ONLY = "-XX:TieredStopAtLevel=1"
-"""Java's thorough compiler uses a core for the first minute of a server. With two cores, a restarted
-server does not catch up during that time (decision 0021)."""
+"""Java's thorough compiler uses a core for the first minute of a server. With two cores, a
+restarted server does not catch up during that time (decision 0021)."""
 FORMAT_SECONDS = 120.0
 READY_SECONDS = 3.0
 MESSAGE_BYTES_MOST = 16 * 1024 * 1024
