@@ -1,20 +1,20 @@
 """Benchmarks: ratios against baselines in the same run, on the real servers.
 
-    figures.py   one measured figure, and the table and JSON made of many
-    servers.py   CPU time per process, Kafka's end offsets, Debezium paused and resumed
-    orders.py    a history file of plain payments, as large as one likes
-    load.py      a process that appends decided events at a fixed rate and looks for them
-    consume.py   a process that reads the topic: batch transport or stock Faust
-    append.py    what one append costs PostgreSQL, with guards and without
-    sections.py  what is measured, one function each
-    elasticity.py  one section more: stalls when workers join, leave, die and hang; with
-    workers.py     a group of views workers to play with, and
-    hanging.py     one that hangs when it is told to
-    run.py       all of them in order
-    soak.py      live traffic and kills for minutes; judged with
-    memory.py    whether memory is flat,
-    lag.py       how far the views are behind, and
-    survival.py  what chaos rounds check as well
+    figures.py     one measured figure, and the table and JSON of many
+    servers.py     CPU time per process, Kafka's end offsets, pausing and resuming Debezium
+    orders.py      a history file of plain payments, of any size
+    load.py        a process that appends decided events at a fixed rate and looks for them
+    consume.py     a process that reads the topic: batch transport or stock Faust
+    append.py      the cost of one append in PostgreSQL, with and without guards
+    sections.py    the sections that run by default, one function each
+    elasticity.py  a section: stalls when workers join, leave, die and hang
+    workers.py     a group of views workers for that section
+    hanging.py     a worker that hangs on a signal
+    run.py         runs all sections in order
+    soak.py        live traffic and kills for minutes
+    memory.py      judges for the soak whether memory is flat
+    lag.py         measures for the soak how far the views are behind
+    survival.py    checks that the soak shares with the chaos rounds
 
-Nothing here is imported by the pipeline.
+Nothing imports this package.
 """

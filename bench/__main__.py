@@ -1,4 +1,4 @@
-"""`python -m bench`, which `purser bench` runs: measure on a stack of its own."""
+"""`python -m bench`, which `purser bench` executes: runs the benchmarks on a temporary stack."""
 
 import sys
 from typing import Annotated
@@ -18,29 +18,29 @@ INTERRUPTED = 130
 def bench(
     only: Annotated[
         list[str] | None,
-        typer.Argument(help=f"{', '.join(SECTIONS)}; by default all but {', '.join(ON_REQUEST)}."),
+        typer.Argument(
+            help=f"Any of {', '.join(SECTIONS)}; by default all but {', '.join(ON_REQUEST)}."
+        ),
     ] = None,
-    events: Annotated[int, typer.Option(help="Events that a throughput run moves.", min=1000)] = (
-        300_000
-    ),
+    events: Annotated[int, typer.Option(help="Events of a throughput run.", min=1000)] = 300_000,
     rate: Annotated[float, typer.Option(help="Payments per second for latency.", min=1)] = 208,
-    seconds: Annotated[float, typer.Option(help="How long latency is measured.", min=1)] = 30,
-    seed: Annotated[int, typer.Option(help="Of the generated payments.")] = 1,
-    payments: Annotated[int, typer.Option(help="Payments that queries look at.", min=1000)] = (
+    seconds: Annotated[float, typer.Option(help="Duration of the latency run.", min=1)] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of the generated payments.")] = 1,
+    payments: Annotated[int, typer.Option(help="Payments in the data for queries.", min=1000)] = (
         5_000_000
     ),
 ) -> None:
     """Measure latency, throughput, transport and storage, as ratios within this run.
 
-    Prints a table and writes bench/results/TIME.json. Takes a stack of its own, apart from that of
-    `purser up`, and removes it. Exit status: 0 all goals met, 1 one was missed.
+    Prints a table and writes bench/results/TIME.json. Uses a temporary stack, separate from that
+    of `purser up`, and removes it. Exit status: 0 all goals met, 1 a goal was missed.
 
     Example: purser bench latency --seconds 60
     """
     for name in only or ():
         if name not in SECTIONS:
-            raise InputError("section", f"there is no {name!r}; take of {', '.join(SECTIONS)}")
-    from bench.run import run  # half a second that a wrong name need not wait for
+            raise InputError("section", f"there is no {name!r}; choose from {', '.join(SECTIONS)}")
+    from bench.run import run  # takes half a second, so a wrong name is refused first
 
     with own_stack("bench") as stack:
         bring_up(stack, say)
@@ -59,7 +59,7 @@ def bench(
 
 
 def main() -> None:
-    """Run it; an error on purpose is one line and its own exit status."""
+    """Run the command; a PurserError prints one line and sets the exit status."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(bench)
     try:

@@ -1,4 +1,4 @@
-"""Somebody who asks the views in a loop and notes every answer that cannot be."""
+"""A simulated analyst who queries the views in a loop and records every impossible answer."""
 
 import threading
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ _HISTORY = (
 
 @dataclass
 class Analyst:
-    """Asks whether the books balance and what the days before `day` (UTC) came to.
+    """Checks that the books balance and that the totals of the days before `day` (UTC) stay.
 
-    Those days are over, so their totals must read the same at every moment, whatever is rebuilt.
+    Those days are over, so their totals must be the same at every moment, whatever is rebuilt.
     """
 
     clickhouse_url: str
@@ -40,7 +40,7 @@ class Analyst:
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Ask while the body runs; raises what a question raised, once the body has ended."""
+        """Query while the body runs; re-raise a query's error after the body has ended."""
         stop = threading.Event()
         client = connect(ClickHouseSettings.load(self.clickhouse_url))
         before = self._history(client)
@@ -50,7 +50,7 @@ class Analyst:
             while not stop.is_set():
                 try:
                     self._ask(client, before)
-                except Exception as error:  # noqa: BLE001 - it is the other thread that must fail
+                except Exception as error:  # noqa: BLE001 - raised again in the other thread
                     failed.append(error)
                     return
                 stop.wait(self.rest_seconds)

@@ -1,9 +1,9 @@
-"""What one append to `payments` costs PostgreSQL: with guards, with older ones, and without any.
+"""Measures the cost of one append to `payments` in PostgreSQL, with guards and without.
 
-`python -m bench.append` takes a PostgreSQL of its own, makes a database for each schema, appends
-the same events to all of them in turns, each event in a transaction of its own, then many by one
-COPY, and prints CPU microseconds per row. Turns, because whatever else the machine does then
-disturbs all of them alike.
+`python -m bench.append` starts a separate PostgreSQL and creates a database for each schema. It
+appends the same events to all of them in turns: each event in a transaction by itself, then many
+with one COPY. It prints CPU microseconds per row. Because of the turns, other load on the machine
+disturbs all schemas alike.
 """
 
 import argparse
@@ -62,7 +62,7 @@ $$
 
 @dataclass(slots=True, kw_only=True)
 class Subject:
-    """One schema under measurement: CPU seconds of its server process and of ourselves."""
+    """One schema under measurement: CPU seconds of its server process and of this process."""
 
     name: str
     pool: ConnectionPool[psycopg.Connection[tuple[Any, ...]]]
@@ -77,7 +77,7 @@ class Subject:
             self.server = psutil.Process(connection.info.backend_pid)
 
     def append(self, events: Sequence[NewEvent]) -> None:
-        """Each event in a transaction of its own."""
+        """Append each event in a separate transaction."""
         server, client = _cpu(self.server), time.process_time()
         for event in events:
             self.store.append([event])
@@ -85,7 +85,7 @@ class Subject:
         self.client_seconds += time.process_time() - client
 
     def copy(self, events: Sequence[NewEvent]) -> None:
-        """All events in one transaction, by COPY."""
+        """Append all events in one transaction, with COPY."""
         server = _cpu(self.server)
         self.store.append_many(events)
         self.copy_seconds += _cpu(self.server) - server
@@ -103,7 +103,7 @@ def _events(count: int, seed: int) -> list[NewEvent]:
     steps = list(market.steps(count / PAYMENTS_PER_SECOND / ROWS_PER_PAYMENT_LEAST))
     events = [event for rows in decide_all(steps).values() for event in rows]
     assert len(events) >= count, len(events)
-    return events[:count]  # what comes first is a legal history without what follows
+    return events[:count]  # the beginning of a legal history is a legal history
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def measure(endpoints: Endpoints, *, rows: int, copy_rows: int, seed: int) -> li
 
 
 def figures(subjects: Sequence[Subject], rows: int, copy_rows: int) -> list[Figure]:
-    """CPU per row, and its ratio to the same without guards."""
+    """CPU per row, and its ratio to the same load without guards."""
     found = []
     for section, attribute, count in (
         ("a transaction per row: PostgreSQL", "single_seconds", rows),
@@ -167,9 +167,9 @@ def figures(subjects: Sequence[Subject], rows: int, copy_rows: int) -> list[Figu
 
 
 def main() -> None:
-    """Measure on a PostgreSQL of its own, print the table, write the JSON."""
+    """Measure on a separate PostgreSQL, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=4_000, help="rows in transactions of their own")
+    parser.add_argument("--rows", type=int, default=4_000, help="rows with one transaction each")
     parser.add_argument("--copy-rows", type=int, default=20_000, help="rows of one COPY")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

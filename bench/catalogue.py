@@ -1,7 +1,7 @@
-"""What can be measured: sections in order, by where they are, so that naming costs nothing."""
+"""The sections in order, by module name, so that listing them imports nothing."""
 
 SECTIONS = {
-    # Before anything large: what a bulk load leaves behind, vacuum and merges, would be in it.
+    # First, because vacuum and merges after a bulk load would distort it.
     "latency": "bench.sections:latency",
     "throughput": "bench.sections:throughput",
     "transport": "bench.sections:transport",
@@ -12,4 +12,4 @@ SECTIONS = {
     "peers": "bench.peers.run:peers",
 }
 ON_REQUEST = ("elasticity", "queries", "replay", "peers")
-"""Only when they are named: they take minutes each, and the peers are installed by `make peers`."""
+"""Run only when named: they take minutes each, and `make peers` installs the peers."""

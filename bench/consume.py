@@ -1,8 +1,8 @@
-"""A process that reads the topic of payments once: by the batch transport, or by stock Faust.
+"""A process that reads the payments topic once, with the batch transport or with stock Faust.
 
 `python -m bench.consume --transport batch|stock --events N` reads N records, prints one JSON object
-and ends; with --fold it also decodes them and makes the rows of all views. Both are written in
-their own best idiom; the sums of bytes and amounts let one see that both did the same work.
+and exits. With --fold it also decodes them and builds the rows of all views. Each variant is
+written in its best idiom. The sums of bytes and amounts show that both did the same work.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _AMOUNT = PAYMENT_EVENTS.columns.index("amount_minor")
 
 
 class Count:
-    """Counts until there are enough, then prints and ends the process."""
+    """Counts events up to the wanted number, then prints the result and ends the process."""
 
     def __init__(self, wanted: int) -> None:
         self._wanted = wanted
@@ -64,12 +64,12 @@ class Count:
         }
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
-        # Nothing is to be committed, and stock Faust takes seconds to stop.
+        # There is nothing to commit, and stock Faust takes seconds to stop.
         os._exit(0)
 
 
 def batch_app(settings: StreamSettings, count: Count, *, folding: bool) -> faust.App:
-    """Our transport: an event is a partition batch."""
+    """Purser's transport: a stream's event is a partition batch."""
     app = make_app(settings)
 
     async def read(stream: Any) -> None:
@@ -90,7 +90,7 @@ def batch_app(settings: StreamSettings, count: Count, *, folding: bool) -> faust
 
 
 def stock_app(settings: StreamSettings, count: Count, *, folding: bool) -> faust.App:
-    """Faust as it comes: an event is a record."""
+    """Stock Faust: a stream's event is a record."""
     app = faust.App(
         settings.consumer_group,
         broker=[f"kafka://{address}" for address in settings.brokers],
@@ -128,7 +128,7 @@ def stock_app(settings: StreamSettings, count: Count, *, folding: bool) -> faust
 
 
 def main() -> None:
-    """Read until there are enough."""
+    """Read the wanted number of records."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transport", choices=("batch", "stock"), required=True)
     parser.add_argument("--events", type=int, required=True)

@@ -1,9 +1,9 @@
-"""What a partition waits when workers join, leave, die and hang under a steady load.
+"""Measures how long partitions stall when workers join, leave, die and hang under a steady load.
 
-Records that Debezium wrote are sent on, at a steady rate, to a topic that only workers of this
-section read. The stall of a partition is the longest time in which its newest visible row did not
-change although records came all the time; a case's figure is that of the partition that waited
-longest. At the end every record sent must be in the views, once.
+The section copies records that Debezium wrote, at a steady rate, to a topic that only its own
+workers read. The stall of a partition is the longest time in which its newest visible row did not
+change although records arrived all the time. The figure of a case is that of the partition that
+waited longest. At the end every record sent must be in the views exactly once.
 """
 
 import signal
@@ -31,7 +31,7 @@ from streams.views.lag_monitor import PROBE_SECONDS
 SECTION = f"elasticity, longest stall of {PARTITIONS} partitions"
 STEADY_SECONDS = 4.0
 EFFECT_SECONDS = 4.0
-"""Until a signal has had its effect: a worker may finish what is under way."""
+"""Time for a signal to take effect: a worker may finish the work in progress."""
 PATIENCE_SECONDS = 120.0
 GENTLE_GOAL_SECONDS = 6.0
 HARD_GOAL_SECONDS = 15.0
@@ -42,7 +42,7 @@ Message = tuple[bytes | None, bytes | None]
 
 
 def elasticity(bench: Bench) -> list[Figure]:
-    """The longest stall of a partition, case by case, and that nothing was lost or doubled."""
+    """The longest stall of each case, and a check that nothing was lost or doubled."""
     messages = _recorded(bench)
     with ExitStack() as stack:
         stack.enter_context(worker_stopped(bench))
@@ -63,7 +63,7 @@ def elasticity(bench: Bench) -> list[Figure]:
             for thread in threads:
                 thread.join()
         if sender.exhausted:
-            raise ServiceUnavailable("the recorded messages did not last; take more --events")
+            raise ServiceUnavailable("the recorded messages ran out; give more --events")
         with connect(ClickHouseSettings.load(group.clickhouse_url)) as reader:
             return [*figures, _nothing_lost(reader, sender.sent)]
 
@@ -94,8 +94,8 @@ def _cases(group: Group, watch: Watch) -> list[Figure]:
     case("a second worker joins", lambda: group.start("worker-2"), gentle, "worker-2")
     case("a third worker joins", lambda: group.start("worker-3"), gentle, "worker-3")
     case("a worker leaves (SIGTERM)", send("worker-3", signal.SIGTERM), gentle)
-    case("kill -9, started anew", lambda: kill_and_start("worker-2"), hard, "worker-2")
-    case("kill -9, gone for good", lambda: kill("worker-2"), hard)
+    case("kill -9, restarted", lambda: kill_and_start("worker-2"), hard, "worker-2")
+    case("kill -9, not restarted", lambda: kill("worker-2"), hard)
     case("its successor joins", lambda: group.start("worker-2"), gentle, "worker-2")
     group.restart_when_it_ends("worker-1")
     case("hang (SIGSTOP)", send("worker-1", signal.SIGSTOP), hard)
@@ -112,14 +112,14 @@ def _has_joined(group: Group, name: str | None) -> bool:
 
 
 def _settle(watch: Watch) -> None:
-    """Until every partition has moved for a while without a break."""
+    """Wait until every partition has moved for a while without a break."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     since = time.monotonic()
     while time.monotonic() - since < STEADY_SECONDS:
         if not watch.all_move():
             since = time.monotonic()
         if time.monotonic() > deadline:
-            raise ServiceUnavailable(f"partitions still stand after {PATIENCE_SECONDS:g} s")
+            raise ServiceUnavailable(f"partitions did not move within {PATIENCE_SECONDS:g} s")
         time.sleep(0.05)
 
 
@@ -149,7 +149,7 @@ def _case(
 
 
 def _recorded(bench: Bench) -> list[Message]:
-    """What Debezium wrote to the topic of payments, once each."""
+    """The records that Debezium wrote to the payments topic, once each."""
     consumer = Consumer(
         {
             "bootstrap.servers": bench.stack.endpoints.kafka_bootstrap,
@@ -172,7 +172,7 @@ def _recorded(bench: Bench) -> list[Message]:
 
 
 def _nothing_lost(client: Client, sent: int) -> Figure:
-    """Records of the views minus records sent; above or below 0 is a fault."""
+    """Records in the views minus records sent; anything but 0 is a fault."""
 
     def rows() -> int:
         query = "SELECT count() FROM payment_events"

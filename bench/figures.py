@@ -1,4 +1,4 @@
-"""One measured figure, and the table and the JSON that are made of many."""
+"""One measured figure, and the table and JSON of many."""
 
 import json
 import platform
@@ -17,8 +17,8 @@ from rich.table import Table
 class Figure:
     """A figure of one run.
 
-    `ratio` is to `baseline`, measured in the same run; `goal` says what would be good, `met`
-    whether it is (None: no goal).
+    `ratio` is relative to `baseline`, measured in the same run. `goal` states the goal, `met`
+    whether it was reached (None: there is no goal).
     """
 
     section: str
@@ -32,12 +32,12 @@ class Figure:
 
 
 def at_most(limit: float, value: float) -> tuple[str, bool]:
-    """Goal and whether it is met, for a figure that should be small."""
+    """The goal and whether it is met, for a figure that should be small."""
     return f"<= {limit:g}", value <= limit
 
 
 def at_least(limit: float, value: float) -> tuple[str, bool]:
-    """Goal and whether it is met, for a figure that should be large."""
+    """The goal and whether it is met, for a figure that should be large."""
     return f">= {limit:g}", value >= limit
 
 
@@ -65,7 +65,7 @@ def show(figures: Iterable[Figure], console: Console) -> None:
 
 
 def write(figures: Iterable[Figure], folder: Path, command: str) -> Path:
-    """Write one run as JSON; returns the file."""
+    """Write one run as JSON; return the file."""
     now = datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{now:%Y%m%dT%H%M%SZ}.json"

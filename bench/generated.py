@@ -1,13 +1,14 @@
-"""Millions of payments in ClickHouse within minutes: the views' rows, made by ClickHouse itself.
+"""Generates millions of payments in ClickHouse within minutes, as SQL that ClickHouse executes.
 
-Without PostgreSQL and Kafka, for what depends on the amount of data alone: bytes at rest and query
-times. The rows are those that the fold would make: a payment of one order and five events from
-created to released, and a payout of three events for every `PAYMENTS_PER_PAYOUT` payments.
-`tests/integration/test_generated.py` holds them against the fold and `purser verify`'s own checks.
+It needs no PostgreSQL and no Kafka. It serves measurements that depend only on the amount of data:
+bytes at rest and query times. The rows equal those of the fold: a payment of one order and five
+events from created to released, and a payout of three events for every `PAYMENTS_PER_PAYOUT`
+payments. `tests/integration/test_generated.py` compares them with the fold and runs
+`purser verify`'s checks on them.
 
-Times are of live traffic, a million payments a day: a payment's events reach the topic days apart,
-among other payments' events. That compresses worse than history that was imported payment by
-payment, and is what years of traffic are made of.
+The times are those of live traffic with a million payments a day. A payment's events reach the
+topic days apart, between the events of other payments. That compresses worse than history imported
+payment by payment, and resembles years of traffic.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ FIRST_DAY = date(2026, 3, 1)
 
 _MEAN_AMOUNT_MINOR = 4_000
 _CHUNK_PAYMENTS = 100_000
-_PAYOUT_SEED = 1 << 32  # payouts have ids of their own
+_PAYOUT_SEED = 1 << 32  # so that payouts get different ids
 _STAGING = "generated_events"
 
 _ORDER = f"""
@@ -189,7 +190,7 @@ WHERE account_type IN {account_types:Array(String)} AND day = {day:Date}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generator:
-    """Makes the rows of `total` payments, and their payouts, some at a time."""
+    """Generates the rows of `total` payments and their payouts, some at a time."""
 
     client: Client
     total: int
@@ -198,7 +199,7 @@ class Generator:
     first_day: date = FIRST_DAY
 
     def payments(self, first: int, count: int) -> None:
-        """Insert payments number `first` and following, in several inserts per table."""
+        """Insert `count` payments from number `first` on, in several inserts per table."""
         for start in range(first, first + count, _CHUNK_PAYMENTS):
             several = min(_CHUNK_PAYMENTS, first + count - start)
             self.client.command(f"DROP TABLE IF EXISTS {_STAGING}")

@@ -1,8 +1,8 @@
-"""The views worker with two ways to hang at a signal, for measuring how it is noticed.
+"""The views worker with two ways to hang on a signal, to measure how soon it is noticed.
 
-`python -m bench.hanging` is `python -m streams.views.worker`, with two signals more. At SIGRTMIN it
-stops fetching while its event loop runs on. At SIGRTMIN+1 its event loop stops while the
-consumer's thread runs on and keeps its place in the group.
+`python -m bench.hanging` is `python -m streams.views.worker` with two additional signals. On
+SIGRTMIN it stops fetching, while its event loop keeps running. On SIGRTMIN+1 its event loop stops,
+while the consumer's thread keeps running and keeps its place in the group.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ FOR_EVER_SECONDS = 86_400.0
 
 async def _fetch_nothing(_consumer: BatchConsumer, timeout: float) -> Any:  # noqa: ASYNC109
     await asyncio.sleep(FOR_EVER_SECONDS)
-    yield  # makes it the generator that it stands in for
+    yield  # makes this a generator, like the method that it replaces
 
 
 def _stop_fetching(_number: int, _frame: FrameType | None) -> None:

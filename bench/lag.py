@@ -1,7 +1,7 @@
-"""How far the views are behind, seen from the end: the age of what can be queried.
+"""Measures how far the views are behind: the age of the newest data that can be queried.
 
-The lag is that of the Kafka partition furthest behind, from its newest visible row's commit in
-PostgreSQL until now: whatever stands still anywhere on the way makes it grow.
+The lag is that of the Kafka partition furthest behind, from the PostgreSQL commit of its newest
+visible row until now. Any stage that stops makes it grow.
 """
 
 import time
@@ -19,7 +19,7 @@ from sinks.settings import ClickHouseSettings
 
 LOOK_SECONDS = 1.0
 QUERY = (
-    # Without a row it is NULL, and not the beginning of Unix time.
+    # NULL without rows, instead of the beginning of Unix time.
     "SELECT minOrNull(newest) FROM"
     " (SELECT max(committed_at) AS newest FROM payment_events_raw GROUP BY kafka_partition)"
 )
@@ -29,7 +29,7 @@ VISIBLE_LOOK_SECONDS = 0.2
 
 
 def wait_until_visible(clickhouse_url: str, events: int, seconds: float) -> None:
-    """Wait until so many events can be queried; raises ServiceUnavailable after so long."""
+    """Wait until so many events can be queried; raises ServiceUnavailable after `seconds`."""
     deadline = time.monotonic() + seconds
     with connect(ClickHouseSettings.load(clickhouse_url)) as client:
         while (visible := client.query(VISIBLE).result_rows[0][0]) < events:
@@ -40,9 +40,9 @@ def wait_until_visible(clickhouse_url: str, events: int, seconds: float) -> None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What followed a kill: the longest lag, and when it was small again for good.
+    """The recovery after a kill: the longest lag, and when it became small and stayed so.
 
-    `seconds` is counted from the kill; None: it was not small again before the next one.
+    `seconds` is counted from the kill; None means that it was not small before the next kill.
     """
 
     target: str
@@ -57,7 +57,7 @@ def recoveries(
     end: float,
     small_seconds: float,
 ) -> list[Recovery]:
-    """One for each kill; times are those of one clock, samples are (time, lag in seconds)."""
+    """One recovery per kill; all times are of one clock, samples are (time, lag in seconds)."""
     found = []
     for number, (killed_at, target) in enumerate(kills):
         until = kills[number + 1][0] if number + 1 < len(kills) else end
@@ -78,7 +78,7 @@ def recoveries(
 
 
 class LagWatch:
-    """Looks at the lag all the time; while nobody answers, it grows with the clock."""
+    """Samples the lag continuously; while the server does not answer, the lag grows with time."""
 
     def __init__(self, clickhouse_url: str) -> None:
         self._settings = ClickHouseSettings.load(clickhouse_url)
@@ -102,7 +102,7 @@ class LagWatch:
 
     @property
     def now(self) -> float:
-        """The last lag that was seen, in seconds; 0 before the first row."""
+        """The last sampled lag in seconds; 0 before the first row."""
         return self.samples[-1][1] if self.samples else 0.0
 
     def _run(self) -> None:
@@ -118,7 +118,7 @@ class LagWatch:
     def _look(self, newest: datetime | None) -> None:
         if newest is not None:
             zoned = newest if newest.tzinfo is not None else newest.replace(tzinfo=UTC)
-            # Rows can come late; what was visible stays visible.
+            # Rows can arrive late, but a visible row stays visible.
             self._newest = max(zoned, self._newest or zoned)
         if self._newest is not None:
             lag = (datetime.now(UTC) - self._newest).total_seconds()

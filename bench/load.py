@@ -1,9 +1,9 @@
-"""A process that appends at a fixed rate and looks for what it appended in ClickHouse.
+"""A process that appends events at a fixed rate and looks for them in ClickHouse.
 
-`python -m bench.load --rate 208 --seconds 30` prints a line when it begins to measure and then one
-JSON object. Every event is decided before the clock starts, as a payment service on another machine
-would have: what is measured is the way from PostgreSQL's commit to the visible row, not the
-decisions of the load itself.
+`python -m bench.load --rate 208 --seconds 30` prints a line when it begins to measure, and then one
+JSON object. All events are decided before the clock starts, as a payment service on another machine
+would do. So it measures the path from PostgreSQL's commit to the visible row, and not the decisions
+of the load itself.
 """
 
 import argparse
@@ -39,13 +39,13 @@ SETTLE_SECONDS = 30.0
 MEAN_STEP_SECONDS = 1.0
 WARM_UP_SEED = 1_000_000
 DRAIN_SECONDS = 2.0
-"""What the warm-up sent is in the views by then."""
+"""By then the events of the warm-up are in the views."""
 MEASURING = "measuring"
-"""The line that says so, for whoever reads the servers' CPU time."""
+"""The line printed when measuring begins, so that the reader can take the servers' CPU time."""
 
 
 class _Recorder(MemoryStore):
-    """Remembers what each command appended."""
+    """Remembers the events that each command appended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class _Recorder(MemoryStore):
 
 
 class _Statements:
-    """Stands in for the store's pool and keeps what the store would have sent."""
+    """Replaces the store's pool and records what the store would have sent."""
 
     def __init__(self) -> None:
         self._sent: list[tuple[bytes, Sequence[object]]] = []
@@ -75,7 +75,7 @@ class _Statements:
         return [(datetime.now(UTC),)] * self._rows
 
     def of(self, rows: Sequence[NewEvent]) -> tuple[bytes, Sequence[object], tuple[Event, ...]]:
-        """The statement of one append, its values, and the events it answers."""
+        """The statement of one append, its values, and the events that it returns."""
         self._sent.clear()
         self._rows = len(rows)
         store = PostgresStore(self)  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ class _Statements:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    """One append, ready to be sent: statement, parameters as PostgreSQL reads them, the answer."""
+    """One append, ready to send: statement, parameters in PostgreSQL's format, and the answer."""
 
     statement: bytes
     parameters: Sequence[Any]
@@ -95,10 +95,10 @@ class _Prepared:
 
 
 class _Sender:
-    """Sends what was prepared beforehand; stands in for `Writer`. A connection for each thread.
+    """Sends prepared appends, in place of `Writer`, with one connection per thread.
 
-    The statements are those of `PostgresStore`, prepared on the server as psycopg does. Only their
-    making is not part of the run: a payment service does that on a machine of its own.
+    The statements are those of `PostgresStore`, prepared on the server as psycopg does. Building
+    them is not part of the run, because a payment service does that on another machine.
     """
 
     def __init__(self, dsn: str, decided: Mapping[str, Sequence[NewEvent]]) -> None:
@@ -109,14 +109,14 @@ class _Sender:
             self._prepared = {key: _prepare(connection, rows) for key, rows in decided.items()}
 
     def handle(self, command: AnyCommand) -> Answer:
-        """Append and wait for the commit; raises ServiceUnavailable when it was refused."""
+        """Append and wait for the commit; raises ServiceUnavailable if it was refused."""
         append = self._prepared[command.idempotency_key]
         connection, names = self._connection()
         server = connection.pgconn
         name = names.get(append.statement)
         if name is None:
             name = names[append.statement] = f"append_{len(names)}".encode()
-            # As text, and of the columns' types: one statement for amounts of any size.
+            # As text with the columns' types, so that one statement serves amounts of any size.
             _check(server, server.prepare(name, append.statement))
         _check(server, server.exec_prepared(name, append.parameters, append.formats))
         return Appended(append.events)
@@ -168,18 +168,20 @@ def decide_all(steps: list[Step]) -> dict[str, tuple[NewEvent, ...]]:
 
 
 def main() -> None:
-    """Run the load and print what it saw."""
+    """Run the load and print its measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, required=True, help="payments per second")
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--warm-up", type=float, default=0.0, help="seconds of it, not counted")
+    parser.add_argument(
+        "--warm-up", type=float, default=0.0, help="seconds of warm-up, not counted"
+    )
     options = parser.parse_args()
     settings = MarketplaceSettings(
         payments_per_second=options.rate, mean_step_seconds=MEAN_STEP_SECONDS
     )
     now = datetime.now(UTC)
-    # Markets of two seeds: no payment and no key in common.
+    # Marketplaces with two seeds have no payment and no key in common.
     before = list(Marketplace(options.seed + WARM_UP_SEED, now, settings).steps(options.warm_up))
     steps = list(Marketplace(options.seed, now, settings).steps(options.seconds))
     rows = decide_all(before) | decide_all(steps)

@@ -1,11 +1,11 @@
-"""Is a process's memory flat? Samples by generation, and the judgement over them.
+"""Judges whether a process's memory is flat, from samples of each of its generations.
 
 A generation is one life of a process, from a start to the next kill. A process that has just
-started loads and fills things, so only the second half of a generation counts, and only that of one
-that lived long enough. Its growth is the median of the slopes between all pairs of samples: a
-single large batch does not bend it, as it would bend a fitted line. A Java server touches its heap
-bit by bit until all of it was touched, so what counts there is a ceiling. Shared memory is left
-out: PostgreSQL's buffers are touched bit by bit too, and their size is set.
+started fills its caches, so only the second half of a generation counts, and only if the generation
+was long enough. Its growth is the median of the slopes between all pairs of samples, which a single
+large batch distorts less than a fitted line. A Java server touches its heap gradually, so its peak
+is judged instead. Shared memory is not counted: PostgreSQL's buffers are touched gradually too, and
+their size is fixed.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,9 @@ import psutil
 
 MEGABYTE = 1024 * 1024
 GENERATION_SECONDS_MIN = 420.0
-"""ClickHouse's merges come and go: with memory that is flat over 17 minutes, the second half of a
-life of 180 s seems to grow or shrink by up to 13 MB a minute, of 300 s by 8, of 420 s by 4.
+"""Because of ClickHouse's merges, short lives mislead. With memory that is flat over 17 minutes,
+the second half of a life of 180 s seems to grow or shrink by up to 13 MB a minute, of 300 s by 8,
+of 420 s by 4.
 """
 SAMPLES_MIN = 8
 GROWTH_MAX = 12.0
@@ -43,11 +44,11 @@ class Generation:
 
     @property
     def peak_megabytes(self) -> float:
-        """The most that was seen."""
+        """The highest sample."""
         return max((size for _, size in self.samples), default=0) / MEGABYTE
 
     def growth(self) -> float | None:
-        """Megabytes per minute in the second half; None for a life too short to tell."""
+        """Megabytes per minute in the second half; None if the life was too short."""
         half = self.samples[len(self.samples) // 2 :]
         if self.seconds < GENERATION_SECONDS_MIN or len(half) < SAMPLES_MIN:
             return None
@@ -55,13 +56,13 @@ class Generation:
 
 
 def slope(samples: Sequence[tuple[float, float]]) -> float:
-    """Theil and Sen's: the median slope between two samples; robust against outliers."""
+    """The Theil-Sen estimate: the median slope between two samples; robust against outliers."""
     return median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in combinations(samples, 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What is said of a process; `flat` None: no generation lived long enough to tell."""
+    """The verdict on a process; `flat` is None if no generation was long enough."""
 
     name: str
     value: float
@@ -98,8 +99,9 @@ def judge(name: str, generations: Sequence[Generation], heap_megabytes: int) -> 
 
 
 def memory_bytes(pid: int, *, children: bool) -> int | None:
-    """Bytes of a process, with its children; files that they share count once, shared memory not
-    at all. None when it is gone.
+    """Bytes of a process with its children; None if it is gone.
+
+    Files that they share count once. Shared memory does not count.
     """
     try:
         parent = psutil.Process(pid)
@@ -116,11 +118,11 @@ def memory_bytes(pid: int, *, children: bool) -> int | None:
 
 
 def _own_bytes(pid: int) -> int:
-    """The proportional set size but for shared memory; raises OSError when it is gone."""
+    """The proportional set size without shared memory; raises OSError if it is gone."""
     kilobytes = {
         name: int(rest.split()[0])
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
         for name, _, rest in (line.partition(":"),)
     }
-    # A process that has ended and was not waited for yet has no memory and an empty list.
+    # A zombie has no memory and an empty list.
     return 1024 * (kilobytes.get("Pss", 0) - kilobytes.get("Pss_Shmem", 0))

@@ -13,7 +13,7 @@ _SPREAD_SECONDS = 30 * 86_400
 
 
 def write_history(file: Path, payments: int, seed: int) -> None:
-    """Write `payments` lines; another seed makes other payments, of other ids."""
+    """Write `payments` lines; another seed gives other payments with other ids."""
     random = Random(seed)
     with file.open("w", encoding="utf-8") as lines:
         for number in range(payments):

@@ -1,8 +1,8 @@
-"""How long the documented example queries take on millions of payments, cold and warm.
+"""Times the documented example queries on millions of payments, cold and warm.
 
-The queries are those of `docs/reference/views.md`, with a seller, a buyer and a payment of average
-size put in. The tables are as in life: nine tenths merged, the rest in parts that still wait for
-it, so that `FINAL` has something to do.
+The queries are those of `docs/reference/views.md`, for a seller, a buyer and a payment of average
+size. As in production, nine tenths of the rows are merged and the rest is in unmerged parts, so
+that `FINAL` has work to do.
 """
 
 import re
@@ -36,7 +36,7 @@ BYTES_GOAL = 300.0
 _TITLE = re.compile(r"-- (.*)")
 _ANY_PAYMENT = "(SELECT payment_id FROM payment_events WHERE event_type = 'captured' LIMIT 1)"
 _SCALED = ("payment_events", "ledger_entries", "buyer_orders", "seller_revenue", "payouts")
-"""Tables that grow with payments; queries of the others tell nothing here."""
+"""Tables that grow with the number of payments; queries of other tables are not timed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Timing:
 
 
 def documented_queries(page: str, names: dict[str, str]) -> list[Query]:
-    """The page's queries that read tables which grow; `names` replaces the page's examples."""
+    """The page's queries of growing tables; `names` replaces the page's example ids."""
     found = []
     for title, section in re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.M):
         if title not in (*_SCALED, "seller_balances"):
@@ -74,7 +74,7 @@ def documented_queries(page: str, names: dict[str, str]) -> list[Query]:
 
 
 def typical(client: Client) -> dict[str, str]:
-    """The page's example ids -> ids of these data: a seller and a buyer in the middle."""
+    """The page's example ids -> ids in these data: a seller and a buyer of median size."""
     [(seller,)] = client.query(
         "SELECT seller_id FROM seller_revenue_raw WHERE currency = 'EUR' GROUP BY seller_id"
         " ORDER BY sum(capture_count), seller_id LIMIT 1 OFFSET"
@@ -86,7 +86,7 @@ def typical(client: Client) -> dict[str, str]:
 
 
 def measure(client: Client, query: Query) -> Timing:
-    """Time one query, cold and warm, as a client sees it."""
+    """Time one query, cold and warm, from the client's side."""
     for cache in ("MARK CACHE", "UNCOMPRESSED CACHE", "PRIMARY INDEX CACHE"):
         client.command(f"SYSTEM DROP {cache}")
     seconds = []
@@ -106,7 +106,7 @@ def measure(client: Client, query: Query) -> Timing:
 
 
 def fill(client: Client, sink: ClickHouseSink, payments: int, seed: int) -> None:
-    """Nine tenths of the payments merged, the last tenth as it was inserted."""
+    """Insert the payments; merge nine tenths and leave the last tenth as inserted."""
     generator = Generator(client=client, total=payments, seed=seed)
     recent = payments // 10 // RECENT_PARTS
     settled = payments - recent * RECENT_PARTS
@@ -120,7 +120,7 @@ def fill(client: Client, sink: ClickHouseSink, payments: int, seed: int) -> None
 
 @contextmanager
 def filled_database(url: str, payments: int, seed: int) -> Iterator[Client]:
-    """A database with that many payments beside the stack's own, dropped at the end."""
+    """A separate database with that many payments, dropped at the end."""
     settings = ClickHouseSettings.load(_of_database(url)).model_copy(
         update={
             "clickhouse_request_seconds": QUERY_SECONDS,
@@ -140,11 +140,11 @@ def filled_database(url: str, payments: int, seed: int) -> Iterator[Client]:
 
 
 def queries(bench: Bench) -> list[Figure]:
-    """Fill a database, then every documented query in it, and the bytes at rest per payment."""
+    """Fill a database, time every documented query, and measure bytes at rest per payment."""
     payments = bench.payments
-    say(f"making {payments:,} payments; a million take about two minutes")
+    say(f"generating {payments:,} payments; a million takes about two minutes")
     with filled_database(bench.stack.endpoints.clickhouse_url, payments, bench.seed) as client:
-        say("asking the documented queries")
+        say("running the documented queries")
         section = f"queries, {payments:,} payments"
         figures = []
         for query in documented_queries(PAGE.read_text(encoding="utf-8"), typical(client)):
@@ -161,7 +161,7 @@ def queries(bench: Bench) -> list[Figure]:
 
 
 def bytes_at_rest(client: Client, payments: int) -> list[Figure]:
-    """Bytes per payment of each table when it is merged."""
+    """Bytes per payment of each table after merging."""
     section = "storage, live traffic"
     figures = []
     for table in (*TABLES.values(), SELLER_REVENUE):
@@ -195,5 +195,5 @@ def bytes_at_rest(client: Client, payments: int) -> list[Figure]:
 
 
 def _of_database(url: str) -> str:
-    """The URL of the bench's own database on the same server."""
+    """The URL of the benchmark's database on the same server."""
     return f"{url.rsplit('/', 1)[0]}/{DATABASE}"

@@ -1,8 +1,8 @@
-"""A replay of everything under live traffic, with an analyst who asks all the while.
+"""Replays everything under live traffic, while a simulated analyst queries the views.
 
-What must hold: the views are equal to PostgreSQL before, during and after; no total of a day that
-is over ever reads differently; and a second replay of the topic, once all is quiet, makes the
-same tables to the bit as those that were swapped in and then kept up to date by the live worker.
+The views must equal PostgreSQL before, during and after the replay. The totals of past days must
+never change. After the traffic has ended, a second replay of the topic must give tables
+bit-identical to those that were swapped in and then kept up to date by the live worker.
 """
 
 import json
@@ -28,18 +28,18 @@ from writer.append import Writer
 from writer.postgres import open_store
 
 TRAFFIC_RATE = 10.0
-"""Payments per second meanwhile: a million events are replayed on what the traffic leaves."""
+"""Live payments per second: low enough to leave the replay its share of the machine."""
 REPLAY_SECONDS = 1_800.0
 SETTLE_SECONDS = 4.0
 HISTORY_ENDS = "2026-11-01"
-"""`bench.orders` ends before, the live traffic begins after it."""
+"""The history of `bench.orders` ends before this day, and the live traffic begins after it."""
 SECTION = "replay under live traffic"
 
 
 def rebuild(bench: Bench) -> list[Figure]:
-    """`--events` of history, then a replay of all views while traffic goes on."""
+    """Import `--events` of history, then replay all views under live traffic."""
     warm_up(bench, bench.events, bench.seed + 10)
-    _wait_quiet(bench)  # totals follow their rows: the analyst's history must be complete
+    _wait_quiet(bench)  # totals follow their rows, and the analyst's history must be complete
     analyst = Analyst(bench.stack.endpoints.clickhouse_url, day=HISTORY_ENDS, rest_seconds=0.5)
     market = Marketplace(
         bench.seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=TRAFFIC_RATE)
@@ -100,7 +100,7 @@ class _Replaying:
             self._outcome.append(error)
 
     def wait(self) -> dict[str, Any]:
-        """What it printed; raises ServiceUnavailable when it failed."""
+        """Its output; raises ServiceUnavailable if it failed."""
         self._thread.join()
         (outcome,) = self._outcome
         if isinstance(outcome, Exception):
@@ -109,7 +109,7 @@ class _Replaying:
 
 
 def _identical(bench: Bench) -> dict[str, bool]:
-    """Table -> whether it is what one more replay makes of the topic, when nothing moves."""
+    """Table -> whether another replay without traffic gives the identical table."""
     _wait_quiet(bench)
     _purser_replay(bench, "--cleanup")
     _purser_replay(bench)
@@ -118,7 +118,7 @@ def _identical(bench: Bench) -> dict[str, bool]:
 
 
 def _wait_quiet(bench: Bench) -> None:
-    time.sleep(SETTLE_SECONDS)  # the worker's watchdog looks every other second
+    time.sleep(SETTLE_SECONDS)  # the worker's lag monitor checks every two seconds
     wait_until(
         lambda: bench.stack.worker_reports()[WORKER].get("lag_records") == 0,
         "the worker did not catch up",

@@ -1,4 +1,4 @@
-"""All sections in order, on a stack that is up."""
+"""Runs all sections in order, on a running stack."""
 
 import shlex
 import sys
@@ -20,7 +20,7 @@ from stack.native import Stack
 from stack.settings import CHECKOUT
 
 WARM_UP_EVENTS = 60_000
-"""With less the JVMs still compile while latency is measured: half of what Connect then costs."""
+"""With fewer events the JVMs still compile during the latency run, which doubles Connect's cost."""
 RESULTS = CHECKOUT / "bench" / "results"
 
 Section = Callable[[Bench], list[Figure]]
@@ -37,7 +37,7 @@ def run(
     payments: int,
     only: list[str],
 ) -> list[Figure]:
-    """Measure, print the table, write the JSON; returns the figures."""
+    """Measure, print the table, write the JSON, and return the figures."""
     endpoints = stack.endpoints
     with (
         closing(TopicEnd(endpoints.kafka_bootstrap)) as topic,

@@ -1,4 +1,4 @@
-"""What is measured, one function each; every function leaves the stack as it found it."""
+"""The sections, one function each. Every function leaves the stack as it found it."""
 
 import json
 import os
@@ -35,12 +35,12 @@ VIEWS = (
 WORKER = "views-worker"
 SUBPROCESS_SECONDS = 900.0
 LATENCY_WARM_UP_SECONDS = 15.0
-"""Connections and compilers are warm then, as they are on every day but the first."""
+"""Warms connections and compilers up, as they are in normal operation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What every section needs; `events` a throughput run moves, `payments` queries look at."""
+    """What every section needs; `events` are those of a throughput run, `payments` of queries."""
 
     stack: Stack
     clickhouse: Client
@@ -56,12 +56,12 @@ class Bench:
 def run_module(
     bench: Bench, module: str, *arguments: str, heard: Callable[[str], None] = lambda line: None
 ) -> dict[str, float]:
-    """Run `python -m module` against the stack; its last line of output, as JSON.
+    """Run `python -m module` against the stack; return its last line of output, as JSON.
 
-    `heard` is called with each line when it comes.
+    `heard` is called with each line as it arrives.
 
     Raises:
-        ServiceUnavailable: it failed; the message has the end of what it said.
+        ServiceUnavailable: it failed; the message ends with its standard error.
     """
     last = "{}"
     with (
@@ -74,7 +74,7 @@ def run_module(
             text=True,
         ) as running,
     ):
-        # A timer, because a process that hangs writes no line to wake the loop.
+        # A timer, because a hanging process prints no line to wake the loop.
         timer = Timer(SUBPROCESS_SECONDS, running.kill)
         timer.start()
         assert running.stdout is not None
@@ -92,7 +92,7 @@ def run_module(
 
 
 def latency(bench: Bench) -> list[Figure]:
-    """Commit to visible at a steady rate: of whole payments, and of as many single events."""
+    """Commit to visible at a steady rate, for whole payments and for as many single events."""
     payments = f"latency, {bench.rate:g} payments/s and all their events"
     events = f"latency, {bench.rate:g} events/s"
     return [
@@ -102,7 +102,7 @@ def latency(bench: Bench) -> list[Figure]:
 
 
 def _latency_at(bench: Bench, section: str, rate: float, *, goal: bool = False) -> list[Figure]:
-    """What one sees, and what each process spends on it."""
+    """The latency seen by a client, and the CPU time of each process."""
     before: dict[str, float] = {}
 
     def heard(line: str) -> None:
@@ -153,14 +153,14 @@ def _latency_at(bench: Bench, section: str, rate: float, *, goal: bool = False) 
 
 
 def warm_up(bench: Bench, events: int, seed: int) -> None:
-    """Send some events all the way at full speed: two JVMs are twice as fast once warm."""
+    """Send some events through at full speed, because a warm JVM is twice as fast."""
     rows = count_rows(bench)
     import_rate(bench, seed, events)
     wait_until(lambda: count_rows(bench) >= rows + events, "the views did not follow")
 
 
 def import_rate(bench: Bench, seed: int, events: int) -> list[Figure]:
-    """`purser import` of a plain history, with Debezium paused: the writer and PostgreSQL alone."""
+    """`purser import` of a plain history with Debezium paused: only the writer and PostgreSQL."""
     file = bench.folder / f"history-{seed}.jsonl"
     write_history(file, events // EVENTS_PER_PAYMENT, seed)
     before = cpu_seconds(bench.stack)
@@ -202,7 +202,7 @@ def count_rows(bench: Bench) -> int:
 
 @contextmanager
 def worker_stopped(bench: Bench) -> Iterator[None]:
-    """Keep the views worker stopped for a while."""
+    """Keep the views worker stopped inside the `with`."""
     bench.stack.stop(WORKER)
     try:
         yield
@@ -212,7 +212,7 @@ def worker_stopped(bench: Bench) -> Iterator[None]:
 
 
 def debezium_alone(bench: Bench) -> tuple[float, dict[str, float]]:
-    """Events/s from PostgreSQL's log to Kafka with no worker beside; the log is already written."""
+    """Events/s from PostgreSQL's log to Kafka without a worker; the log is already written."""
     before_offsets, before = bench.topic.offsets(), cpu_seconds(bench.stack)
     set_connector(bench.stack.endpoints.connect_url, "resume")
     started = wait_until(lambda: bench.topic.offsets() > before_offsets, "Debezium sent nothing")
@@ -225,7 +225,7 @@ def debezium_alone(bench: Bench) -> tuple[float, dict[str, float]]:
 
 
 def catch_up(bench: Bench, wanted: int) -> float:
-    """Events/s from Kafka to ClickHouse, by a worker that starts with everything to do."""
+    """Events/s from Kafka to ClickHouse, for a worker that starts with the whole backlog."""
     missing = wanted - count_rows(bench)
     bench.stack.start(WORKER)
     first = count_rows(bench)
@@ -236,9 +236,9 @@ def catch_up(bench: Bench, wanted: int) -> float:
 
 
 def throughput(bench: Bench) -> list[Figure]:
-    """PostgreSQL's log to ClickHouse, against Debezium alone to Kafka, and a worker alone.
+    """PostgreSQL's log to ClickHouse, compared with Debezium alone and with a worker alone.
 
-    Both runs read a log that is already written, so that the import is not part of them.
+    Both runs read a log that is already written, so they do not include the import.
     """
     url = bench.stack.endpoints.connect_url
     section = "throughput, all views"
@@ -288,9 +288,10 @@ def throughput(bench: Bench) -> list[Figure]:
 
 
 def transport(bench: Bench) -> list[Figure]:
-    """The same records read by one process: batch transport and stock Faust agents.
+    """The same records, read by one process with the batch transport and with stock Faust agents.
 
-    Alone, and with decoding and folding into rows of all views, which cost both the same.
+    Once alone, and once with decoding and folding into rows of all views, which costs both the
+    same.
     """
     with worker_stopped(bench):
         return [
@@ -302,7 +303,7 @@ def transport(bench: Bench) -> list[Figure]:
 def _batch_against_stock(
     bench: Bench, section: str, flags: list[str], goal_ratio: float | None = None
 ) -> list[Figure]:
-    # A tenth is enough for the slow one, and keeps the run bearable.
+    # A tenth is enough for stock Faust, and keeps the run short.
     runs = {
         name: run_module(
             bench, "bench.consume", "--transport", name, "--events", str(events), *flags
@@ -337,7 +338,7 @@ def _batch_against_stock(
 
 
 def storage(bench: Bench) -> list[Figure]:
-    """Bytes per event where events and what is made of them rest."""
+    """Bytes per event at rest, in PostgreSQL, Kafka and ClickHouse."""
     with psycopg.connect(bench.stack.endpoints.postgres_reader_dsn) as connection:
         row = connection.execute(
             "SELECT sum(pg_total_relation_size(inhrelid))::bigint, "
@@ -347,7 +348,7 @@ def storage(bench: Bench) -> list[Figure]:
     assert row is not None
     postgres_bytes, events = row
     logs = bench.stack.home.path / "kafka" / "data"
-    # Not the indexes: those of a segment in use have their final size from the start, in holes.
+    # Without the indexes: Kafka allocates the index of an open segment as a sparse file.
     kafka_bytes = sum(file.stat().st_size for file in logs.glob(f"{PAYMENTS_TOPIC}-*/*.log"))
     sizes = {"PostgreSQL payments with indexes": postgres_bytes, "Kafka topic": kafka_bytes}
     for view in VIEWS:

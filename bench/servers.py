@@ -1,4 +1,4 @@
-"""What the benchmarks ask of the servers: CPU time, end offsets, a connector that pauses."""
+"""What the benchmarks need from the servers: CPU time, end offsets, a pausable connector."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -31,18 +31,18 @@ def cpu_seconds(stack: Stack) -> dict[str, float]:
             except psutil.NoSuchProcess:
                 continue
             spent[program.name] += times.user + times.system
-            # PostgreSQL's backends end with their clients: then they are their parent's past.
+            # PostgreSQL's backends end with their clients; the parent's counters then have them.
             spent[program.name] += times.children_user + times.children_system
     return spent
 
 
 def spent_between(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """CPU seconds of each process that lived through both readings."""
+    """CPU seconds of each process that was alive at both readings."""
     return {name: after[name] - before[name] for name in before if name in after}
 
 
 class TopicEnd:
-    """How far Kafka's topic of payments reaches, in records and transaction markers."""
+    """The end of the payments topic, in records and transaction markers."""
 
     def __init__(self, bootstrap: str) -> None:
         self._consumer = Consumer(
@@ -62,7 +62,7 @@ class TopicEnd:
         )
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connection to the broker."""
         self._consumer.close()
 
 
@@ -80,10 +80,10 @@ def set_connector(connect_url: str, state: str) -> None:
 
 
 def wait_until(condition: Callable[[], bool], complaint: str, *, seconds: float = 600.0) -> float:
-    """Poll until something holds; the moment (monotonic) at which it was seen to hold.
+    """Poll until a condition holds; return the monotonic time at which it was first seen to hold.
 
     Raises:
-        ServiceUnavailable: it did not within `seconds`.
+        ServiceUnavailable: it did not hold within `seconds`.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -1,12 +1,12 @@
-"""The soak: live traffic for minutes, a kill -9 now and then, and memory, lag and truth judged.
+"""The soak: live traffic for minutes with kill -9, then a judgement of memory, lag and truth.
 
     python -m bench.soak --minutes 10 --rate 208 --kill-every 30 --seed 7
 
-Runs on a stack of its own, prints a table, writes JSON below bench/results, and ends with status 1
-when a judgement fails; `docs/how-to/scale-workers.md` says what is judged. Every wait is bounded.
+It runs on a temporary stack, prints a table, writes JSON to bench/results, and exits with status 1
+if a judgement fails. `docs/how-to/scale-workers.md` lists the judgements. Every wait is bounded.
 
-A machine that cannot carry the rate asked for is soaked at half of what it carries, and the table
-says so: at its limit, every restart would only show that there is nothing left to catch up with.
+If the machine cannot carry the requested rate, the soak sends half of what it carries, and the
+table says so. At its limit the machine would have no capacity left to catch up after a restart.
 """
 
 import argparse
@@ -51,15 +51,15 @@ TRIAL_SECONDS = 30.0
 TRIAL_VISIBLE_SECONDS = 120.0
 REDUCED_SHARE = 0.5
 CALM_SECONDS = 480.0
-"""Traffic without kills at the end: lives that are long enough to tell whether memory is flat."""
+"""Traffic without kills at the end, so that every process has a life long enough to judge."""
 AFTERWARDS_SECONDS = 900.0
-"""For bringing the stack up, for the last recovery, for verify."""
+"""Extra time for starting the stack, the last recovery and verify."""
 FAILED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is asked for; `kill_every` in seconds."""
+    """The requested run; `kill_every` is in seconds."""
 
     minutes: float
     rate: float
@@ -69,10 +69,10 @@ class Options:
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """What a run saw; times are the monotonic clock's.
+    """The observations of a run; times are from the monotonic clock.
 
-    `carried` are the payments per second of the trial, from the first command until the last event
-    was visible; `rate` those of the soak itself.
+    `carried` is the trial's payments per second, counted until the last event was visible. `rate`
+    is the rate of the soak itself.
     """
 
     generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
@@ -87,13 +87,13 @@ class Seen:
 
 
 def main() -> None:
-    """Soak, print, write, and say by the exit status whether all was well."""
+    """Run the soak, print and write the figures, and exit with 1 if a judgement failed."""
     options = _options()
-    # What it says about a server that was just killed is known.
+    # It would log every server that was just killed.
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
-    # As `purser up` would be told; two, so that partitions move.
+    # As for `purser up`. Two workers, so that partitions move.
     os.environ.setdefault("PURSER_VIEWS_WORKERS", str(VIEWS_WORKERS))
-    say(f"seed {options.seed}: {options.minutes:g} minutes, {options.rate:g} payments/s asked for")
+    say(f"seed {options.seed}: {options.minutes:g} minutes, {options.rate:g} payments/s requested")
     with (
         _bounded(options.minutes * 60 + CALM_SECONDS + AFTERWARDS_SECONDS),
         own_stack("soak") as stack,
@@ -112,12 +112,12 @@ def main() -> None:
     say(f"written to {write(figures, RESULTS, command)}")
     failed = [figure for figure in figures if figure.met is False]
     for figure in failed:
-        say(f"NOT as it should be: {figure.name}: {figure.value:,.3g} {figure.unit}, {figure.goal}")
+        say(f"FAILED: {figure.name}: {figure.value:,.3g} {figure.unit}, goal {figure.goal}")
     sys.exit(FAILED if failed else 0)
 
 
 def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
-    """Traffic and kills for so long, then everything ready again and verified."""
+    """Run traffic and kills, wait until everything is ready again, and verify."""
     random = Random(options.seed)
     seen = Seen()
     acknowledged = Acknowledged()
@@ -143,7 +143,7 @@ def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
         try:
             _disturb(stack, names, random, options, seen, traffic.report, lag)
             wait_all_ready(stack, names)
-            # What the last kill held up comes through while the traffic goes on.
+            # The backlog of the last kill drains under continuing traffic.
             _watch(stack, names, seen, time.monotonic() + CALM_SECONDS)
         finally:
             seen.ended_at = time.monotonic()
@@ -157,7 +157,7 @@ def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
 
 
 def _try_out(traffic: Traffic) -> TrafficReport:
-    """What is appended when more may be asked for than the machine carries."""
+    """Send the requested rate for a while, which may be more than the machine carries."""
     finish = run_in_background(traffic)
     try:
         time.sleep(TRIAL_SECONDS)
@@ -175,13 +175,13 @@ def _disturb(
     traffic: TrafficReport,
     lag: LagWatch,
 ) -> None:
-    """A kill every so often until the time is over, memory sampled all along."""
+    """Kill a random process every `kill_every` seconds, sampling memory meanwhile."""
     began = time.monotonic()
     deadline = began + options.minutes * 60
     next_kill = began + options.kill_every
     while next_kill < deadline:
         _watch(stack, names, seen, next_kill)
-        # A process that is not back by now ends the soak: it will not come back.
+        # A process that is not back by now will not come back, so this ends the soak.
         wait_all_ready(stack, names)
         target = random.choice(names)
         minutes = (time.monotonic() - began) / 60
@@ -195,7 +195,7 @@ def _disturb(
 
 
 def _watch(stack: Stack, names: list[str], seen: Seen, until: float) -> None:
-    """Sample the memory of every process until then."""
+    """Sample the memory of every process until `until`."""
     while (now := time.monotonic()) < until:
         for name in names:
             pid = stack.pid(name)
@@ -215,7 +215,7 @@ def _load(options: Options, seen: Seen, traffic: TrafficReport) -> list[Figure]:
             name="carried in the trial, until visible",
             value=seen.carried,
             unit="payments/s",
-            baseline=f"{options.rate:g} asked for",
+            baseline=f"{options.rate:g} requested",
             ratio=seen.carried / options.rate,
         ),
         Figure(
@@ -245,12 +245,12 @@ def _memory(seen: Seen, heap_megabytes: int) -> list[Figure]:
         lives = [each for (its, _), each in seen.generations.items() if its == name]
         verdict = judge(name, lives, heap_megabytes)
         goal, _ = at_most(verdict.limit, verdict.value)
-        told = "" if verdict.flat is not None else ", none long enough to judge"
+        note = "" if verdict.flat is not None else ", none long enough to judge"
         figures.append(
             Figure(
                 section="memory, the second half of each generation; Java: its peak",
                 name=f"{name}, peak {verdict.peak_megabytes:.0f} MB, {verdict.generations}"
-                f" generations{told}",
+                f" generations{note}",
                 value=verdict.value,
                 unit=verdict.unit,
                 goal="" if verdict.flat is None else goal,
@@ -322,7 +322,7 @@ def _truth(seen: Seen, traffic: TrafficReport, report: Report) -> list[Figure]:
 
 @contextmanager
 def _bounded(seconds: float) -> Iterator[None]:
-    """Raise ServiceUnavailable in whatever still waits after so long."""
+    """Raise ServiceUnavailable in the main thread if the body takes longer than `seconds`."""
 
     def ring(_number: int, _frame: FrameType | None) -> None:
         # Should cleaning up hang as well, it ends the process.

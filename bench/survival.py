@@ -1,6 +1,6 @@
-"""What chaos rounds and the soak share: processes to kill, and what must be true afterwards.
+"""Shared by the chaos rounds and the soak: processes to kill, and checks for afterwards.
 
-Whatever was acknowledged to the traffic must be in PostgreSQL once, and `verify` must find
+Every event acknowledged to the traffic must be in PostgreSQL once, and `verify` must find
 ClickHouse equal.
 """
 
@@ -19,7 +19,7 @@ from stack.native import Stack
 
 WORKER = "views-worker"
 TARGETS = (WORKER, "connect", "kafka", "clickhouse", "postgres")
-KEEPER = "connector-supervisor"
+CONNECTOR_SUPERVISOR = "connector-supervisor"
 MID_INSERT = "views-worker in the middle of an insert"
 READY_SECONDS = 120.0
 VERIFY_SECONDS = 180.0
@@ -43,7 +43,7 @@ class Acknowledged:
             self.keys.update(_key(event.payment_id, event.seq) for event in events)
 
     def lost(self, reader_dsn: str) -> int:
-        """How many of them PostgreSQL does not have."""
+        """The number of these events that PostgreSQL does not have."""
         left = self.keys.copy()
         with psycopg.connect(reader_dsn) as connection, connection.cursor("present") as cursor:
             cursor.itersize = ROWS_FETCHED
@@ -54,12 +54,12 @@ class Acknowledged:
 
 
 def _key(payment_id: UUID, seq: int) -> bytes:
-    # Hundreds of thousands of them: a tuple of two objects would take four times as much.
+    # There are hundreds of thousands; a tuple of two objects would take four times the memory.
     return payment_id.bytes + seq.to_bytes(4)
 
 
 def kill(stack: Stack, target: str) -> None:
-    """kill -9; an insert is known to be under way when the server that should answer it is held."""
+    """kill -9. To kill during an insert, suspend the server that has to answer it first."""
     if target != MID_INSERT:
         stack.kill(target)
         return
@@ -67,21 +67,21 @@ def kill(stack: Stack, target: str) -> None:
     assert held is not None
     os.kill(held, signal.SIGSTOP)
     try:
-        time.sleep(HELD_SECONDS)  # the traffic goes on: by now the worker waits for an insert
+        time.sleep(HELD_SECONDS)  # traffic continues, so by now the worker waits for an insert
         stack.kill(WORKER)
     finally:
         os.kill(held, signal.SIGCONT)
 
 
-def wait_all_ready(stack: Stack, names: Iterable[str] = (*TARGETS, KEEPER)) -> None:
-    """Wait until every process answers; raises ServiceUnavailable when one does not in time."""
+def wait_all_ready(stack: Stack, names: Iterable[str] = (*TARGETS, CONNECTOR_SUPERVISOR)) -> None:
+    """Wait until every process answers; raises ServiceUnavailable if one does not in time."""
     deadline = time.monotonic() + READY_SECONDS
     for name in names:
         stack.wait_ready(name, max(1.0, deadline - time.monotonic()))
 
 
 def verify_stack(stack: Stack) -> Report:
-    """What `purser verify` says."""
+    """The report of `purser verify`."""
     endpoints = stack.endpoints
     settings = VerifySettings.model_validate(
         {

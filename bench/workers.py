@@ -1,6 +1,6 @@
-"""A consumer group of views workers to play with: a steady sender, and a watch on what is visible.
+"""A separate group of views workers, a steady sender, and a watch on visible rows.
 
-Topic, database and processes are its own; nothing here judges, see `elasticity`.
+The topic, the database and the processes belong to this group only. `elasticity` judges.
 """
 
 import os
@@ -27,11 +27,11 @@ PARTITIONS = 6
 RECORDS_PER_SECOND = 96
 LOOK_SECONDS = 0.1
 MOVING_SECONDS = 2.5
-"""A partition that moved in so short a time moves."""
+"""A partition counts as moving if it moved within this time."""
 PATIENCE_SECONDS = 120.0
 ANSWER_SECONDS = 1.0
 STALL_EXIT_SECONDS = 20
-"""Of these workers; the default is longer, and would only be waited for."""
+"""For these workers. The default is longer and would only lengthen the run."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Sender:
     _stop: Event = field(default_factory=Event)
 
     def run(self) -> None:
-        """Send at the steady rate, in a thread of its own."""
+        """Send at the steady rate; runs in a separate thread."""
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 1}
         )
@@ -63,12 +63,12 @@ class Sender:
         producer.flush(PATIENCE_SECONDS)
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self._stop.set()
 
 
 class Watch:
-    """When each partition's newest visible row changed, looked at all the time."""
+    """Polls continuously when each partition's newest visible row changes."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -79,11 +79,11 @@ class Watch:
         self.failure: Exception | None = None
 
     def run(self) -> None:
-        """Look until stopped, in a thread of its own."""
+        """Poll until stopped; runs in a separate thread."""
         while not self._stop.wait(LOOK_SECONDS):
             try:
                 self._look()
-            except Exception as error:  # noqa: BLE001 - raised again by whoever waits for us
+            except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
                 self.failure = error
                 return
 
@@ -100,13 +100,13 @@ class Watch:
                 self._moved_at[partition] = now
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop polling."""
         self._stop.set()
 
     def begin(self) -> None:
-        """Forget how long the partitions waited before."""
+        """Forget earlier waits of the partitions."""
         now = time.monotonic()
-        # What a partition waits at this moment belongs to what comes.
+        # A wait in progress at this moment counts for the new case.
         self._longest = {number: now - at for number, at in list(self._moved_at.items())}
 
     def all_move(self) -> bool:
@@ -123,7 +123,7 @@ class Watch:
 
 
 class Group:
-    """The workers of this section: a topic, a consumer group and a database of their own."""
+    """The workers of this section, with a separate topic, consumer group and database."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self._folder = folder
@@ -136,13 +136,13 @@ class Group:
         self._lock = Lock()
 
     def create(self) -> None:
-        """Make the topic and the database."""
+        """Create the topic and the database."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
         migrate(self.clickhouse_url)
 
     def start(self, name: str) -> None:
-        """Start a worker; the one of this name must have ended."""
+        """Start a worker; an earlier one of this name must have ended."""
         home = self._folder / name
         home.mkdir(exist_ok=True)
         self._ports[name] = lend_port()
@@ -180,7 +180,7 @@ class Group:
         self._processes[name].wait(PATIENCE_SECONDS)
 
     def restart_when_it_ends(self, name: str) -> None:
-        """What a supervisor does, again and again."""
+        """Restart a worker whenever it ends, as a supervisor does."""
 
         def supervise() -> None:
             while not self._ending.is_set():

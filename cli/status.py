@@ -1,4 +1,4 @@
-"""`purser status`: is every process there, does each answer, and do events flow."""
+"""`purser status`: shows whether every process runs and answers, and whether events flow."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ MEGABYTE = 1024 * 1024
 
 
 class Verdict(StrEnum):
-    """The whole in a word."""
+    """The overall state."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
@@ -39,7 +39,7 @@ EXIT_STATUS = {Verdict.HEALTHY: 0, Verdict.UNHEALTHY: 1, Verdict.DOWN: 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that `purser status` knows; None for what could not be asked."""
+    """The result of `purser status`; None where a server could not be asked."""
 
     verdict: Verdict
     problems: tuple[str, ...]
@@ -51,7 +51,7 @@ class Report:
 
     @property
     def views_lag_records(self) -> int:
-        """Records that the workers of the views have not done yet, all together."""
+        """Records that the views workers have not processed yet, in total."""
         reports = (self.workers.get(name, {}) for name in VIEWS_WORKER_NAMES)
         return sum(each.get("lag_records", 0) for each in reports)
 
@@ -70,7 +70,7 @@ class Report:
 
 
 def report(stack: Stack) -> Report:
-    """Look at everything once; raises ConfigurationError when the stack was never up."""
+    """Check everything once; raises ConfigurationError if the stack was never up."""
     processes = stack.status()
     problems = [process.problem for process in processes if process.problem]
     if all(process.pid is None for process in processes):
@@ -108,7 +108,7 @@ def report(stack: Stack) -> Report:
             problems.append(str(error))
     return Report(
         verdict=Verdict.UNHEALTHY if problems else Verdict.HEALTHY,
-        problems=tuple(dict.fromkeys(problems)),  # one cause is seen from several sides
+        problems=tuple(dict.fromkeys(problems)),  # several checks may report the same cause
         processes=processes,
         replication_slot=slot,
         connector=connector,
@@ -187,7 +187,7 @@ def _slot_line(slot: SlotHealth) -> str:
 def _worker_line(report: Mapping[str, Any]) -> str:
     if "restarts" in report:
         return (
-            f"Connect found gone {report['connect_gone']} times, connector restarted"
+            f"Connect found down {report['connect_gone']} times, connector restarted"
             f" {report['restarts']} times, hanging transactions ended in"
             f" {report['transactions_ended']} partitions"
         )

@@ -1,7 +1,8 @@
 """Kafka, Kafka Connect and Debezium: fetched by Maven once, shared by all homes of a checkout.
 
-A set of jars is named by the hash of pom.xml and appears by one rename, whole or not at all:
-an interrupted fetch leaves only a folder that the next one removes; two at once wait in line.
+A set of jars is named by the hash of pom.xml and appears with one rename, whole or not at all. An
+interrupted fetch leaves only a folder that the next fetch removes. Concurrent fetches wait for each
+other.
 """
 
 import fcntl
@@ -32,22 +33,22 @@ PARTIAL_PREFIX = ".partial-"
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """A complete set: `lib` for the class path of both servers, `plugins` for Connect's plugins."""
+    """A complete set: `lib` is the class path of both servers, `plugins` has Connect's plugins."""
 
     lib: Path
     plugins: Path
 
 
 def artifacts_folder(cache: Path) -> Path:
-    """Where the set that today's pom.xml describes is, or will be."""
+    """The folder for the set that the current pom.xml describes; it may not exist yet."""
     return cache / hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
 
 
 def ensure_artifacts(cache: Path, say: Callable[[str], None]) -> Artifacts:
-    """The set of jars, fetched if it is not there yet.
+    """The set of jars, fetched if it does not exist yet.
 
-    Raises ConfigurationError when Maven is missing or the cache cannot be written, and
-    ServiceUnavailable when the download keeps failing.
+    Raises ConfigurationError if Maven is missing or the cache cannot be written, and
+    ServiceUnavailable if the download keeps failing.
     """
     folder = artifacts_folder(cache)
     if not folder.exists():
@@ -61,7 +62,7 @@ def ensure_artifacts(cache: Path, say: Callable[[str], None]) -> Artifacts:
         except OSError as error:
             raise ConfigurationError(
                 f"PURSER_CACHE: cannot write in {cache} ({error.strerror}); set PURSER_CACHE to a"
-                " folder that you may write in"
+                " writable folder"
             ) from error
     return Artifacts(lib=folder / "lib", plugins=folder / "plugins")
 
@@ -69,7 +70,7 @@ def ensure_artifacts(cache: Path, say: Callable[[str], None]) -> Artifacts:
 def _fetch(maven: Path, folder: Path) -> None:
     """Fetch into a folder beside the final one, then rename it (call it under the lock)."""
     for leftover in folder.parent.glob(f"{PARTIAL_PREFIX}*"):
-        # Maven may outlive a killed parent and still write there: then the next fetch removes it.
+        # Maven may outlive a killed parent and still write there; the next fetch removes that.
         shutil.rmtree(leftover, ignore_errors=True)
     check_free_space(folder.parent, "PURSER_CACHE")
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=PARTIAL_PREFIX))
@@ -84,7 +85,7 @@ def _fetch(maven: Path, folder: Path) -> None:
         if not any((partial / "lib").glob("*.jar")) or not any((partial / "plugins").iterdir()):
             raise ServiceUnavailable(f"Maven left no jars in {partial}; run it again")
         partial.chmod(0o755)
-        # A shared cache must survive a crash of the machine whole: names only after contents.
+        # A shared cache must survive a crash of the machine, so sync contents before the rename.
         os.sync()
         partial.rename(folder)
     finally:
@@ -112,7 +113,7 @@ def _run_maven(maven: Path, folder: Path) -> None:
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """Wait until no other process holds this lock; the kernel releases it whatever happens."""
+    """Hold this lock; the kernel releases it even if the process is killed."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -123,7 +124,7 @@ def _tell(line: str) -> None:
 
 
 def main() -> None:
-    """`python -m stack.artifacts`: fetch them ahead of time, as `make setup` does."""
+    """`python -m stack.artifacts`: fetch the jars in advance, as `make setup` does."""
     try:
         ensure_artifacts(StackSettings.load().cache, _tell)
     except PurserError as error:

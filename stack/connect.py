@@ -44,8 +44,8 @@ session.timeout.ms=10000
 heartbeat.interval.ms=3000
 offset.flush.interval.ms=5000
 
-# Connectors name the database's password as ${{env:{password_variable}}}: so it is in no topic
-# and no answer of the REST interface.
+# Connectors refer to the database's password as ${{env:{password_variable}}}, so it appears in no
+# topic and in no answer of the REST interface.
 config.providers=env
 config.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider
 config.providers.env.param.allowlist.pattern={password_variable}
@@ -59,7 +59,7 @@ def prepare(
     artifacts: Artifacts,
     java: Path,
 ) -> Specification:
-    """Write the configuration and say how to run Kafka Connect."""
+    """Write the configuration; return how to run Kafka Connect."""
     folder = home.path / "connect"
     folder.mkdir(exist_ok=True, mode=0o700)
     link_to(folder / "plugins", artifacts.plugins)
@@ -89,7 +89,7 @@ def prepare(
 def check_ready(endpoints: Endpoints) -> None:
     """Raise ServiceUnavailable unless Connect answers and has joined its group."""
     try:
-        # Listing connectors needs the group; the root page would answer before that.
+        # Listing connectors works only after joining the group; the root page answers before.
         answer = httpx.get(f"{endpoints.connect_url}/connectors", timeout=READY_SECONDS)
         answer.raise_for_status()
     except httpx.HTTPError as error:

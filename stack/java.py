@@ -1,4 +1,4 @@
-"""Find the JDK and Maven that Kafka and Kafka Connect need, or say plainly which is missing."""
+"""Finds the JDK and Maven that Kafka and Kafka Connect need, or reports which one is missing."""
 
 import os
 import re
@@ -18,9 +18,9 @@ VERSION_SECONDS = 30.0
 
 
 def find_java() -> Path:
-    """The `java` of JAVA_HOME if that is set, else of the PATH.
+    """The `java` of JAVA_HOME if that is set, else the one on the PATH.
 
-    Raises ConfigurationError when there is none, it does not run or it is too old.
+    Raises ConfigurationError if there is none, if it does not run, or if it is too old.
     """
     java_home = os.environ.get("JAVA_HOME")
     if java_home:
@@ -54,15 +54,15 @@ def java_major(java: Path) -> int:
 
 
 def parse_java_major(text: str, java: Path) -> int:
-    """The major version in what `java -version` prints."""
+    """The major version in the output of `java -version`."""
     match = re.search(r'version "(?:1\.)?(\d+)', text)
     if match is None:
-        raise ConfigurationError(f"{java} does not tell its version; {JAVA_ADVICE}")
+        raise ConfigurationError(f"{java} does not print its version; {JAVA_ADVICE}")
     return int(match.group(1))
 
 
 def find_maven() -> Path:
-    """The `mvn` of the PATH; raises ConfigurationError when there is none."""
+    """The `mvn` on the PATH; raises ConfigurationError if there is none."""
     found = shutil.which("mvn")
     if found is None:
         raise ConfigurationError(f"no Maven was found; {MAVEN_ADVICE}")

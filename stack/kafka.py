@@ -1,4 +1,4 @@
-"""Kafka of the local stack: one KRaft node that is broker and controller at once."""
+"""Kafka of the local stack: one KRaft node that is both broker and controller."""
 
 import base64
 import hashlib
@@ -21,11 +21,11 @@ from stack.settings import HOST, StackSettings
 from stack.topology import KAFKA, Port
 
 CONFIGURATION_FILE = "server.properties"
-JAVA_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java cannot open files beyond ASCII
+JAVA_ENVIRONMENT = {"LC_ALL": "C.UTF-8"}  # else Java cannot open files with non-ASCII names
 CORES_FOR_BOTH_COMPILERS = 4
 QUICK_COMPILER_ONLY = "-XX:TieredStopAtLevel=1"
-"""Java's thorough compiler takes a core for the first minute of a server. Where there are two, what
-was killed comes back, but does not catch up meanwhile (decision 0021)."""
+"""Java's thorough compiler uses a core for the first minute of a server. With two cores, a
+restarted server does not catch up during that time (decision 0021)."""
 FORMAT_SECONDS = 120.0
 READY_SECONDS = 3.0
 MESSAGE_BYTES_MOST = 16 * 1024 * 1024
@@ -46,7 +46,7 @@ message.max.bytes={message_bytes}
 replica.fetch.max.bytes={message_bytes}
 group.initial.rebalance.delay.ms=0
 
-# One node: there is nobody to replicate to.
+# One node, so there is no replication.
 default.replication.factor=1
 min.insync.replicas=1
 offsets.topic.replication.factor=1
@@ -54,11 +54,12 @@ offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
-# A broker that was killed is let in again once its former session has ended: by default 9 s.
+# A killed broker can register again only when its old session has ended, by default after 9 s.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
-# How often timed-out transactions are looked for: a killed producer's holds up all readers. First
-# after so long, too: one that is ended before the broker is let in again hangs for ever.
+# The interval of the check for timed-out transactions. A killed producer's open transaction blocks
+# all readers. The interval is also the delay of the first check: a transaction that is ended before
+# the broker has registered hangs for ever.
 transaction.abort.timed.out.transaction.cleanup.interval.ms=5000
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
@@ -68,7 +69,7 @@ num.io.threads=4
 """
 
 LOGGING = """\
-# Written by `purser up` each time: to standard output, which supervisord rotates.
+# Written by `purser up` each time. Logs go to standard output, which supervisord rotates.
 status=warn
 appenders=console
 appender.console.type=Console
@@ -89,7 +90,7 @@ def prepare(
     artifacts: Artifacts,
     java: Path,
 ) -> Specification:
-    """Write the configuration, format the log folder the first time, say how to run Kafka."""
+    """Write the configuration, format a new log folder; return how to run Kafka."""
     folder = home.path / "kafka"
     folder.mkdir(exist_ok=True, mode=0o700)
     configuration = folder / CONFIGURATION_FILE
@@ -114,7 +115,7 @@ def prepare(
 
 
 def cluster_id(credentials: Credentials) -> str:
-    """The cluster's id: as every one of Kafka's, 16 bytes in 22 characters; never starts with -."""
+    """The cluster's id in Kafka's format: 16 bytes as 22 characters, never starting with -."""
     digest = hashlib.sha256(credentials.home_id.encode()).digest()[:16]
     return "P" + base64.urlsafe_b64encode(digest).decode()[1:22]
 
@@ -122,13 +123,13 @@ def cluster_id(credentials: Credentials) -> str:
 def java_command(
     settings: StackSettings, folder: Path, java: Path, artifacts: Artifacts
 ) -> tuple[str, ...]:
-    """The beginning of a command line for one of the two Java servers, to be run in `folder`.
+    """The start of the command line of a Java server that runs in `folder`.
 
-    Jars and files are named relative to that folder: a colon or a comma in the checkout's own
-    name would otherwise end a path in the middle.
+    Jars and files are named relative to that folder, because a colon or a comma in the checkout's
+    path would split a path in two.
     """
     link_to(folder / "lib", artifacts.lib)
-    # Unpacked libraries stay behind when a server is killed: here they are found and removed.
+    # A killed server leaves its unpacked libraries behind; here they are found and removed.
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     (folder / "tmp").mkdir()
     (folder / "log4j2.properties").write_text(LOGGING, encoding="utf-8")
@@ -148,7 +149,7 @@ def java_command(
 
 
 def link_to(link: Path, target: Path) -> None:
-    """Make a symbolic link, or point it elsewhere, in one step."""
+    """Create a symbolic link, or replace it atomically."""
     if link.is_symlink() and link.readlink() == target:
         return
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
@@ -180,7 +181,7 @@ def _format(command: tuple[str, ...], folder: Path, cluster: str) -> None:
 
 
 def check_ready(endpoints: Endpoints, cluster: str) -> None:
-    """Raise ServiceUnavailable unless our own Kafka, not another one, answers."""
+    """Raise ServiceUnavailable unless this stack's Kafka answers, and not another one."""
     client = AdminClient(
         {"bootstrap.servers": endpoints.kafka_bootstrap, "log_level": 0},
         logger=logging.getLogger("purser.kafka"),

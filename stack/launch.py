@@ -1,9 +1,9 @@
-"""Become one process of the stack: record who we are, drop privileges, exec.
+"""Becomes one process of the stack: records the process, drops privileges, then calls exec.
 
-supervisord runs this file on its own (`python -I launch.py SPECIFICATION`), each time it starts a
-process; it imports nothing of ours, so that nothing of ours can keep a server from starting.
-exec keeps the process id and start time, so the record on disk finds the process even when
-supervisord is gone. The specification is JSON: see `stack.process.Specification`.
+supervisord runs this file directly (`python -I launch.py SPECIFICATION`) each time it starts a
+process. It imports no other module of Purser, so that a broken one cannot keep a server from
+starting. exec keeps the process id and the start time, so the record on disk identifies the process
+even after supervisord is gone. The specification is JSON; see `stack.process.Specification`.
 """
 
 import json
@@ -15,12 +15,12 @@ from typing import Any
 
 import psutil
 
-START_TICKS_FIELD = 19  # in /proc/PID/stat behind the command's name: field 22 of proc(5)
+START_TICKS_FIELD = 19  # in /proc/PID/stat, after the command's name: field 22 of proc(5)
 POSTMASTER_PID = "postmaster.pid"
 
 
 def main(specification_file: Path) -> None:
-    """Record and exec; never returns."""
+    """Record the process and exec; never returns."""
     specification: dict[str, Any] = json.loads(specification_file.read_text(encoding="utf-8"))
     recorded = detach(Path(specification["log"])) if specification["detach"] else None
     if recorded is None:
@@ -44,7 +44,7 @@ def main(specification_file: Path) -> None:
 def detach(log: Path) -> int:
     """Leave the caller's session and terminal.
 
-    The caller goes on when the file descriptor returned here is closed.
+    The caller continues when the returned file descriptor is closed.
     """
     reader, writer = os.pipe()
     if os.fork():
@@ -61,20 +61,20 @@ def detach(log: Path) -> int:
 
 
 def own_session() -> None:
-    """Leave supervisord's session for one of our own, with the same process id.
+    """Leave supervisord's session for a new one, keeping the process id.
 
-    Linux shares the processor between sessions, and each process of PostgreSQL makes its own: all
-    the others together would get as little as one of them, and fall behind whenever it is busy.
+    Linux divides the processor between sessions, and each PostgreSQL process creates one. In a
+    shared session, all other processes together would get as little as one PostgreSQL process.
     """
-    # supervisord made this process the leader of a group, and a leader may not make a session.
+    # supervisord made this process a group leader, and a leader may not create a session.
     os.setpgid(0, os.getpgid(os.getppid()))
     os.setsid()
 
 
 def start_mark(pid: int) -> str | None:
-    """What no other process with this id shares: the machine's boot and the start in its ticks.
+    """Distinguishes a process from others with the same id: boot id and start time in ticks.
 
-    Not a wall-clock time: that one moves when the clock is set. None when there is no such process.
+    A wall-clock time would change when the clock is set. None if there is no such process.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -86,7 +86,7 @@ def start_mark(pid: int) -> str | None:
 
 
 def record(path: Path, generation: str, stop_signal: str) -> None:
-    """Write down this process; `starts` counts within one life of supervisord (`generation`)."""
+    """Record this process; `starts` counts within one run of supervisord (`generation`)."""
     starts = 0
     if path.exists():
         try:
@@ -108,11 +108,11 @@ def record(path: Path, generation: str, stop_signal: str) -> None:
 
 
 def remove_reused_pid_file(data: Path) -> None:
-    """Remove a postmaster.pid whose process id now belongs to a stranger.
+    """Remove a postmaster.pid whose process id now belongs to an unrelated process.
 
-    PostgreSQL sees through a dead process id, but refuses to start when another process of the
-    same user has taken it over (after a reboot, in a container). It uses the same file to find
-    its own orphaned children, so the file stays when the id is dead or any of them lives.
+    PostgreSQL recognizes a dead process id, but refuses to start if another process of the same
+    user has got that id (after a reboot, in a container). It also uses the file to find its
+    orphaned children, so the file stays if the id is dead or if any child lives.
     """
     pid_file = data / POSTMASTER_PID
     try:
@@ -128,7 +128,7 @@ def remove_reused_pid_file(data: Path) -> None:
 
 
 def become(os_user: str) -> None:
-    """Give up root for good."""
+    """Give up root permanently."""
     entry = pwd.getpwnam(os_user)
     os.setgroups([])
     os.setgid(entry.pw_gid)

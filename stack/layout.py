@@ -1,4 +1,4 @@
-"""The folders and files of a stack's home, and the checks before anything is put there."""
+"""The folders and files of a stack's home, and the checks before anything is written there."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ FREE_BYTES_ADVICE = "free some space or set {setting} to a folder on another dis
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Names of everything in a stack's home; nothing outside this class spells a path in it."""
+    """The paths in a stack's home; no code outside this class builds such a path."""
 
     path: Path
 
@@ -36,7 +36,7 @@ class Home:
 
     @property
     def run(self) -> Path:
-        """What is running: launch specifications (they hold secrets) and records of processes."""
+        """Launch specifications (they contain secrets) and records of running processes."""
         return self.path / "run"
 
     def log(self, name: str) -> Path:
@@ -49,15 +49,17 @@ class Home:
         return self.run / f"{name}.process.json"
 
     def create(self) -> None:
-        """Make the home and its folders.
+        """Create the home and its folders.
 
-        Raises ConfigurationError when that is impossible or the home is another user's.
+        Raises ConfigurationError if that is impossible or if the home belongs to another user.
         """
-        # As root, PostgreSQL runs as another user and must pass through the home.
+        # Under root, PostgreSQL runs as another user, who must be able to enter the home.
         mode = 0o711 if os.geteuid() == 0 else 0o700
         try:
             if not self.path.exists():
-                self.path.mkdir(parents=True, exist_ok=True)  # another `up` may be as fast
+                self.path.mkdir(
+                    parents=True, exist_ok=True
+                )  # another `up` may create it at the same time
                 self.path.chmod(mode)
             for folder in (self.logs, self.run):
                 folder.mkdir(exist_ok=True, mode=0o700)
@@ -66,19 +68,19 @@ class Home:
         except OSError as error:
             raise ConfigurationError(
                 f"PURSER_HOME: cannot write in {self.path} ({error.strerror}); set PURSER_HOME"
-                " to a folder that you may write in"
+                " to a writable folder"
             ) from error
         self.check_owner()
 
     def check_owner(self) -> bool:
-        """Whether there is a home; raises ConfigurationError when it is another user's."""
+        """Whether the home exists; raises ConfigurationError if it belongs to another user."""
         try:
             owner = self.path.stat().st_uid
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise ConfigurationError(
-                f"PURSER_HOME: cannot look into {self.path} ({error.strerror}); run as its owner or"
+                f"PURSER_HOME: cannot read {self.path} ({error.strerror}); run as its owner or"
                 " set PURSER_HOME to a folder of yours"
             ) from error
         if owner != os.geteuid():
@@ -90,7 +92,7 @@ class Home:
 
 
 def check_free_space(folder: Path, setting: str) -> None:
-    """Raise ConfigurationError when the disk of `folder` (which exists) is too full to begin."""
+    """Raise ConfigurationError if the disk of the existing `folder` has too little free space."""
     free = shutil.disk_usage(folder).free
     if free < FREE_BYTES_MINIMUM:
         raise ConfigurationError(
@@ -101,7 +103,7 @@ def check_free_space(folder: Path, setting: str) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, wholly or not at all."""
+    """Atomically write a file that only its owner may read."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -115,7 +117,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def last_lines(path: Path, count: int = 5, bytes_most: int = 8192) -> str:
-    """The last lines of a log on one line, or a remark that there are none."""
+    """The last lines of a log joined on one line, or a note that there are none."""
     if not path.exists():
         return "(no log)"
     with path.open("rb") as file:

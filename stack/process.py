@@ -1,4 +1,4 @@
-"""A process of the stack: what to run, and how to find it again by what it left on disk."""
+"""A process of the stack: how to run it, and how to find it again from its record on disk."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from stack.topology import Program
 POLL_SECONDS = 0.05
 KILL_SECONDS = 10.0
 
-# What a server may inherit from the shell of `purser up`; the rest would only surprise.
+# Variables that a server may inherit from the shell of `purser up`.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "USER")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specification:
-    """What to run for a program. `environment` comes on top of the few variables it inherits."""
+    """How to run a program. `environment` is added to the few variables that it inherits."""
 
     program: Program
     command: tuple[str, ...]
@@ -35,7 +35,7 @@ class Specification:
     detach: bool = False
 
     def write(self, home: Home) -> Path:
-        """Put it where `stack.launch` reads it; it may hold secrets, so only for our eyes."""
+        """Write it where `stack.launch` reads it; readable by its owner only, for the secrets."""
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         path = home.specification(self.program.name)
         content = {
@@ -55,7 +55,7 @@ class Specification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What a process wrote down about itself when it started."""
+    """What a process recorded about itself when it started."""
 
     pid: int
     start_mark: str
@@ -64,7 +64,7 @@ class Record:
     starts: int
 
     def process(self) -> psutil.Process | None:
-        """The living process, or None when it is gone or another one has taken its id."""
+        """The living process, or None if it is gone or another process has its id."""
         try:
             process = psutil.Process(self.pid)
             if start_mark(self.pid) != self.start_mark:
@@ -75,7 +75,7 @@ class Record:
 
 
 def read_record(home: Home, name: str) -> Record | None:
-    """The record of a process of this home, or None when there is none that can be read."""
+    """The record of a process of this home, or None if there is no readable one."""
     try:
         content = json.loads(home.record(name).read_text(encoding="utf-8"))
         return Record(
@@ -90,7 +90,7 @@ def read_record(home: Home, name: str) -> Record | None:
 
 
 def living(home: Home) -> dict[str, Record]:
-    """The records of all processes of this home that are alive, by name, supervisord among them."""
+    """The records of all living processes of this home by name, including supervisord."""
     found = {}
     for path in sorted(home.run.glob("*.process.json")):
         name = path.name.removesuffix(".process.json")
@@ -101,9 +101,9 @@ def living(home: Home) -> dict[str, Record]:
 
 
 def stop_all(records: Iterable[Record], patience_seconds: float) -> None:
-    """Ask processes to stop, wait, then kill what is left and everything it started.
+    """Ask processes to stop, wait, then kill the remaining ones with all their descendants.
 
-    Raises ServiceUnavailable when something survives even that.
+    Raises ServiceUnavailable if a process survives even that.
     """
     families: set[psutil.Process] = set()
     for record in records:
@@ -118,12 +118,12 @@ def stop_all(records: Iterable[Record], patience_seconds: float) -> None:
     survivors = wait_gone(families, KILL_SECONDS)
     if survivors:
         raise ServiceUnavailable(
-            f"processes {sorted(survivors)} do not die; look at them with `ps`, stop them by hand"
+            f"processes {sorted(survivors)} do not die; inspect them with `ps` and stop them"
         )
 
 
 def wait_gone(processes: Iterable[psutil.Process], seconds: float) -> list[int]:
-    """Wait until processes are gone; the ids of those that are not after so many seconds."""
+    """Wait until processes are gone; return the ids of those that are left after `seconds`."""
     left = list(processes)
     deadline = time.monotonic() + seconds
     while left := [process for process in left if not is_gone(process)]:
@@ -134,7 +134,7 @@ def wait_gone(processes: Iterable[psutil.Process], seconds: float) -> list[int]:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether a process has ended; one that only waits to be reaped has."""
+    """Whether a process has ended; a zombie counts as ended."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""How each program of `stack.topology` is run, and asked whether it is ready."""
+"""How to run each program of `stack.topology`, and how to check whether it is ready."""
 
 import os
 import sys
@@ -24,11 +24,11 @@ HEALTH_SECONDS = 3.0
 def worker_specification(
     worker: Program, settings: StackSettings, endpoints: Endpoints
 ) -> Specification:
-    """How to run a worker of ours: `python -m module`, told by its environment where all is.
+    """How to run a worker: `python -m module`, with the servers' addresses in its environment.
 
-    It gets what `purser env` prints, PURSER_WORKER_METRICS_PORT, PURSER_WORKER_INSTANCE (its
-    name), and any other PURSER_ variable that `purser up` was given. It answers `/health` on its
-    port: 200 when it is well, else another status and a JSON object with `reasons`.
+    It gets the variables of `purser env`, PURSER_WORKER_METRICS_PORT, PURSER_WORKER_INSTANCE (its
+    name), and every other PURSER_ variable of `purser up`. It serves `/health` on its port: 200 if
+    it is healthy, else another status and a JSON object with `reasons`.
     """
     assert worker.module is not None, worker
     given = {name: value for name, value in os.environ.items() if name.startswith("PURSER_")}
@@ -49,9 +49,9 @@ def worker_specification(
 
 
 def worker_health(worker: Program, settings: StackSettings) -> tuple[bool, dict[str, Any]]:
-    """Whether a worker says it is well, and its report (with `lag_records` and `reasons`).
+    """Whether a worker reports itself healthy, and its report (`lag_records`, `reasons`).
 
-    Raises ServiceUnavailable when it does not answer.
+    Raises ServiceUnavailable if it does not answer.
     """
     url = f"http://{HOST}:{settings.port(worker.ports[0])}/health"
     try:
@@ -68,9 +68,9 @@ def prepare_servers(
     credentials: Credentials,
     say: Callable[[str], None],
 ) -> None:
-    """Write configurations and launch specifications of servers that are to be started.
+    """Write configurations and launch specifications of the servers to start.
 
-    Raises ConfigurationError when a prerequisite is missing.
+    Raises ConfigurationError if a prerequisite is missing.
     """
     endpoints = Endpoints.of(settings, credentials)
     specifications: list[Specification] = []
@@ -90,7 +90,7 @@ def prepare_servers(
 
 
 def check_ready(name: str, settings: StackSettings, credentials: Credentials) -> None:
-    """Raise ServiceUnavailable unless a process that runs also answers as it should."""
+    """Raise ServiceUnavailable unless a running process also answers correctly."""
     endpoints = Endpoints.of(settings, credentials)
     servers: dict[str, Callable[[], None]] = {
         "postgres": lambda: postgres.check_ready(endpoints),

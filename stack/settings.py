@@ -1,4 +1,4 @@
-"""Where the local stack lives and which ports it takes.
+"""Settings of the local stack, such as its folder and ports: one frozen object.
 
 Every server module reads these settings; nothing here touches a file, a socket or a process.
 """
@@ -32,7 +32,7 @@ class StackSettings(Settings):
     postgres_slot_wal_megabytes: PositiveMegabytes = 4096
     java_heap_megabytes: PositiveMegabytes = 512
     views_workers: int = Field(default=1, ge=1, le=VIEWS_WORKERS_MAX)
-    """Processes that keep the views; they share the topic's partitions."""
+    """Number of views workers, which share the topic's partitions."""
     start_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
     stop_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
 

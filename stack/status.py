@@ -1,4 +1,4 @@
-"""How each process of a stack is: what supervisord says, what the record says, what it answers."""
+"""The state of each process of a stack, from supervisord, its record on disk, and its answer."""
 
 import time
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from stack.topology import programs_of
 
 
 class ProcessState(StrEnum):
-    """How a process is, for people and scripts."""
+    """The state of a process, for people and scripts."""
 
     RUNNING = "running"
     STARTING = "starting"
-    RESTARTING = "restarting"  # it died and waits to be started again
+    RESTARTING = "restarting"  # it died and will be started again
     STOPPED = "stopped"
-    ORPHANED = "orphaned"  # it runs, but nothing would restart it: supervisord is gone
+    ORPHANED = "orphaned"  # it runs, but supervisord is gone and would not restart it
 
 
 _STATES: Mapping[State, ProcessState] = {
@@ -38,7 +38,7 @@ _STATES: Mapping[State, ProcessState] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
-    """One process. `problem` is None when it runs and answers; memory counts its children too."""
+    """One process. `problem` is None if it runs and answers. Memory includes its children."""
 
     name: str
     state: ProcessState
@@ -52,7 +52,7 @@ class ProcessStatus:
 def process_statuses(
     settings: StackSettings, home: Home, credentials: Credentials
 ) -> tuple[ProcessStatus, ...]:
-    """The state of supervisord and of everything it looks after, asked all at once."""
+    """The state of supervisord and of all its programs, queried in parallel."""
     try:
         supervised = Supervisor(home).processes()
     except ServiceUnavailable:
@@ -122,9 +122,9 @@ def _uptime(process: psutil.Process) -> float | None:
 
 
 def _memory(name: str, process: psutil.Process) -> int | None:
-    """Bytes of a process and its children; what they share counts once (proportional share)."""
+    """Bytes of a process and its children; shared memory counts once (proportional share)."""
     try:
-        # supervisord's children have rows of their own.
+        # supervisord's children have separate rows.
         children = [] if name == supervisord.NAME else process.children(recursive=True)
         total = int(process.memory_full_info().pss)
     except psutil.Error:
@@ -132,6 +132,6 @@ def _memory(name: str, process: psutil.Process) -> int | None:
     for child in children:
         try:
             total += child.memory_full_info().pss
-        except psutil.NoSuchProcess:  # a connection that was just closed
+        except psutil.NoSuchProcess:  # it ended meanwhile, such as a database connection
             continue
     return total

@@ -1,8 +1,8 @@
-"""supervisord: the process manager that starts, restarts and stops what the stack runs.
+"""supervisord: the process manager that starts, restarts and stops the stack's processes.
 
-Its configuration holds no secret, and no path but relative ones: everything else reaches the
-processes through their launch specification. So no character in a folder's name can break it, and
-the folder may be as deep as it likes.
+Its configuration contains no secret and only relative paths. Everything else reaches the processes
+through their launch specifications. So no character in a folder's name can break it, and the folder
+may be arbitrarily deep.
 """
 
 import os
@@ -32,12 +32,12 @@ NAME = "supervisord"
 CONFIGURATION_FILE = "supervisord.conf"
 LAUNCHER = Path(__file__).with_name("launch.py")
 SOCKET = "supervisord.sock"
-# supervisord makes paths absolute, and a socket's name has 107 bytes at most: this one is short.
+# supervisord makes paths absolute, and a socket's path has at most 107 bytes. This one is short.
 SOCKET_IN_FOLDER = f"/proc/self/cwd/{SOCKET}"
 LOG_BYTES_MOST = "20MB"
 LOG_FILES_KEPT = 3
-# A process that dies sooner than this is started again after a pause, one second longer each time;
-# for our purposes supervisord never gives up.
+# A process that dies sooner than this is restarted after a pause, one second longer each time. With
+# this many retries supervisord practically never gives up.
 STEADY_SECONDS = 10
 START_RETRIES = 1_000_000
 LAUNCH_SECONDS = 30.0
@@ -81,7 +81,7 @@ stdout_logfile_backups={log_files}
 
 
 class State(StrEnum):
-    """What supervisord says of a process."""
+    """The state of a process according to supervisord."""
 
     STOPPED = "STOPPED"
     STARTING = "STARTING"
@@ -94,7 +94,7 @@ class State(StrEnum):
 
 
 UP = frozenset({State.RUNNING, State.STARTING})
-# Not EXITED: that is how a process that died looks for the moment until it is started again.
+# Not EXITED, which a process that died is in for a moment before its restart.
 AT_REST = frozenset({State.STOPPED, State.FATAL, State.UNKNOWN})
 
 
@@ -130,7 +130,7 @@ def configuration(programs: Sequence[Program]) -> str:
 
 
 def start(home: Home, programs: Sequence[Program]) -> None:
-    """Start supervisord, with none of its programs; returns when its process exists."""
+    """Start supervisord without any of its programs; return when its process exists."""
     configuration_file = home.run / CONFIGURATION_FILE
     configuration_file.write_text(configuration(programs), encoding="utf-8")
     itself = Specification(
@@ -165,14 +165,14 @@ def start(home: Home, programs: Sequence[Program]) -> None:
 class Supervisor:
     """Talks to a home's supervisord over its socket.
 
-    Every method raises ServiceUnavailable when it does not answer.
+    Every method raises ServiceUnavailable if supervisord does not answer.
     """
 
     def __init__(self, home: Home) -> None:
         self._folder = home.run
 
     def answers(self) -> bool:
-        """Whether supervisord is there."""
+        """Whether supervisord answers."""
         try:
             self.processes()
         except ServiceUnavailable:
@@ -192,19 +192,19 @@ class Supervisor:
         }
 
     def start_process(self, name: str) -> None:
-        """Begin to start a program; no harm if it runs."""
+        """Begin to start a program; does nothing if it is running."""
         self._call("startProcess", name, False, forgive=Faults.ALREADY_STARTED)
 
     def stop_process(self, name: str) -> None:
-        """Begin to stop a program; no harm if it does not run."""
+        """Begin to stop a program; does nothing if it is not running."""
         self._call("stopProcess", name, False, forgive=Faults.NOT_RUNNING)
 
     def shut_down(self) -> None:
-        """Ask supervisord to end, with everything that still runs."""
+        """Ask supervisord to stop all running programs and exit."""
         self._call("shutdown", forgive=Faults.SHUTDOWN_STATE)
 
     def _call(self, method: str, *arguments: str | bool, forgive: int | None = None) -> Any:
-        """Call a method of supervisord; the one place where its errors become ours."""
+        """Call a method of supervisord; only this method translates its errors into ours."""
         body = xmlrpc.client.dumps(arguments, f"supervisor.{method}")
         try:
             with closing(_UnixConnection(self._folder)) as connection:
@@ -216,7 +216,7 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == forgive:
                 return None
-            raise ServiceUnavailable(f"supervisord refuses: {fault.faultString}") from fault
+            raise ServiceUnavailable(f"supervisord refused: {fault.faultString}") from fault
         except (OSError, HTTPException, xmlrpc.client.Error, ExpatError) as error:
             raise ServiceUnavailable(
                 f"supervisord does not answer in {self._folder}: {error}; run `purser up`"
@@ -231,10 +231,10 @@ class _UnixConnection(HTTPConnection):
         self._folder = folder
 
     def connect(self) -> None:
-        """Connect; a supervisord that hangs is one that does not answer."""
+        """Connect; a supervisord that hangs counts as not answering."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        # Through a descriptor its name is short in any folder.
+        # The path through a descriptor is short in any folder.
         folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
         try:
             self.sock.connect(f"/proc/self/fd/{folder}/{SOCKET}")

@@ -1,18 +1,18 @@
-"""What the local stack runs, as data: programs, their ports, and what each one needs to be there.
+"""The programs of the local stack as data: their ports, and the programs that each one needs.
 
-Every other module of this package reads these tables; they import nothing. To add a process, add a
-port and a program here; a server also gets a module of its own that says how to run it.
+Every other module of this package reads these tables, which import nothing. To add a process, add a
+port and a program here. A server also needs a module that says how to run it.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 PORTS_RESERVED = 32
-"""Consecutive ports that belong to one stack; the unused ones are for servers to come."""
+"""Consecutive ports reserved for one stack; some are for future servers."""
 
 
 class Port(StrEnum):
-    """The ports of a stack; a port's number is PURSER_PORT_BASE plus its place in this list."""
+    """The ports of a stack; a port's number is PURSER_PORT_BASE plus its position in this list."""
 
     POSTGRES = "postgres"
     KAFKA = "kafka"
@@ -30,10 +30,10 @@ class Port(StrEnum):
 class Program:
     """A process that the stack knows by name.
 
-    - `ports`: those it listens on; a worker's first one is where its `/health` answers.
-    - `after`: it is started once these are ready, and stopped before them.
-    - `module`: for workers of ours, what `python -m` runs; a server has None.
-    - `stop_signal`, `stop_seconds`: how to stop it gently, and for how long to wait.
+    - `ports`: the ports it listens on. A worker serves `/health` on the first one.
+    - `after`: programs that must be ready before it starts. It is stopped before them.
+    - `module`: the module that `python -m` runs for a worker; None for a server.
+    - `stop_signal`, `stop_seconds`: how to stop it gently, and how long to wait.
     """
 
     name: str
@@ -76,12 +76,12 @@ OTHER_WORKERS = (CONNECTOR_SUPERVISOR,)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
 
 PROGRAMS = (*SERVERS, *WORKERS)
-"""All that supervisord knows; of the views workers a stack runs as many as its settings say."""
+"""All programs in supervisord's configuration; the settings say how many views workers run."""
 
 SERVER_NAMES = tuple(program.name for program in SERVERS)
 VIEWS_WORKER_NAMES = tuple(program.name for program in VIEWS_WORKERS)
 WORKER_NAMES = (VIEWS_WORKER_NAMES[0], *(program.name for program in OTHER_WORKERS))
-"""Workers of ours that every stack runs."""
+"""The workers that every stack runs."""
 
 
 def program_named(name: str) -> Program:
@@ -90,10 +90,10 @@ def program_named(name: str) -> Program:
 
 
 def workers_of(views_workers: int) -> tuple[Program, ...]:
-    """The workers of a stack with so many views workers."""
+    """The workers of a stack with this many views workers."""
     return (*VIEWS_WORKERS[:views_workers], *OTHER_WORKERS)
 
 
 def programs_of(views_workers: int) -> tuple[Program, ...]:
-    """All that a stack with so many views workers runs."""
+    """The programs of a stack with this many views workers."""
     return (*SERVERS, *workers_of(views_workers))

@@ -1,4 +1,4 @@
-"""bytewax with a source written for it: what crosses the engine is a batch of records."""
+"""bytewax with a source written for this comparison: an item is a batch of records."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ class _Sink(DynamicSink[Records]):
 
 
 def main() -> None:
-    """Run the dataflow until there are enough."""
+    """Run the dataflow up to the wanted number of events."""
     flow = Dataflow("peers")
     stream: Any = op.input("kafka", flow, _Source())
     op.output("clickhouse", stream, _Sink())

@@ -35,7 +35,7 @@ class _Sink(DynamicSink[Item]):
 
 
 def main() -> None:
-    """Run the dataflow until there are enough."""
+    """Run the dataflow up to the wanted number of events."""
     flow = Dataflow("peers")
     source = KafkaSource(
         [BOOTSTRAP],

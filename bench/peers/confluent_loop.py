@@ -1,4 +1,4 @@
-"""A loop by hand over confluent_kafka's consume()."""
+"""A hand-written loop over confluent_kafka's consume()."""
 
 from confluent_kafka import Consumer
 
@@ -24,7 +24,7 @@ def consumer() -> Consumer:
 
 
 def main() -> None:
-    """Read until there are enough."""
+    """Read the wanted number of events."""
     job, source = Job(), consumer()
     while True:
         messages = source.consume(ROWS_MAX, CONSUME_SECONDS)

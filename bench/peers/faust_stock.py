@@ -1,4 +1,4 @@
-"""Faust as it comes: an agent takes events one by one."""
+"""Stock Faust: an agent takes events one by one."""
 
 from tempfile import mkdtemp
 from typing import Any
@@ -9,7 +9,7 @@ from bench.peers.job import BOOTSTRAP, FETCH_BYTES, GROUP, TOPIC, Job, decode
 
 
 def main() -> None:
-    """Run the agent until there are enough."""
+    """Run the agent up to the wanted number of events."""
     app = faust.App(
         GROUP,
         broker=f"kafka://{BOOTSTRAP}",

@@ -1,6 +1,6 @@
-"""The peers' common part: what a record becomes, how rows reach ClickHouse, and the clock.
+"""The peers' common part: decoding a record, inserting rows into ClickHouse, and the clock.
 
-Nothing of ours that checks a record is asked of the peers: they decode, make columns and insert.
+The peers need not check records as Purser does. They decode, build columns and insert.
 """
 
 import json
@@ -29,7 +29,7 @@ BOOTSTRAP = os.environ.get("PURSER_KAFKA_BOOTSTRAP", "")
 TOPIC = os.environ.get("PURSER_PAYMENTS_TOPIC", "")
 GROUP = os.environ.get("PURSER_CONSUMER_GROUP", "")
 SPARED = bool(os.environ.get("PURSER_BENCH_SPARED"))
-"""Whether the process looks for garbage as seldom as ours do."""
+"""Whether the process runs the garbage collector as rarely as Purser's processes."""
 WANTED = int(os.environ.get("PURSER_BENCH_EVENTS", "0"))
 
 LIBRDKAFKA = {
@@ -37,13 +37,13 @@ LIBRDKAFKA = {
     "fetch.message.max.bytes": FETCH_BYTES,
     "queued.max.messages.kbytes": 65_536,
 }
-"""Doubled the rate against the defaults; given to every peer that stands on librdkafka."""
+"""These settings doubled the rate; every peer based on librdkafka gets them."""
 
 decode = msgspec.json.Decoder(WireEnvelope).decode
 
 
 class Job:
-    """Takes events until there are as many as wanted, then says how long it took and ends."""
+    """Takes events up to the wanted number, then prints how long it took and exits."""
 
     def __init__(self) -> None:
         if SPARED:
@@ -65,7 +65,7 @@ class Job:
             self._cpu = time.process_time()
 
     def take_batch(self, records: Records) -> None:
-        """A whole batch at once, by the same fold as our worker's."""
+        """Take a whole batch, with the worker's fold."""
         self.begin()
         batch = fold_batch(
             records, consumer=GROUP, parked_at=datetime.now(UTC), tables=(PAYMENT_EVENTS,)
@@ -74,7 +74,7 @@ class Job:
         self._write({PAYMENT_EVENTS: batch.columns[PAYMENT_EVENTS]}, batch.event_count)
 
     def take(self, envelope: WireEnvelope, partition: int, offset: int) -> None:
-        """One event; written with others."""
+        """Take one event; it is written together with others."""
         self.begin()
         self._envelopes.append(envelope)
         self._partitions.append(partition)
@@ -84,7 +84,7 @@ class Job:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the waiting events."""
         if not self._envelopes:
             return
         fields = event_fields([envelope.after for envelope in self._envelopes])
@@ -94,7 +94,7 @@ class Job:
         self._write({PAYMENT_EVENTS: columns}, count)
 
     def _write(self, columns: Mapping[Table, Columns], count: int) -> None:
-        """Insert in a thread, one insert at a time, while the caller decodes what comes next."""
+        """Insert in a thread, one insert at a time, while the caller decodes the next events."""
         if self._insert is not None:
             self._insert.result()
         self._insert = self._thread.submit(self._sink.write, columns)
@@ -112,5 +112,5 @@ class Job:
         }
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
-        # Some frameworks take seconds to stop, and nothing is to be committed.
+        # Some frameworks take seconds to stop, and there is nothing to commit.
         os._exit(0)

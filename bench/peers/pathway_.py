@@ -17,7 +17,7 @@ class _Writer:
 
 
 def main() -> None:
-    """Run the graph until there are enough."""
+    """Run the graph up to the wanted number of events."""
     settings = {
         "bootstrap.servers": BOOTSTRAP,
         "group.id": GROUP,

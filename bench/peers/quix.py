@@ -1,4 +1,4 @@
-"""Quix Streams: a dataframe of records, and a batching sink that is flushed at each commit."""
+"""Quix Streams: a dataframe of records, and a batching sink that flushes at each commit."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from bench.peers.job import BOOTSTRAP, GROUP, LIBRDKAFKA, ROWS_MAX, TOPIC, Job, 
 
 
 class _ClickHouse(BatchingSink):
-    """Written when the application commits, which is every `ROWS_MAX` records."""
+    """Writes when the application commits, which is every `ROWS_MAX` records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ def _decoded(value: bytes) -> Any:
 
 
 def main() -> None:
-    """Run the application until there are enough."""
+    """Run the application up to the wanted number of events."""
     application = Application(
         broker_address=BOOTSTRAP,
         consumer_group=GROUP,

@@ -1,4 +1,4 @@
-"""Ours: the bulk path of `purser replay`, one reader, as the command runs it in each process."""
+"""The bulk path of `purser replay` with one reader, as the command runs it in each process."""
 
 import json
 import os
@@ -20,12 +20,12 @@ ReadTopic = Callable[[ReplaySettings, TopicShare, BatchSize], Iterator[Records]]
 
 
 class _Clock:
-    """When the first records came, and the CPU time until then."""
+    """The time of the first records, and the CPU time until then."""
 
     seconds = cpu_seconds = 0.0
 
     def started_by(self, read: ReadTopic) -> ReadTopic:
-        """The same reading, which starts the clock."""
+        """Wrap a reading so that its first records start the clock."""
 
         def reading(
             settings: ReplaySettings, share: TopicShare, size: BatchSize
@@ -39,7 +39,7 @@ class _Clock:
 
 
 def main() -> None:
-    """Read one share of the topic into the views, print what it took."""
+    """Read one share of the topic into the views and print the time it took."""
     settings = ReplaySettings.load()
     number, readers = map(int, os.environ.get("PURSER_BENCH_SHARE", "0/1").split("/"))
     views = os.environ.get("PURSER_BENCH_VIEWS", PAYMENT_EVENTS.name)
@@ -61,7 +61,7 @@ def main() -> None:
 
     tune_gc()
     clock = _Clock()
-    # Its clock starts with the first records, as those of the others do.
+    # The clock starts with the first records, as for the other peers.
     vars(reader).update(read_topic=clock.started_by(reader.read_topic))
     reader.build_share(plan, tell)
     result = {

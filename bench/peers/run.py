@@ -1,8 +1,8 @@
 """The section `peers`: one topic, one table, one process each, totals checked, ratios to goals.
 
-A run's clock starts with its first record and stops when its last row is confirmed, so nobody's
-start is part of it; that of several live workers starts when each has its partitions. The servers
-share the cores with what is measured: hence also CPU per event.
+The clock of a run starts with its first record and stops when its last row is confirmed, so
+start-up is not included. With several live workers it starts when each has its partitions. The
+servers share the cores with the measured process, so CPU per event is reported too.
 """
 
 import json
@@ -40,11 +40,12 @@ PEERS_PYTHON = CHECKOUT / ".venv-peers" / "bin" / "python"
 RUN_SECONDS = 240.0
 STOP_SECONDS = 20.0
 SLOW_SHARE = 10
-"""Stock Faust reads this part of the topic only: it would take minutes."""
+"""Stock Faust reads only this part of the topic; all of it would take minutes."""
 
-_SPARED = ", collector spared"
-"""What a peer is called that looks for garbage as seldom as our processes do: no framework does so
-by itself, and all gain from it. The two that are written for this comparison always do."""
+_TUNED = ", collector tuned"
+"""Name suffix of a peer that runs the garbage collector as rarely as Purser's processes. No
+framework does so by default, and all gain from it. The two peers written for this comparison always
+do it."""
 
 PEERS = {
     "by hand, confluent consume()": "bench.peers.confluent_loop",
@@ -53,17 +54,17 @@ PEERS = {
     "quix streams": "bench.peers.quix",
     "pathway": "bench.peers.pathway_",
     "faust, stock": "bench.peers.faust_stock",
-    "bytewax, stock" + _SPARED: "bench.peers.bytewax_stock",
-    "quix streams" + _SPARED: "bench.peers.quix",
-    "pathway" + _SPARED: "bench.peers.pathway_",
-    "faust, stock" + _SPARED: "bench.peers.faust_stock",
+    "bytewax, stock" + _TUNED: "bench.peers.bytewax_stock",
+    "quix streams" + _TUNED: "bench.peers.quix",
+    "pathway" + _TUNED: "bench.peers.pathway_",
+    "faust, stock" + _TUNED: "bench.peers.faust_stock",
 }
 SPARED = {
     "by hand, confluent consume()",
     "bytewax, source of batches",
-    *(name for name in PEERS if name.endswith(_SPARED)),
+    *(name for name in PEERS if name.endswith(_TUNED)),
 }
-SLOW = {"faust, stock", "faust, stock" + _SPARED}
+SLOW = {"faust, stock", "faust, stock" + _TUNED}
 
 Goal = tuple[str, float]  # peer, ratio at least
 GOALS: Mapping[str, tuple[Goal, ...]] = {
@@ -82,7 +83,7 @@ GOALS: Mapping[str, tuple[Goal, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What one process, or several, came to; `server_seconds` is ClickHouse's CPU meanwhile."""
+    """The result of one or several processes; `server_seconds` is ClickHouse's CPU meanwhile."""
 
     events: int
     seconds: float
@@ -98,7 +99,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """Where all run: a topic that is filled once, a database that is emptied before each."""
+    """A topic that is filled once, and a database that is emptied before each run."""
 
     client: Client
     stack: Stack
@@ -109,7 +110,7 @@ class Field:
     environment: Mapping[str, str] = field(repr=False)
 
     def empty(self) -> None:
-        """Forget every row."""
+        """Delete all rows."""
         for table in FOLDED_TABLES:
             self.client.command(f"TRUNCATE TABLE {table.raw}")
 
@@ -141,12 +142,12 @@ class Field:
         if found != (self.events, self.amount_minor):
             raise ServiceUnavailable(
                 f"{name}: ended with {found}, not {(self.events, self.amount_minor)};"
-                " its rate counts for nothing"
+                " its rate is invalid"
             )
 
 
 def peers(bench: Bench) -> list[Figure]:
-    """Everybody's rate, and ours against theirs."""
+    """The rate of every peer, and Purser's ratio to it."""
     if not PEERS_PYTHON.exists():
         raise ConfigurationError("the peers are not installed; run `make peers`")
     section = "peers, payment_events only"
@@ -164,7 +165,7 @@ def peers(bench: Bench) -> list[Figure]:
 
 
 def _scaling(section: str, where: Field, run: "Runner") -> list[Figure]:
-    """All views, by one process and by two."""
+    """All views, with one process and with two."""
     views = ",".join(table.name for table in FOLDED_TABLES)
     runs = [run(where, section, views, processes=processes) for processes in (1, 2)]
     names = ("1 process", "2 processes")
@@ -187,7 +188,7 @@ def _scaling(section: str, where: Field, run: "Runner") -> list[Figure]:
 
 @contextmanager
 def _prepared(bench: Bench) -> Iterator[Field]:
-    """A topic and a database of their own, so that no other section sees them."""
+    """A separate topic and database, so that no other section sees them."""
     endpoints = bench.stack.endpoints
     topic, database = f"bench.peers-{uuid4()}", "purser_bench_peers"
     address = urlsplit(endpoints.clickhouse_url)
@@ -217,7 +218,7 @@ def _prepared(bench: Bench) -> Iterator[Field]:
 
 
 def _peer(where: Field, name: str, module: str, python: str = str(PEERS_PYTHON)) -> Run:
-    """One peer's run; it measures itself."""
+    """Run one peer, which measures itself."""
     events = where.events // SLOW_SHARE if name in SLOW else where.events
     where.empty()
     server_before = where.server_seconds()
@@ -227,7 +228,7 @@ def _peer(where: Field, name: str, module: str, python: str = str(PEERS_PYTHON))
             **where.environment,
             "PURSER_CONSUMER_GROUP": f"bench-{uuid4()}",
             "PURSER_BENCH_EVENTS": str(events),
-            "PURSER_BENCH_SPARED": "yes" if name in SPARED else "",
+            "PURSER_BENCH_TUNED": "yes" if name in SPARED else "",
         },
         cwd=mkdtemp(),
         capture_output=True,
@@ -244,13 +245,13 @@ def _peer(where: Field, name: str, module: str, python: str = str(PEERS_PYTHON))
 
 
 class Runner(Protocol):
-    """A run of ours, from its first row to its last."""
+    """A run of Purser, from its first row to its last."""
 
     def __call__(self, where: Field, name: str, views: str, *, processes: int) -> Run: ...
 
 
 def _replay(where: Field, name: str, views: str, *, processes: int) -> Run:
-    """The bulk path of a replay; each process reads its share of the partitions."""
+    """The bulk path of a replay; each process reads a share of the partitions."""
     where.empty()
     readers = [
         _started(
@@ -268,7 +269,7 @@ def _replay(where: Field, name: str, views: str, *, processes: int) -> Run:
 
 
 def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
-    """Our worker, from its first row to its last; two are two processes of one group."""
+    """The live worker, from its first row to its last; two processes form one group."""
     where.empty()
     group = f"bench-{uuid4()}"
     ports = [lend_port() for _ in range(processes)]
@@ -308,7 +309,7 @@ def _watched(
     *,
     joined: Callable[[], bool] = lambda: True,
 ) -> Run:
-    """Rate and CPU from the first rows seen, and all having joined, to the last; they are ended."""
+    """Rate and CPU from the first rows, once all have joined, to the last; then stop them."""
 
     def spent_seconds() -> float:
         return sum(sum(worker.cpu_times()[:2]) for worker in workers)
@@ -363,11 +364,11 @@ def _figures(section: str, name: str, run: Run) -> list[Figure]:
 
 
 def _ratios(section: str, runs: Mapping[str, Run]) -> list[Figure]:
-    """Ours against theirs: against the goals, and against the same peers with all that helps."""
+    """Purser's ratios to the peers: as shipped, and with the collector tuned."""
     figures = []
     for ours, goals in GOALS.items():
         for peer, least in goals:
-            for baseline in (peer, peer + _SPARED):
+            for baseline in (peer, peer + _TUNED):
                 if baseline not in runs:
                     continue
                 ratio = runs[ours].rate / runs[baseline].rate

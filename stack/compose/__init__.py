@@ -1,1 +1,1 @@
-"""What `docker-compose.yml` needs beside itself: generated secrets and PostgreSQL's logins."""
+"""What `docker-compose.yml` needs in addition: generated secrets and PostgreSQL's logins."""
