@@ -1,9 +1,8 @@
-"""What one append to `payments` costs PostgreSQL: with guards, with older ones, and without any.
+"""What one append to `payments` costs PostgreSQL: with guards, and without any.
 
-`python -m bench.append` takes a PostgreSQL of its own, makes a database for each schema, appends
-the same events to all of them in turns, each event in a transaction of its own, then many by one
-COPY, and prints CPU microseconds per row. Turns, because whatever else the machine does then
-disturbs all of them alike.
+`python -m bench.append` starts its own PostgreSQL, makes a database for each schema and appends the
+same events to both in turns: first each event in its own transaction, then many by one COPY. It
+prints CPU microseconds per row. In turns, so that other load disturbs both alike.
 """
 
 import argparse
@@ -27,14 +26,12 @@ from marketplace.market import Marketplace, MarketplaceSettings
 from operations.console import say, wide_console
 from operations.own_stack import own_stack
 from schemas.events import NewEvent
-from schemas.postgres.migrations import load
 from stack.endpoints import Endpoints
 from stack.postgres import OWNER
 from writer.migrate import migrate
 from writer.postgres import PostgresStore, open_pool
 
-WITHOUT, BEFORE, NOW = "no guards", "guards of 0005", "guards"
-MIGRATIONS_BEFORE = 5
+WITHOUT, WITH = "no guards", "guards"
 WARM_UP_ROWS = 500  # every partition's guard is compiled and planned once per session
 ROWS_PER_TURN = 250
 PAYMENTS_PER_SECOND = 200.0
@@ -49,11 +46,6 @@ BEGIN
         WHERE tgname = 'payments_guard' AND tgparentid = 0
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', item.name, item.place);
-    END LOOP;
-    FOR item IN SELECT conname AS name FROM pg_constraint
-        WHERE conrelid = 'public.payments'::regclass AND contype = 'c'
-    LOOP
-        EXECUTE format('ALTER TABLE public.payments DROP CONSTRAINT %I', item.name);
     END LOOP;
 END
 $$
@@ -116,7 +108,7 @@ def _subject(endpoints: Endpoints, name: str) -> Iterator[Subject]:
             )
         )
     owner = make_conninfo(endpoints.postgres_admin_dsn, dbname=database)
-    migrate(owner, load()[:MIGRATIONS_BEFORE] if name == BEFORE else None)
+    migrate(owner)
     if name == WITHOUT:
         with psycopg.connect(owner) as session:
             session.execute(_DROP_GUARDS)
@@ -129,9 +121,7 @@ def measure(endpoints: Endpoints, *, rows: int, copy_rows: int, seed: int) -> li
     events = _events(WARM_UP_ROWS + rows + copy_rows, seed)
     single_end = WARM_UP_ROWS + rows
     with ExitStack() as stack:
-        subjects = [
-            stack.enter_context(_subject(endpoints, name)) for name in (WITHOUT, BEFORE, NOW)
-        ]
+        subjects = [stack.enter_context(_subject(endpoints, name)) for name in (WITHOUT, WITH)]
         for subject in subjects:
             subject.append(events[:WARM_UP_ROWS])
             subject.single_seconds = subject.client_seconds = 0.0

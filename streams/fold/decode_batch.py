@@ -38,7 +38,7 @@ class DecodedBatch(NamedTuple):
 
     envelopes: Sequence[WireEnvelope]
     indexes: Sequence[int]
-    undecodable: Sequence[tuple[int, DecodeError | AssertionError]]
+    undecodable: Sequence[tuple[int, DecodeError]]
     fields: EventFields
 
 
