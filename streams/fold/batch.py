@@ -13,8 +13,9 @@ from typing import Any
 
 from schemas.accounts import SELLER_ACCOUNTS
 from schemas.columns import DayTexts, instant
-from schemas.envelope import WireEnvelope, WireEvent
+from schemas.envelope import WireEnvelope
 from schemas.errors import DecodeError
+from schemas.events import WireEvent
 from schemas.lifecycle import Direction
 from schemas.views import (
     BUYER_ORDERS,
