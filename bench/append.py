@@ -26,6 +26,7 @@ from marketplace.market import Marketplace, MarketplaceSettings
 from operations.console import say, wide_console
 from operations.own_stack import own_stack
 from schemas.events import NewEvent
+from schemas.runtime import entry_point
 from stack.endpoints import Endpoints
 from stack.postgres import OWNER
 from writer.migrate import migrate
@@ -156,6 +157,7 @@ def figures(subjects: Sequence[Subject], rows: int, copy_rows: int) -> list[Figu
     return found
 
 
+@entry_point
 def main() -> None:
     """Measure on a PostgreSQL of its own, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -35,6 +35,7 @@ from operations.console import say, wide_console
 from operations.own_stack import own_stack
 from operations.verify import Report
 from schemas.errors import ServiceUnavailable
+from schemas.runtime import entry_point
 from stack.native import Stack
 from stack.settings import CHECKOUT
 from stack.topology import programs_of
@@ -87,6 +88,7 @@ class Seen:
     rate: float = 0.0
 
 
+@entry_point
 def main() -> None:
     """Soak, print, write, and say by the exit status whether all was well."""
     options = _options()

@@ -18,6 +18,7 @@ from cli.status import status
 from cli.up import up
 from cli.verify import verify
 from schemas.errors import PurserError
+from schemas.runtime import entry_point
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
@@ -49,6 +50,7 @@ app.command()(replay)
 app.add_typer(dead_letters, name="dead-letters")
 
 
+@entry_point
 def main() -> None:
     """Run the command line; an error on purpose is one line and its own exit status."""
     # What it would print on standard error is in the errors that it raises as well.

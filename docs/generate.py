@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.lifecycle import CHARGE, DISPUTE, FULFILMENT, PAYOUT, Dispute, EventType, Fulfilment
+from schemas.runtime import entry_point
 
 LIFECYCLE_PAGE = Path(__file__).parent / "reference" / "lifecycle.md"
 
@@ -93,6 +94,7 @@ def _table(rows: Mapping[str, Mapping[EventType, StrEnum]]) -> str:
     return "\n".join(lines)
 
 
+@entry_point
 def main() -> None:
     """Write the pages."""
     LIFECYCLE_PAGE.write_text(lifecycle_page(), encoding="utf-8")

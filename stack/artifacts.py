@@ -19,6 +19,7 @@ from pathlib import Path
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from schemas.errors import ConfigurationError, PurserError, ServiceUnavailable
+from schemas.runtime import entry_point
 from stack.java import find_maven
 from stack.layout import check_free_space
 from stack.settings import StackSettings
@@ -122,6 +123,7 @@ def _tell(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+@entry_point
 def main() -> None:
     """`python -m stack.artifacts`: fetch them ahead of time, as `make setup` does."""
     try:

@@ -27,6 +27,7 @@ from connectors.debezium.client import ConnectClient, ConnectorHealth
 from connectors.debezium.hanging_transactions import HangingTransactionRepair
 from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
 from schemas.errors import ConfigurationError, PurserError
+from schemas.runtime import entry_point
 from schemas.topics import CONNECT_GROUP, CONNECTOR
 
 LOOK_SECONDS = 2.0
@@ -208,6 +209,7 @@ def application(rounds: Rounds) -> Starlette:
     return Starlette(routes=[Route("/health", health)])
 
 
+@entry_point
 def main() -> NoReturn:
     """Run until told to stop."""
     logging.basicConfig(

@@ -26,7 +26,7 @@ from schemas.lifecycle import (
 )
 from schemas.postgres.guard_codes import GuardCode
 from schemas.postgres.row_rules import ROW, ROW_RULES, RowRule, all_of
-from schemas.runtime import require_assertions
+from schemas.runtime import entry_point
 from schemas.sql_words import quoted
 
 FOLDER = Path(__file__).parent
@@ -266,9 +266,9 @@ def _share_check(*, pot: Pot, source: Pot, condition: str, left: str, code: Guar
         END IF;"""
 
 
+@entry_point
 def main() -> None:
     """Write the guards' migration."""
-    require_assertions()
     (FOLDER / GUARDS_FILE).write_text(guards_sql(), encoding="utf-8")
 
 
