@@ -2,7 +2,7 @@
 
 Everything that acts on an event reads its row here: the writer's decisions and running sums, the
 database's guards, the postings, the sellers' totals, `verify`'s lists of events and the table in
-docs/reference/lifecycle.md. An event that adds money in a known way needs a row and nothing else.
+docs/reference/lifecycle.md. An event that moves money in a known way needs a row and no code.
 
 Of a pay-in event's `amount_minor` the commission and the logistics fee are the platform's, the rest
 is the seller's share.
@@ -62,7 +62,7 @@ class Revenue(StrEnum):
 
 
 class Transfer(NamedTuple):
-    """A payout event's two postings: its whole amount, to the debit of one account."""
+    """A payout event's two postings, each of the whole amount."""
 
     debit: AccountType
     credit: AccountType
@@ -75,7 +75,7 @@ class Effect:
     The signs (-1, 0, +1) say how the event's amount enters the running sums of its order:
     `captured` from the buyer, `refunded` to the buyer (lost disputes too), `released` of the
     seller's share, `reserved` by claims. `available` is the sign in the seller's payable balance,
-    of payouts and releases; a reversal takes what is missing in pending.
+    for payouts and releases; a reversal takes from it what pending cannot give.
     """
 
     amount: Amount = Amount.NONE
@@ -101,7 +101,7 @@ class Effect:
     @property
     def reserved(self) -> int:
         """Without the claim that it may end."""
-        return _CLAIM_SIGNS[self.refund] + _CLAIM_SIGNS[self.dispute]
+        return _CLAIM_SIGNS.get(self.refund, 0) + _CLAIM_SIGNS.get(self.dispute, 0)
 
     @property
     def may_settle(self) -> bool:
@@ -112,7 +112,8 @@ class Effect:
     def available(self) -> int:
         if self.transfer is None:
             return self.released
-        return (self.transfer.credit is _AVAILABLE) - (self.transfer.debit is _AVAILABLE)
+        balance = AccountType.SELLER_AVAILABLE
+        return (self.transfer.credit is balance) - (self.transfer.debit is balance)
 
     @property
     def draws_on_balance(self) -> bool:
@@ -135,14 +136,8 @@ class Effect:
         return self.move in _MOVING or self.reserved != 0 or self.may_settle
 
 
-_AVAILABLE = AccountType.SELLER_AVAILABLE
 _MOVING = (Move.CAPTURE, Move.RELEASE, Move.REVERSE)
-_CLAIM_SIGNS: Mapping[Claim, int] = {
-    Claim.NONE: 0,
-    Claim.OPENS: +1,
-    Claim.ENDS: -1,
-    Claim.MAY_END: 0,
-}
+_CLAIM_SIGNS: Mapping[Claim, int] = {Claim.OPENS: +1, Claim.ENDS: -1}
 _POTS: Mapping[Move, Pot] = {
     Move.PLAN: Pot.PLANNED,
     Move.CAPTURE: Pot.TAKEN,
@@ -150,6 +145,10 @@ _POTS: Mapping[Move, Pot] = {
 }
 
 _A, _E = AccountType, EventType
+_SET_ASIDE = Transfer(debit=_A.SELLER_AVAILABLE, credit=_A.PAYOUT_IN_TRANSIT)
+_UNDONE = Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_A.SELLER_AVAILABLE)
+_PAID_OUT = Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_A.BANK)
+_SENT_BACK = Transfer(debit=_A.BANK, credit=_A.SELLER_AVAILABLE)
 
 EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
     Direction.IN: {
@@ -183,28 +182,12 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
         ),
     },
     Direction.OUT: {
-        _E.REQUESTED: Effect(
-            amount=Amount.WHOLE, transfer=Transfer(debit=_AVAILABLE, credit=_A.PAYOUT_IN_TRANSIT)
-        ),
+        _E.REQUESTED: Effect(amount=Amount.WHOLE, transfer=_SET_ASIDE),
         _E.SUBMITTED: Effect(amount=Amount.WHOLE),
-        _E.PAID: Effect(
-            amount=Amount.WHOLE, transfer=Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_A.BANK)
-        ),
-        _E.FAILED: Effect(
-            amount=Amount.WHOLE,
-            transfer=Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_AVAILABLE),
-            details=ReasonDetails,
-        ),
-        _E.CANCELLED: Effect(
-            amount=Amount.WHOLE,
-            transfer=Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_AVAILABLE),
-            details=ReasonDetails,
-        ),
-        _E.RETURNED: Effect(
-            amount=Amount.WHOLE,
-            transfer=Transfer(debit=_A.BANK, credit=_AVAILABLE),
-            details=ReasonDetails,
-        ),
+        _E.PAID: Effect(amount=Amount.WHOLE, transfer=_PAID_OUT),
+        _E.FAILED: Effect(amount=Amount.WHOLE, transfer=_UNDONE, details=ReasonDetails),
+        _E.CANCELLED: Effect(amount=Amount.WHOLE, transfer=_UNDONE, details=ReasonDetails),
+        _E.RETURNED: Effect(amount=Amount.WHOLE, transfer=_SENT_BACK, details=ReasonDetails),
     },
 }
 """Every event of the lifecycle; a missing key is an event that does not happen in its direction."""

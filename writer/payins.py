@@ -4,7 +4,7 @@ Each raises `Rejection` or returns the rows to append, in the order in which the
 created. `_rows` is the one place where a pay-in row is made.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from schemas.details import NO_DETAILS
@@ -209,19 +209,17 @@ def _left(order: OrderState, effect: Effect) -> int:
             return order.captured_minor - order.refunded_minor - order.reserved_minor
 
 
-_TOO_MUCH: Mapping[Move, RejectionCode] = {
-    Move.CAPTURE: RejectionCode.CAPTURE_ABOVE_AMOUNT,
-    Move.RELEASE: RejectionCode.RELEASE_ABOVE_PENDING,
-    Move.REVERSE: RejectionCode.REFUND_ABOVE_CAPTURED,
-}
-
-
 def _too_much(effect: Effect) -> RejectionCode:
-    is_disputed = effect.dispute is Claim.OPENS
-    above = (
-        RejectionCode.DISPUTE_ABOVE_CAPTURED if is_disputed else RejectionCode.REFUND_ABOVE_CAPTURED
-    )
-    return _TOO_MUCH.get(effect.move, above)
+    """Why an amount above what is left is refused."""
+    match effect:
+        case Effect(move=Move.CAPTURE):
+            return RejectionCode.CAPTURE_ABOVE_AMOUNT
+        case Effect(move=Move.RELEASE):
+            return RejectionCode.RELEASE_ABOVE_PENDING
+        case Effect(dispute=Claim.OPENS):
+            return RejectionCode.DISPUTE_ABOVE_CAPTURED
+        case _:
+            return RejectionCode.REFUND_ABOVE_CAPTURED
 
 
 def _amounts(state: PaymentState, command: AmountChange) -> list[_Part]:

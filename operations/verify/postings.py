@@ -19,16 +19,9 @@ def _taking(sign: int) -> str:
     return quoted(event_types(lambda e: e.captured - e.refunded == sign, Direction.IN))
 
 
-def _debiting(account: AccountType) -> str:
-    return quoted(
-        event_types(lambda e: bool(e.transfer and e.transfer.debit is account), Direction.OUT)
-    )
-
-
-def _crediting(account: AccountType) -> str:
-    return quoted(
-        event_types(lambda e: bool(e.transfer and e.transfer.credit is account), Direction.OUT)
-    )
+def _payouts(side: str, account: AccountType) -> str:
+    """Payout events with this account on the side `debit` or `credit`."""
+    return quoted(event_types(lambda e: getattr(e.transfer, side, None) is account, Direction.OUT))
 
 
 _IN_TRANSIT, _BANK = AccountType.PAYOUT_IN_TRANSIT, AccountType.BANK
@@ -45,10 +38,10 @@ _AMOUNTS = f"""
         -taken * logistics_fee_minor AS logistics,
         -available_delta_minor AS available,
         if(pay_in, -(receivable + commission + logistics + available), 0) AS pending,
-        multiIf(pay_in, 0, type IN ({_crediting(_IN_TRANSIT)}), -amount_minor,
-                type IN ({_debiting(_IN_TRANSIT)}), amount_minor, 0) AS in_transit,
-        multiIf(pay_in, 0, type IN ({_crediting(_BANK)}), -amount_minor,
-                type IN ({_debiting(_BANK)}), amount_minor, 0) AS bank
+        multiIf(pay_in, 0, type IN ({_payouts("credit", _IN_TRANSIT)}), -amount_minor,
+                type IN ({_payouts("debit", _IN_TRANSIT)}), amount_minor, 0) AS in_transit,
+        multiIf(pay_in, 0, type IN ({_payouts("credit", _BANK)}), -amount_minor,
+                type IN ({_payouts("debit", _BANK)}), amount_minor, 0) AS bank
     FROM {{table}} WHERE {{events}}
 """
 
