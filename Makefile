@@ -7,9 +7,12 @@ STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 FAST_TESTS := tests/unit tests/property tests/architecture tests/golden
 SERVER_TESTS := tests/contract tests/integration
+ALL_TESTS := $(FAST_TESTS) $(SERVER_TESTS) tests/chaos
 # Test files run side by side: as many at a time as this machine can carry, or so many.
 TEST_WORKERS ?= auto
-PYTEST := $(BIN)/pytest -q --numprocesses $(TEST_WORKERS) --durations=20
+PYTEST_ARGS := -q --numprocesses $(TEST_WORKERS) --durations=20
+PYTEST := $(BIN)/pytest $(PYTEST_ARGS)
+COVERAGE := build/coverage
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 IMPORT_LINTER := $(BIN)/lint-imports --no-logo
@@ -47,12 +50,15 @@ down: $(STAMP) ## stop the local stack; the data stay
 	@$(BIN)/purser down
 
 .PHONY: check
-check: $(STAMP) ## format, lint, types, import contracts, unit and property tests; no servers, under a minute
+check: lint ## format, lint, types, import contracts, unit and property tests; no servers, under a minute
+	$(PYTEST) $(FAST_TESTS)
+
+.PHONY: lint
+lint: $(STAMP) ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(IMPORT_LINTER)
-	$(PYTEST) $(FAST_TESTS)
 
 .PHONY: integration
 integration: setup ## the tests that run real servers
@@ -60,7 +66,14 @@ integration: setup ## the tests that run real servers
 
 .PHONY: test
 test: setup ## every test: fast ones, real servers, and a short round of kill -9 (a quarter of an hour)
-	$(PYTEST) $(FAST_TESTS) $(SERVER_TESTS) tests/chaos
+	$(PYTEST) $(ALL_TESTS)
+
+.PHONY: coverage
+coverage: setup ## the same, measured: fails below the level reached, and lists what no test runs
+	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS) $(ALL_TESTS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 .PHONY: chaos
 chaos: setup ## the long round: at least 20 seeded random kill -9 under load

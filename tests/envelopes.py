@@ -1,6 +1,7 @@
 """A marketplace's events as Debezium would write them to Kafka, without PostgreSQL or Connect.
 
-What the views must hold afterwards is computed from the same events, see `expected_views`.
+What the views must hold afterwards is folded from the same events, see `expected_views`. It is the
+fold of the worker: what arrives is compared with it, and tests/property judges the fold.
 """
 
 from collections.abc import Iterable, Iterator

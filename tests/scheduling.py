@@ -15,21 +15,54 @@ WORKERS_PER_CORE = 2
 BYTES_PER_WORKER = 3 * 1024**3
 """Two stacks: the one that a worker's tests share, and one that a test has for itself."""
 
-LONGEST: tuple[str, ...] = (
-    "tests/integration/replay/test_replay.py",
-    "tests/chaos/test_chaos.py",
-    "tests/integration/transport/test_transport_workers.py",
+REPLAY = "tests/integration/replay/test_replay.py"
+
+PARTS: dict[str, tuple[frozenset[str], ...]] = {
+    REPLAY: (
+        frozenset(
+            {
+                "test_it_goes_on_after_kill_9_at_every_step",
+                "test_a_dry_run_tells_equal_from_damaged_and_writes_nothing",
+                "test_history_comes_from_postgresql_when_the_topic_has_lost_it",
+                "test_only_one_replay_at_a_time_and_only_with_the_same_views",
+            }
+        ),
+        frozenset(
+            {
+                "test_a_random_history_with_duplicates_and_kills_gives_bit_identical_tables",
+                "test_damaged_views_are_mended_under_live_traffic",
+                "test_the_old_tables_come_back_up_to_date",
+            }
+        ),
+    ),
+}
+"""Files that are units of their own in parts, by the names of tests; what is left is one more."""
+
+LONGEST = (
+    f"{REPLAY} 0",
+    f"{REPLAY} 1",
+    f"{REPLAY} 2",
     "tests/integration/views/test_views_failures.py",
+    "tests/integration/transport/test_transport_workers.py",
+    "tests/chaos/test_chaos.py",
+    "tests/integration/verify/test_verify_diverged.py",
     "tests/integration/test_stack_lifecycle.py",
+    "tests/integration/verify/test_verify_command.py",
     "tests/integration/views/test_views_elasticity.py",
     "tests/integration/views/test_views_dead_letters.py",
     "tests/integration/transport/test_transport_elasticity.py",
     "tests/integration/test_stack.py",
     "tests/integration/test_added_column.py",
-    "tests/integration/verify/test_verify_diverged.py",
+    "tests/integration/test_hanging_transactions.py",
+    "tests/integration/verify/test_verify_live.py",
+    "tests/integration/views/test_views_startup.py",
+    "tests/integration/views/test_views_flow.py",
+    "tests/integration/views/test_views_redrive.py",
+    "tests/integration/verify/test_verify_dead_letters.py",
     "tests/contract/clickhouse_http/test_own_server.py",
+    "tests/integration/test_debezium.py",
 )
-"""Units that take more than half a minute, the longest first. All others come in any order."""
+"""Units that take longer than the others, the longest first. All others come in any order."""
 
 
 def workers_for(*, cores: int, memory_bytes: int) -> int:
@@ -38,8 +71,12 @@ def workers_for(*, cores: int, memory_bytes: int) -> int:
 
 
 def unit_of(nodeid: str) -> str:
-    """The unit that a test belongs to."""
-    return nodeid.partition("::")[0]
+    """The unit that a test belongs to: its file, or a part of it."""
+    file, _, name = nodeid.partition("::")
+    if (parts := PARTS.get(file)) is None:
+        return file
+    name = name.partition("[")[0]
+    return f"{file} {next((n for n, names in enumerate(parts) if name in names), len(parts))}"
 
 
 def longest_first(nodeid: str) -> int:

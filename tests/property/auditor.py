@@ -1,8 +1,9 @@
 """An independent, simple auditor: predicts what a command may do, and checks what it did.
 
-Written from the words (design: lifecycles, running sums), not from the writer: plain counters per
-order, no shared arithmetic. It says accept or refuse, and which total an accepted command must
-have; how the total is spread it only checks to be fair to the minor unit.
+Written from the definitions of lifecycles and running sums, with plain counters per order. Of the
+code it judges it imports the types of commands and rows, and nothing that decides or adds up
+(tests/architecture holds it to that). It says accept or refuse, and which total an accepted command
+must have; how the total is spread it only checks to be fair to the minor unit.
 """
 
 from dataclasses import dataclass, field

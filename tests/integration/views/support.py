@@ -280,7 +280,11 @@ class Pipeline:
         )
 
     def assert_views_are_right(self) -> None:
-        """Every view equals what an independent fold of all that was sent gives."""
+        """Every view is what the fold makes of all that was sent, one event at a time, in memory.
+
+        So nothing was lost, doubled or changed on the way. That the fold itself is right is proven
+        in tests/property.
+        """
         self.wait_for_rows(len(self.sent))
         self.wait_for_acknowledgement()
         expected = expected_views(self.sent)
