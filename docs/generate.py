@@ -1,17 +1,23 @@
-"""Writes the pages of docs/reference that are made from tables in the code.
+"""Writes what the pages of docs/reference take from tables in the code.
 
-Run `python -m docs.generate` after a change of `schemas/lifecycle.py`; a test holds the committed
-pages equal to what this gives.
+Run `python -m docs.generate` after a change of `schemas/lifecycle.py` or
+`schemas/clickhouse/catalogue.py`; a test holds the committed pages equal to what this gives.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from schemas.clickhouse.catalogue import VIEWS
+from schemas.clickhouse.view import MAJOR, MINOR, Amount, View
 from schemas.lifecycle import CHARGE, DISPUTE, FULFILMENT, PAYOUT, Dispute, EventType, Fulfilment
 
 LIFECYCLE_PAGE = Path(__file__).parent / "reference" / "lifecycle.md"
+VIEWS_PAGE = Path(__file__).parent / "reference" / "views.md"
+
+_COLUMNS = re.compile(r"(<!-- columns of (\w+):[^\n]*-->\n).*?(<!-- end of columns -->)", re.DOTALL)
 
 # State before (None: nothing yet) -> event -> state after.
 _Machine = Mapping[Any, Mapping[EventType, StrEnum]]
@@ -93,9 +99,27 @@ def _table(rows: Mapping[str, Mapping[EventType, StrEnum]]) -> str:
     return "\n".join(lines)
 
 
+def views_page(text: str) -> str:
+    """The page with the table of columns of each view made again; all else stays."""
+    return _COLUMNS.sub(lambda found: f"{found[1]}{_columns(VIEWS[found[2]])}{found[3]}", text)
+
+
+def _columns(view: View) -> str:
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    for content in view.contents:
+        if isinstance(content, Amount):
+            names, types = f"{content.minor}, {content.name}", f"{MINOR}, {MAJOR}"
+        else:
+            names, types = content.name, content.type
+        lines.append(f"| {names} | {types} | {content.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Write the pages."""
     LIFECYCLE_PAGE.write_text(lifecycle_page(), encoding="utf-8")
+    page = VIEWS_PAGE.read_text(encoding="utf-8")
+    VIEWS_PAGE.write_text(views_page(page), encoding="utf-8")
 
 
 if __name__ == "__main__":
