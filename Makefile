@@ -102,8 +102,9 @@ lock-peers: $(STAMP) ## pin the packages of the benchmarks' peers anew
 	  pyproject.toml -o requirements-peers.lock
 
 .PHONY: generate
-generate: $(STAMP) ## rewrite the files generated from the lifecycle tables
+generate: $(STAMP) ## rewrite the files generated from the tables in schemas/
 	$(BIN)/python -m schemas.postgres.generate
+	$(BIN)/python -m schemas.clickhouse.generate
 	$(BIN)/python -m docs.generate
 
 .PHONY: lock

@@ -1,14 +1,18 @@
-"""Writes what docs/reference takes from tables in the code: one page, and two tables of another.
+"""Writes the parts of docs/reference that are made from tables in the code.
 
 Run `python -m docs.generate` after a change of `schemas/lifecycle.py`, `schemas/effects.py`,
-`row_rules.py` or `guard_codes.py`; a test holds the committed pages equal to what this gives.
+`row_rules.py`, `guard_codes.py` or `schemas/clickhouse/catalogue.py`; a test holds the committed pages equal to what this gives.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from schemas.clickhouse.catalogue import VIEWS
+from schemas.clickhouse.view import MAJOR, MINOR, View
+from schemas.clickhouse.view import Amount as AmountColumns
 from schemas.effects import EFFECTS, Amount, Claim, Move
 from schemas.lifecycle import (
     CHARGE,
@@ -27,6 +31,9 @@ from schemas.runtime import entry_point
 REFERENCE = Path(__file__).parent / "reference"
 LIFECYCLE_PAGE = REFERENCE / "lifecycle.md"
 PAYMENTS_PAGE = REFERENCE / "payments.md"
+VIEWS_PAGE = REFERENCE / "views.md"
+
+_COLUMNS = re.compile(r"(<!-- columns of (\w+):[^\n]*-->\n).*?(<!-- end of columns -->)", re.DOTALL)
 
 # State before (None: nothing yet) -> event -> state after.
 _Machine = Mapping[Any, Mapping[EventType, StrEnum]]
@@ -186,12 +193,30 @@ def _replaced(text: str, name: str, lines: list[str]) -> str:
     return before + marker + "\n".join(lines) + end + after
 
 
+def views_page(text: str) -> str:
+    """The page with the table of columns of each view made again; all else stays."""
+    return _COLUMNS.sub(lambda found: f"{found[1]}{_columns(VIEWS[found[2]])}{found[3]}", text)
+
+
+def _columns(view: View) -> str:
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    for content in view.contents:
+        if isinstance(content, AmountColumns):
+            names, types = f"{content.minor}, {content.name}", f"{MINOR}, {MAJOR}"
+        else:
+            names, types = content.name, content.type
+        lines.append(f"| {names} | {types} | {content.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 @entry_point
 def main() -> None:
     """Write the pages."""
     LIFECYCLE_PAGE.write_text(lifecycle_page(), encoding="utf-8")
     page = PAYMENTS_PAGE.read_text(encoding="utf-8")
     PAYMENTS_PAGE.write_text(payments_page(page), encoding="utf-8")
+    page = VIEWS_PAGE.read_text(encoding="utf-8")
+    VIEWS_PAGE.write_text(views_page(page), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -97,10 +97,8 @@ def _distributed(view: str) -> str:
 
 def _view(create: str) -> str:
     """The view as it is: its tables are the distributed ones."""
-    name, query = re.fullmatch(
-        r"CREATE VIEW (\w+)\s*\(.*?^\)\s*AS (.*)", create, re.DOTALL | re.MULTILINE
-    ).groups()  # type: ignore[union-attr]
-    return f"CREATE OR REPLACE VIEW {name} {ON_CLUSTER}\nAS {query};\n"
+    create = re.sub(r"^CREATE VIEW (\w+)", rf"CREATE OR REPLACE VIEW \1 {ON_CLUSTER}", create)
+    return re.sub(r"^DEFINER = \S+", "DEFINER = CURRENT_USER", create, flags=re.MULTILINE) + ";\n"
 
 
 @entry_point

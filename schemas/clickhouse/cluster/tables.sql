@@ -228,20 +228,120 @@ AS seller_revenue_local
 ENGINE = Distributed('{cluster}', 'purser', 'seller_revenue_local', cityHash64(seller_id));
 
 CREATE OR REPLACE VIEW buyer_orders ON CLUSTER '{cluster}'
-AS SELECT
-    *,
+(
+    `buyer_id` String COMMENT 'the buyer',
+    `order_id` String COMMENT 'the order',
+    `payment_id` UUID COMMENT 'payment that pays for the order',
+    `seq` UInt32 COMMENT 'position of the latest event; the highest one wins',
+    `seller_id` String COMMENT 'the seller',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `status` LowCardinality(String) COMMENT 'state of the charge',
+    `fulfilment` LowCardinality(String) COMMENT 'state of the goods: open, shipped, delivered',
+    `dispute` LowCardinality(String) COMMENT 'state of the dispute: none, open, won, lost',
+    `amount_minor` Int64 COMMENT 'amount of the whole order; in minor units of currency',
+    `amount` Decimal(38, 4) COMMENT 'amount of the whole order; in major units of currency',
+    `captured_minor` Int64 COMMENT 'taken from the buyer so far; in minor units of currency',
+    `captured` Decimal(38, 4) COMMENT 'taken from the buyer so far; in major units of currency',
+    `refunded_minor` Int64 COMMENT 'given back so far, by refunds and lost disputes; in minor units of currency',
+    `refunded` Decimal(38, 4) COMMENT 'given back so far, by refunds and lost disputes; in major units of currency',
+    `reserved_minor` Int64 COMMENT 'refunds that are requested and not decided yet; in minor units of currency',
+    `reserved` Decimal(38, 4) COMMENT 'refunds that are requested and not decided yet; in major units of currency',
+    `psp` LowCardinality(String) COMMENT 'payment service provider',
+    `method` LowCardinality(String) COMMENT 'card, bank_transfer, …',
+    `updated_at` DateTime64(6, 'UTC') COMMENT 'when the latest event happened; UTC',
+    `refund_state` String COMMENT 'none, partial, or full: all that was captured was given back'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per order of a payment: its latest state.'
+AS WITH
+    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    buyer_id,
+    order_id,
+    payment_id,
+    seq,
+    seller_id,
+    currency,
+    status,
+    fulfilment,
+    dispute,
+    amount_minor,
+    toDecimal128(amount_minor, 4) / minor_units AS amount,
+    captured_minor,
+    toDecimal128(captured_minor, 4) / minor_units AS captured,
+    refunded_minor,
+    toDecimal128(refunded_minor, 4) / minor_units AS refunded,
+    reserved_minor,
+    toDecimal128(reserved_minor, 4) / minor_units AS reserved,
+    psp,
+    method,
+    updated_at,
     multiIf(refunded_minor = 0, 'none', refunded_minor < captured_minor, 'partial', 'full') AS refund_state
 FROM buyer_orders_raw
 FINAL;
 
 CREATE OR REPLACE VIEW dead_letter_redrives ON CLUSTER '{cluster}'
-AS SELECT *
+(
+    `topic` LowCardinality(String) COMMENT 'Kafka topic of the record',
+    `partition` UInt32 COMMENT 'Kafka partition of the record',
+    `kafka_offset` UInt64 COMMENT 'Kafka offset of the record',
+    `redriven_at` DateTime64(6, 'UTC') COMMENT 'when it was tried; UTC',
+    `redriven_by` String COMMENT 'who tried it: user@host, or what --by said',
+    `parked_at` DateTime64(6, 'UTC') COMMENT 'parked_at of the dead letter that was judged; UTC',
+    `outcome` LowCardinality(String) COMMENT 'redriven: its rows are written; still_dead: it cannot be folded',
+    `reason` LowCardinality(String) COMMENT 'why it is still dead: as in dead_letters, or write_refused; else empty',
+    `error` String COMMENT 'the same, for people',
+    `payment_id` Nullable(UUID) COMMENT 'payment of the event; null when still dead',
+    `seq` UInt32 COMMENT 'position of the event in its payment; 0 when still dead',
+    `row_count` UInt32 COMMENT 'number of rows written'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per attempt to redrive a dead letter: an audit, never rebuilt.'
+AS SELECT
+    topic,
+    partition,
+    kafka_offset,
+    redriven_at,
+    redriven_by,
+    parked_at,
+    outcome,
+    reason,
+    error,
+    payment_id,
+    seq,
+    row_count
 FROM dead_letter_redrives_raw
 FINAL;
 
 CREATE OR REPLACE VIEW dead_letters ON CLUSTER '{cluster}'
+(
+    `topic` LowCardinality(String) COMMENT 'Kafka topic of the record',
+    `partition` UInt32 COMMENT 'Kafka partition of the record',
+    `kafka_offset` UInt64 COMMENT 'Kafka offset of the record',
+    `reason` LowCardinality(String) COMMENT 'kind of failure, for programs',
+    `error` String COMMENT 'what was wrong, for people',
+    `raw_key` String COMMENT 'the record\'s key, byte for byte',
+    `raw_value` String COMMENT 'the record\'s value, byte for byte',
+    `is_null` Bool COMMENT 'whether the record had no value',
+    `recorded_at` DateTime64(3, 'UTC') COMMENT 'the record\'s time in Kafka; UTC',
+    `consumer` LowCardinality(String) COMMENT 'consumer group that could not fold the record',
+    `parked_at` DateTime64(6, 'UTC') COMMENT 'when the record was parked; the latest one wins; UTC',
+    `state` String COMMENT 'redriven when the event is in the views by now, else open'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per record that could not be folded, whole.'
 AS SELECT
-    letters.*,
+    letters.topic AS topic,
+    letters.partition AS partition,
+    letters.kafka_offset AS kafka_offset,
+    letters.reason AS reason,
+    letters.error AS error,
+    letters.raw_key AS raw_key,
+    letters.raw_value AS raw_value,
+    letters.is_null AS is_null,
+    letters.recorded_at AS recorded_at,
+    letters.consumer AS consumer,
+    letters.parked_at AS parked_at,
     if(redrives.redriven_parked_at >= letters.parked_at, 'redriven', 'open') AS state
 FROM dead_letters_raw AS letters
 FINAL
@@ -261,61 +361,289 @@ LEFT JOIN
 ) AS redrives ON (redrives.topic = letters.topic) AND (redrives.partition = letters.partition) AND (redrives.kafka_offset = letters.kafka_offset);
 
 CREATE OR REPLACE VIEW ledger_entries ON CLUSTER '{cluster}'
-AS SELECT *
+(
+    `account_type` LowCardinality(String) COMMENT 'kind of account, such as seller_pending or bank',
+    `account_id` String COMMENT 'seller or provider that the account belongs to',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `day` Date COMMENT 'UTC day of the event',
+    `payment_id` UUID COMMENT 'payment or payout of the event',
+    `seq` UInt32 COMMENT 'position of the event in the payment\'s history',
+    `leg` UInt8 COMMENT 'number of the posting within the event, from 0',
+    `event_type` LowCardinality(String) COMMENT 'what happened: captured, released, refunded, …',
+    `amount_minor` Int64 COMMENT 'signed: debit positive, credit negative; in minor units of currency',
+    `amount` Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; in major units of currency'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per posting of double-entry bookkeeping; the postings of an event sum to zero.'
+AS WITH
+    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    account_type,
+    account_id,
+    currency,
+    day,
+    payment_id,
+    seq,
+    leg,
+    event_type,
+    amount_minor,
+    toDecimal128(amount_minor, 4) / minor_units AS amount
 FROM ledger_entries_raw
 FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
-AS SELECT *
+(
+    `payment_id` UUID COMMENT 'the payment, or the payout',
+    `seq` UInt32 COMMENT 'position in the payment\'s history: 1, 2, 3 … without gaps',
+    `event_type` LowCardinality(String) COMMENT 'what happened: created, captured, refunded, paid, …',
+    `status` LowCardinality(String) COMMENT 'state of the charge, or of the payout, after the event',
+    `fulfilment` LowCardinality(String) COMMENT 'state of the goods after the event: open, shipped, delivered; none for a payout',
+    `dispute` LowCardinality(String) COMMENT 'state of the dispute after the event: none, open, won, lost',
+    `direction` LowCardinality(String) COMMENT 'in: from a buyer; out: to a seller',
+    `order_id` String COMMENT 'the order; for a payout its payment_id as text',
+    `seller_id` String COMMENT 'the order\'s seller, or the seller who is paid out',
+    `buyer_id` String COMMENT 'the buyer; empty for a payout',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `amount_minor` Int64 COMMENT 'amount of this event, never negative; zero when it has none; in minor units of currency',
+    `amount` Decimal(38, 4) COMMENT 'amount of this event, never negative; zero when it has none; in major units of currency',
+    `commission_minor` Int64 COMMENT 'the platform\'s share of it: planned, taken, or given back; in minor units of currency',
+    `commission` Decimal(38, 4) COMMENT 'the platform\'s share of it: planned, taken, or given back; in major units of currency',
+    `logistics_fee_minor` Int64 COMMENT 'the delivery\'s share of it: planned, taken, or given back; in minor units of currency',
+    `logistics_fee` Decimal(38, 4) COMMENT 'the delivery\'s share of it: planned, taken, or given back; in major units of currency',
+    `order_amount_minor` Int64 COMMENT 'amount of the whole order, or of the payout; in minor units of currency',
+    `order_amount` Decimal(38, 4) COMMENT 'amount of the whole order, or of the payout; in major units of currency',
+    `captured_minor` Int64 COMMENT 'taken from the buyer for this order so far; in minor units of currency',
+    `captured` Decimal(38, 4) COMMENT 'taken from the buyer for this order so far; in major units of currency',
+    `refunded_minor` Int64 COMMENT 'given back so far, by refunds and lost disputes; in minor units of currency',
+    `refunded` Decimal(38, 4) COMMENT 'given back so far, by refunds and lost disputes; in major units of currency',
+    `released_minor` Int64 COMMENT 'part of the seller\'s share that has matured so far; in minor units of currency',
+    `released` Decimal(38, 4) COMMENT 'part of the seller\'s share that has matured so far; in major units of currency',
+    `reserved_minor` Int64 COMMENT 'refunds that are requested and not decided yet; in minor units of currency',
+    `reserved` Decimal(38, 4) COMMENT 'refunds that are requested and not decided yet; in major units of currency',
+    `pending_minor` Int64 COMMENT 'the seller\'s share that is not payable yet; in minor units of currency',
+    `pending` Decimal(38, 4) COMMENT 'the seller\'s share that is not payable yet; in major units of currency',
+    `available_delta_minor` Int64 COMMENT 'signed: what the event does to the seller\'s payable balance; in minor units of currency',
+    `available_delta` Decimal(38, 4) COMMENT 'signed: what the event does to the seller\'s payable balance; in major units of currency',
+    `psp` LowCardinality(String) COMMENT 'payment service provider, or payout provider',
+    `psp_reference` String COMMENT 'the provider\'s id for it; empty when there is none yet',
+    `method` LowCardinality(String) COMMENT 'card, bank_transfer, …',
+    `idempotency_key` String COMMENT 'idempotency key of the request that caused the event',
+    `schema_version` UInt16 COMMENT 'version of the row\'s meaning; older rows stand here as they were written',
+    `details` String COMMENT 'JSON; its fields depend on event_type',
+    `occurred_at` DateTime64(6, 'UTC') COMMENT 'when it happened in the world; UTC',
+    `recorded_at` DateTime64(6, 'UTC') COMMENT 'when it was appended to PostgreSQL; UTC',
+    `kafka_partition` UInt32 COMMENT 'Kafka partition of the record',
+    `kafka_offset` UInt64 COMMENT 'Kafka offset of the record; the highest one wins',
+    `txid` UInt32 COMMENT 'PostgreSQL\'s transaction id, modulo 2^32; 0 when unknown',
+    `lsn` UInt64 COMMENT 'PostgreSQL\'s log position; says nothing about order',
+    `op` LowCardinality(String) COMMENT 'c: a change; r: a row of the connector\'s initial snapshot',
+    `committed_at` DateTime64(3, 'UTC') COMMENT 'when PostgreSQL committed the event; UTC'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per event: the row of PostgreSQL\'s payments, whole, and where it came from.'
+AS WITH
+    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    payment_id,
+    seq,
+    event_type,
+    status,
+    fulfilment,
+    dispute,
+    direction,
+    order_id,
+    seller_id,
+    buyer_id,
+    currency,
+    amount_minor,
+    toDecimal128(amount_minor, 4) / minor_units AS amount,
+    commission_minor,
+    toDecimal128(commission_minor, 4) / minor_units AS commission,
+    logistics_fee_minor,
+    toDecimal128(logistics_fee_minor, 4) / minor_units AS logistics_fee,
+    order_amount_minor,
+    toDecimal128(order_amount_minor, 4) / minor_units AS order_amount,
+    captured_minor,
+    toDecimal128(captured_minor, 4) / minor_units AS captured,
+    refunded_minor,
+    toDecimal128(refunded_minor, 4) / minor_units AS refunded,
+    released_minor,
+    toDecimal128(released_minor, 4) / minor_units AS released,
+    reserved_minor,
+    toDecimal128(reserved_minor, 4) / minor_units AS reserved,
+    pending_minor,
+    toDecimal128(pending_minor, 4) / minor_units AS pending,
+    available_delta_minor,
+    toDecimal128(available_delta_minor, 4) / minor_units AS available_delta,
+    psp,
+    psp_reference,
+    method,
+    idempotency_key,
+    schema_version,
+    details,
+    occurred_at,
+    recorded_at,
+    kafka_partition,
+    kafka_offset,
+    txid,
+    lsn,
+    op,
+    committed_at
 FROM payment_events_raw
 FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 CREATE OR REPLACE VIEW payouts ON CLUSTER '{cluster}'
-AS SELECT *
+(
+    `seller_id` String COMMENT 'the seller who is paid',
+    `payout_id` UUID COMMENT 'the payout',
+    `seq` UInt32 COMMENT 'position of the latest event; the highest one wins',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `amount_minor` Int64 COMMENT 'amount of the payout; in minor units of currency',
+    `amount` Decimal(38, 4) COMMENT 'amount of the payout; in major units of currency',
+    `status` LowCardinality(String) COMMENT 'requested, submitted, paid, failed, cancelled, returned',
+    `provider` LowCardinality(String) COMMENT 'payout provider',
+    `provider_reference` String COMMENT 'the provider\'s id for it; empty when there is none',
+    `method` LowCardinality(String) COMMENT 'bank_transfer, …',
+    `updated_at` DateTime64(6, 'UTC') COMMENT 'when the latest event happened; UTC'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per payout: its latest state.'
+AS WITH
+    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    seller_id,
+    payout_id,
+    seq,
+    currency,
+    amount_minor,
+    toDecimal128(amount_minor, 4) / minor_units AS amount,
+    status,
+    provider,
+    provider_reference,
+    method,
+    updated_at
 FROM payouts_raw
 FINAL;
 
 CREATE OR REPLACE VIEW pipeline_progress ON CLUSTER '{cluster}'
-AS SELECT *
+(
+    `consumer` LowCardinality(String) COMMENT 'consumer group',
+    `topic` LowCardinality(String) COMMENT 'Kafka topic that it reads',
+    `partition` UInt32 COMMENT 'Kafka partition',
+    `last_offset` UInt64 COMMENT 'offset of the last record that is in the views',
+    `committed_at` DateTime64(3, 'UTC') COMMENT 'when PostgreSQL committed that record; UTC'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per consumer and Kafka partition: how far the consumer has come.'
+AS SELECT
+    consumer,
+    topic,
+    partition,
+    last_offset,
+    committed_at
 FROM pipeline_progress_raw
 FINAL;
 
 CREATE OR REPLACE VIEW reconciliation_log ON CLUSTER '{cluster}'
-AS SELECT
-    *,
-    actual_minor - expected_minor AS difference_minor
+(
+    `case_id` String COMMENT 'the case',
+    `version` UInt64 COMMENT 'version of the case; the highest one wins',
+    `provider` LowCardinality(String) COMMENT 'provider whose statement differs',
+    `provider_reference` String COMMENT 'the provider\'s id for the thing',
+    `category` LowCardinality(String) COMMENT 'kind of difference',
+    `payment_id` Nullable(UUID) COMMENT 'the payment; null when we do not know the thing',
+    `order_id` String COMMENT 'the order; empty when we do not know it',
+    `seller_id` String COMMENT 'the seller; empty when we do not know it',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `expected_minor` Int64 COMMENT 'what our books say; in minor units of currency',
+    `expected` Decimal(38, 4) COMMENT 'what our books say; in major units of currency',
+    `actual_minor` Int64 COMMENT 'what the provider says; in minor units of currency',
+    `actual` Decimal(38, 4) COMMENT 'what the provider says; in major units of currency',
+    `resolution_status` LowCardinality(String) COMMENT 'how far the case is',
+    `resolved_by` String COMMENT 'who closed the case; empty while it is open',
+    `note` String COMMENT 'note for people',
+    `found_at` DateTime64(6, 'UTC') COMMENT 'when the difference was found; UTC',
+    `updated_at` DateTime64(6, 'UTC') COMMENT 'when the case last changed; UTC',
+    `difference_minor` Int64 COMMENT 'actual - expected; in minor units of currency',
+    `difference` Decimal(38, 4) COMMENT 'actual - expected; in major units of currency'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per difference between our books and a provider\'s.'
+AS WITH
+    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    case_id,
+    version,
+    provider,
+    provider_reference,
+    category,
+    payment_id,
+    order_id,
+    seller_id,
+    currency,
+    expected_minor,
+    toDecimal128(expected_minor, 4) / minor_units AS expected,
+    actual_minor,
+    toDecimal128(actual_minor, 4) / minor_units AS actual,
+    resolution_status,
+    resolved_by,
+    note,
+    found_at,
+    updated_at,
+    actual_minor - expected_minor AS difference_minor,
+    toDecimal128(difference_minor, 4) / minor_units AS difference
 FROM reconciliation_log_raw
 FINAL;
 
 CREATE OR REPLACE VIEW seller_balances ON CLUSTER '{cluster}'
-AS SELECT
+(
+    `seller_id` String COMMENT 'the seller',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `pending_minor` Int64 COMMENT 'not payable yet; in minor units of currency',
+    `pending` Decimal(38, 4) COMMENT 'not payable yet; in major units of currency',
+    `available_minor` Int64 COMMENT 'payable; negative when a refund came after a payout; in minor units of currency',
+    `available` Decimal(38, 4) COMMENT 'payable; negative when a refund came after a payout; in major units of currency',
+    `in_payout_minor` Int64 COMMENT 'in payouts that are requested or submitted; in minor units of currency',
+    `in_payout` Decimal(38, 4) COMMENT 'in payouts that are requested or submitted; in major units of currency',
+    `paid_out_minor` Int64 COMMENT 'in payouts that were paid and did not return; in minor units of currency',
+    `paid_out` Decimal(38, 4) COMMENT 'in payouts that were paid and did not return; in major units of currency'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per seller and currency: what we owe the seller now.'
+AS WITH
+    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
     seller_id,
     currency,
-    sum(pending) AS pending_minor,
-    sum(available) AS available_minor,
-    sum(in_payout) AS in_payout_minor,
-    sum(paid_out) AS paid_out_minor
+    sum(pending_part) AS pending_minor,
+    toDecimal128(pending_minor, 4) / minor_units AS pending,
+    sum(available_part) AS available_minor,
+    toDecimal128(available_minor, 4) / minor_units AS available,
+    sum(in_payout_part) AS in_payout_minor,
+    toDecimal128(in_payout_minor, 4) / minor_units AS in_payout,
+    sum(paid_out_part) AS paid_out_minor,
+    toDecimal128(paid_out_minor, 4) / minor_units AS paid_out
 FROM
 (
     SELECT
         seller_id,
         currency,
-        pending_delta_minor AS pending,
-        available_delta_minor AS available,
-        toInt64(0) AS in_payout,
-        toInt64(0) AS paid_out
+        pending_delta_minor AS pending_part,
+        available_delta_minor AS available_part,
+        toInt64(0) AS in_payout_part,
+        toInt64(0) AS paid_out_part
     FROM seller_revenue_raw
     FINAL
     UNION ALL
     SELECT
         seller_id,
         currency,
-        toInt64(0) AS pending,
-        toInt64(0) AS available,
-        if((status IN ('requested', 'submitted')), amount_minor, 0) AS in_payout,
-        if(status = 'paid', amount_minor, 0) AS paid_out
+        toInt64(0),
+        toInt64(0),
+        if((status IN ('requested', 'submitted')), amount_minor, 0),
+        if(status = 'paid', amount_minor, 0)
     FROM payouts_raw
     FINAL
 )
@@ -324,10 +652,62 @@ GROUP BY
     currency;
 
 CREATE OR REPLACE VIEW seller_revenue ON CLUSTER '{cluster}'
-AS SELECT *
+(
+    `seller_id` String COMMENT 'the seller',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `day` Date COMMENT 'UTC day',
+    `gross_minor` Int64 COMMENT 'captured from buyers; in minor units of currency',
+    `gross` Decimal(38, 4) COMMENT 'captured from buyers; in major units of currency',
+    `refunds_minor` Int64 COMMENT 'given back by refunds; in minor units of currency',
+    `refunds` Decimal(38, 4) COMMENT 'given back by refunds; in major units of currency',
+    `chargebacks_minor` Int64 COMMENT 'given back by lost disputes; in minor units of currency',
+    `chargebacks` Decimal(38, 4) COMMENT 'given back by lost disputes; in major units of currency',
+    `commission_minor` Int64 COMMENT 'the platform\'s, net of what refunds and chargebacks gave back; in minor units of currency',
+    `commission` Decimal(38, 4) COMMENT 'the platform\'s, net of what refunds and chargebacks gave back; in major units of currency',
+    `logistics_fee_minor` Int64 COMMENT 'the delivery\'s, net of what refunds and chargebacks gave back; in minor units of currency',
+    `logistics_fee` Decimal(38, 4) COMMENT 'the delivery\'s, net of what refunds and chargebacks gave back; in major units of currency',
+    `net_minor` Int64 COMMENT 'the seller\'s: gross - refunds - chargebacks - commission - logistics_fee; in minor units of currency',
+    `net` Decimal(38, 4) COMMENT 'the seller\'s: gross - refunds - chargebacks - commission - logistics_fee; in major units of currency',
+    `pending_delta_minor` Int64 COMMENT 'what the day did to the seller\'s pending balance; in minor units of currency',
+    `pending_delta` Decimal(38, 4) COMMENT 'what the day did to the seller\'s pending balance; in major units of currency',
+    `available_delta_minor` Int64 COMMENT 'what the day did to the payable balance, payouts included; in minor units of currency',
+    `available_delta` Decimal(38, 4) COMMENT 'what the day did to the payable balance, payouts included; in major units of currency',
+    `capture_count` UInt64 COMMENT 'number of captures',
+    `refund_count` UInt64 COMMENT 'number of refunds',
+    `chargeback_count` UInt64 COMMENT 'number of lost disputes',
+    `entry_count` UInt64 COMMENT 'number of entries added up; the highest one wins'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per seller, currency and UTC day: what the seller earned, from ledger_entries.'
+AS WITH
+    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    seller_id,
+    currency,
+    day,
+    gross_minor,
+    toDecimal128(gross_minor, 4) / minor_units AS gross,
+    refunds_minor,
+    toDecimal128(refunds_minor, 4) / minor_units AS refunds,
+    chargebacks_minor,
+    toDecimal128(chargebacks_minor, 4) / minor_units AS chargebacks,
+    commission_minor,
+    toDecimal128(commission_minor, 4) / minor_units AS commission,
+    logistics_fee_minor,
+    toDecimal128(logistics_fee_minor, 4) / minor_units AS logistics_fee,
+    net_minor,
+    toDecimal128(net_minor, 4) / minor_units AS net,
+    pending_delta_minor,
+    toDecimal128(pending_delta_minor, 4) / minor_units AS pending_delta,
+    available_delta_minor,
+    toDecimal128(available_delta_minor, 4) / minor_units AS available_delta,
+    capture_count,
+    refund_count,
+    chargeback_count,
+    entry_count
 FROM seller_revenue_raw
 FINAL;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
     ('0001_tables', '5248afef53064ec16ae89242f1c98362ecec602d96f034e06b407abfccf6e189'),
-    ('0002_views', 'f5f2ffa258ab25b973f79f595f82805434b12f739a516953a5a49606ab8280d1');
+    ('0002_views', '52eb3449543e3678d35e427ab53a1d432e73b394f62565f11d881149e9ca2412');

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal, localcontext
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,14 +14,19 @@ from clickhouse_connect.driver.client import Client
 
 from operations.dead_letters import DeadLetters
 from operations.dead_letters.audit import DEAD_LETTER_REDRIVES, RedriveOutcome, RedriveRow
+from schemas.clickhouse.catalogue import VIEWS
+from schemas.clickhouse.view import Amount, View
 from schemas.lifecycle import EventType as E
+from schemas.money import CURRENCY_EXPONENTS, MAX_AMOUNT_MINOR
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from schemas.views import (
     BUYER_ORDERS,
+    PAYOUTS,
     RECONCILIATION_LOG,
     SELLER_REVENUE,
     TABLES,
     BuyerOrderRow,
+    PayoutRow,
     ReconciliationRow,
     columns_of,
 )
@@ -143,7 +149,7 @@ def a_known_seller() -> list[Any]:
     return events
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.splitlines()[0][:60])
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: str(query.splitlines()[0][:60]))
 def test_every_example_of_the_page_runs_and_finds_something(client: Client, query: str) -> None:
     assert client.query(query).result_rows
 
@@ -154,16 +160,26 @@ def test_the_page_has_every_table_and_view(client: Client) -> None:
     assert names - {"schema_migrations"} == set(SECTIONS)
 
 
-@pytest.mark.parametrize("name", SECTIONS)
-def test_the_page_names_every_column_and_its_type(client: Client, name: str) -> None:
+@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: str(view.name))
+def test_a_view_has_the_columns_types_and_comments_of_the_catalogue(
+    client: Client, view: View
+) -> None:
     columns = client.query(
-        "SELECT name, type FROM system.columns"
+        "SELECT name, type, comment FROM system.columns"
         " WHERE database = currentDatabase() AND table = {view:String} ORDER BY position",
-        parameters={"view": name},
+        parameters={"view": view.name},
     )
-    table = SECTIONS[name].split("| column | type | meaning |\n|---|---|---|\n")[1].split("\n\n")[0]
-    described = [tuple(cell.strip() for cell in row.split("|")[1:3]) for row in table.splitlines()]
-    assert described == [tuple(row) for row in columns.result_rows]
+    expected = [(column.name, column.type, column.meaning) for column in view.columns]
+    assert columns.result_rows == expected
+    # What the query itself gives, before it is fitted to the columns that the view declares.
+    [(query, shows)] = client.query(
+        "SELECT as_select, comment FROM system.tables"
+        " WHERE database = currentDatabase() AND name = {view:String}",
+        parameters={"view": view.name},
+    ).result_rows
+    given = client.query(f"DESCRIBE ({query})").result_rows
+    assert [row[:2] for row in given] == [(name, type_) for name, type_, _ in expected]
+    assert shows == view.shows
 
 
 @pytest.mark.parametrize(
@@ -176,6 +192,81 @@ def test_a_view_shows_each_key_once(client: Client, table: Any) -> None:
     twice = f"SELECT count() FROM (SELECT {key} FROM {{}} GROUP BY {key} HAVING count() > 1)"
     assert client.command(f"SELECT count() FROM {table.name}")
     assert client.command(twice.format(table.name)) == 0
+
+
+def test_a_sum_is_right_before_anything_is_merged(client: Client) -> None:
+    """The fault that the plain names are there to prevent."""
+    client.command("SYSTEM STOP MERGES seller_revenue_raw")
+    try:
+        client.command("INSERT INTO seller_revenue_raw SELECT * FROM seller_revenue_raw FINAL")
+        once, both, net = (
+            client.command(sql)
+            for sql in (
+                "SELECT sum(net_minor) FROM seller_revenue_raw FINAL WHERE currency = 'EUR'",
+                "SELECT sum(net_minor) FROM seller_revenue_raw WHERE currency = 'EUR'",
+                "SELECT sum(net_minor) FROM seller_revenue WHERE currency = 'EUR'",
+            )
+        )
+        assert int(str(both)) >= 2 * int(str(once)) > 0
+        assert net == once
+        [(in_euros,)] = client.query(
+            "SELECT sum(net) FROM seller_revenue WHERE currency = 'EUR'"
+        ).result_rows
+        assert in_euros == Decimal(int(str(once))).scaleb(-2)
+    finally:
+        client.command("SYSTEM START MERGES seller_revenue_raw")
+
+
+AMOUNTS_TRIED = (0, 1, -1, 5, -99, 123_456_789, MAX_AMOUNT_MINOR, 2**63 - 1, -(2**63))
+
+
+def test_amounts_in_major_units_are_exact_for_every_currency(client: Client, url: str) -> None:
+    rows = [
+        PayoutRow(
+            f"major-{currency}", UUID(int=number), 1, currency, amount, "paid", "tipalti", "", "",
+            NOON,
+        )
+        for currency in CURRENCY_EXPONENTS
+        for number, amount in enumerate(AMOUNTS_TRIED)
+    ]  # fmt: skip
+    sink = ClickHouseSink(ClickHouseSettings.load(url))
+    sink.write({PAYOUTS: columns_of(rows)})
+    sink.close()
+    found = client.query(
+        "SELECT currency, amount_minor, amount FROM payouts WHERE startsWith(seller_id, 'major-')"
+    ).result_rows
+    with localcontext(prec=38):
+        expected = {
+            (currency, amount, Decimal(amount).scaleb(-exponent))
+            for currency, exponent in CURRENCY_EXPONENTS.items()
+            for amount in AMOUNTS_TRIED
+        }
+    assert set(found) == expected
+    assert len(found) == len(expected)
+    sums = client.query(
+        "SELECT currency, sum(amount) FROM payouts"
+        " WHERE startsWith(seller_id, 'major-') GROUP BY currency"
+    ).result_rows
+    assert dict(sums) == {
+        currency: Decimal(sum(AMOUNTS_TRIED)).scaleb(-exponent)
+        for currency, exponent in CURRENCY_EXPONENTS.items()
+    }
+    client.command(
+        "ALTER TABLE payouts_raw DELETE WHERE startsWith(seller_id, 'major-')",
+        settings={"mutations_sync": 2},
+    )
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: str(view.name))
+def test_both_forms_of_every_amount_of_a_view_agree(client: Client, view: View) -> None:
+    amounts = [content for content in view.contents if isinstance(content, Amount)]
+    for amount in amounts:
+        rows = client.query(
+            f"SELECT currency, {amount.minor}, {amount.name} FROM {view.name}"
+        ).result_rows
+        assert rows
+        for currency, minor, major in rows:
+            assert major == Decimal(minor).scaleb(-CURRENCY_EXPONENTS[currency])
 
 
 def test_rows_were_really_there_twice(client: Client) -> None:
@@ -192,9 +283,13 @@ def test_balances_of_a_seller_worked_out_by_hand(client: Client) -> None:
         "seller_id": "seller-k",
         "currency": "EUR",
         "pending_minor": 8_500 - 6_000,
+        "pending": Decimal("25.00"),
         "available_minor": 6_000 - 500 - 1_000 - 2_000,
+        "available": Decimal("25.00"),
         "in_payout_minor": 1_000,
+        "in_payout": Decimal("10.00"),
         "paid_out_minor": 2_000,
+        "paid_out": Decimal("20.00"),
     }
     assert list(found.named_results()) == [expected]
 
