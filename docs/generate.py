@@ -1,7 +1,8 @@
 """Writes the parts of docs/reference that are made from tables in the code.
 
 Run `python -m docs.generate` after a change of `schemas/lifecycle.py`, `schemas/effects.py`,
-`row_rules.py`, `guard_codes.py` or `schemas/clickhouse/catalogue.py`; a test holds the committed pages equal to what this gives.
+`row_rules.py`, `guard_codes.py` or `schemas/clickhouse/catalogue.py`. A test holds the committed
+pages equal to what this gives.
 """
 
 import re

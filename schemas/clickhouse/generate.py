@@ -10,6 +10,7 @@ from pathlib import Path
 from schemas.clickhouse.catalogue import VIEWS
 from schemas.clickhouse.view import Column, View
 from schemas.money import CURRENCY_EXPONENTS
+from schemas.runtime import entry_point
 
 VIEWS_FILE = "0002_views.sql"
 FILE = Path(__file__).parent / VIEWS_FILE
@@ -75,6 +76,7 @@ def _selected(view: View, column: Column) -> str:
     return f"{view.of}.{column.name} AS {column.name}" if view.of else column.name
 
 
+@entry_point
 def main() -> None:
     """Write the file."""
     FILE.write_text(views_sql(), encoding="utf-8")
