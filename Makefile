@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 FAST_TESTS := tests/unit tests/property tests/architecture tests/golden
 SERVER_TESTS := tests/contract tests/integration
+# Test files run side by side: as many at a time as this machine can carry, or so many.
+TEST_WORKERS ?= auto
+PYTEST := $(BIN)/pytest -q --numprocesses $(TEST_WORKERS) --durations=20
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 IMPORT_LINTER := $(BIN)/lint-imports --no-logo
@@ -49,15 +52,15 @@ check: $(STAMP) ## format, lint, types, import contracts, unit and property test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(IMPORT_LINTER)
-	$(BIN)/pytest -q $(FAST_TESTS)
+	$(PYTEST) $(FAST_TESTS)
 
 .PHONY: integration
 integration: setup ## the tests that run real servers
-	$(BIN)/pytest -q $(SERVER_TESTS)
+	$(PYTEST) $(SERVER_TESTS)
 
 .PHONY: test
-test: setup ## every test: fast ones, real servers, and a short round of kill -9 (half an hour)
-	$(BIN)/pytest -q $(FAST_TESTS) $(SERVER_TESTS) tests/chaos
+test: setup ## every test: fast ones, real servers, and a short round of kill -9 (a quarter of an hour)
+	$(PYTEST) $(FAST_TESTS) $(SERVER_TESTS) tests/chaos
 
 .PHONY: chaos
 chaos: setup ## the long round: at least 20 seeded random kill -9 under load

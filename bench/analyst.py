@@ -14,14 +14,14 @@ from sinks.settings import ClickHouseSettings
 REST_SECONDS = 0.1
 
 _UNBALANCED = """
-SELECT currency, sum(amount_minor) AS total FROM ledger_entries_v
+SELECT currency, sum(amount_minor) AS total FROM ledger_entries
 GROUP BY currency HAVING total != 0
 """
 _HISTORY = (
-    "SELECT count(), sum(net_minor) FROM seller_revenue_v WHERE day < {day:Date}",
-    "SELECT count(), sum(captured_minor) FROM buyer_orders_v WHERE updated_at < {day:Date}",
-    "SELECT count(), sum(amount_minor) FROM payment_events_v WHERE occurred_at < {day:Date}",
-    "SELECT count(), sum(abs(amount_minor)) FROM ledger_entries_v WHERE day < {day:Date}",
+    "SELECT count(), sum(net_minor) FROM seller_revenue WHERE day < {day:Date}",
+    "SELECT count(), sum(captured_minor) FROM buyer_orders WHERE updated_at < {day:Date}",
+    "SELECT count(), sum(amount_minor) FROM payment_events WHERE occurred_at < {day:Date}",
+    "SELECT count(), sum(abs(amount_minor)) FROM ledger_entries WHERE day < {day:Date}",
 )
 
 

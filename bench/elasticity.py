@@ -175,7 +175,7 @@ def _nothing_lost(client: Client, sent: int) -> Figure:
     """Records in the views minus records sent; anything but 0 is a fault."""
 
     def rows() -> int:
-        query = "SELECT count() FROM payment_events_v"
+        query = "SELECT count() FROM payment_events"
         count: int = client.query(query).result_rows[0][0]
         return count
 

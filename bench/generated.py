@@ -140,7 +140,7 @@ SELECT
 FROM (SELECT *, seq FROM ({_ORDER}) ARRAY JOIN [1, 2, 3] AS seq)
 """
 _LEDGER = """
-INSERT INTO ledger_entries
+INSERT INTO ledger_entries_raw
     (account_type, account_id, currency, day, payment_id, seq, leg, event_type, amount_minor)
 SELECT
     posting.1, posting.2, currency, toDate(occurred_at), payment_id, seq, leg - 1, event_type,
@@ -168,22 +168,22 @@ FROM
 ARRAY JOIN legs AS posting, arrayEnumerate(legs) AS leg
 """
 _ORDERS = """
-INSERT INTO buyer_orders
+INSERT INTO buyer_orders_raw
 SELECT
     buyer_id, order_id, payment_id, seq, seller_id, currency, status, fulfilment, dispute,
     order_amount_minor, captured_minor, refunded_minor, reserved_minor, psp, method, occurred_at
 FROM generated_events WHERE direction = 'in' AND seq = 5
 """
 _PAYOUT_ROWS = """
-INSERT INTO payouts
+INSERT INTO payouts_raw
 SELECT
     seller_id, payment_id, seq, currency, order_amount_minor, status, psp, psp_reference, method,
     occurred_at
 FROM generated_events WHERE direction = 'out' AND seq = 3
 """
-_EVENTS = "INSERT INTO payment_events SELECT * FROM generated_events"
+_EVENTS = "INSERT INTO payment_events_raw SELECT * FROM generated_events"
 _KEYS = """
-SELECT DISTINCT account_id, currency, day FROM ledger_entries
+SELECT DISTINCT account_id, currency, day FROM ledger_entries_raw
 WHERE account_type IN {account_types:Array(String)} AND day = {day:Date}
 """
 
@@ -203,7 +203,7 @@ class Generator:
         for start in range(first, first + count, _CHUNK_PAYMENTS):
             several = min(_CHUNK_PAYMENTS, first + count - start)
             self.client.command(f"DROP TABLE IF EXISTS {_STAGING}")
-            self.client.command(f"CREATE TABLE {_STAGING} AS payment_events ENGINE = Memory")
+            self.client.command(f"CREATE TABLE {_STAGING} AS payment_events_raw ENGINE = Memory")
             try:
                 self._insert(_PAYMENTS, self.seed, start, several)
                 payouts = several // PAYMENTS_PER_PAYOUT
@@ -215,7 +215,7 @@ class Generator:
 
     def revenue(self, sink: ClickHouseSink) -> None:
         """Compute the totals of every seller and day, as the views worker does."""
-        days = self.client.query("SELECT DISTINCT day FROM ledger_entries ORDER BY day")
+        days = self.client.query("SELECT DISTINCT day FROM ledger_entries_raw ORDER BY day")
         for (day,) in days.result_rows:
             keys = self.client.query(
                 _KEYS, parameters={"account_types": list(ACCOUNT_TYPES), "day": day}

@@ -21,10 +21,10 @@ LOOK_SECONDS = 1.0
 QUERY = (
     # NULL without rows, instead of the beginning of Unix time.
     "SELECT minOrNull(newest) FROM"
-    " (SELECT max(committed_at) AS newest FROM payment_events GROUP BY kafka_partition)"
+    " (SELECT max(committed_at) AS newest FROM payment_events_raw GROUP BY kafka_partition)"
 )
 
-VISIBLE = "SELECT uniqExact(payment_id, seq) FROM payment_events"
+VISIBLE = "SELECT uniqExact(payment_id, seq) FROM payment_events_raw"
 VISIBLE_LOOK_SECONDS = 0.2
 
 

@@ -18,7 +18,7 @@ from bench.figures import Figure
 from bench.generated import Generator
 from bench.sections import Bench
 from operations.console import say
-from schemas.views import SELLER_REVENUE, TABLES
+from schemas.views import RAW_SUFFIX, SELLER_REVENUE, TABLES
 from sinks.clickhouse import ClickHouseSink
 from sinks.client import connect
 from sinks.migrate import migrate
@@ -76,12 +76,12 @@ def documented_queries(page: str, names: dict[str, str]) -> list[Query]:
 def typical(client: Client) -> dict[str, str]:
     """The page's example ids -> ids in these data: a seller and a buyer of median size."""
     [(seller,)] = client.query(
-        "SELECT seller_id FROM seller_revenue WHERE currency = 'EUR' GROUP BY seller_id"
+        "SELECT seller_id FROM seller_revenue_raw WHERE currency = 'EUR' GROUP BY seller_id"
         " ORDER BY sum(capture_count), seller_id LIMIT 1 OFFSET"
-        " (SELECT intDiv(uniqExact(seller_id), 2) FROM seller_revenue WHERE currency = 'EUR')"
+        " (SELECT intDiv(uniqExact(seller_id), 2) FROM seller_revenue_raw WHERE currency = 'EUR')"
     ).result_rows
-    [(buyer,)] = client.query("SELECT any(buyer_id) FROM buyer_orders").result_rows
-    [(payment,)] = client.query("SELECT any(payment_id) FROM buyer_orders").result_rows
+    [(buyer,)] = client.query("SELECT any(buyer_id) FROM buyer_orders_raw").result_rows
+    [(payment,)] = client.query("SELECT any(payment_id) FROM buyer_orders_raw").result_rows
     return {"'seller-1'": f"'{seller}'", "'buyer-1'": f"'{buyer}'", _ANY_PAYMENT: f"'{payment}'"}
 
 
@@ -112,7 +112,7 @@ def fill(client: Client, sink: ClickHouseSink, payments: int, seed: int) -> None
     settled = payments - recent * RECENT_PARTS
     generator.payments(0, settled)
     for table in _SCALED:
-        client.command(f"OPTIMIZE TABLE {table} FINAL")
+        client.command(f"OPTIMIZE TABLE {table}{RAW_SUFFIX} FINAL")
     for part in range(RECENT_PARTS):
         generator.payments(settled + part * recent, recent)
     generator.revenue(sink)
@@ -165,11 +165,11 @@ def bytes_at_rest(client: Client, payments: int) -> list[Figure]:
     section = "storage, live traffic"
     figures = []
     for table in (*TABLES.values(), SELLER_REVENUE):
-        client.command(f"OPTIMIZE TABLE {table.name} FINAL")
+        client.command(f"OPTIMIZE TABLE {table.raw} FINAL")
         [(size,)] = client.query(
             "SELECT sum(bytes_on_disk) FROM system.parts"
             " WHERE active AND database = currentDatabase() AND table = {table:String}",
-            parameters={"table": table.name},
+            parameters={"table": table.raw},
         ).result_rows
         if size:
             figures.append(

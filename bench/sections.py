@@ -21,7 +21,7 @@ from bench.orders import EVENTS_PER_PAYMENT, write_history
 from bench.servers import TopicEnd, cpu_seconds, set_connector, spent_between, wait_until
 from schemas.errors import ServiceUnavailable
 from schemas.topics import PAYMENTS_TOPIC
-from schemas.views import PAYMENT_EVENTS
+from schemas.views import PAYMENT_EVENTS, RAW_SUFFIX
 from stack.native import Stack
 
 VIEWS = (
@@ -194,9 +194,9 @@ def import_rate(bench: Bench, seed: int, events: int) -> list[Figure]:
 
 def count_rows(bench: Bench) -> int:
     """Rows of payment_events in ClickHouse."""
-    count: int = bench.clickhouse.query(f"SELECT count() FROM {PAYMENT_EVENTS.name}").result_rows[
+    count: int = bench.clickhouse.query(f"SELECT count() FROM {PAYMENT_EVENTS.raw}").result_rows[0][
         0
-    ][0]
+    ]
     return count
 
 
@@ -351,14 +351,14 @@ def storage(bench: Bench) -> list[Figure]:
     # Without the indexes: Kafka allocates the index of an open segment as a sparse file.
     kafka_bytes = sum(file.stat().st_size for file in logs.glob(f"{PAYMENTS_TOPIC}-*/*.log"))
     sizes = {"PostgreSQL payments with indexes": postgres_bytes, "Kafka topic": kafka_bytes}
-    for table in VIEWS:
-        bench.clickhouse.command(f"OPTIMIZE TABLE {table} FINAL")
+    for view in VIEWS:
+        bench.clickhouse.command(f"OPTIMIZE TABLE {view}{RAW_SUFFIX} FINAL")
         size = bench.clickhouse.query(
             "SELECT sum(bytes_on_disk) FROM system.parts"
             " WHERE active AND database = currentDatabase() AND table = {table:String}",
-            parameters={"table": table},
+            parameters={"table": f"{view}{RAW_SUFFIX}"},
         ).result_rows[0][0]
-        sizes[f"ClickHouse {table}"] = size
+        sizes[f"ClickHouse {view}"] = size
     total = sum(size for name, size in sizes.items() if name.startswith("ClickHouse"))
     sizes["ClickHouse, all views"] = total
     return [

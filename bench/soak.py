@@ -44,7 +44,6 @@ from writer.postgres import open_store
 RESULTS = CHECKOUT / "bench" / "results"
 VIEWS_WORKERS = 2
 SAMPLE_SECONDS = 2.0
-PROGRESS_SECONDS = 30.0
 LAG_MAX_SECONDS = 60.0
 LAG_SMALL_SECONDS = 5.0
 RATE_SHARE_MIN = 0.9

@@ -4,7 +4,6 @@ The topic, the database and the processes belong to this group only. `elasticity
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from sinks.migrate import migrate
 from stack.native import Stack
+from stack.ports import lend_port
 from stack.settings import CHECKOUT
 
 PARTITIONS = 6
@@ -89,7 +89,7 @@ class Watch:
 
     def _look(self) -> None:
         rows = self._client.query(
-            "SELECT kafka_partition, max(kafka_offset) FROM payment_events GROUP BY 1"
+            "SELECT kafka_partition, max(kafka_offset) FROM payment_events_raw GROUP BY 1"
         ).result_rows
         now = time.monotonic()
         for partition, offset in rows:
@@ -145,7 +145,7 @@ class Group:
         """Start a worker; an earlier one of this name must have ended."""
         home = self._folder / name
         home.mkdir(exist_ok=True)
-        self._ports[name] = free_port()
+        self._ports[name] = lend_port()
         given = {key: each for key, each in os.environ.items() if not key.startswith("PURSER_")}
         with (home / "log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
@@ -207,11 +207,3 @@ def has_partitions(port: int) -> bool:
         return bool(httpx.get(url, timeout=ANSWER_SECONDS, verify=False).json()["partitions"])
     except httpx.TransportError:
         return False
-
-
-def free_port() -> int:
-    """A free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

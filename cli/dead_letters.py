@@ -1,20 +1,18 @@
 """`purser dead-letters`: list and show records that could not be folded, and redrive them."""
 
 import getpass
-import json
 import os
 import socket
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli import dead_letters_text as text
-from operations.console import say, wide_console
+from operations.console import print_json, progress, say, wide_console
 from operations.dead_letters import (
     Chosen,
     DeadLetters,
@@ -32,7 +30,6 @@ from sinks.settings import ClickHouseSettings
 
 STILL_DEAD = 1
 COULD_NOT = 2
-SECONDS_BETWEEN_REPORTS = 5.0
 NAME_MAX = 200
 
 dead_letters = typer.Typer(
@@ -76,7 +73,7 @@ def list_(
             listed = letters.listed(reason=reason, state=wanted, limit=limit)
             summary = letters.summary(reason)
     if as_json:
-        _print_json(text.list_json(listed, summary))
+        print_json(text.list_json(listed, summary))
     else:
         text.show_list(listed, summary, state, wide_console())
 
@@ -111,7 +108,7 @@ def show(
         sys.stdout.buffer.write(letter.key if raw_key else letter.value or b"")
         sys.stdout.buffer.flush()
     elif as_json:
-        _print_json(text.letter_json(letter, judge(letter), history))
+        print_json(text.letter_json(letter, judge(letter), history))
     else:
         text.show_letter(letter, judge(letter), history, wide_console())
 
@@ -147,10 +144,10 @@ def redrive(
     """
     with _could_not():
         who = _who(by)
-        report = _reporter()
         with _open() as letters:
             chosen = _choose(letters, positions or [], reason, everything=everything)
-            plan = make_plan(letters, chosen, report)
+            with progress() as report:
+                plan = make_plan(letters, chosen, report)
             if not as_json:
                 text.show_plan(plan, wide_console())
             if dry_run or not chosen:
@@ -159,21 +156,19 @@ def redrive(
                 say("nothing was changed")
                 raise typer.Exit(STILL_DEAD)
             else:
-                outcome = _write(letters, chosen, who, report)
+                outcome = _write(letters, chosen, who)
     if as_json:
-        _print_json({"plan": plan.to_json(), "outcome": outcome.to_json() if outcome else None})
+        print_json({"plan": plan.to_json(), "outcome": outcome.to_json() if outcome else None})
     elif outcome is not None:
         text.show_outcome(outcome, wide_console())
     if outcome.still_dead if outcome else plan.dead:
         raise typer.Exit(STILL_DEAD)
 
 
-def _write(
-    letters: DeadLetters, chosen: list[Chosen], who: str, report: Callable[[str, int, int], None]
-) -> Outcome:
+def _write(letters: DeadLetters, chosen: list[Chosen], who: str) -> Outcome:
     outcome = Outcome()
     try:
-        with closing(ClickHouseSink(ClickHouseSettings.load())) as sink:
+        with closing(ClickHouseSink(ClickHouseSettings.load())) as sink, progress() as report:
             write(letters, sink, chosen, by=who, outcome=outcome, on_progress=report)
     except (PurserError, KeyboardInterrupt):
         say(f"{outcome.redriven:,} of {len(chosen):,} were redriven; run it again to continue")
@@ -225,20 +220,3 @@ def _could_not() -> Iterator[None]:
     except PurserError as error:
         say(f"purser: {error}")
         raise typer.Exit(COULD_NOT) from None
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def _reporter() -> Callable[[str, int, int], None]:
-    """Print a line every few seconds, and none if the work is quick."""
-    last = time.monotonic()
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_REPORTS:
-            last = time.monotonic()
-            say(f"{what}: {done:,} of {total:,}")
-
-    return report

@@ -97,7 +97,7 @@ def _wait_until_visible(stack: Stack) -> None:
         assert appended is not None
         started = time.monotonic()
         while time.monotonic() - started < VISIBLE_SECONDS:
-            visible = client.query("SELECT count() FROM payment_events_v").result_rows[0][0]
+            visible = client.query("SELECT count() FROM payment_events").result_rows[0][0]
             if visible >= appended[0]:
                 return
             time.sleep(0.2)

@@ -4,22 +4,14 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-from operations.console import say
+from operations.console import progress, say
 from schemas.errors import ConfigurationError
 from writer.importing.bulk import BadLine, BulkAppender, DryRun, Outcome, Target
 from writer.importing.lines import read_lines
@@ -28,7 +20,6 @@ from writer.postgres import open_store
 from writer.settings import WriterSettings
 
 BAD_LINES_SHOWN = 20
-SECONDS_BETWEEN_REPORTS = 5.0
 RAW_SHOWN_BYTES = 65_536
 INTERRUPTED = 130
 
@@ -107,8 +98,14 @@ def import_(
         source = stack.enter_context(_opened(file))
         stack.callback(rejected.close)
         target = stack.enter_context(_target(dry_run=dry_run))
-        report = stack.enter_context(_progress(name, source))
-        importer = Importer(target, psp=psp, on_bad_line=rejected.add, on_progress=report)
+        report = stack.enter_context(progress())
+        size = _size(source)
+
+        def on_progress(total: Outcome) -> None:
+            figures = _figures(total, time.monotonic() - started)
+            report(f"importing {name}", _position(source), size, figures)
+
+        importer = Importer(target, psp=psp, on_bad_line=rejected.add, on_progress=on_progress)
         try:
             importer.run(read_lines(source, name))
         except KeyboardInterrupt:
@@ -151,60 +148,15 @@ def _summarize(total: Outcome, rejected: Rejects, seconds: float, *, dry_run: bo
         say(f"rejected lines and reasons: {rejected.path}")
 
 
-# -- progress -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _progress(name: str, source: io.BufferedReader) -> Iterator[Callable[[Outcome], None]]:
-    """Show a bar on a terminal; elsewhere print a line every few seconds."""
-    console = Console(stderr=True)
-    size = _size(source)
-    if not console.is_terminal:
-        yield _plain_progress(name, source, size)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-    )
-    started = time.monotonic()
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(f"importing {name}", total=size, figures="")
-
-        def report(total: Outcome) -> None:
-            figures = _figures(total, time.monotonic() - started)
-            progress.update(task, completed=_position(source), figures=figures)
-
-        yield report
-
-
-def _plain_progress(
-    name: str, source: io.BufferedReader, size: int | None
-) -> Callable[[Outcome], None]:
-    started = last = time.monotonic()
-
-    def report(total: Outcome) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_REPORTS:
-            last = now
-            percent = f" {100 * _position(source) // size} %," if size else ""
-            say(f"importing {name}:{percent} {_figures(total, now - started)}")
-
-    return report
-
-
 def _figures(total: Outcome, seconds: float) -> str:
     rate = total.events / max(seconds, 0.001)
     return f"{total.payments + total.unchanged:,} payments, {rate:,.0f} events/s"
 
 
-def _size(source: io.BufferedReader) -> int | None:
-    """Bytes of the file; None for a pipe."""
+def _size(source: io.BufferedReader) -> int:
+    """Bytes of the file; 0 for a pipe, whose size is unknown."""
     if not source.seekable():
-        return None
+        return 0
     here = source.tell()
     size = source.seek(0, io.SEEK_END)
     source.seek(here)

@@ -3,23 +3,20 @@
 from typing import Annotated
 
 import typer
-from pydantic import Field, HttpUrl, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import HttpUrl
 
 from connectors.debezium.settings import DebeziumSettings
 from operations.bring_up import migrate_all, register_connector
 from operations.console import say
-from schemas.errors import ConfigurationError
+from schemas.settings import Secret, Settings, Text
 
 
-class MigrateSettings(BaseSettings):
+class MigrateSettings(Settings):
     """Addresses of the servers to migrate; DebeziumSettings say how Connect reaches PostgreSQL."""
 
-    model_config = SettingsConfigDict(env_prefix="PURSER_", frozen=True, extra="ignore")
-
-    postgres_admin_dsn: SecretStr = Field(min_length=1)
-    clickhouse_url: SecretStr = Field(min_length=1)
-    kafka_bootstrap: str = Field(min_length=1)
+    postgres_admin_dsn: Secret
+    clickhouse_url: Secret
+    kafka_bootstrap: Text
     connect_url: HttpUrl
 
 
@@ -36,12 +33,7 @@ def migrate(
 
     Example: PURSER_DEBEZIUM_DATABASE_HOST=postgres purser migrate
     """
-    try:
-        settings = MigrateSettings()
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"{variable}: {first['msg']}; set it") from None
+    settings = MigrateSettings.load()
     migrate_all(
         settings.postgres_admin_dsn.get_secret_value(),
         settings.clickhouse_url.get_secret_value(),

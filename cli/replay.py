@@ -1,28 +1,21 @@
 """`purser replay`: rebuilds views beside the live ones, proves them equal, swaps them in."""
 
-import json
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cli.verify_report import show
-from operations.console import say, wide_console
+from operations.console import print_json, progress, say, wide_console
 from operations.replay import (
     VIEWS,
     Choice,
     Digest,
     Options,
     Outcome,
-    Rehearsed,
     Replay,
     ReplayDiverged,
     ReplaySettings,
@@ -30,17 +23,16 @@ from operations.replay import (
     clean_up,
     digests,
     opened,
-    rehearse,
     roll_back,
 )
 from operations.replay.database import ReplayDatabase
+from operations.verify import Report
 from operations.verify.views import Views
 from schemas.errors import InputError, PurserError
 
 DIFFERS = 1
 COULD_NOT_TELL = 2
 INTERRUPTED = 130
-SECONDS_BETWEEN_REPORTS = 5.0
 
 
 ViewNames = Annotated[
@@ -57,7 +49,7 @@ OnlyDigest = Annotated[
     bool, typer.Option("--digest", help="Only print digests of the live and the rebuilt tables.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Fold into memory and compare; write nothing.")
+    bool, typer.Option("--dry-run", help="Build, prove and drop the new tables; swap nothing.")
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Swap even if the new tables differ from PostgreSQL.")
@@ -102,7 +94,7 @@ def replay(
     try:
         if len(modes) > 1:
             raise InputError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
-        with _progress() as (on_step, on_progress):
+        with progress() as on_progress:
             options = Options(
                 views=tuple(views or ()),
                 source=source,
@@ -110,7 +102,8 @@ def replay(
                 records_per_second=rate,
                 verify_seconds=timeout,
                 force=force,
-                on_step=on_step,
+                dry_run=dry_run,
+                on_step=say,
                 on_progress=on_progress,
             )
             work = _WORK[modes[0] if modes else "rebuild"]
@@ -126,7 +119,7 @@ def replay(
         raise typer.Exit(INTERRUPTED) from None
     else:
         if as_json:
-            _print_json(document)
+            print_json(document)
         if status:
             raise typer.Exit(status)
 
@@ -144,13 +137,9 @@ def _modes(
 
 def _finish(error: PurserError, status: int, as_json: bool, more: dict[str, Any]) -> None:
     if as_json:
-        _print_json({"status": "failed", "reason": str(error), **more})
+        print_json({"status": "failed", "reason": str(error), **more})
     say(f"purser: {error}")
     raise typer.Exit(status) from None
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 # -- the work of each mode: settings, options, whether JSON is wanted -> exit status, document
@@ -205,34 +194,39 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def _dry_run(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
-    choice = Choice.of(options.views)
-    options.on_step("fold the topic into memory")
-    found = rehearse(
-        settings, choice, lambda done, total: options.on_progress("folding", done, total)
-    )
+    Choice.of(options.views)  # refuses unknown names before anything connects
+    with opened(settings) as (database, lock):
+        outcome = Replay(settings, options, database, lock).run()
+    assert outcome.before is not None
+    assert outcome.after is not None
+    verdicts = {"rebuilt": outcome.before, "live": outcome.after}
+    status = max(report.exit_status for report in verdicts.values())
+    if any(report.exit_status == DIFFERS for report in verdicts.values()):
+        status = DIFFERS  # a proven difference outweighs an undecided check
     if not as_json:
-        _show_rehearsed(found, wide_console())
-    document = {
-        "status": "differs" if found.differs else "equal",
-        "records": found.records,
-        "dead_letters": found.dead,
-        "tables": {name: asdict(comparison) for name, comparison in found.tables.items()},
+        _show_dry_run(outcome, verdicts, wide_console())
+    return status, {
+        "status": {0: "equal", DIFFERS: "differs"}.get(status, "undecided"),
+        "views": list(outcome.views),
+        "records": outcome.records,
+        "followed": outcome.followed,
+        "dead_letters": outcome.dead,
+        "seconds": round(outcome.seconds, 3),
+        **{f"verify_{name}": report.to_json() for name, report in verdicts.items()},
     }
-    return (DIFFERS if found.differs else 0), document
 
 
-def _show_rehearsed(found: Rehearsed, console: Console) -> None:
-    headings = ("equal", "different", "missing", "extra", "newer", "pending")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("live table")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for name, comparison in found.tables.items():
-        counts = asdict(comparison)
-        table.add_row(name, *(f"{counts[heading]:,}" for heading in headings))
-    console.print(table)
-    console.print(f"{found.records:,} records folded, {found.dead:,} of them cannot be")
-    console.print("DIFFERENT" if found.differs else "EQUAL", style="bold")
+def _show_dry_run(outcome: Outcome, verdicts: dict[str, Report], console: Console) -> None:
+    for report in verdicts.values():
+        if report.exit_status:
+            show(report, console)
+    dead = f", {outcome.dead:,} of them cannot be folded" if outcome.dead else ""
+    console.print(f"folded    {outcome.records + outcome.followed:,} records{dead}")
+    for name, report in verdicts.items():
+        console.print(f"{name:<10}{report.verdict}")
+    console.print(
+        f"took      {outcome.seconds:.1f} s; nothing was swapped, the new tables were dropped"
+    )
 
 
 def _digest(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
@@ -288,59 +282,3 @@ _WORK: dict[str, Callable[[ReplaySettings, Options, bool], Result]] = {
     "rollback": _rollback,
     "cleanup": _cleanup,
 }
-
-
-# -- progress
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[str, int, int], None]]]:
-    """Print a line for each step; show a bar on a terminal, else a line every few seconds."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield say, _reporter()
-        return
-    columns: Sequence[Any] = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        tasks: dict[str, tuple[Any, float]] = {}
-
-        def update(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                for task, _ in tasks.values():
-                    progress.update(task, visible=False)
-                tasks[what] = (progress.add_task(what, total=None, figures=""), time.monotonic())
-            task, started = tasks[what]
-            figures = _figures(done, total, time.monotonic() - started)
-            progress.update(task, completed=done, total=total or None, figures=figures)
-
-        yield lambda text: progress.console.print(text, markup=False, highlight=False), update
-
-
-def _figures(done: int, total: int, seconds: float) -> str:
-    if not total:
-        return ""
-    return f"{done:,} of {total:,}, {done / max(seconds, 0.001):,.0f}/s"
-
-
-def _reporter() -> Callable[[str, int, int], None]:
-    started: dict[str, float] = {}
-    last = time.monotonic()
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        began = started.setdefault(what, now)
-        if now - last < SECONDS_BETWEEN_REPORTS:
-            return
-        last = now
-        rate = done / max(now - began, 0.001)
-        left = f", {(total - done) / rate:,.0f} s left" if total and rate and done < total else ""
-        say(f"{what}: {_figures(done, total, now - began)}{left}" if total else what)
-
-    return report

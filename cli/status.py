@@ -1,6 +1,5 @@
 """`purser status`: shows whether every process runs and answers, and whether events flow."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -14,6 +13,7 @@ from rich.text import Text
 from connectors.debezium.client import ConnectClient, ConnectorHealth
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth, read_slot
+from operations.console import print_json
 from operations.dead_letters import DeadLetters
 from schemas.errors import SchemaVersionError, ServiceUnavailable
 from sinks.settings import ClickHouseSettings
@@ -130,7 +130,7 @@ def status(
     """
     found = report(Stack(StackSettings.load()))
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        print_json(found.as_json())
     else:
         show(found)
     raise typer.Exit(EXIT_STATUS[found.verdict])

@@ -1,6 +1,6 @@
 """Prints what a user wants to see after an import: orders, revenue, and the trial balance.
 
-Every figure comes from ClickHouse through the same `_v` views that analysts use.
+Every figure comes from ClickHouse through the same views that analysts use.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from rich.table import Table
 from schemas.money import format_minor
 
 BUSIEST_BUYER = """
-SELECT buyer_id FROM buyer_orders_v
+SELECT buyer_id FROM buyer_orders
 GROUP BY buyer_id
 ORDER BY countIf(refund_state != 'none') > 0 DESC, count() DESC, buyer_id
 LIMIT 1
@@ -22,7 +22,7 @@ LIMIT 1
 BUYER_ORDERS = """
 SELECT order_id, seller_id, status, fulfilment, refund_state, currency, amount_minor,
        refunded_minor, updated_at
-FROM buyer_orders_v
+FROM buyer_orders
 WHERE buyer_id = {buyer:String}
 ORDER BY refund_state = 'none', updated_at DESC, order_id
 LIMIT {limit:UInt32}
@@ -30,14 +30,14 @@ LIMIT {limit:UInt32}
 TOP_SELLERS = """
 SELECT currency, seller_id, sum(gross_minor), sum(refunds_minor), sum(chargebacks_minor),
        sum(commission_minor), sum(logistics_fee_minor), sum(net_minor) AS net
-FROM seller_revenue_v
+FROM seller_revenue
 GROUP BY currency, seller_id
 ORDER BY currency, net DESC
 LIMIT {limit:UInt32} BY currency
 """
 TRIAL_BALANCE = """
 SELECT account_type, currency, sum(amount_minor)
-FROM ledger_entries_v
+FROM ledger_entries
 GROUP BY account_type, currency
 ORDER BY account_type, currency
 """

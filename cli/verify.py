@@ -1,26 +1,18 @@
 """`purser verify`: checks that ClickHouse holds what PostgreSQL holds."""
 
-import json
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.verify_report import show
-from operations.console import say, wide_console
+from operations.console import print_json, progress, say, wide_console
 from operations.verify import Options, Report, Verdict, VerifySettings, Window
 from operations.verify import verify as run
 from schemas.errors import InputError, PurserError
 from writer.migrate import check_schema
 
 COULD_NOT_TELL = 2
-SECONDS_BETWEEN_REPORTS = 5.0
 
 
 def verify(
@@ -46,7 +38,7 @@ def verify(
     Example: purser verify --since 2026-01-01 --json
     """
     try:
-        with _progress() as on_progress:
+        with progress() as on_progress:
             options = Options(
                 timeout_seconds=timeout,
                 rows=rows,
@@ -59,11 +51,11 @@ def verify(
     except PurserError as error:
         # A failure to look says nothing about whether the two sides are equal.
         if as_json:
-            _print_json(Report(verdict=Verdict.UNDECIDED, reason=str(error)))
+            print_json(Report(verdict=Verdict.UNDECIDED, reason=str(error)).to_json())
         say(f"purser: {error}")
         raise typer.Exit(COULD_NOT_TELL) from None
     if as_json:
-        _print_json(report)
+        print_json(report.to_json())
     else:
         show(report, wide_console())
     if report.exit_status:
@@ -77,45 +69,3 @@ def _day(option: str, text: str | None) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         raise InputError(option, f"{text!r} is not a day; give one like 2026-01-31") from None
-
-
-def _print_json(report: Report) -> None:
-    sys.stdout.write(json.dumps(report.to_json(), indent=2) + "\n")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar on a terminal; elsewhere print a line every few seconds, or none if quick."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _reporter()
-        return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[counts]}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("connecting", total=None, counts="")
-
-        def update(what: str, done: int, total: int) -> None:
-            counts = f"{done:,} of {total:,}" if total else ""
-            progress.update(
-                task, description=what, total=total or None, completed=done, counts=counts
-            )
-
-        yield update
-
-
-def _reporter() -> Callable[[str, int, int], None]:
-    last = time.monotonic()
-
-    def report(what: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_REPORTS:
-            last = time.monotonic()
-            say(f"{what}: {done:,} of {total:,}" if total else what)
-
-    return report

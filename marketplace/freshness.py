@@ -88,7 +88,7 @@ class Bursts:
 # half of a core from what is measured. The commit's time comes with the row: PostgreSQL's own,
 # whereas whoever appended it learns of the commit only later.
 _QUERY = """
-SELECT payment_id, seq, toUnixTimestamp64Milli(committed_at) FROM payment_events
+SELECT payment_id, seq, toUnixTimestamp64Milli(committed_at) FROM payment_events_raw
 WHERE payment_id IN {payments:Array(UUID)}
 """
 

@@ -20,8 +20,6 @@ Messages are one line, name the thing that is wrong and end with what to do next
 Foreign exceptions are translated into these at one place per boundary.
 """
 
-from pydantic import ValidationError
-
 
 class PurserError(Exception):
     """Base of all errors raised on purpose; `str()` is fit to show to a user.
@@ -122,15 +120,3 @@ class ServiceUnavailable(PurserError):  # noqa: N818
 
 class WriteRefused(PurserError):  # noqa: N818
     """A database that answered and refused what we wrote: the same again is refused again."""
-
-
-def refused_setting(error: ValidationError) -> ConfigurationError:
-    """What to tell whoever set the environment, about the first of pydantic's objections.
-
-    Without the value: it may be a password.
-    """
-    first = error.errors(include_input=False)[0]
-    variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
-    return ConfigurationError(
-        f"{variable}: {first['msg']}; set it, `purser env` prints it for the local stack"
-    )

@@ -208,18 +208,28 @@ class RevenueKey(NamedTuple):
     day: date
 
 
+RAW_SUFFIX = "_raw"
+"""Ends the name of every table behind a view."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One view's table: its row type, the columns that identify a row, and the version column.
+    """One view: its row type, the columns that identify a row, and the version column.
 
     Of two rows with the same key the one with the higher version stays; without a version column
-    rows of one key are equal by construction.
+    rows of one key are equal by construction. `name` is what people read: the view that shows each
+    row once. Programs write `raw`, the table behind it, and read it with FINAL.
     """
 
     name: str
     row_type: type[tuple[Any, ...]]
     key: tuple[str, ...]
     version: str | None = None
+
+    @property
+    def raw(self) -> str:
+        """The table behind the view; it may hold a row twice until ClickHouse merges it."""
+        return f"{self.name}{RAW_SUFFIX}"
 
     @property
     def columns(self) -> tuple[str, ...]:

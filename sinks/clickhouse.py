@@ -79,7 +79,7 @@ class ClickHouseSink:
         """
         nothing = arrow_table(PAYMENT_EVENTS, [() for _ in PAYMENT_EVENTS.columns])
         with translated(self._address):
-            self._client.insert_arrow(PAYMENT_EVENTS.name, nothing, settings=INSERT_SETTINGS)
+            self._client.insert_arrow(PAYMENT_EVENTS.raw, nothing, settings=INSERT_SETTINGS)
 
     def write(self, batch: Mapping[Table, Columns]) -> None:
         """Insert rows, step by step; returns when ClickHouse has confirmed the last one."""
@@ -109,7 +109,7 @@ class ClickHouseSink:
     def rebuild_revenue(self) -> None:
         """Compute all totals from all entries, a part of the sellers at a time; repeatable."""
         with translated(self._address):
-            count = self._client.query(f"SELECT count() FROM {LEDGER_ENTRIES.name}")
+            count = self._client.query(f"SELECT count() FROM {LEDGER_ENTRIES.raw}")
         parts = 1 + int(count.result_rows[0][0]) // revenue.REBUILD_ENTRIES
         for part in range(parts):
             with translated(self._address):
@@ -135,7 +135,7 @@ class ClickHouseSink:
         for start in range(0, rows.num_rows, rows_max):
             with translated(self._address):
                 self._client.insert_arrow(
-                    table.name, rows.slice(start, rows_max), settings={**INSERT_SETTINGS, **small}
+                    table.raw, rows.slice(start, rows_max), settings={**INSERT_SETTINGS, **small}
                 )
 
 

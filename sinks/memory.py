@@ -59,7 +59,7 @@ class MemorySink:
         """Nothing to let go of."""
 
     def rows(self, table: Table) -> list[Row]:
-        """What a reader of the table's `_v` view would see, in the order of the keys."""
+        """What a reader of the view would see, in the order of the keys."""
         with self._lock:
             kept = self._rows[table]
             return [kept[key] for key in sorted(kept)]

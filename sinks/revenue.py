@@ -23,7 +23,7 @@ EARNING_EVENTS: tuple[str, ...] = (
 """Events that change what a seller earned; the others move what was earned."""
 
 _TOTALS = """
-INSERT INTO seller_revenue
+INSERT INTO seller_revenue_raw
 SELECT
     account_id AS seller_id,
     currency,
@@ -46,9 +46,9 @@ FROM
     -- Each entry once, whether merged yet or not: rows of one key are equal, any() is each of them.
     SELECT
         account_type, account_id, currency, day, payment_id, seq, leg,
-        any(ledger_entries.event_type) AS event_type,
-        any(ledger_entries.amount_minor) AS amount_minor
-    FROM ledger_entries
+        any(ledger_entries_raw.event_type) AS event_type,
+        any(ledger_entries_raw.amount_minor) AS amount_minor
+    FROM ledger_entries_raw
     __WHICH__
     GROUP BY account_type, account_id, currency, day, payment_id, seq, leg
 )

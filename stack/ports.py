@@ -6,7 +6,7 @@ import random
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -68,6 +68,22 @@ def lend_port_base() -> Iterator[int]:
         f"no {PORTS_RESERVED} free ports in a row from {LENT_LOWEST} to {LENT_HIGHEST}; stop"
         " unused stacks"
     )
+
+
+_lent = ExitStack()
+_lent_ports: list[int] = []
+
+
+def lend_port() -> int:
+    """A free port that no other borrower gets until this process ends.
+
+    A port that the system picks could go to any outgoing connection while its server is down.
+    Raises ConfigurationError when there is none.
+    """
+    if not _lent_ports:
+        base = _lent.enter_context(lend_port_base())
+        _lent_ports.extend(range(base, base + PORTS_RESERVED))
+    return _lent_ports.pop()
 
 
 def _holder(number: int) -> str:

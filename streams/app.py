@@ -15,6 +15,7 @@ from mode import CrashingSupervisor
 from schemas.errors import ConfigurationError
 from streams.logs import configure_logging
 from streams.settings import StreamSettings
+from streams.transport import BatchTransport, TransportLimits
 from streams.watchdog import LoopWatchdog
 
 __all__ = ["StreamWorker", "configure_logging", "make_app", "run"]
@@ -29,10 +30,9 @@ def make_app(settings: StreamSettings) -> faust.App:
     An exception that leaves an agent ends the process: it acknowledges nothing, and what it held
     would otherwise be held for ever.
     """
-    limits = settings.limits
     app = faust.App(
         settings.consumer_group,
-        broker=[limits.broker_url(address) for address in settings.brokers],
+        broker=[f"kafka://{address}" for address in settings.brokers],
         broker_client_id=settings.worker_instance or settings.consumer_group,
         consumer_group_instance_id=settings.worker_instance,
         datadir=settings.data_dir,
@@ -59,6 +59,12 @@ def make_app(settings: StreamSettings) -> faust.App:
         broker_request_timeout=settings.request_timeout_seconds,
     )
     app.finalize()
+    limits = TransportLimits(
+        in_flight_batches_max=settings.in_flight_batches_max,
+        in_flight_bytes_max=settings.in_flight_bytes_max,
+        fetch_response_bytes_max=settings.fetch_response_bytes_max,
+    )
+    app.transport = BatchTransport(app.conf.broker_consumer, app, limits=limits)
     return app
 
 

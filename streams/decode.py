@@ -5,7 +5,7 @@ whenever and wherever. Nothing else may come out of it, because a record that cr
 would stop a partition for ever.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -96,13 +96,6 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
     stored: Event | None = None
 
 
-class Undecodable(NamedTuple):
-    """A record that could not be decoded, whole, and why."""
-
-    record: SourceRecord
-    error: DecodeError
-
-
 class _Key(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     payment_id: UUID
 
@@ -174,20 +167,6 @@ def decode(record: SourceRecord) -> Decoded:
         source.ts_ms,
         stored,
     )
-
-
-def decode_batch(
-    records: Iterable[SourceRecord],
-) -> tuple[list[Decoded], list[Undecodable]]:
-    """Every record's event, in order, and the records that have none. Raises nothing."""
-    decoded: list[Decoded] = []
-    undecodable: list[Undecodable] = []
-    for record in records:
-        try:
-            decoded.append(decode(record))
-        except DecodeError as error:
-            undecodable.append(Undecodable(record, error))
-    return decoded, undecodable
 
 
 def _decode_slowly(value: bytes, error: Exception | None) -> tuple[Envelope, Event]:

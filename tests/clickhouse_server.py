@@ -7,7 +7,6 @@ each test then works in a database of its own there.
 import os
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ import clickhouse_connect
 from sinks.settings import ClickHouseSettings
 from stack.ports import lend_port_base
 from stack.settings import HOST
+from tests.waiting import wait_until
 
 URL_VARIABLE = "PURSER_TEST_CLICKHOUSE_URL"
 USER, PASSWORD = "purser", "p@ss:w/rd?"
-START_SECONDS = 60
 
 
 @dataclass
@@ -47,12 +46,13 @@ class Server:
         }
         command = [sys.executable, "-m", "stack.clickhouse_http"]
         command += ["--path", str(self.path), "--host", HOST, "--port", str(self.port)]
-        self.process = subprocess.Popen(command, env=environment)
-        give_up = time.monotonic() + START_SECONDS
-        while not self._answers():
-            assert self.process.poll() is None, "the ClickHouse server ended at once"
-            assert time.monotonic() < give_up, "the ClickHouse server does not answer"
-            time.sleep(0.1)
+        self.process = process = subprocess.Popen(command, env=environment)
+
+        def answers() -> bool:
+            assert process.poll() is None, "the ClickHouse server ended at once"
+            return self._answers()
+
+        wait_until(answers, "the ClickHouse server answers")
 
     def kill(self) -> None:
         """kill -9."""

@@ -1,4 +1,7 @@
-"""A whole stack for tests that kill its servers or change its tables: nobody else uses it."""
+"""Stacks for tests: an empty one to start servers in, and a whole one for tests that kill servers.
+
+Each lives in a folder and on ports that nobody else uses, and is removed at the end.
+"""
 
 import shutil
 import tempfile
@@ -13,17 +16,40 @@ from stack.settings import StackSettings
 
 
 @contextmanager
-def whole_stack() -> Iterator[Stack]:
-    """Servers, connector and workers in a folder and on ports of their own, removed at the end."""
-    home = Path(tempfile.mkdtemp(prefix="purser-"))
-    home.chmod(0o711)  # PostgreSQL runs as another user and has to reach its folder
+def reachable_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL can reach, which runs as another user."""
+    folder = Path(tempfile.mkdtemp(prefix="purser-"))
+    folder.chmod(0o711)
     try:
-        with lend_port_base() as port_base:
-            stack = Stack(StackSettings(home=home, port_base=port_base), say=print)
-            try:
-                bring_up(stack, print)
-                yield stack
-            finally:
-                stack.destroy()
+        yield folder
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def stack_in(home: Path, **settings: object) -> Iterator[Stack]:
+    """A stack in this folder, of which nothing runs yet."""
+    with lend_port_base() as port_base:
+        stack = Stack(
+            StackSettings(home=home, port_base=port_base, **settings),  # type: ignore[arg-type]
+            say=print,
+        )
+        try:
+            yield stack
+        finally:
+            stack.destroy()
+
+
+@contextmanager
+def empty_stack() -> Iterator[Stack]:
+    """A stack of which nothing runs yet."""
+    with reachable_folder() as home, stack_in(home) as stack:
+        yield stack
+
+
+@contextmanager
+def whole_stack() -> Iterator[Stack]:
+    """Servers, connector and workers for tests that kill them or change their tables."""
+    with empty_stack() as stack:
+        bring_up(stack, print)
+        yield stack

@@ -25,13 +25,14 @@ from bench.figures import Figure, at_least
 from bench.peers.topic import fill
 from bench.sections import Bench, worker_stopped
 from bench.servers import cpu_seconds, wait_until
-from bench.workers import free_port, has_partitions
+from bench.workers import has_partitions
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from schemas.views import PAYMENT_EVENTS
+from schemas.views import PAYMENT_EVENTS, RAW_SUFFIX
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
+from stack.ports import lend_port
 from stack.settings import CHECKOUT
 from streams.fold import FOLDED_TABLES
 
@@ -111,20 +112,20 @@ class Field:
     def empty(self) -> None:
         """Delete all rows."""
         for table in FOLDED_TABLES:
-            self.client.command(f"TRUNCATE TABLE {table.name}")
+            self.client.command(f"TRUNCATE TABLE {table.raw}")
 
-    def rows(self, table: str = PAYMENT_EVENTS.name) -> int:
-        """Rows of a table, including duplicates."""
-        return int(self.client.query(f"SELECT count() FROM {table}").result_rows[0][0])
+    def rows(self, view: str = PAYMENT_EVENTS.name) -> int:
+        """Rows of a view's raw table, including duplicates."""
+        return int(self.client.query(f"SELECT count() FROM {view}{RAW_SUFFIX}").result_rows[0][0])
 
     def events_once(self) -> int:
         """Distinct events: when a worker joins, others may read a few records again."""
-        query = f"SELECT count() FROM {PAYMENT_EVENTS.name} FINAL"
+        query = f"SELECT count() FROM {PAYMENT_EVENTS.raw} FINAL"
         return int(self.client.query(query).result_rows[0][0])
 
     def is_complete(self) -> bool:
         """Whether every partition's last record is there. Polled often, so it must be cheap."""
-        query = f"SELECT kafka_partition, max(kafka_offset) FROM {PAYMENT_EVENTS.name} GROUP BY 1"
+        query = f"SELECT kafka_partition, max(kafka_offset) FROM {PAYMENT_EVENTS.raw} GROUP BY 1"
         return dict(self.client.query(query).result_rows) == self.last_offsets
 
     def server_seconds(self) -> float:
@@ -136,7 +137,7 @@ class Field:
         if not whole:
             return
         found = self.client.query(
-            f"SELECT uniqExact(payment_id, seq), sum(amount_minor) FROM {PAYMENT_EVENTS.name} FINAL"
+            f"SELECT uniqExact(payment_id, seq), sum(amount_minor) FROM {PAYMENT_EVENTS.raw} FINAL"
         ).result_rows[0]
         if found != (self.events, self.amount_minor):
             raise ServiceUnavailable(
@@ -271,7 +272,7 @@ def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
     """The live worker, from its first row to its last; two processes form one group."""
     where.empty()
     group = f"bench-{uuid4()}"
-    ports = [free_port() for _ in range(processes)]
+    ports = [lend_port() for _ in range(processes)]
     workers = [
         _started(
             where,
@@ -335,7 +336,7 @@ def _watched(
         seconds=ended - started,
         cpu_seconds=spent,
         server_seconds=server,
-        rows=round(share * sum(where.rows(table) for table in views.split(","))),
+        rows=round(share * sum(where.rows(view) for view in views.split(","))),
     )
 
 

@@ -13,11 +13,10 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, Self
+from typing import Annotated, NoReturn, Protocol, Self
 
 import uvicorn
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -26,7 +25,8 @@ from starlette.routing import Route
 from connectors.debezium.client import ConnectClient, ConnectorHealth
 from connectors.debezium.hanging_transactions import HangingTransactionRepair
 from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
-from schemas.errors import ConfigurationError, PurserError
+from schemas.errors import PurserError
+from schemas.settings import PortNumber, Settings, Text
 from schemas.topics import CONNECT_GROUP, CONNECTOR
 
 LOOK_SECONDS = 2.0
@@ -40,33 +40,19 @@ PAUSE_SECONDS_MOST = 60.0
 _log = logging.getLogger("purser.connector-supervisor")
 
 
-class SupervisorSettings(BaseSettings):
-    """Addresses of the servers and the port of /health; variables begin with `PURSER_`."""
+class SupervisorSettings(Settings):
+    """Addresses of the servers and the port of /health."""
 
-    model_config = SettingsConfigDict(env_prefix="PURSER_", frozen=True, extra="ignore")
-
-    connect_url: str = Field(pattern=r"^https?://")
-    kafka_bootstrap: str = Field(min_length=1)
+    connect_url: Annotated[str, Field(pattern=r"^https?://")]
+    kafka_bootstrap: Text
     connector: str = CONNECTOR
     connect_group: str = CONNECT_GROUP
-    worker_metrics_port: int = Field(gt=0, le=65_535)
+    worker_metrics_port: PortNumber
 
     @property
     def transactional_id(self) -> str:
         """The id under which Connect writes the events. There is one task, numbered 0."""
         return f"{self.connect_group}-{self.connector}-0"
-
-    @classmethod
-    def load(cls) -> Self:
-        """Read the environment; raises ConfigurationError naming the variable that is wrong."""
-        try:
-            return cls()
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            variable = "PURSER_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise ConfigurationError(
-                f"{variable}: {first['msg']}; set it, `purser env` prints it for the local stack"
-            ) from None
 
 
 @dataclass(slots=True, kw_only=True)

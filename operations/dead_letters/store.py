@@ -1,7 +1,7 @@
 """ClickHouse as the operator's tool sees it: parked records, their redrives, rows already there.
 
 The table `dead_letters` is the source, with the record whole; the topic `purser.dead_letters` has
-a copy for other tools. Reads everything through the `_v` views, writes nothing but notes.
+a copy for other tools. Reads everything through the views, writes nothing but notes.
 """
 
 from collections.abc import Collection, Sequence
@@ -61,7 +61,7 @@ class DeadLetters:
 
     def count_open(self) -> int:
         """Records that are missing from the views."""
-        return int(self._rows("SELECT count() FROM dead_letters_v WHERE state = 'open'")[0][0])
+        return int(self._rows("SELECT count() FROM dead_letters WHERE state = 'open'")[0][0])
 
     def summary(self, reason: str | None = None) -> list[Summary]:
         """Every reason there is, or the one given, the most frequent first."""
@@ -69,7 +69,7 @@ class DeadLetters:
             "SELECT toString(reason), countIf(state = 'open'), countIf(state = 'redriven'),"
             " countIf(recorded_at >= now64(3) - INTERVAL 1 DAY),"
             " min(recorded_at), max(recorded_at)"
-            f" FROM dead_letters_v WHERE {_of(reason)} GROUP BY reason"
+            f" FROM dead_letters WHERE {_of(reason)} GROUP BY reason"
             " ORDER BY count() DESC, reason",
             {"reason": reason},
         )
@@ -96,7 +96,7 @@ class DeadLetters:
             raise InputError("--limit", f"{limit}: give 1 to {LISTED_MAX}")
         rows = self._rows(
             "SELECT toString(topic), partition, kafka_offset, toString(reason), error, recorded_at,"
-            " parked_at, length(raw_key) + length(raw_value), is_null, state FROM dead_letters_v"
+            " parked_at, length(raw_key) + length(raw_value), is_null, state FROM dead_letters"
             f" WHERE {_of(reason)} AND {_in(state)}"
             f" ORDER BY parked_at DESC, {_POSITION} LIMIT {limit}",
             {"reason": reason},
@@ -130,7 +130,7 @@ class DeadLetters:
         """Every redrive of a record, the first one first."""
         rows = self._rows(
             "SELECT redriven_at, redriven_by, toString(outcome), toString(reason), error,"
-            " payment_id, seq, row_count FROM dead_letter_redrives_v"
+            " payment_id, seq, row_count FROM dead_letter_redrives"
             f" WHERE ({_POSITION}) IN (SELECT {_POSITION} FROM {_KEYS}) ORDER BY redriven_at",
             external=_positions([position]),
         )
@@ -143,7 +143,7 @@ class DeadLetters:
         if reason is None:
             return
         known = known_reasons() | {
-            row[0] for row in self._rows("SELECT DISTINCT toString(reason) FROM dead_letters")
+            row[0] for row in self._rows("SELECT DISTINCT toString(reason) FROM dead_letters_raw")
         }
         if reason not in known:
             raise InputError(
@@ -180,7 +180,7 @@ class DeadLetters:
     ) -> list[Chosen]:
         rows = self._rows(
             "SELECT toString(topic), partition, kafka_offset, length(raw_key) + length(raw_value),"
-            f" state FROM dead_letters_v WHERE {condition} ORDER BY {_POSITION}",
+            f" state FROM dead_letters WHERE {condition} ORDER BY {_POSITION}",
             parameters,
             external,
         )
@@ -191,7 +191,7 @@ class DeadLetters:
         rows = self._rows(
             "SELECT toString(topic), partition, kafka_offset, toString(reason), error, raw_key,"
             " raw_value, is_null, recorded_at, toString(consumer), parked_at, state"
-            f" FROM dead_letters_v WHERE ({_POSITION}) IN (SELECT {_POSITION} FROM {_KEYS})"
+            f" FROM dead_letters WHERE ({_POSITION}) IN (SELECT {_POSITION} FROM {_KEYS})"
             f" ORDER BY {_POSITION}",
             external=_positions(positions),
         )
@@ -219,7 +219,7 @@ class DeadLetters:
         """
         keys = ", ".join(table.key)
         rows = self._rows(
-            f"SELECT {keys}, {table.version or 0} FROM {table.name}_v"
+            f"SELECT {keys}, {table.version or 0} FROM {table.name}"
             f" WHERE ({keys}) IN (SELECT {keys} FROM {_KEYS})",
             external=_keys(table, columns),
         )
@@ -229,7 +229,7 @@ class DeadLetters:
         """Write notes of a redrive; returns when ClickHouse has confirmed them."""
         with translated(self._address):
             self._client.insert_arrow(
-                DEAD_LETTER_REDRIVES.name,
+                DEAD_LETTER_REDRIVES.raw,
                 arrow_table(DEAD_LETTER_REDRIVES, columns_of(rows)),
                 settings=INSERT_SETTINGS,
             )

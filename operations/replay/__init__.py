@@ -14,7 +14,6 @@
     run.py        all of it in order, and on from anywhere
     undo.py       back to the old tables; drop them
     digest.py     what shows that two tables are the same
-    rehearsal.py  the dry run, in memory
     lock.py       one at a time
 
 It stands beside the way of the data. It may read PostgreSQL and the topic and write ClickHouse;
@@ -24,7 +23,6 @@ the writer, an HTTP client or a producer (`pyproject.toml` has the contract).
 
 from operations.replay.choice import VIEWS, Choice
 from operations.replay.digest import Digest, digests
-from operations.replay.rehearsal import Rehearsed, rehearse
 from operations.replay.run import Options, Outcome, Replay, ReplayDiverged, opened
 from operations.replay.settings import ReplaySettings
 from operations.replay.state import Source, Step
@@ -36,7 +34,6 @@ __all__ = [
     "Digest",
     "Options",
     "Outcome",
-    "Rehearsed",
     "Replay",
     "ReplayDiverged",
     "ReplaySettings",
@@ -46,6 +43,5 @@ __all__ = [
     "clean_up",
     "digests",
     "opened",
-    "rehearse",
     "roll_back",
 ]

@@ -1,7 +1,8 @@
 """The database beside the live one in which views are built anew.
 
-It has the same tables under the same names, made by the same migrations, so that sink and `verify`
-work on it as they are. Tables change places by `EXCHANGE TABLES`, which is atomic for each.
+It has the same tables and views under the same names, made by the same migrations, so that sink
+and `verify` work on it as they are. Raw tables change places by `EXCHANGE TABLES`, which is atomic
+for each; a view follows the name of its table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -114,7 +115,7 @@ class ReplayDatabase:
     def _next_offsets(self, database: str) -> dict[int, int]:
         rows = self._rows(
             f"SELECT toInt64(partition), toInt64(max(last_offset)) + 1"
-            f" FROM {database}.{PIPELINE_PROGRESS.name} WHERE consumer = {{consumer:String}}"
+            f" FROM {database}.{PIPELINE_PROGRESS.raw} WHERE consumer = {{consumer:String}}"
             " GROUP BY partition",
             {"consumer": VIEWS_CONSUMER},
         )
@@ -123,30 +124,30 @@ class ReplayDatabase:
     # -- the tables
 
     def uuids(self, tables: Sequence[Table]) -> dict[str, Exchange]:
-        """Name -> which table is in the replay's database (`new`) and which is live (`old`)."""
+        """View -> which table is in the replay's database (`new`) and which is live (`old`)."""
         rows = self._rows(
             "SELECT database, name, toString(uuid) FROM system.tables"
             " WHERE database IN ({live:String}, {replay:String})"
             " AND has({names:Array(String)}, name)",
-            {"live": self.live, "replay": self.name, "names": [table.name for table in tables]},
+            {"live": self.live, "replay": self.name, "names": [table.raw for table in tables]},
         )
         found = {(database, name): uuid for database, name, uuid in rows}
         missing = [
-            f"{database}.{table.name}"
+            f"{database}.{table.raw}"
             for table in tables
             for database in (self.live, self.name)
-            if (database, table.name) not in found
+            if (database, table.raw) not in found
         ]
         if missing:
             raise ConfigurationError(f"ClickHouse has no table {missing[0]}; run `purser migrate`")
         return {
-            table.name: Exchange(new=found[self.name, table.name], old=found[self.live, table.name])
+            table.name: Exchange(new=found[self.name, table.raw], old=found[self.live, table.raw])
             for table in tables
         }
 
     def exchange(self, table: Table) -> None:
         """Let the two tables of this name change places: atomic, and no query is disturbed."""
-        self._command(f"EXCHANGE TABLES {self.live}.{table.name} AND {self.name}.{table.name}")
+        self._command(f"EXCHANGE TABLES {self.live}.{table.raw} AND {self.name}.{table.raw}")
 
     def running_inserts(self, table: Table) -> frozenset[str]:
         """Queries that are writing and name this table: they may hold the one that was swapped."""
@@ -154,22 +155,23 @@ class ReplayDatabase:
             "SELECT query_id FROM system.processes"
             " WHERE query ILIKE 'INSERT%' AND position(query, {name:String}) > 0"
             " AND query_id != queryID()",
-            {"name": table.name},
+            {"name": table.raw},
         )
         return frozenset(str(query_id) for (query_id,) in rows)
 
     def copy_missing_dead_letters(self) -> None:
         """Dead letters that the live table has not, from the replay's; it loses none either."""
         self._command(
-            f"INSERT INTO {self.live}.dead_letters SELECT * FROM {self.name}.dead_letters FINAL"
+            f"INSERT INTO {self.live}.dead_letters_raw"
+            f" SELECT * FROM {self.name}.dead_letters_raw FINAL"
             " WHERE (topic, partition, kafka_offset) NOT IN"
-            f" (SELECT topic, partition, kafka_offset FROM {self.live}.dead_letters)"
+            f" (SELECT topic, partition, kafka_offset FROM {self.live}.dead_letters_raw)"
         )
 
     def live_counts(self, tables: Sequence[Table]) -> dict[str, int]:
         """Rows of live tables, each once."""
         return {
-            table.name: int(self._rows(f"SELECT count() FROM {self.live}.{table.name} FINAL")[0][0])
+            table.name: int(self._rows(f"SELECT count() FROM {self.live}.{table.raw} FINAL")[0][0])
             for table in tables
         }
 
@@ -179,7 +181,7 @@ class ReplayDatabase:
         Raises:
             ServiceUnavailable: less is free than the new tables are likely to take.
         """
-        names = {"database": self.live, "names": [table.name for table in tables]}
+        names = {"database": self.live, "names": [table.raw for table in tables]}
         used = self._rows(
             "SELECT toInt64(sum(bytes_on_disk)) FROM system.parts WHERE active"
             " AND database = {database:String} AND has({names:Array(String)}, table)",

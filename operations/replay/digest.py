@@ -5,19 +5,15 @@ and the sum of those modulo 2^64. A sum, not an exclusive or: a row that is ther
 Rows are read with FINAL: what counts is the row that stays.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from functools import cache
-from hashlib import md5
+from datetime import datetime
 from typing import Any, get_type_hints
 
 from operations.verify.views import Views
 from schemas.views import Table
 
 MODULUS = 2**64
-SEPARATOR = "\x1f"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,55 +40,24 @@ def digests(views: Views, tables: Iterable[Table], database: str) -> dict[str, D
     found: dict[str, Digest] = {}
     for table in tables:
         rows, total = views.rows(
-            f"SELECT count(), sum({row_hash_sql(table)}) FROM {database}.{table.name} FINAL"
+            f"SELECT count(), sum({row_hash_sql(table)}) FROM {database}.{table.raw} FINAL"
         )[0]
         found[table.name] = Digest(rows=int(rows), sum=int(total) % MODULUS)
     return found
 
 
-# -- the hash, as ClickHouse and as Python compute it
-
-
-def hash_sql(texts: Iterable[str]) -> str:
-    """ClickHouse expression: the hash, UInt64, of texts that are expressions."""
-    joined = f"concatWithSeparator(char(31), {', '.join(texts)}, '')"
-    return f"reinterpretAsUInt64(reverse(substring(MD5({joined}), 1, 8)))"
-
-
-def hash_of(texts: Sequence[str]) -> int:
-    """The same of texts."""
-    joined = SEPARATOR.join([*texts, ""]).encode()
-    return int.from_bytes(md5(joined, usedforsecurity=False).digest()[:8])
+# -- the hash, as ClickHouse computes it
 
 
 def row_hash_sql(table: Table) -> str:
-    """ClickHouse expression: the hash of a whole row."""
-    return hash_sql(text_sql(table, name) for name in table.columns)
+    """ClickHouse expression: the hash, UInt64, of a whole row."""
+    texts = ", ".join(_text_sql(table, name) for name in table.columns)
+    joined = f"concatWithSeparator(char(31), {texts}, '')"
+    return f"reinterpretAsUInt64(reverse(substring(MD5({joined}), 1, 8)))"
 
 
-def text_sql(table: Table, column: str) -> str:
+def _text_sql(table: Table, column: str) -> str:
     """ClickHouse expression: the text of a column."""
-    if _kinds(table)[column] is datetime:
+    if get_type_hints(table.row_type)[column] is datetime:
         return f"toString(toUnixTimestamp64Micro(toDateTime64({column}, 6, 'UTC')))"
     return f"toString({column})"
-
-
-def texts_of(table: Table, row: Sequence[Any]) -> list[str]:
-    """The texts of a row as the fold makes it."""
-    return [text(value) for text, value in zip(_texts(table), row, strict=True)]
-
-
-def _kinds(table: Table) -> Mapping[str, Any]:
-    hints = get_type_hints(table.row_type)
-    return {name: hints[name] for name in table.columns}
-
-
-@cache
-def _texts(table: Table) -> tuple[Callable[[Any], str], ...]:
-    texts: dict[Any, Callable[[Any], str]] = {datetime: _microseconds, date: date.isoformat}
-    return tuple(texts.get(kind, str) for kind in _kinds(table).values())
-
-
-def _microseconds(moment: datetime) -> str:
-    since = moment - _EPOCH
-    return str((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)

@@ -1,4 +1,8 @@
-"""A replay from its first step to its last, and on from wherever it was interrupted."""
+"""A replay from its first step to its last, resumed after an interruption.
+
+A dry run goes the same way up to the proof. Then it compares the live tables as well, swaps
+nothing, and drops what it built.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +52,7 @@ class Options:
     - `records_per_second`: of the bulk path, all readers together; None: as fast as they can.
     - `verify_seconds`: how long `verify` waits for rows that are on their way.
     - `force`: let tables change places although they differ from PostgreSQL.
+    - `dry_run`: build and prove the new tables, verify the live ones, and drop the new ones.
     - `on_step`: told what begins. `on_progress`: told (what, records so far, of how many).
     """
 
@@ -57,6 +62,7 @@ class Options:
     records_per_second: float | None = None
     verify_seconds: float = 60.0
     force: bool = False
+    dry_run: bool = False
     on_step: Callable[[str], None] = lambda _text: None
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
 
@@ -72,6 +78,8 @@ class Options:
 @dataclass(slots=True, kw_only=True)
 class Outcome:
     """What a replay did; `before` is the verdict on the new tables, `after` that on the live ones.
+
+    After a dry run the live tables are still the old ones, and the new ones are gone.
 
     `records` were read in bulk by this run in `bulk_seconds`; `followed` one batch after the other.
     """
@@ -143,8 +151,11 @@ class Replay:
             self._options.on_step(f"going on at: {state.step}")
         if state.step is not Step.SWAP:
             state = self._totals(self._read(state))
-        self._prove_and_swap(state)
-        self._outcome.rows = self._database.live_counts(self._choice.swapped)
+        if self._options.dry_run:
+            self._prove_and_drop(state)
+        else:
+            self._prove_and_swap(state)
+            self._outcome.rows = self._database.live_counts(self._choice.swapped)
         self._outcome.seconds = time.monotonic() - started
         return self._outcome
 
@@ -165,6 +176,7 @@ class Replay:
             step=Step.READ,
             started_at=datetime.now(UTC),
             start_positions=positions,
+            dry_run=self._options.dry_run,
         )
         self._options.on_step(f"build in database {self._database.name}")
         self._database.create(state)
@@ -180,12 +192,13 @@ class Replay:
             )
         if state.rolled_back:
             raise InputError("replay", f"the rollback of {begun} is unfinished: --rollback again")
-        same = state.views == self._choice.names and state.source is self._options.source
-        if not same:
+        begun_with = (state.views, state.source, state.dry_run)
+        if begun_with != (self._choice.names, self._options.source, self._options.dry_run):
+            dry_run = ", a dry run," if state.dry_run else ""
             raise InputError(
                 "view",
-                f"{begun} from {state.source} is unfinished: finish it with the same views and"
-                " --source, or remove it with --cleanup",
+                f"{begun} from {state.source}{dry_run} is unfinished: finish it with the same"
+                " views, --source and --dry-run, or remove it with --cleanup",
             )
 
     # -- history
@@ -305,6 +318,25 @@ class Replay:
         self._save(state.at(Step.DONE))
         self._options.on_step("verify the live tables")
         self._outcome.after = self._verified(self._database.live_url)
+
+    def _prove_and_drop(self, state: State) -> None:
+        positions = start_positions(self._database.positions(), state.start_positions)
+        with (
+            sink_of(self._database.url) as new_sink,
+            sink_of(self._database.live_url) as live_sink,
+            Follower(self._settings, self._choice, new_sink, live_sink, positions) as follower,
+        ):
+            state = self._save(state.at(Step.VERIFY))
+            self._options.on_step("follow the topic and verify the new tables")
+            follower.catch_up()
+            with follower.in_background():
+                self._outcome.before = self._verified(self._database.url)
+            self._outcome.followed = follower.records
+            self._outcome.dead += follower.dead
+        self._options.on_step("verify the live tables")
+        self._outcome.after = self._verified(self._database.live_url)
+        self._options.on_step(f"drop database {self._database.name}")
+        self._database.drop()
 
     def _verified(self, clickhouse_url: str) -> Report:
         settings = VerifySettings.model_validate(

@@ -1,33 +1,21 @@
-"""Settings of a replay: what it reads, where it builds, and how much of the machine it may take.
+"""Settings of a replay: what it reads, where it builds, and how much of the machine it may take."""
 
-Environment: the field's name in capitals behind `PURSER_`, for example PURSER_KAFKA_BOOTSTRAP.
-"""
+from typing import Annotated
 
-from typing import Annotated, Self
+from pydantic import Field
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from schemas.errors import refused_setting
+from schemas.settings import Bytes, Count, Seconds, Secret, Settings, Text, TopicName
 from schemas.topics import PAYMENTS_TOPIC
 
-Count = Annotated[int, Field(gt=0, le=10_000_000)]
-Bytes = Annotated[int, Field(gt=0, le=1024**3)]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
+class ReplaySettings(Settings):
+    """What a replay needs to know; it reads PostgreSQL and Kafka and writes only ClickHouse."""
 
-class ReplaySettings(BaseSettings):
-    """What a replay needs to know; it reads PostgreSQL and Kafka and writes ClickHouse only."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="PURSER_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
-
-    postgres_reader_dsn: SecretStr = Field(min_length=1)
-    clickhouse_url: SecretStr = Field(min_length=1)
+    postgres_reader_dsn: Secret
+    clickhouse_url: Secret
     """Of the live views; what is rebuilt grows in a database beside theirs, on the same server."""
-    kafka_bootstrap: str = Field(min_length=1)
-    payments_topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = PAYMENTS_TOPIC
+    kafka_bootstrap: Text
+    payments_topic: TopicName = PAYMENTS_TOPIC
 
     replay_rows_max: Count = 50_000
     """Records that are folded and written in one go."""
@@ -39,15 +27,3 @@ class ReplaySettings(BaseSettings):
     """How long a server that is away is waited for; what was done until then is kept."""
     replay_reader_restarts_max: Annotated[int, Field(ge=0, le=100)] = 3
     """How often a reader process that died is started anew."""
-
-    @classmethod
-    def load(cls) -> Self:
-        """Read the environment.
-
-        Raises:
-            ConfigurationError: naming the variable that is missing or wrong.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            raise refused_setting(error) from None

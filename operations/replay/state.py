@@ -52,7 +52,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     `ranges_done`: ranges of payment ids whose rows are stored, `snapshot_done`: all of them are.
     `exchanges` by table and `old_positions`, the next offsets that the old tables may lack, are
     set before the first table moves. `rolled_back`: the old tables are, or are to be, live again;
-    `follow_from` is from where they are brought up to date.
+    `follow_from` is from where they are brought up to date. `dry_run`: nothing is to be swapped.
     """
 
     format: int = FORMAT
@@ -67,6 +67,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     exchanges: dict[str, Exchange] = {}
     old_positions: dict[int, int] = {}
     rolled_back: bool = False
+    dry_run: bool = False
     follow_from: dict[int, int] = {}
 
     def at(self, step: Step) -> Self:

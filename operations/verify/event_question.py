@@ -48,7 +48,7 @@ class EventQuestion:
             others = f"({day} >= toDate('{since[:10]}') AND {day} < toDate('{until[:10]}'))"
             return self._summary(days(window), others, limit)
         # The latest state of an order needs all its events, also those outside of the window.
-        touched = f"(SELECT payment_id FROM payment_events WHERE {days(window)})"
+        touched = f"(SELECT payment_id FROM payment_events_raw WHERE {days(window)})"
         return self._summary(f"payment_id IN {touched}", f"{self.other_id} IN {touched}", limit)
 
     def among(self, keys: Collection[Key], limit: int) -> str:

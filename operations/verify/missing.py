@@ -115,7 +115,7 @@ def _payments(views: Views, keys: Sequence[EventKey]) -> dict[str, _Payment]:
     ids = uuids({payment_id for payment_id, _ in keys})
     rows = views.rows(
         "SELECT toString(payment_id) AS id, toInt64(max(seq)), toInt64(any(kafka_partition))"
-        f" FROM payment_events WHERE payment_id IN ({ids}) GROUP BY id"
+        f" FROM payment_events_raw WHERE payment_id IN ({ids}) GROUP BY id"
     )
     return {payment_id: _Payment(seq, partition) for payment_id, seq, partition in rows}
 
@@ -132,7 +132,7 @@ def _parked(views: Views, keys: Sequence[EventKey]) -> dict[tuple[str, int], str
         " JSONExtractInt(raw_value, 'after', 'seq') AS parked_seq, toString(topic),"
         " toInt64(partition), toInt64(kafka_offset), toString(reason),"
         " if(state = 'open', '', ', redriven, but gone since')"
-        f" FROM dead_letters_v WHERE id IN ({ids or literal('')})"
+        f" FROM dead_letters WHERE id IN ({ids or literal('')})"
         " AND (state = 'open' OR parked_seq != 0)"
     )
     return {
@@ -148,7 +148,7 @@ def _arrived_until(views: Views) -> dict[int, datetime]:
     """
     rows = views.rows(
         "SELECT toInt64(kafka_partition) AS p, max(committed_at)"
-        " FROM payment_events WHERE op != 'r' GROUP BY p"
+        " FROM payment_events_raw WHERE op != 'r' GROUP BY p"
     )
     return {partition: utc(moment) for partition, moment in rows}
 
@@ -159,7 +159,7 @@ def _vanished(views: Views) -> frozenset[int]:
     written = views.frontier()
     parked: dict[int, int] = dict(
         views.rows(
-            "SELECT toInt64(partition) AS p, toInt64(max(kafka_offset)) FROM dead_letters"
+            "SELECT toInt64(partition) AS p, toInt64(max(kafka_offset)) FROM dead_letters_raw"
             f" WHERE topic = {literal(PAYMENTS_TOPIC)} GROUP BY p"
         )
     )

@@ -19,6 +19,6 @@ Only columns that an upcaster changes and another view depends on. A stored colu
 def events_table() -> str:
     """What stands for the events behind FROM; each event once, with today's meaning."""
     if not MEANING:
-        return "payment_events FINAL"
+        return "payment_events_raw FINAL"
     replaced = ", ".join(f"{expression} AS {column}" for column, expression in MEANING.items())
-    return f"(SELECT stored.* REPLACE ({replaced}) FROM payment_events AS stored FINAL)"
+    return f"(SELECT stored.* REPLACE ({replaced}) FROM payment_events_raw AS stored FINAL)"

@@ -83,7 +83,7 @@ POSTINGS = EventQuestion(
         FROM ({_AMOUNTS})
         UNION ALL
         SELECT payment_id, toUInt32(seq), 0, 0, 1, {_FOUND_HASH}, 0
-        FROM ledger_entries FINAL WHERE {{others}}
+        FROM ledger_entries_raw FINAL WHERE {{others}}
     )
     GROUP BY id, seq
     """,
@@ -100,7 +100,7 @@ POSTINGS = EventQuestion(
         SELECT payment_id, toUInt32(seq), [], [concat(toString(account_type), ':', account_id, ' ',
             toString(amount_minor), ' ', toString(currency), ' ', toString(day), ' ',
             toString(event_type))]
-        FROM ledger_entries FINAL WHERE {{others}}
+        FROM ledger_entries_raw FINAL WHERE {{others}}
     )
     GROUP BY id, seq
     """,
@@ -119,7 +119,7 @@ BALANCE = EventQuestion(
         1 AS expected, 0 AS found, sum(amount_minor) != 0 AS differs, 0 AS definite
     FROM (
         SELECT payment_id AS id, seq, currency AS code, amount_minor
-        FROM ledger_entries FINAL WHERE {others}
+        FROM ledger_entries_raw FINAL WHERE {others}
     )
     GROUP BY id, seq, code
     """,
@@ -128,7 +128,7 @@ BALANCE = EventQuestion(
         toInt64(0) AS e_sum_minor, sum(amount_minor) AS f_sum_minor
     FROM (
         SELECT payment_id AS id, seq, currency AS code, amount_minor
-        FROM ledger_entries FINAL WHERE {others}
+        FROM ledger_entries_raw FINAL WHERE {others}
     )
     GROUP BY id, seq, code
     """,

@@ -53,7 +53,7 @@ def _sides(condition: str, has_event: str = "0") -> str:
         SELECT seller, code, date, counted, {names}, 1 AS is_view, 0 AS with_event FROM (
             SELECT seller_id AS seller, toString(currency) AS code, toDate(day) AS date,
                 toInt64(entry_count) AS counted, {kept}
-            FROM seller_revenue FINAL WHERE {condition.format(seller="seller_id")}
+            FROM seller_revenue_raw FINAL WHERE {condition.format(seller="seller_id")}
         )
         UNION ALL
         SELECT seller, code, date, counted, {names}, 0, with_event FROM (
@@ -65,7 +65,7 @@ def _sides(condition: str, has_event: str = "0") -> str:
                     toString(account_type) AS account, toString(event_type) AS type,
                     amount_minor AS amount, payment_id, seq,
                     {has_event} AS has_event
-                FROM ledger_entries FINAL
+                FROM ledger_entries_raw FINAL
                 WHERE account_type IN ('seller_pending', 'seller_available',
                     'platform_commission', 'platform_logistics')
                     AND {condition.format(seller="account_id")}
@@ -100,11 +100,12 @@ class RevenueQuestion:
         """These keys."""
         condition = self._keys(keys)
         payments = (
-            f"SELECT payment_id FROM ledger_entries WHERE {condition.format(seller='account_id')}"
+            "SELECT payment_id FROM ledger_entries_raw"
+            f" WHERE {condition.format(seller='account_id')}"
         )
         has_event = (
             "(payment_id, seq) IN"
-            f" (SELECT payment_id, seq FROM payment_events WHERE payment_id IN ({payments}))"
+            f" (SELECT payment_id, seq FROM payment_events_raw WHERE payment_id IN ({payments}))"
         )
         return self._summary(condition, limit, has_event)
 

@@ -51,7 +51,7 @@ def _latest(
         FROM {{table}} WHERE direction = '{direction}' AND {{events}}
         UNION ALL
         SELECT {view_columns}, toUInt32(seq), {view_value}, 1
-        FROM {table.name} FINAL WHERE {{others}}
+        FROM {table.raw} FINAL WHERE {{others}}
         """
 
     sql = f"""
@@ -150,7 +150,7 @@ SEQUENCES = EventQuestion(
     sql="""
     SELECT toString(id) AS payment_id, toInt64(max(seq)) AS expected, toInt64(count()) AS found,
         expected != found OR min(seq) != 1 AS differs, 0 AS definite
-    FROM (SELECT payment_id AS id, seq FROM payment_events FINAL WHERE {events})
+    FROM (SELECT payment_id AS id, seq FROM payment_events_raw FINAL WHERE {events})
     GROUP BY id
     """,
     details="""
@@ -159,7 +159,7 @@ SEQUENCES = EventQuestion(
         toString(arraySlice(arrayFilter(
             number -> NOT has(groupArray(toUInt32(seq)), number),
             range(toUInt32(1), toUInt32(max(seq) + 1))), 1, 20)) AS f_missing_seq
-    FROM (SELECT payment_id AS id, seq FROM payment_events FINAL WHERE {events})
+    FROM (SELECT payment_id AS id, seq FROM payment_events_raw FINAL WHERE {events})
     GROUP BY id
     """,
 )

@@ -1,6 +1,6 @@
 """ClickHouse, the views: a client that reads, and spills to disk instead of growing.
 
-Tables are read with FINAL: what counts is the row that stays when duplicates are gone.
+Raw tables are read with FINAL: what counts is the row that stays when duplicates are gone.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -81,7 +81,7 @@ class Views:
         """Rows in the cut, duplicates counted: never less than there are events, and cheap."""
         return int(
             self.rows(
-                "SELECT count() FROM payment_events"
+                "SELECT count() FROM payment_events_raw"
                 f" WHERE {cut.clickhouse_condition()} AND {days(window)}"
             )[0][0]
         )
@@ -90,7 +90,7 @@ class Views:
         """As `Source.buckets`, of the rows in the cut."""
         rows = self.rows(
             f"SELECT {CLICKHOUSE_DAY} AS bucket_day, event_type, currency, count(),"
-            f" sum(toInt128(amount_minor)), {CLICKHOUSE_HASH_SUM} FROM payment_events FINAL"
+            f" sum(toInt128(amount_minor)), {CLICKHOUSE_HASH_SUM} FROM payment_events_raw FINAL"
             f" WHERE {cut.clickhouse_condition()} AND {days(window)}"
             " GROUP BY bucket_day, event_type, currency"
         )
@@ -114,7 +114,7 @@ class Views:
             condition = f"{key} IN ({named})"
         rows = self.stream(
             f"SELECT toString(payment_id) AS id, seq, {CLICKHOUSE_HASH},"
-            " toDateTime64(recorded_at, 6, 'UTC') FROM payment_events FINAL"
+            " toDateTime64(recorded_at, 6, 'UTC') FROM payment_events_raw FINAL"
             f" WHERE {cut.clickhouse_condition()} AND {days(window)} AND {condition}"
             # A UUID's own order in ClickHouse is not the order of its text.
             " ORDER BY id, seq"
@@ -127,7 +127,7 @@ class Views:
         texts = ", ".join(f"{clickhouse_text(column)} AS t_{column}" for column in COLUMNS)
         found = self.dictionaries(
             f"SELECT {texts}, toString(op) AS t_op, toString(txid) AS t_txid"
-            f" FROM payment_events FINAL WHERE {event_keys(keys)}"
+            f" FROM payment_events_raw FINAL WHERE {event_keys(keys)}"
         )
         rows = [{name.removeprefix("t_"): text for name, text in row.items()} for row in found]
         return {(row["payment_id"], int(row["seq"])): row for row in rows}
@@ -138,7 +138,7 @@ class Views:
         """Partition -> the last offset whose rows and totals are all in."""
         return dict(
             self.rows(
-                "SELECT toInt64(partition), toInt64(max(last_offset)) FROM pipeline_progress"
+                "SELECT toInt64(partition), toInt64(max(last_offset)) FROM pipeline_progress_raw"
                 f" WHERE topic = {literal(PAYMENTS_TOPIC)}"
                 f" AND consumer = {literal(VIEWS_CONSUMER)} GROUP BY partition"
             )
@@ -149,13 +149,13 @@ class Views:
         return dict(
             self.rows(
                 "SELECT toInt64(kafka_partition) AS p, toInt64(max(kafka_offset))"
-                " FROM payment_events GROUP BY p"
+                " FROM payment_events_raw GROUP BY p"
             )
         )
 
     def dead_letters(self) -> int:
         """Records that could not be folded and were not redriven since."""
-        return int(self.rows("SELECT count() FROM dead_letters_v WHERE state = 'open'")[0][0])
+        return int(self.rows("SELECT count() FROM dead_letters WHERE state = 'open'")[0][0])
 
 
 def days(window: Window, column: str = "occurred_at") -> str:

@@ -1,14 +1,24 @@
--- Tables of the views. Every statement can be run again: a runner that died half-way, or two at
--- once, leave the same schema behind.
+-- The raw tables behind the views. Every statement can be run again: two runners at once, or one
+-- that died half-way, leave the same schema behind.
 --
--- All are ReplacingMergeTree: a row written again replaces itself. Rows of one key always lie in
--- one partition, because a table is partitioned only by what is part of, or fixed by, its key.
+-- All are ReplacingMergeTree: a row that is written again replaces itself. Until ClickHouse has
+-- merged the two, a raw table shows both; the views of 0002_views.sql, under the plain names, never
+-- do. Rows of one key always lie in one partition, because a table is partitioned only by what is
+-- part of its key or fixed by it.
+--
+-- Codecs are chosen by measurement (docs/capacity.md). ZSTD takes half the bytes of LZ4 here and
+-- costs no CPU worth measuring. Level 3 for ids: they repeat within a payment, seldom exactly, and
+-- level 3 finds repetitions that level 1 misses. T64 leaves out the bits that no amount of a block
+-- has. Delta: the column grows with time, in which the events of a payment lie close together. GCD:
+-- most sources tell whole milliseconds or seconds.
+--
+-- merge_selector_base = 20: small parts are merged twenty at a time instead of five. ClickHouse
+-- counts every part below 5 MiB as of about one size, so with five a table of some thousand rows
+-- was rewritten by every fifth flush: 43 rows merged for each row that came in.
 
 -- One row per event, whole, with its place in the topic and in PostgreSQL.
 -- Version kafka_offset: Debezium may emit an event again under a later offset.
--- ZSTD takes half the bytes of LZ4 here, and the columns that grow with time (in which events of a
--- payment lie close together) a fifth when stored as differences; it costs no CPU worth measuring.
-CREATE TABLE IF NOT EXISTS payment_events
+CREATE TABLE IF NOT EXISTS payment_events_raw
 (
     payment_id UUID,
     seq UInt32,
@@ -17,31 +27,31 @@ CREATE TABLE IF NOT EXISTS payment_events
     fulfilment LowCardinality(String),
     dispute LowCardinality(String),
     direction LowCardinality(String),
-    order_id String,
-    seller_id String,
-    buyer_id String,
+    order_id String CODEC(ZSTD(3)),
+    seller_id String CODEC(ZSTD(3)),
+    buyer_id String CODEC(ZSTD(3)),
     currency LowCardinality(String),
-    amount_minor Int64,
-    commission_minor Int64,
-    logistics_fee_minor Int64,
+    amount_minor Int64 CODEC(T64('bit'), ZSTD(1)),
+    commission_minor Int64 CODEC(T64, ZSTD(1)),
+    logistics_fee_minor Int64 CODEC(T64, ZSTD(1)),
     order_amount_minor Int64,
-    captured_minor Int64,
+    captured_minor Int64 CODEC(ZSTD(3)),
     refunded_minor Int64,
     released_minor Int64,
     reserved_minor Int64,
-    pending_minor Int64,
-    available_delta_minor Int64,
+    pending_minor Int64 CODEC(ZSTD(3)),
+    available_delta_minor Int64 CODEC(ZSTD(3)),
     psp LowCardinality(String),
-    psp_reference String,
+    psp_reference String CODEC(ZSTD(3)),
     method LowCardinality(String),
-    idempotency_key String,
+    idempotency_key String CODEC(ZSTD(3)),
     schema_version UInt16,
     details String,
-    occurred_at DateTime64(6, 'UTC'),
-    recorded_at DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    occurred_at DateTime64(6, 'UTC') CODEC(GCD, Delta, ZSTD(1)),
+    recorded_at DateTime64(6, 'UTC') CODEC(Delta, T64, ZSTD(1)),
     kafka_partition UInt32,
     kafka_offset UInt64 CODEC(Delta, ZSTD(1)),
-    txid UInt32,
+    txid UInt32 CODEC(T64('bit'), ZSTD(1)),
     lsn UInt64 CODEC(Delta, ZSTD(1)),
     op LowCardinality(String),
     committed_at DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
@@ -49,29 +59,31 @@ CREATE TABLE IF NOT EXISTS payment_events
 ENGINE = ReplacingMergeTree(kafka_offset)
 PARTITION BY toYear(occurred_at)
 ORDER BY (payment_id, seq)
-SETTINGS default_compression_codec = 'ZSTD(1)';
+SETTINGS default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 -- One row per posting. No version: rows of one key are equal by construction.
--- Small granules: refreshing a seller's day reads little else (10 times faster than 8192).
-CREATE TABLE IF NOT EXISTS ledger_entries
+-- Small granules: refreshing a seller's day reads little else (10 times faster than 8192). It asks
+-- for an account, a currency and a day, so these lead the key. The legs of an event lie side by
+-- side: its payment's 16 random bytes, which nothing can compress, are then stored half as often.
+CREATE TABLE IF NOT EXISTS ledger_entries_raw
 (
     account_type LowCardinality(String),
-    account_id String,
+    account_id String CODEC(ZSTD(3)),
     currency LowCardinality(String),
     day Date,
     payment_id UUID,
     seq UInt32,
     leg UInt8,
     event_type LowCardinality(String),
-    amount_minor Int64
+    amount_minor Int64 CODEC(T64('bit'), ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYear(day)
-ORDER BY (account_type, account_id, currency, day, payment_id, seq, leg)
-SETTINGS index_granularity = 1024;
+ORDER BY (account_id, currency, day, payment_id, seq, leg, account_type)
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 -- One row per order of a payment: its latest state. Not partitioned: no time is part of the key.
-CREATE TABLE IF NOT EXISTS buyer_orders
+CREATE TABLE IF NOT EXISTS buyer_orders_raw
 (
     buyer_id String,
     order_id String,
@@ -88,38 +100,38 @@ CREATE TABLE IF NOT EXISTS buyer_orders
     reserved_minor Int64,
     psp LowCardinality(String),
     method LowCardinality(String),
-    updated_at DateTime64(6, 'UTC')
+    updated_at DateTime64(6, 'UTC') CODEC(GCD, T64, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(seq)
 ORDER BY (buyer_id, order_id, payment_id)
-SETTINGS index_granularity = 1024;
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 -- One row per seller, currency and UTC day, computed from ledger_entries. Version entry_count: of
 -- two workers that refreshed one key at once, the one that counted more saw both their entries.
-CREATE TABLE IF NOT EXISTS seller_revenue
+CREATE TABLE IF NOT EXISTS seller_revenue_raw
 (
-    seller_id String,
+    seller_id String CODEC(ZSTD(3)),
     currency LowCardinality(String),
-    day Date,
-    gross_minor Int64,
+    day Date CODEC(Delta, ZSTD(1)),
+    gross_minor Int64 CODEC(T64, ZSTD(1)),
     refunds_minor Int64,
     chargebacks_minor Int64,
-    commission_minor Int64,
-    logistics_fee_minor Int64,
-    net_minor Int64,
-    pending_delta_minor Int64,
-    available_delta_minor Int64,
-    capture_count UInt64,
+    commission_minor Int64 CODEC(T64, ZSTD(1)),
+    logistics_fee_minor Int64 CODEC(T64, ZSTD(1)),
+    net_minor Int64 CODEC(T64, ZSTD(1)),
+    pending_delta_minor Int64 CODEC(T64, ZSTD(1)),
+    available_delta_minor Int64 CODEC(T64, ZSTD(1)),
+    capture_count UInt64 CODEC(T64, ZSTD(1)),
     refund_count UInt64,
     chargeback_count UInt64,
-    entry_count UInt64
+    entry_count UInt64 CODEC(T64, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(entry_count)
 ORDER BY (seller_id, currency, day)
-SETTINGS index_granularity = 1024;
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 -- One row per payout: its latest state.
-CREATE TABLE IF NOT EXISTS payouts
+CREATE TABLE IF NOT EXISTS payouts_raw
 (
     seller_id String,
     payout_id UUID,
@@ -134,10 +146,10 @@ CREATE TABLE IF NOT EXISTS payouts
 )
 ENGINE = ReplacingMergeTree(seq)
 ORDER BY (seller_id, payout_id)
-SETTINGS index_granularity = 1024;
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 -- One row per difference between our books and a provider's.
-CREATE TABLE IF NOT EXISTS reconciliation_log
+CREATE TABLE IF NOT EXISTS reconciliation_log_raw
 (
     case_id String,
     version UInt64,
@@ -160,7 +172,7 @@ ENGINE = ReplacingMergeTree(version)
 ORDER BY case_id;
 
 -- One row per record that could not be folded, whole.
-CREATE TABLE IF NOT EXISTS dead_letters
+CREATE TABLE IF NOT EXISTS dead_letters_raw
 (
     topic LowCardinality(String),
     partition UInt32,
@@ -177,8 +189,31 @@ CREATE TABLE IF NOT EXISTS dead_letters
 ENGINE = ReplacingMergeTree(parked_at)
 ORDER BY (topic, partition, kafka_offset);
 
+-- Who folded which dead letter again, when, and what came of it: an audit, not derived from the
+-- topic, so no rebuild may empty, swap or drop it. One row per record and attempt, versionless: a
+-- note that is written again is the same note. `parked_at` says which parking of the record was
+-- judged: a record that is parked once more afterwards is open again. The two times come from one
+-- clock, the worker's, so that no other machine's clock decides what is open.
+CREATE TABLE IF NOT EXISTS dead_letter_redrives_raw
+(
+    topic LowCardinality(String),
+    partition UInt32,
+    kafka_offset UInt64,
+    redriven_at DateTime64(6, 'UTC'),
+    redriven_by String,
+    parked_at DateTime64(6, 'UTC'),
+    outcome LowCardinality(String),
+    reason LowCardinality(String),
+    error String,
+    payment_id Nullable(UUID),
+    seq UInt32,
+    row_count UInt32
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (topic, partition, kafka_offset, redriven_at, redriven_by);
+
 -- How far each consumer has come.
-CREATE TABLE IF NOT EXISTS pipeline_progress
+CREATE TABLE IF NOT EXISTS pipeline_progress_raw
 (
     consumer LowCardinality(String),
     topic LowCardinality(String),
@@ -187,4 +222,5 @@ CREATE TABLE IF NOT EXISTS pipeline_progress
     committed_at DateTime64(3, 'UTC')
 )
 ENGINE = ReplacingMergeTree(last_offset)
-ORDER BY (consumer, topic, partition);
+ORDER BY (consumer, topic, partition)
+SETTINGS merge_selector_base = 20;

@@ -1,16 +1,16 @@
--- The tables as they are to be read: each row once, in its latest version. A table itself shows
--- rows that were written twice until ClickHouse has merged them.
+-- The views, under the plain names: each row once, in its latest version, at any moment. These are
+-- what people read; the raw tables behind them are for programs of ours.
 
-CREATE OR REPLACE VIEW payment_events_v AS
-SELECT * FROM payment_events FINAL
+CREATE OR REPLACE VIEW payment_events AS
+SELECT * FROM payment_events_raw FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
-CREATE OR REPLACE VIEW ledger_entries_v AS
-SELECT * FROM ledger_entries FINAL
+CREATE OR REPLACE VIEW ledger_entries AS
+SELECT * FROM ledger_entries_raw FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 -- refund_state: none, partial, or full (all that was captured was given back).
-CREATE OR REPLACE VIEW buyer_orders_v AS
+CREATE OR REPLACE VIEW buyer_orders AS
 SELECT
     *,
     multiIf(
@@ -18,23 +18,41 @@ SELECT
         refunded_minor < captured_minor, 'partial',
         'full'
     ) AS refund_state
-FROM buyer_orders FINAL;
+FROM buyer_orders_raw FINAL;
 
-CREATE OR REPLACE VIEW seller_revenue_v AS
-SELECT * FROM seller_revenue FINAL;
+CREATE OR REPLACE VIEW seller_revenue AS
+SELECT * FROM seller_revenue_raw FINAL;
 
-CREATE OR REPLACE VIEW payouts_v AS
-SELECT * FROM payouts FINAL;
+CREATE OR REPLACE VIEW payouts AS
+SELECT * FROM payouts_raw FINAL;
 
-CREATE OR REPLACE VIEW reconciliation_log_v AS
+CREATE OR REPLACE VIEW reconciliation_log AS
 SELECT *, actual_minor - expected_minor AS difference_minor
-FROM reconciliation_log FINAL;
+FROM reconciliation_log_raw FINAL;
 
-CREATE OR REPLACE VIEW dead_letters_v AS
-SELECT * FROM dead_letters FINAL;
+CREATE OR REPLACE VIEW pipeline_progress AS
+SELECT * FROM pipeline_progress_raw FINAL;
 
-CREATE OR REPLACE VIEW pipeline_progress_v AS
-SELECT * FROM pipeline_progress FINAL;
+CREATE OR REPLACE VIEW dead_letter_redrives AS
+SELECT * FROM dead_letter_redrives_raw FINAL;
+
+-- Whether the record is still missing from the views: state. A condition on the position reaches
+-- both tables' indexes.
+CREATE OR REPLACE VIEW dead_letters AS
+SELECT
+    letters.*,
+    if(redrives.redriven_parked_at >= letters.parked_at, 'redriven', 'open') AS state
+FROM dead_letters_raw AS letters FINAL
+LEFT JOIN
+(
+    SELECT topic, partition, kafka_offset, max(parked_at) AS redriven_parked_at
+    FROM dead_letter_redrives_raw
+    WHERE outcome = 'redriven'
+    GROUP BY topic, partition, kafka_offset
+) AS redrives
+ON redrives.topic = letters.topic
+    AND redrives.partition = letters.partition
+    AND redrives.kafka_offset = letters.kafka_offset;
 
 -- What we owe each seller, by currency: not payable yet, payable, on its way, arrived.
 -- Both halves are grouped as a whole, so that a condition on the seller reaches both tables.
@@ -55,7 +73,7 @@ FROM
         available_delta_minor AS available,
         toInt64(0) AS in_payout,
         toInt64(0) AS paid_out
-    FROM seller_revenue FINAL
+    FROM seller_revenue_raw FINAL
     UNION ALL
     SELECT
         seller_id,
@@ -64,6 +82,6 @@ FROM
         toInt64(0) AS available,
         if(status IN ('requested', 'submitted'), amount_minor, 0) AS in_payout,
         if(status = 'paid', amount_minor, 0) AS paid_out
-    FROM payouts FINAL
+    FROM payouts_raw FINAL
 )
 GROUP BY seller_id, currency;

@@ -9,7 +9,6 @@ with ClickHouseServer(tmp_path / "clickhouse") as server:
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from typing import Any, Final, Self
 
 import clickhouse_connect
 import httpx
+
+from stack.ports import lend_port
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 30.0
@@ -43,7 +44,7 @@ class ClickHouseServer:
         self.database = database
         self.password = secrets.token_urlsafe(12)
         self.reader_password = secrets.token_urlsafe(12)
-        self.port = _free_port()
+        self.port = lend_port()
         self.environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -147,10 +148,3 @@ class ClickHouseServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

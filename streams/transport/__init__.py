@@ -2,8 +2,7 @@
 
 Stock Faust spends four asyncio tasks on every record. Here a stream's event is a batch: its
 `value` is the list of records that one fetch brought for one partition, its offset that of the
-last record. The transport is chosen by the broker's URL, `batch+kafka://host:port`, through the
-entry point group `faust.transports`; `streams.app.make_app` does that.
+last record. `streams.app.make_app` makes an app that reads through it.
 
 An agent reads batches, finishes with them and only then acknowledges::
 
@@ -34,10 +33,9 @@ from faust.transport.drivers import aiokafka as driver
 
 from streams.transport.consumer import BatchConsumer, BatchMessage
 from streams.transport.health import ConsumerHealth
-from streams.transport.limits import SCHEME, TransportLimits
+from streams.transport.limits import TransportLimits
 
 __all__ = [
-    "SCHEME",
     "BatchConsumer",
     "BatchMessage",
     "BatchTransport",
@@ -51,7 +49,6 @@ class BatchTransport(driver.Transport):
 
     Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
 
-    def __init__(self, url: Any, app: Any, loop: Any = None) -> None:
-        """Raises ConfigurationError for limits in the URL that are unknown or not above zero."""
+    def __init__(self, url: Any, app: Any, loop: Any = None, *, limits: TransportLimits) -> None:
         super().__init__(url, app, loop)
-        self.limits = TransportLimits.from_query(url[0].query)
+        self.limits = limits

@@ -1,40 +1,35 @@
-"""Settings of the views worker: those of every stream worker, and what the views need besides.
-
-Environment: the field's name in capitals behind `PURSER_`, for example PURSER_CLICKHOUSE_URL.
-"""
+"""Settings of the views worker: those of every stream worker, and what the views need besides."""
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
+from schemas.settings import Count, PortNumber, Seconds, Secret, Share, TopicName
 from schemas.topics import DEAD_LETTERS_TOPIC, PAYMENTS_TOPIC
 from schemas.views import TABLES, Table
 from streams.fold import FOLDED_TABLES
-from streams.settings import Count, Seconds, StreamSettings
+from streams.settings import StreamSettings
 from streams.views.coalescer import CoalescerLimits
 from streams.views.health import StallLimits
 from streams.views.parking import FloodLimits
 from streams.views.pipeline import PipelineLimits
 
-TOPIC_PATTERN = r"^[A-Za-z0-9._-]{1,249}$"
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-
 
 class ViewsSettings(StreamSettings):
     """What the views worker needs to know."""
 
-    clickhouse_url: SecretStr
+    clickhouse_url: Secret
     """`http://user:password@host:port/database`."""
-    payments_topic: Annotated[str, Field(pattern=TOPIC_PATTERN)] = PAYMENTS_TOPIC
+    payments_topic: TopicName = PAYMENTS_TOPIC
     """What is read; Debezium's topic of the table `payments`."""
-    dead_letters_topic: Annotated[str, Field(pattern=TOPIC_PATTERN)] = DEAD_LETTERS_TOPIC
+    dead_letters_topic: TopicName = DEAD_LETTERS_TOPIC
     """Where records go that cannot be folded; made when it is not there."""
     views: str = ",".join(table.name for table in FOLDED_TABLES)
     """Tables that this worker keeps, comma separated; seller_revenue follows ledger_entries.
 
     Whatever it leaves out must be kept by workers of another group: offsets are the group's.
     """
-    worker_metrics_port: Annotated[int, Field(gt=0, le=65_535)] = 15_410
+    worker_metrics_port: PortNumber = 15_410
     """Where `/metrics` and `/health` answer, on 127.0.0.1 only."""
 
     linger_seconds: Seconds = 1.0
@@ -70,9 +65,8 @@ class ViewsSettings(StreamSettings):
         """Accept only names of tables that events are folded into, each at most once."""
         known = [table.name for table in FOLDED_TABLES]
         names = [name.strip() for name in value.split(",")]
-        for name in names:
-            if name not in known:
-                raise ValueError(f"{name!r} is none of {', '.join(known)}")
+        if not set(names) <= set(known):
+            raise ValueError(f"must name only views among {', '.join(known)}")
         return ",".join(dict.fromkeys(names))
 
     @property

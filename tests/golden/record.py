@@ -8,7 +8,6 @@ its meaning and before its first release. A file that exists is never written ag
 """
 
 import json
-import time
 from collections.abc import Iterable, Sequence
 from uuid import uuid4
 
@@ -23,6 +22,7 @@ from schemas.topics import PAYMENTS_TOPIC
 from streams.decode import Record, decode
 from tests.golden.files import KINDS, envelopes_file, write_envelopes, write_expected
 from tests.golden.histories import before_and_after
+from tests.waiting import wait_until
 from writer.append import Appended, Writer, open_writer
 from writer.commands import AnyCommand
 
@@ -87,13 +87,22 @@ def read_topic(bootstrap: str, count: int) -> list[Record]:
         [TopicPartition(PAYMENTS_TOPIC, at, 0) for at in topics[PAYMENTS_TOPIC].partitions]
     )
     records: list[Record] = []
-    deadline = time.monotonic() + READ_SECONDS
+
+    def has_all() -> bool:
+        message = consumer.poll(1.0)
+        if message is not None and message.error() is None:
+            records.append(_record(message))
+        return len(records) >= count
+
     try:
-        while len(records) < count:
-            assert time.monotonic() < deadline, f"{len(records)} of {count} records arrived"
-            message = consumer.poll(1.0)
-            if message is not None and message.error() is None:
-                records.append(_record(message))
+        if count:
+            wait_until(
+                has_all,
+                f"{count} records in the topic",
+                seconds=READ_SECONDS,
+                poll_seconds=0.0,
+                seen=lambda: len(records),
+            )
     finally:
         consumer.close()
     return sorted(records, key=lambda record: (record.partition, record.offset))

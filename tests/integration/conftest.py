@@ -1,44 +1,38 @@
-"""One real stack for a whole session of integration tests, on ports and in a home of its own.
+"""One real stack for each worker of a test run. It starts only the servers that its tests need.
 
-Tests share its servers and keep out of each other's way by ids, topics and databases of their own.
+Tests share its servers and keep out of each other's way: each has its own ids, topics and
+databases. A folder whose tests need fewer servers says so in its `conftest.py`.
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from operations.bring_up import migrate_all, register_local_connector
 from stack.endpoints import Endpoints
 from stack.native import Stack
-from stack.ports import lend_port_base
-from stack.settings import StackSettings
+from tests.whole_stack import empty_stack
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def idle_stack() -> Iterator[Stack]:
+    """The stack that this worker's tests share; a fixture starts what its tests need."""
+    with empty_stack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def stack(idle_stack: Stack) -> Stack:
     """All servers running, all migrations applied; no connector and no workers."""
-    home = Path(tempfile.mkdtemp(prefix="purser-"))
-    home.chmod(0o711)  # PostgreSQL, which does not run as root, has to pass
-    try:
-        with lend_port_base() as port_base:
-            running = Stack(StackSettings(home=home, port_base=port_base), say=print)
-            try:
-                running.up()
-                endpoints = running.endpoints
-                migrate_all(endpoints.postgres_admin_dsn, endpoints.clickhouse_url, say=print)
-                yield running
-            finally:
-                running.destroy()
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    idle_stack.up()
+    endpoints = idle_stack.endpoints
+    migrate_all(endpoints.postgres_admin_dsn, endpoints.clickhouse_url, say=print)
+    return idle_stack
 
 
 @pytest.fixture(scope="session")
 def endpoints(stack: Stack) -> Endpoints:
-    """Where the session's servers answer."""
+    """Where the servers answer."""
     return stack.endpoints
 
 

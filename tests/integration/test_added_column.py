@@ -1,8 +1,7 @@
 """Columns are added to `payments` while everything runs, on a stack of its own: nothing notices."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import psycopg
@@ -20,6 +19,7 @@ from tests.builders import a_payment, fresh_key, rows_of
 from tests.golden.record import read_topic
 from tests.integration.postgres.database import insert, refusal
 from tests.integration.postgres.rows import Book
+from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
 from writer.append import Writer
 from writer.postgres import PostgresStore, open_store
@@ -52,13 +52,6 @@ def add_column(stack: Stack, definition: str) -> None:
             except psycopg.errors.LockNotAvailable:
                 if not left:
                     raise
-
-
-def wait_until(condition: Callable[[], bool], why: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, why
-        time.sleep(0.2)
 
 
 def _copied(store: PostgresStore) -> int:
@@ -127,7 +120,12 @@ def _refused_after(session: psycopg.Connection) -> int:
 
 
 def _wait_for_events(traffic: Traffic, count: int) -> None:
-    wait_until(lambda: traffic.report.events >= count, f"no {count} events: {traffic.report}")
+    wait_until(
+        lambda: traffic.report.events >= count,
+        f"{count} events",
+        seconds=PATIENCE_SECONDS,
+        seen=lambda: traffic.report,
+    )
 
 
 def _check_all_well(stack: Stack, events: int) -> None:

@@ -1,7 +1,6 @@
 """Debezium on the real servers: registered once, healthy or loudly not, events in the topic."""
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -20,12 +19,12 @@ from schemas.errors import ConfigurationError, ServiceUnavailable
 from schemas.topics import CONNECTOR, PAYMENTS_TOPIC, REPLICATION_SLOT
 from stack.endpoints import Endpoints
 from stack.native import Stack
+from tests.waiting import wait_until
 from writer.append import Appended, open_writer
 from writer.commands import CreatePayment, OrderLine
 
 pytestmark = pytest.mark.integration
 
-EVENT_SECONDS = 60.0
 # Known to Debezium's code but missing from the list that it publishes, or Connect's own.
 UNLISTED = ("offset.mismatch.strategy", "topic.creation.")
 
@@ -72,15 +71,17 @@ def records_of(
     partitions = consumer.list_topics(PAYMENTS_TOPIC, timeout=10).topics[PAYMENTS_TOPIC].partitions
     consumer.assign([TopicPartition(PAYMENTS_TOPIC, number, 0) for number in partitions])
     found: list[tuple[int, dict[str, object]]] = []
-    deadline = time.monotonic() + EVENT_SECONDS
-    try:
-        while len(found) < count and time.monotonic() < deadline:
-            message = consumer.poll(1.0)
-            if message is None or message.error() is not None:
-                continue
+
+    def has_all() -> bool:
+        message = consumer.poll(1.0)
+        if message is not None and message.error() is None:
             row = json.loads(message.value() or b"{}")["after"]
             if row["payment_id"] == payment_id:
                 found.append((message.partition() or 0, row))
+        return len(found) >= count
+
+    try:
+        wait_until(has_all, f"{count} records of {payment_id}", poll_seconds=0.0)
     finally:
         consumer.close()
     return found
@@ -125,10 +126,11 @@ def test_rows_of_a_payment_reach_one_partition_in_order(pipeline: Stack) -> None
 def test_quiet_database_still_confirms_its_wal(pipeline: Stack) -> None:
     dsn = pipeline.endpoints.postgres_reader_dsn
     settings = DebeziumSettings()
-    deadline = time.monotonic() + EVENT_SECONDS
-    while problems := read_slot(dsn, REPLICATION_SLOT).problems(settings.heartbeat_seconds):
-        assert time.monotonic() < deadline, problems
-        time.sleep(0.5)
+
+    def problems() -> tuple[str, ...]:
+        return read_slot(dsn, REPLICATION_SLOT).problems(settings.heartbeat_seconds)
+
+    wait_until(lambda: not problems(), "the slot is confirmed", seen=problems)
     slot = read_slot(dsn, REPLICATION_SLOT)
     assert slot.active
     assert slot.lag_bytes is not None
@@ -154,10 +156,7 @@ def test_failed_task_is_told_by_its_reason_and_started_anew(
         connect.restart_failed(name)  # accepted; it will fail again for the same reason
     finally:
         connect.delete(name)
-    deadline = time.monotonic() + EVENT_SECONDS
-    while connect.health(name).state != "UNREGISTERED":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: connect.health(name).state == "UNREGISTERED", "the connector is gone")
 
 
 def test_configuration_that_connect_refuses_is_an_error(connect: ConnectClient) -> None:

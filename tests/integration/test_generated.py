@@ -51,7 +51,7 @@ def event_of(row: dict[str, Any]) -> Event:
 @pytest.fixture(scope="module")
 def folded(client: Client) -> MemorySink:
     """The views of the generated events, by the fold itself."""
-    found = client.query("SELECT * FROM payment_events_v ORDER BY payment_id, seq")
+    found = client.query("SELECT * FROM payment_events ORDER BY payment_id, seq")
     events = [event_of(row) for row in found.named_results()]
     assert len(events) == PAYMENTS * EVENTS_PER_PAYMENT + PAYOUT_COUNT * EVENTS_PER_PAYOUT
     batch = fold_batch(records(events), consumer="test", parked_at=NOON)
@@ -75,7 +75,7 @@ def test_generated_rows_are_the_folds(client: Client, folded: MemorySink, table:
     expected = sorted(
         (tuple(plain(row[n]) for n in places) for row in folded.rows(table)), key=repr
     )
-    answer = client.query(f"SELECT {columns} FROM {table.name}_v")
+    answer = client.query(f"SELECT {columns} FROM {table.name}")
     found = sorted((tuple(map(plain, row)) for row in answer.result_rows), key=repr)
     assert len(found) >= PAYOUT_COUNT
     assert found == expected
@@ -92,7 +92,7 @@ def plain(value: Any) -> Any:
 
 def test_a_payments_events_come_days_apart(client: Client) -> None:
     [(first, last)] = client.query(
-        "SELECT min(occurred_at), max(occurred_at) FROM payment_events_v WHERE direction = 'in'"
+        "SELECT min(occurred_at), max(occurred_at) FROM payment_events WHERE direction = 'in'"
         " GROUP BY payment_id LIMIT 1"
     ).result_rows
     assert last - first >= timedelta(days=14)

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,8 +21,8 @@ from kafka.admin import KafkaAdminClient, TransactionState
 from connectors.debezium.hanging_transactions import HangingTransactionRepair
 from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
 from stack.native import Stack
-from stack.ports import lend_port_base
-from stack.settings import StackSettings
+from tests.waiting import throughout, wait_until
+from tests.whole_stack import empty_stack
 
 pytestmark = pytest.mark.integration
 
@@ -36,21 +35,13 @@ STILL_SECONDS = 2.0
 @pytest.fixture
 def kafka() -> Iterator[Stack]:
     """A stack of Kafka only, with the topics of these tests, one partition each."""
-    home = Path(tempfile.mkdtemp(prefix="purser-"))
-    try:
-        with lend_port_base() as port_base:
-            stack = Stack(StackSettings(home=home, port_base=port_base), say=print)
-            try:
-                stack.up((KAFKA,))
-                admin = AdminClient({"bootstrap.servers": stack.endpoints.kafka_bootstrap})
-                made = admin.create_topics([NewTopic(topic, num_partitions=1) for topic in TOPICS])
-                for future in made.values():
-                    future.result(ANSWER_SECONDS)
-                yield stack
-            finally:
-                stack.destroy()
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with empty_stack() as stack:
+        stack.up((KAFKA,))
+        admin = AdminClient({"bootstrap.servers": stack.endpoints.kafka_bootstrap})
+        made = admin.create_topics([NewTopic(topic, num_partitions=1) for topic in TOPICS])
+        for future in made.values():
+            future.result(ANSWER_SECONDS)
+        yield stack
 
 
 def begin(stack: Stack, topic: str) -> Producer:
@@ -68,14 +59,13 @@ def begin(stack: Stack, topic: str) -> Producer:
 def wait_complete(stack: Stack, *transactional_ids: str) -> None:
     """Wait for what Kafka does after it has answered: markers, and a note that they are written."""
     complete = {TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT}
-    deadline = time.monotonic() + ANSWER_SECONDS
     admin = KafkaAdminClient(bootstrap_servers=stack.endpoints.kafka_bootstrap)
+
+    def states() -> set[TransactionState]:
+        return {each.state for each in admin.describe_transactions(transactional_ids).values()}
+
     with closing(admin):
-        while {
-            each.state for each in admin.describe_transactions(transactional_ids).values()
-        } - complete:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: states() <= complete, "transactions are complete", seen=states)
 
 
 def folders(stack: Stack, name: str) -> list[Path]:
@@ -119,13 +109,14 @@ def read_committed(stack: Stack, topic: str, count: int, seconds: float) -> list
         }
     )
     values: list[bytes | None] = []
-    deadline = time.monotonic() + seconds
     with closing(consumer):
         consumer.assign([TopicPartition(topic, 0, 0)])
-        while len(values) < count and time.monotonic() < deadline:
+        for _ in throughout(seconds, poll_seconds=0.0):
             message = consumer.poll(0.5)
             if message is not None and message.error() is None:
                 values.append(message.value())
+            if len(values) >= count:
+                break
     return values
 
 
@@ -196,13 +187,12 @@ def test_what_a_killed_connect_left_open_is_ended_once_it_is_gone(kafka: Stack) 
 
 def look_until_well(repair: HangingTransactionRepair) -> None:
     """For moments after its start a broker does not lead its partitions."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while True:
+
+    def is_well() -> bool:
         repair.look(time.monotonic())
-        if not repair.reasons:
-            return
-        assert time.monotonic() < deadline, repair.reasons
-        time.sleep(0.1)
+        return not repair.reasons
+
+    wait_until(is_well, "nothing hangs", seen=lambda: repair.reasons)
 
 
 def test_a_broker_that_is_away_is_told_and_found_again(kafka: Stack) -> None:

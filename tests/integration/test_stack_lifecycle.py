@@ -2,14 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -21,10 +17,11 @@ from connectors.debezium.slot import read_slot
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack import postgres, supervisord
 from stack.native import Stack
-from stack.ports import lend_port_base
 from stack.process import living
 from stack.settings import StackSettings
 from stack.status import ProcessState
+from tests.waiting import wait_until
+from tests.whole_stack import reachable_folder, stack_in
 from writer.migrate import migrate
 
 pytestmark = pytest.mark.integration
@@ -32,28 +29,15 @@ pytestmark = pytest.mark.integration
 POSTGRES = ("postgres",)
 
 
-@contextmanager
-def own_stack(home: Path, **settings: object) -> Iterator[Stack]:
-    """A stack on free ports in a given home; gone with all its data at the end."""
-    with lend_port_base() as port_base:
-        made = Stack(StackSettings(home=home, port_base=port_base, **settings))  # type: ignore[arg-type]
-        try:
-            yield made
-        finally:
-            made.destroy()
-
-
 @pytest.fixture
 def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="purser-"))
-    folder.chmod(0o711)  # PostgreSQL, which does not run as root, has to pass
-    yield folder / "home"
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        yield folder / "home"
 
 
 @pytest.fixture
 def own(home: Path) -> Iterator[Stack]:
-    with own_stack(home) as made:
+    with stack_in(home) as made:
         yield made
 
 
@@ -88,8 +72,7 @@ def kill_supervisor(stack: Stack) -> None:
     pid = stack.pid(supervisord.NAME)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    while stack.pid(supervisord.NAME) is not None:
-        time.sleep(0.01)
+    wait_until(lambda: stack.pid(supervisord.NAME) is None, "supervisord is gone")
 
 
 def test_up_twice_changes_nothing_and_data_survive_down(own: Stack) -> None:
@@ -187,7 +170,7 @@ def test_pid_file_naming_a_stranger_does_not_keep_postgres_down(own: Stack) -> N
 
 
 def test_two_stacks_run_at_once(home: Path) -> None:
-    with own_stack(home / "a") as first, own_stack(home / "b") as second:
+    with stack_in(home / "a") as first, stack_in(home / "b") as second:
         first.up(POSTGRES)
         second.up(POSTGRES)
         write_row(first)
@@ -202,7 +185,7 @@ def test_two_stacks_run_at_once(home: Path) -> None:
     "name", ["deep/" + "d" * 60 + "/" + "e" * 60, "my #1; shop, 50 %d & 'more' \"ü\""]
 )
 def test_any_folder_will_do(home: Path, name: str) -> None:
-    with own_stack(home / name) as made:
+    with stack_in(home / name) as made:
         made.up((*POSTGRES, "clickhouse"))
         write_row(made)
         assert rows(made) == 1
@@ -214,7 +197,7 @@ def test_home_and_binaries_out_of_postgres_reach_work_too(
     home.mkdir(mode=0o700)  # as /root is: an unprivileged PostgreSQL could not enter
     outside = home.parent / "outside"
     monkeypatch.setattr(postgres, "_can_run", lambda *_: False)
-    with own_stack(home / "inside", postgres_root_folder=outside) as made:
+    with stack_in(home / "inside", postgres_root_folder=outside) as made:
         made.up(POSTGRES)
         write_row(made)
         binary = Path(psutil.Process(made.pid("postgres")).exe())
@@ -264,7 +247,7 @@ def test_server_that_cannot_start_is_an_error_with_the_end_of_its_log(own: Stack
 
 
 def test_lost_replication_slot_is_loud(home: Path) -> None:
-    with own_stack(home, postgres_slot_wal_megabytes=16) as made:
+    with stack_in(home, postgres_slot_wal_megabytes=16) as made:
         made.up(POSTGRES)
         migrate(made.endpoints.postgres_admin_dsn)
         with (

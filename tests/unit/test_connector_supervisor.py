@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import httpx
 import pytest
@@ -18,6 +17,7 @@ from connectors.debezium.supervisor import (
     application,
 )
 from schemas.errors import ConfigurationError
+from tests.waiting import wait_until
 
 
 def _health(task: str, state: str = "RUNNING") -> ConnectorHealth:
@@ -112,8 +112,7 @@ class _Faulty:
         self.looks += 1
         if self.looks == 1:
             raise ValueError("what no one expected")
-        while self.reasons and time.monotonic() < now + 5.0:
-            time.sleep(0.01)  # until the test has seen them
+        wait_until(lambda: not self.reasons, "the test has seen them", poll_seconds=0.01)
 
     def report(self) -> dict[str, object]:
         return {}
@@ -122,10 +121,7 @@ class _Faulty:
 def test_a_keeper_that_fails_is_told_and_looks_again() -> None:
     repair = _Faulty()
     with Rounds(repair, seconds=0.01):
-        deadline = time.monotonic() + 5.0
-        while not (repair.reasons and repair.looks > 1):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: repair.reasons and repair.looks > 1, "it looks again", poll_seconds=0.01)
         assert repair.reasons == ("_Faulty failed: ValueError('what no one expected')",)
         assert _health_answer(repair).status_code == 503
         repair.reasons = ()
@@ -148,16 +144,11 @@ class _Stuck:
 def test_a_look_that_does_not_end_is_told() -> None:
     repair = _Stuck()
     with Rounds(repair, seconds=60.0, seconds_most=0.05) as rounds:
-        deadline = time.monotonic() + 5.0
-        while not (reasons := rounds.reasons()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        reasons = wait_until(rounds.reasons, "reasons", poll_seconds=0.01)
         assert reasons == ["_Stuck has been checking for 0 s; restart the connector supervisor"]
         assert _health_answer(rounds).status_code == 503
         repair.end.set()
-        while rounds.reasons():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: not rounds.reasons(), "it is well again", poll_seconds=0.01)
 
 
 def test_settings_name_the_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from schemas.errors import (
 )
 from schemas.events import SCHEMA_VERSION
 from schemas.lifecycle import EventType as E
-from streams.decode import Record, decode, decode_batch
+from streams.decode import Record, decode
 from tests.events import (
     COMMITTED_AT_MS,
     PAYMENT_ID,
@@ -215,10 +215,3 @@ def test_extremes_that_the_tables_hold_are_taken() -> None:
     event = decode(largest).event
     assert event.captured_minor == 2**63 - 1
     assert event.order_id == "\x00\u202e é"
-
-
-def test_a_batch_is_in_order_and_complete() -> None:
-    good, bad = record(CAPTURE, offset=1), raw_record(b"{", offset=2)
-    decoded, undecodable = decode_batch([good, bad, good])
-    assert [one.offset for one in decoded] == [1, 1]
-    assert [(one.record, type(one.error)) for one in undecodable] == [(bad, MalformedRecord)]

@@ -1,7 +1,7 @@
 """The pure parts of a replay: what is chosen, how work is spread, what is noted, what is hashed."""
 
 import itertools
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from operations.replay.bulk import shares_of_keys, shares_of_topic
 from operations.replay.choice import VIEWS, Choice
-from operations.replay.digest import hash_of, texts_of
 from operations.replay.follow import start_positions
 from operations.replay.reader import Pace, reached
 from operations.replay.run import Options
@@ -19,7 +18,6 @@ from operations.replay.state import Exchange, Source, State, Step
 from operations.replay.topic import TopicCutOff, begin
 from operations.verify import checks
 from schemas.errors import ConfigurationError, InputError
-from schemas.views import LEDGER_ENTRIES, LedgerEntryRow
 
 CHOICES = [
     # named, swapped, built, checks beside the events themselves
@@ -199,16 +197,3 @@ def test_the_state_of_another_version_is_refused() -> None:
 def test_options_out_of_range_are_refused(given: dict[str, float], field: str) -> None:
     with pytest.raises(InputError, match=field):
         Options(**given)  # type: ignore[arg-type]
-
-
-def test_the_texts_of_a_row_are_the_same_however_it_was_made() -> None:
-    row = LedgerEntryRow(
-        "bank", "tipalti", "EUR", date(2026, 1, 2), UUID(int=1), 3, 0, "paid", -250
-    )
-    texts = texts_of(LEDGER_ENTRIES, row)
-    assert texts == [
-        *("bank", "tipalti", "EUR", "2026-01-02"),
-        *("00000000-0000-0000-0000-000000000001", "3", "0", "paid", "-250"),
-    ]
-    assert hash_of(texts) != hash_of(["-", *texts[1:]])
-    assert hash_of(["a", "b"]) != hash_of(["ab"]) != hash_of(["ab", ""])

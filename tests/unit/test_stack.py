@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -36,6 +37,7 @@ from stack.topology import (
     programs_of,
     workers_of,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -92,6 +94,22 @@ def test_ports_differ_and_stay_within_the_reserved_range() -> None:
     assert len(set(numbers)) == len(numbers)
     assert all(20_000 <= number < 20_000 + PORTS_RESERVED for number in numbers)
     assert {port for program in PROGRAMS for port in program.ports} == set(Port)
+
+
+def test_topology_starts_every_program_after_what_it_needs() -> None:
+    names = [program.name for program in PROGRAMS]
+    assert len(set(names)) == len(names)
+    for place, program in enumerate(PROGRAMS):
+        assert set(program.after) <= set(names[:place]), f"{program.name} comes before its needs"
+    ports = [port for program in PROGRAMS for port in program.ports]
+    assert len(set(ports)) == len(ports), "two programs share a port"
+
+
+def test_every_worker_of_the_topology_is_a_module_that_can_be_run() -> None:
+    for worker in WORKERS:
+        assert worker.module is not None
+        assert find_spec(worker.module) is not None, worker.module
+        assert worker.ports, f"{worker.name} has no port for /health"
 
 
 # ---- home and secrets
@@ -360,8 +378,11 @@ def launch(home: Home, name: str = "sleeper", *command: str) -> subprocess.Popen
 
 
 def wait_for_record(home: Home, process: subprocess.Popen[bytes]) -> None:
-    while psutil.Process(process.pid).name() != "sleep":
+    def is_recorded() -> bool:
         assert process.poll() is None
+        return psutil.Process(process.pid).name() == "sleep"
+
+    wait_until(is_recorded, "the program runs", poll_seconds=0.01)
 
 
 def test_launched_process_is_found_and_stopped_by_its_record(home: Home) -> None:
@@ -379,8 +400,7 @@ def test_process_that_ignores_the_request_is_killed_with_its_children(home: Home
     script = "trap '' TERM; sleep 60 & echo $! > child; while :; do sleep 60; done"
     with launch(home, "stubborn", "/bin/sh", "-c", script) as process:
         child = home.path / "child"
-        while not (child.exists() and child.read_text().strip()):
-            assert process.poll() is None
+        wait_until(lambda: child.exists() and child.read_text().strip(), "a child")
         child_process = psutil.Process(int(child.read_text()))
         stop_all(living(home).values(), patience_seconds=0.2)
         assert process.wait() == -signal.SIGKILL

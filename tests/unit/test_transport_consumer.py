@@ -189,7 +189,9 @@ def new_app(folder: Path, **changes: Any) -> faust.App:
 
 
 async def new_consumer(app: faust.App, broker: Broker) -> Consumer:
-    transport = BatchTransport(app.conf.broker, app, loop=asyncio.get_running_loop())
+    transport = BatchTransport(
+        app.conf.broker, app, loop=asyncio.get_running_loop(), limits=app.transport.limits
+    )
     # The producer is never reached: it only has nothing to flush.
     app._producer = SimpleNamespace(flush=nothing, buffer=None)
     consumer = Consumer(

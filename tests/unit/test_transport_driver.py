@@ -7,7 +7,7 @@ the new fingerprint here.
 
 import hashlib
 import inspect
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,6 @@ import aiokafka
 import faust
 import pytest
 from aiokafka.consumer import fetcher, group_coordinator, subscription_state
-from faust import transport as faust_transport
 from faust.app import base as faust_app
 from faust.tables import recovery
 from faust.transport import conductor
@@ -186,13 +185,21 @@ def test_every_override_of_a_stock_method_is_listed() -> None:
         assert {(ours, name) for name in hidden - {"__init__"}} <= listed
 
 
-def test_scheme_of_the_broker_url_selects_the_transport(tmp_path: Path) -> None:
-    assert faust_transport.by_url("batch+kafka://127.0.0.1:9092") is BatchTransport
-    assert [each.value for each in entry_points(group="faust.transports")] == [
-        "streams.transport:BatchTransport"
-    ]
-    app = make_app(StreamSettings(home=tmp_path, kafka_bootstrap="a:1,b:2"))
+def test_app_reads_through_the_batch_transport_with_the_limits_of_its_settings(
+    tmp_path: Path,
+) -> None:
+    settings = StreamSettings(
+        home=tmp_path,
+        kafka_bootstrap="a:1,b:2",
+        in_flight_batches_max=7,
+        in_flight_bytes_max=8,
+        fetch_response_bytes_max=9,
+    )
+    app = make_app(settings)
     assert isinstance(app.transport, BatchTransport)
+    assert app.transport.limits == TransportLimits(
+        in_flight_batches_max=7, in_flight_bytes_max=8, fetch_response_bytes_max=9
+    )
     assert driver.server_list(app.transport.url, 9092) == ["a:1", "b:2"]
 
 

@@ -19,7 +19,7 @@ from schemas.events import COLUMNS, SCHEMA_VERSION, StoredEvent
 from schemas.lifecycle import EventType as E
 from schemas.upcast import UPCASTERS, Row, check_complete, upcast
 from schemas.views import PAYMENT_EVENTS, rows_of
-from streams.decode import Record, decode, decode_batch
+from streams.decode import Record, decode
 from streams.fold import fold_batch
 from tests.events import NOON, envelope, pay_in, raw_record
 from tests.versions import NEWEST, second, third, upgrade
@@ -168,8 +168,8 @@ def test_an_upcaster_that_fails_parks_the_row_and_its_neighbours_go_on(
         decode(stored(1))
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith("correct the upcaster, then redrive")
-    decoded, undecodable = decode_batch([stored(2), stored(1), stored(2)])
-    assert (len(decoded), len(undecodable)) == (2, 1)
+    folded = fold_batch([stored(2), stored(1), stored(2)], consumer="views", parked_at=NOON)
+    assert (folded.event_count, len(folded.dead_letters)) == (2, 1)
 
 
 def test_an_upcaster_of_the_second_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

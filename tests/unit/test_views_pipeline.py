@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemas.errors import ServiceUnavailable, WriteRefused
 from streams.views.coalescer import Batch, Coalescer, CoalescerLimits, Flush
 from streams.views.pipeline import Pipeline, PipelineLimits
+from tests.waiting import wait_until_async
 
 PATIENCE_SECONDS = 10.0
 STEP_NAMES = ("fold", "write", "park", "refresh")
@@ -36,6 +37,12 @@ class FakeSteps:
     folded_while_writing: int = 0
     writing_most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    may_write: threading.Event = field(default_factory=threading.Event)
+    may_refresh: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.may_write.set()
+        self.may_refresh.set()
 
     def fold(self, flush: Flush) -> list[int]:
         self.fail("fold")
@@ -49,6 +56,7 @@ class FakeSteps:
             self.writing_most = max(self.writing_most, self.writing_at_once)
         try:
             sleep(self.write_seconds)
+            self.may_write.wait(PATIENCE_SECONDS)
             self.fail("write")
             self.written.update(folded)
         finally:
@@ -63,6 +71,7 @@ class FakeSteps:
 
     def refresh(self, written: list[list[int]]) -> None:
         sleep(self.refresh_seconds)
+        self.may_refresh.wait(PATIENCE_SECONDS)
         self.fail("refresh")
         self.refreshes.append(len(written))
         for receipt in written:
@@ -137,11 +146,11 @@ class Bench:
         )
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = monotonic() + PATIENCE_SECONDS
-        while not condition():
+        def holds() -> bool:
             assert self.pipeline.failure is None, self.pipeline.failure
-            assert monotonic() < deadline
-            await asyncio.sleep(0.001)
+            return condition()
+
+        await wait_until_async(holds, "it holds", seconds=PATIENCE_SECONDS, poll_seconds=0.001)
 
     def put_in_background(self, batches: int) -> "asyncio.Task[None]":
         made = [self.batch(self.rows_max) for _ in range(batches)]
@@ -264,15 +273,18 @@ def test_under_load_flushes_wait_for_the_linger() -> None:
 
 def test_whoever_puts_is_held_while_a_full_flush_waits() -> None:
     async def scenario(bench: Bench) -> None:
+        bench.steps.may_write.clear()
         putting = bench.put_in_background(5)
-        await asyncio.sleep(0.05)
         # One is written, one is folded, one waits; the fourth cannot be put yet.
+        await bench.until(lambda: len(bench.steps.flush_rows) == 2 and bench.coalescer.rows == 10)
+        await asyncio.sleep(0.05)
         assert not putting.done()
         assert bench.coalescer.rows == 10
+        bench.steps.may_write.set()
         await bench.until(lambda: len(bench.acknowledged) == 5)
         assert putting.done()
 
-    Bench(steps=FakeSteps(write_seconds=0.2)).run(scenario)
+    Bench().run(scenario)
 
 
 def test_many_flushes_share_a_refresh_that_takes_long() -> None:
@@ -287,14 +299,17 @@ def test_many_flushes_share_a_refresh_that_takes_long() -> None:
 
 def test_unrefreshed_flushes_are_limited() -> None:
     async def scenario(bench: Bench) -> None:
+        bench.steps.may_refresh.clear()
         putting = bench.put_in_background(30)
-        await asyncio.sleep(0.1)
+        await bench.until(lambda: len(bench.steps.flush_rows) == 4)
+        await asyncio.sleep(0.05)
         assert len(bench.steps.flush_rows) == 4
         assert not putting.done()
         putting.cancel()
+        bench.steps.may_refresh.set()
 
     limits = PipelineLimits(refresh_seconds=0.001, flushes_unrefreshed_max=4)
-    Bench(steps=FakeSteps(refresh_seconds=0.5), limits=limits).run(scenario)
+    Bench(limits=limits).run(scenario)
 
 
 def test_rows_go_on_becoming_visible_while_totals_are_refreshed() -> None:
@@ -336,7 +351,7 @@ def test_a_drain_does_not_wait_for_the_next_refresh() -> None:
         await bench.until(lambda: len(bench.acknowledged) == 1)
         await bench.pipeline.put(bench.batch(1))
         await bench.until(lambda: len(bench.steps.written) == 2)
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await bench.pipeline.drain()
         assert len(bench.acknowledged) == 2
 

@@ -30,5 +30,7 @@ def test_a_name_that_is_no_folded_view_is_refused(
     views: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PURSER_VIEWS", views)
-    with pytest.raises(ConfigurationError, match=r"PURSER_VIEWS: .* is none of payment_events"):
+    with pytest.raises(
+        ConfigurationError, match="PURSER_VIEWS: must name only views among payment_ev"
+    ):
         ViewsSettings.load()

@@ -26,11 +26,11 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{rep
 ORDER BY (buyer_id, order_id, payment_id)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
-CREATE TABLE IF NOT EXISTS buyer_orders ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS buyer_orders_raw ON CLUSTER '{cluster}'
 AS buyer_orders_local
 ENGINE = Distributed('{cluster}', 'purser', 'buyer_orders_local', cityHash64(buyer_id));
 
-CREATE TABLE IF NOT EXISTS dead_letter_redrives ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS dead_letter_redrives_raw ON CLUSTER '{cluster}'
 (
     `topic` LowCardinality(String),
     `partition` UInt32,
@@ -49,7 +49,7 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-
 ORDER BY (topic, partition, kafka_offset, redriven_at, redriven_by)
 SETTINGS index_granularity = 8192;
 
-CREATE TABLE IF NOT EXISTS dead_letters ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS dead_letters_raw ON CLUSTER '{cluster}'
 (
     `topic` LowCardinality(String),
     `partition` UInt32,
@@ -84,7 +84,7 @@ PARTITION BY toYear(day)
 ORDER BY (account_id, currency, day, payment_id, seq, leg, account_type)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
-CREATE TABLE IF NOT EXISTS ledger_entries ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS ledger_entries_raw ON CLUSTER '{cluster}'
 AS ledger_entries_local
 ENGINE = Distributed('{cluster}', 'purser', 'ledger_entries_local', if(account_type IN ('psp_receivable', 'payout_in_transit', 'bank', 'psp_fees'), cityHash64(payment_id), cityHash64(account_id)));
 
@@ -129,9 +129,9 @@ CREATE TABLE IF NOT EXISTS payment_events_local ON CLUSTER '{cluster}'
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', kafka_offset)
 PARTITION BY toYear(occurred_at)
 ORDER BY (payment_id, seq)
-SETTINGS default_compression_codec = 'ZSTD(1)', index_granularity = 8192, merge_selector_base = 20;
+SETTINGS default_compression_codec = 'ZSTD(1)', merge_selector_base = 20, index_granularity = 8192;
 
-CREATE TABLE IF NOT EXISTS payment_events ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS payment_events_raw ON CLUSTER '{cluster}'
 AS payment_events_local
 ENGINE = Distributed('{cluster}', 'purser', 'payment_events_local', cityHash64(payment_id));
 
@@ -152,11 +152,11 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{rep
 ORDER BY (seller_id, payout_id)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
-CREATE TABLE IF NOT EXISTS payouts ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS payouts_raw ON CLUSTER '{cluster}'
 AS payouts_local
 ENGINE = Distributed('{cluster}', 'purser', 'payouts_local', cityHash64(seller_id));
 
-CREATE TABLE IF NOT EXISTS pipeline_progress ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS pipeline_progress_raw ON CLUSTER '{cluster}'
 (
     `consumer` LowCardinality(String),
     `topic` LowCardinality(String),
@@ -166,9 +166,9 @@ CREATE TABLE IF NOT EXISTS pipeline_progress ON CLUSTER '{cluster}'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}', last_offset)
 ORDER BY (consumer, topic, partition)
-SETTINGS index_granularity = 8192, merge_selector_base = 20;
+SETTINGS merge_selector_base = 20, index_granularity = 8192;
 
-CREATE TABLE IF NOT EXISTS reconciliation_log ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS reconciliation_log_raw ON CLUSTER '{cluster}'
 (
     `case_id` String,
     `version` UInt64,
@@ -223,27 +223,27 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{rep
 ORDER BY (seller_id, currency, day)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
-CREATE TABLE IF NOT EXISTS seller_revenue ON CLUSTER '{cluster}'
+CREATE TABLE IF NOT EXISTS seller_revenue_raw ON CLUSTER '{cluster}'
 AS seller_revenue_local
 ENGINE = Distributed('{cluster}', 'purser', 'seller_revenue_local', cityHash64(seller_id));
 
-CREATE OR REPLACE VIEW buyer_orders_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW buyer_orders ON CLUSTER '{cluster}'
 AS SELECT
     *,
     multiIf(refunded_minor = 0, 'none', refunded_minor < captured_minor, 'partial', 'full') AS refund_state
-FROM buyer_orders
+FROM buyer_orders_raw
 FINAL;
 
-CREATE OR REPLACE VIEW dead_letter_redrives_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW dead_letter_redrives ON CLUSTER '{cluster}'
 AS SELECT *
-FROM dead_letter_redrives
+FROM dead_letter_redrives_raw
 FINAL;
 
-CREATE OR REPLACE VIEW dead_letters_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW dead_letters ON CLUSTER '{cluster}'
 AS SELECT
     letters.*,
     if(redrives.redriven_parked_at >= letters.parked_at, 'redriven', 'open') AS state
-FROM dead_letters AS letters
+FROM dead_letters_raw AS letters
 FINAL
 LEFT JOIN
 (
@@ -252,7 +252,7 @@ LEFT JOIN
         partition,
         kafka_offset,
         max(parked_at) AS redriven_parked_at
-    FROM dead_letter_redrives
+    FROM dead_letter_redrives_raw
     WHERE outcome = 'redriven'
     GROUP BY
         topic,
@@ -260,33 +260,33 @@ LEFT JOIN
         kafka_offset
 ) AS redrives ON (redrives.topic = letters.topic) AND (redrives.partition = letters.partition) AND (redrives.kafka_offset = letters.kafka_offset);
 
-CREATE OR REPLACE VIEW ledger_entries_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW ledger_entries ON CLUSTER '{cluster}'
 AS SELECT *
-FROM ledger_entries
+FROM ledger_entries_raw
 FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
-CREATE OR REPLACE VIEW payment_events_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
 AS SELECT *
-FROM payment_events
+FROM payment_events_raw
 FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
-CREATE OR REPLACE VIEW payouts_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW payouts ON CLUSTER '{cluster}'
 AS SELECT *
-FROM payouts
+FROM payouts_raw
 FINAL;
 
-CREATE OR REPLACE VIEW pipeline_progress_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW pipeline_progress ON CLUSTER '{cluster}'
 AS SELECT *
-FROM pipeline_progress
+FROM pipeline_progress_raw
 FINAL;
 
-CREATE OR REPLACE VIEW reconciliation_log_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW reconciliation_log ON CLUSTER '{cluster}'
 AS SELECT
     *,
     actual_minor - expected_minor AS difference_minor
-FROM reconciliation_log
+FROM reconciliation_log_raw
 FINAL;
 
 CREATE OR REPLACE VIEW seller_balances ON CLUSTER '{cluster}'
@@ -306,7 +306,7 @@ FROM
         available_delta_minor AS available,
         toInt64(0) AS in_payout,
         toInt64(0) AS paid_out
-    FROM seller_revenue
+    FROM seller_revenue_raw
     FINAL
     UNION ALL
     SELECT
@@ -316,21 +316,18 @@ FROM
         toInt64(0) AS available,
         if((status IN ('requested', 'submitted')), amount_minor, 0) AS in_payout,
         if(status = 'paid', amount_minor, 0) AS paid_out
-    FROM payouts
+    FROM payouts_raw
     FINAL
 )
 GROUP BY
     seller_id,
     currency;
 
-CREATE OR REPLACE VIEW seller_revenue_v ON CLUSTER '{cluster}'
+CREATE OR REPLACE VIEW seller_revenue ON CLUSTER '{cluster}'
 AS SELECT *
-FROM seller_revenue
+FROM seller_revenue_raw
 FINAL;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
-    ('0001_tables', '97ab09185fbd1e0f71c5643029a408e198d71c6dc9c213bc256f7ee63f7d0f35'),
-    ('0002_views', '9e7d56e5a152951f357d45c61897bd5a7a55a68d57049f64ca594806b2422e8c'),
-    ('0003_dead_letter_redrives', '77842a24a351ac4103a83935dc127b230471b00604229cb90a9657c841ad83a2'),
-    ('0004_storage', '48c2bd44b60396c8dc8318bec228081d117d740d943610e7e1c820d5e591ab8b'),
-    ('0005_merges', 'abc99044e96a08635901f1a39bcd33831425507d2e63261aa751035a630abc29');
+    ('0001_tables', '5248afef53064ec16ae89242f1c98362ecec602d96f034e06b407abfccf6e189'),
+    ('0002_views', 'f5f2ffa258ab25b973f79f595f82805434b12f739a516953a5a49606ab8280d1');

@@ -4,7 +4,6 @@ import gzip
 import json
 import socket
 import threading
-import time
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
+
+from tests.waiting import throughout
 
 from .conftest import Target
 
@@ -306,10 +307,8 @@ def test_body_whose_client_dies_inserts_nothing(
         else:
             connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
             connection.sendall(f"{len(body):x}\r\n".encode() + body + b"\r\n")
-    deadline = time.monotonic() + 1.0
-    while time.monotonic() < deadline:
+    for _ in throughout(1.0, poll_seconds=0.2):
         assert count(http, table) == 0
-        time.sleep(0.2)
 
 
 def test_client_that_waits_for_100_continue_is_served(target: Target, table: str) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from stack.clickhouse_http.testing import ClickHouseServer
+from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 MIB = 1 << 20
@@ -64,13 +65,6 @@ def ask(http: httpx.Client, statement: str, **options: str) -> str:
     return http.post("/", params=options, content=statement).raise_for_status().text
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.1)
-
-
 def anonymous_bytes(server: ClickHouseServer) -> int:
     """Memory of the process that is no mapped file: those the system can take back at any time."""
     for line in Path(f"/proc/{server.pid}/status").read_text().splitlines():
@@ -100,7 +94,7 @@ def watched_memory(server: ClickHouseServer) -> Iterator[list[int]]:
 
 def _wait_for_more(acknowledged: set[int]) -> None:
     enough = len(acknowledged) + 8
-    wait_until(lambda: len(acknowledged) >= enough)
+    wait_until(lambda: len(acknowledged) >= enough, "more acknowledged blocks")
 
 
 def test_killed_server_keeps_what_it_acknowledged_and_no_part_of_a_block(
@@ -248,7 +242,7 @@ def test_statement_is_stopped_when_its_client_goes(shared: ClickHouseServer) -> 
         statement = "SELECT sleepEachRow(0.1) FROM numbers(6000) SETTINGS max_block_size = 1"
         with connect(shared) as leaving, pytest.raises(httpx.ReadTimeout):
             leaving.post("/", params={"query_id": "gone"}, content=statement, timeout=1.0)
-        wait_until(lambda: ask(http, mine) == "0\n", seconds=10)
+        wait_until(lambda: ask(http, mine) == "0\n", "the query is cancelled", seconds=10)
 
 
 def test_reader_may_read_and_nothing_else(shared: ClickHouseServer) -> None:
@@ -364,7 +358,7 @@ def test_parts_are_merged_in_the_background(shared: ClickHouseServer) -> None:
         for version in range(30):
             ask(http, f"INSERT INTO r VALUES (1, {version})")
         parts = "SELECT count() FROM system.parts WHERE table = 'r' AND active"
-        wait_until(lambda: int(ask(http, parts)) < 15)
+        wait_until(lambda: int(ask(http, parts)) < 15, "parts are merged")
         assert ask(http, "SELECT version FROM r FINAL") == "29\n"
         ask(http, "OPTIMIZE TABLE r FINAL")
         assert ask(http, "SELECT version FROM r") == "29\n"

@@ -70,7 +70,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     def rows(table: Table) -> list[Row]:
         columns = ", ".join(table.columns)
         found = client.query(
-            f"SELECT {columns} FROM {table.name}_v",
+            f"SELECT {columns} FROM {table.name}",
             column_formats={name: "bytes" for name in table.columns if name.startswith("raw_")},
         )
         plain = [table.row_type(*map(_plain, row)) for row in found.result_rows]
@@ -79,7 +79,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
     def plant(row: SellerRevenueRow) -> None:
         totals = arrow_table(SELLER_REVENUE, columns_of([row]))
-        client.insert_arrow(SELLER_REVENUE.name, totals)
+        client.insert_arrow(SELLER_REVENUE.raw, totals)
 
     yield Store(sinks[0], another, rows, plant)
     client.close()

@@ -66,11 +66,11 @@ def taken_out(url: str, tables: Iterable[Table]) -> dict[str, Any]:
     client = connect(ClickHouseSettings.load(url))
     try:
         found = {
-            table.name: client.query(f"SELECT * FROM {table.name} ORDER BY ALL").result_rows
+            table.name: client.query(f"SELECT * FROM {table.raw} ORDER BY ALL").result_rows
             for table in tables
         }
         for name in found:
-            client.command(f"TRUNCATE TABLE {name}")
+            client.command(f"TRUNCATE TABLE {name}_raw")
     finally:
         client.close()
     return found
@@ -85,7 +85,7 @@ import sys
 from tests.contract.sinks.test_clickhouse_sink import BATCH, count, sink_at
 with sink_at(sys.argv[1]) as sink:
     sink.warm_up()
-    assert count(sys.argv[1], "payment_events") == 0
+    assert count(sys.argv[1], "payment_events_raw") == 0
     loaded = set(sys.modules)
     sink.write(BATCH.columns)
     print(sorted(set(sys.modules) - loaded))
@@ -102,7 +102,7 @@ def test_warming_up_writes_nothing_and_leaves_nothing_to_load_to_the_first_inser
         check=False,
     )
     assert done.stdout == "[]\n", done.stdout + done.stderr
-    assert count(clickhouse_url, "payment_events") == 1
+    assert count(clickhouse_url, "payment_events_raw") == 1
 
 
 @pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
@@ -110,8 +110,8 @@ def test_any_compression_arrives(clickhouse_url: str, compression: str) -> None:
     with sink_at(clickhouse_url, clickhouse_compression=compression) as sink:
         sink.write(BATCH.columns)
         sink.refresh_revenue(BATCH.revenue_keys)
-    assert count(clickhouse_url, "payment_events_v WHERE seller_id = 'seller-1'") == 1
-    assert count(clickhouse_url, "seller_revenue_v WHERE net_minor = 90") == 1
+    assert count(clickhouse_url, "payment_events WHERE seller_id = 'seller-1'") == 1
+    assert count(clickhouse_url, "seller_revenue WHERE net_minor = 90") == 1
 
 
 def test_packed_columns_are_written_as_plain_ones_are(clickhouse_url: str) -> None:
@@ -134,8 +134,8 @@ def test_history_of_more_years_than_a_server_likes_in_one_insert(clickhouse_url:
     with sink_at(clickhouse_url) as sink:
         sink.write(batch.columns)
         sink.refresh_revenue(batch.revenue_keys)
-    assert count(clickhouse_url, "payment_events_v") == 140
-    assert count(clickhouse_url, "seller_revenue_v") == 140
+    assert count(clickhouse_url, "payment_events_raw") == 140
+    assert count(clickhouse_url, "seller_revenue") == 140
 
 
 def test_the_same_block_again_after_a_rebuild_is_not_taken_for_a_duplicate(
@@ -144,17 +144,19 @@ def test_the_same_block_again_after_a_rebuild_is_not_taken_for_a_duplicate(
     """Replicated tables remember blocks; here the plain ones are told to."""
     client = connect(ClickHouseSettings.load(clickhouse_url))
     tables = ("payment_events", "ledger_entries", "seller_revenue")
+    window = "non_replicated_deduplication_window = 100"
+    wait = "SETTINGS mutations_sync = 1"
     for table in tables:
-        remember = f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 100"
+        remember = f"ALTER TABLE {table}_raw MODIFY SETTING {window}"
         client.command(remember)
     with sink_at(clickhouse_url) as sink:
         for _ in range(2):
             sink.write(BATCH.columns)
             sink.refresh_revenue(BATCH.revenue_keys)
-            assert [count(clickhouse_url, f"{table}_v") for table in tables] == [1, 3, 1]
+            assert [count(clickhouse_url, table) for table in tables] == [1, 3, 1]
             for table in tables:
-                client.command(f"ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 1")
-                assert count(clickhouse_url, table) == 0
+                client.command(f"ALTER TABLE {table}_raw DELETE WHERE 1 {wait}")
+                assert count(clickhouse_url, f"{table}_raw") == 0
     client.close()
 
 
@@ -193,28 +195,28 @@ def test_our_insert_settings_keep_a_block_that_the_engine_would_drop(
 
 def test_events_are_not_visible_before_what_they_make(clickhouse_url: str) -> None:
     client = connect(ClickHouseSettings.load(clickhouse_url))
-    client.command("RENAME TABLE ledger_entries TO hidden")
+    client.command("RENAME TABLE ledger_entries_raw TO hidden")
     with sink_at(clickhouse_url) as sink:
-        with pytest.raises(SchemaVersionError, match=r"ledger_entries.*purser migrate"):
+        with pytest.raises(SchemaVersionError, match=r"ledger_entries_raw.*purser migrate"):
             sink.write(BATCH.columns)
-        assert count(clickhouse_url, "payment_events") == 0
-        assert count(clickhouse_url, "pipeline_progress") == 0
+        assert count(clickhouse_url, "payment_events_raw") == 0
+        assert count(clickhouse_url, "pipeline_progress_raw") == 0
         # Nothing is left half done once it can be written.
-        client.command("RENAME TABLE hidden TO ledger_entries")
+        client.command("RENAME TABLE hidden TO ledger_entries_raw")
         sink.write(BATCH.columns)
     client.close()
-    for name in ("payment_events_v", "ledger_entries_v", "buyer_orders_v", "pipeline_progress_v"):
-        assert count(clickhouse_url, name) == (3 if name == "ledger_entries_v" else 1)
+    for name in ("payment_events", "ledger_entries", "buyer_orders", "pipeline_progress"):
+        assert count(clickhouse_url, name) == (3 if name == "ledger_entries" else 1)
 
 
 def test_progress_is_not_visible_before_the_events(clickhouse_url: str) -> None:
     client = connect(ClickHouseSettings.load(clickhouse_url))
-    client.command("RENAME TABLE payment_events TO hidden")
+    client.command("RENAME TABLE payment_events_raw TO hidden")
     client.close()
     with sink_at(clickhouse_url) as sink, pytest.raises(SchemaVersionError):
         sink.write(BATCH.columns)
-    assert count(clickhouse_url, "pipeline_progress") == 0
-    assert count(clickhouse_url, "ledger_entries") == 3
+    assert count(clickhouse_url, "pipeline_progress_raw") == 0
+    assert count(clickhouse_url, "ledger_entries_raw") == 3
 
 
 def test_a_value_that_does_not_fit_is_refused_by_name(clickhouse_url: str) -> None:
@@ -232,7 +234,7 @@ def test_a_column_that_the_server_does_not_know_is_a_schema_of_another_version(
     clickhouse_url: str,
 ) -> None:
     client = connect(ClickHouseSettings.load(clickhouse_url))
-    client.command("ALTER TABLE ledger_entries RENAME COLUMN event_type TO kind")
+    client.command("ALTER TABLE ledger_entries_raw RENAME COLUMN event_type TO kind")
     client.close()
     with sink_at(clickhouse_url) as sink, pytest.raises(SchemaVersionError, match="migrate"):
         sink.write({LEDGER_ENTRIES: BATCH.columns[LEDGER_ENTRIES]})
@@ -326,5 +328,5 @@ def test_a_server_that_dies_and_returns_is_unavailable_in_between(tmp_path: Path
             server.start()
             sink.write(BATCH.columns)
             sink.refresh_revenue(BATCH.revenue_keys)
-        assert count(url, f"{PIPELINE_PROGRESS.name}_v") == 1
-        assert count(url, "seller_revenue_v WHERE gross_minor = 100") == 1
+        assert count(url, PIPELINE_PROGRESS.name) == 1
+        assert count(url, "seller_revenue WHERE gross_minor = 100") == 1

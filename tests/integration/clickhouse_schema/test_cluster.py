@@ -94,7 +94,7 @@ def shards(clickhouse_server_url: str, single: str, client: Client) -> Iterator[
                     # Twice, as the single node has it.
                     client.command(
                         f"INSERT INTO {name_of(url)}.{table.name}_local"
-                        f" SELECT * FROM {table.name}"
+                        f" SELECT * FROM {table.raw}"
                         f" WHERE {SHARDING[table.name]} % {SHARDS} = {number}"
                     )
         yield urls
@@ -134,8 +134,8 @@ def test_the_engine_can_read_every_statement(client: Client) -> None:
 def test_a_local_table_is_the_single_node_table(
     client: Client, single: str, shards: list[str], table: Table
 ) -> None:
-    local = f"{table.name}_local" if table.name in SHARDING else table.name
-    expected = layout(client, name_of(single), table.name)
+    local = f"{table.name}_local" if table.name in SHARDING else table.raw
+    expected = layout(client, name_of(single), table.raw)
     assert len(expected) > len(table.columns)
     assert layout(client, name_of(shards[0]), local) == expected
 
@@ -172,7 +172,7 @@ def test_final_on_each_shard_is_final_of_the_whole(
     )
     rows = client.query(f"SELECT {columns} FROM ({union}) ORDER BY {columns}").result_rows
     assert rows
-    whole = client.query(f"SELECT {columns} FROM {table.name} FINAL ORDER BY {columns}")
+    whole = client.query(f"SELECT {columns} FROM {table.raw} FINAL ORDER BY {columns}")
     assert rows == whole.result_rows
     filled = [
         int(str(client.command(f"SELECT count() > 0 FROM {name_of(url)}.{table.name}_local")))
@@ -187,8 +187,8 @@ def refresh_on(client: Client, shard: str) -> None:
     keys = f"(SELECT DISTINCT account_id AS seller_id, currency, day FROM {entries})"
     sql = revenue.REFRESH
     for single_node, here in (
-        ("INSERT INTO seller_revenue", f"INSERT INTO {shard}.seller_revenue_local"),
-        ("FROM ledger_entries\n", f"FROM {entries} AS ledger_entries\n"),
+        ("INSERT INTO seller_revenue_raw", f"INSERT INTO {shard}.seller_revenue_local"),
+        ("FROM ledger_entries_raw\n", f"FROM {entries} AS ledger_entries_raw\n"),
         ("FROM revenue_keys", f"FROM {keys}"),
     ):
         assert single_node in sql

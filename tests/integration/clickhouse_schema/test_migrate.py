@@ -148,7 +148,7 @@ def test_a_migration_that_is_refused_is_named(empty_url: str, server: Client) ->
 def test_tables_are_what_the_rows_are(whole_schema: Schema, table: Table) -> None:
     """Columns in order, key and version; and rows of one key share a partition."""
     [(_, engine, sorting_key, partition_key, _, create)] = [
-        row for row in whole_schema if row[0] == table.name
+        row for row in whole_schema if row[0] == table.raw
     ]
     assert tuple(create.split("`")[1::2]) == table.columns
     assert tuple(sorting_key.split(", ")) == table.key

@@ -150,17 +150,16 @@ def test_every_example_of_the_page_runs_and_finds_something(client: Client, quer
 
 def test_the_page_has_every_table_and_view(client: Client) -> None:
     found = client.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
-    names = {row[0].removesuffix("_v") for row in found.result_rows}
+    names = {row[0].removesuffix("_raw") for row in found.result_rows}
     assert names - {"schema_migrations"} == set(SECTIONS)
 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_the_page_names_every_column_and_its_type(client: Client, name: str) -> None:
-    view = name if name == "seller_balances" else f"{name}_v"
     columns = client.query(
         "SELECT name, type FROM system.columns"
         " WHERE database = currentDatabase() AND table = {view:String} ORDER BY position",
-        parameters={"view": view},
+        parameters={"view": name},
     )
     table = SECTIONS[name].split("| column | type | meaning |\n|---|---|---|\n")[1].split("\n\n")[0]
     described = [tuple(cell.strip() for cell in row.split("|")[1:3]) for row in table.splitlines()]
@@ -175,14 +174,14 @@ def test_the_page_names_every_column_and_its_type(client: Client, name: str) -> 
 def test_a_view_shows_each_key_once(client: Client, table: Any) -> None:
     key = ", ".join(table.key)
     twice = f"SELECT count() FROM (SELECT {key} FROM {{}} GROUP BY {key} HAVING count() > 1)"
-    assert client.command(f"SELECT count() FROM {table.name}_v")
-    assert client.command(twice.format(f"{table.name}_v")) == 0
+    assert client.command(f"SELECT count() FROM {table.name}")
+    assert client.command(twice.format(table.name)) == 0
 
 
 def test_rows_were_really_there_twice(client: Client) -> None:
     stored, seen = (
         int(str(client.command(f"SELECT count() FROM {name}")))
-        for name in ("ledger_entries", "ledger_entries_v")
+        for name in ("ledger_entries_raw", "ledger_entries")
     )
     assert stored > seen > 0
 
@@ -205,16 +204,16 @@ def test_balances_are_the_ledger(client: Client) -> None:
         SELECT account_id, currency,
             -sumIf(amount_minor, account_type = 'seller_pending'),
             -sumIf(amount_minor, account_type = 'seller_available')
-        FROM ledger_entries_v WHERE account_type IN ('seller_pending', 'seller_available')
+        FROM ledger_entries WHERE account_type IN ('seller_pending', 'seller_available')
         GROUP BY account_id, currency ORDER BY account_id, currency"""
     balances = """
         SELECT seller_id, currency, pending_minor, available_minor FROM seller_balances
         WHERE (seller_id, currency) IN (
-            SELECT account_id, currency FROM ledger_entries WHERE account_type LIKE 'seller_%')
+            SELECT account_id, currency FROM ledger_entries_raw WHERE account_type LIKE 'seller_%')
         ORDER BY seller_id, currency"""
     assert client.query(balances).result_rows == client.query(ledger).result_rows
     in_transit = """
-        SELECT currency, -sum(amount_minor) FROM ledger_entries_v
+        SELECT currency, -sum(amount_minor) FROM ledger_entries
         WHERE account_type = 'payout_in_transit' GROUP BY currency ORDER BY currency"""
     in_payout = """
         SELECT currency, sum(in_payout_minor) FROM seller_balances
@@ -244,26 +243,26 @@ def test_refund_state(
     sink.write({BUYER_ORDERS: columns_of([row])})
     sink.close()
     found = client.command(
-        "SELECT refund_state FROM buyer_orders_v WHERE buyer_id = {buyer:String}",
+        "SELECT refund_state FROM buyer_orders WHERE buyer_id = {buyer:String}",
         parameters={"buyer": buyer},
     )
     assert found == expected
 
 
 def test_the_latest_version_of_a_case_with_its_difference(client: Client) -> None:
-    found = client.query("SELECT version, difference_minor FROM reconciliation_log_v")
+    found = client.query("SELECT version, difference_minor FROM reconciliation_log")
     assert found.result_rows == [(2, -30)]
 
 
 @pytest.mark.parametrize(
     ("view", "condition", "tables"),
     [
-        ("buyer_orders_v", "buyer_id = 'x'", 1),
-        ("payment_events_v", f"payment_id = '{PAYMENT_ID}'", 1),
-        ("ledger_entries_v", "account_type = 'bank' AND account_id = 'x'", 1),
-        ("seller_revenue_v", "seller_id = 'x'", 1),
-        ("payouts_v", "seller_id = 'x'", 1),
-        ("dead_letters_v", "topic = 'x' AND partition = 1 AND kafka_offset = 2", 2),
+        ("buyer_orders", "buyer_id = 'x'", 1),
+        ("payment_events", f"payment_id = '{PAYMENT_ID}'", 1),
+        ("ledger_entries", "account_type = 'bank' AND account_id = 'x'", 1),
+        ("seller_revenue", "seller_id = 'x'", 1),
+        ("payouts", "seller_id = 'x'", 1),
+        ("dead_letters", "topic = 'x' AND partition = 1 AND kafka_offset = 2", 2),
         ("seller_balances", "seller_id = 'x'", 2),
     ],
 )

@@ -127,7 +127,7 @@ class Parked:
 
     def rows(self, table: Table) -> list[Row]:
         """What a reader of the table's view sees, in the order of the keys."""
-        found = self.client.query(f"SELECT {', '.join(table.columns)} FROM {table.name}_v")
+        found = self.client.query(f"SELECT {', '.join(table.columns)} FROM {table.name}")
         places = [table.columns.index(name) for name in table.key]
         plain = [tuple(map(_plain, row)) for row in found.result_rows]
         return sorted(plain, key=lambda row: [row[place] for place in places])
@@ -140,14 +140,14 @@ class Parked:
         """Position -> state of every dead letter."""
         found = self.client.query(
             "SELECT concat(topic, '/', toString(partition), '/', toString(kafka_offset)), state"
-            " FROM dead_letters_v"
+            " FROM dead_letters"
         )
         return dict(found.result_rows)
 
     def notes(self) -> list[dict[str, Any]]:
         """The audit, in the order in which it was written."""
         order = "redriven_at, topic, partition, kafka_offset"
-        found = self.client.query(f"SELECT * FROM dead_letter_redrives_v ORDER BY {order}")
+        found = self.client.query(f"SELECT * FROM dead_letter_redrives ORDER BY {order}")
         return list(found.named_results())
 
 

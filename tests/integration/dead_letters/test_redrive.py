@@ -182,7 +182,7 @@ def test_many_are_done_in_parts_and_counted_as_one(
 def test_a_record_that_clickhouse_refuses_does_not_hold_up_the_others(missing: Parked) -> None:
     refused = DEAD[3]
     condition = f"NOT (kafka_partition = {refused.partition} AND kafka_offset = {refused.offset})"
-    missing.client.command(f"ALTER TABLE payment_events ADD CONSTRAINT test CHECK {condition}")
+    missing.client.command(f"ALTER TABLE payment_events_raw ADD CONSTRAINT test CHECK {condition}")
     answer = purser("redrive", "--all", "--json")
     assert answer.status == 1
     assert answer.json["outcome"]["dead"] == {"write_refused": 1}
@@ -190,7 +190,7 @@ def test_a_record_that_clickhouse_refuses_does_not_hold_up_the_others(missing: P
     assert position(refused) in answer.json["outcome"]["refused"][0]
     still_open = [where for where, state in missing.states().items() if state == "open"]
     assert still_open == [position(refused)]
-    missing.client.command("ALTER TABLE payment_events DROP CONSTRAINT test")
+    missing.client.command("ALTER TABLE payment_events_raw DROP CONSTRAINT test")
     assert purser("redrive", "--all").status == 0
     assert missing.views() == as_if_never_failed(HISTORY)
 

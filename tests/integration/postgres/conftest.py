@@ -6,8 +6,16 @@ import psycopg
 import pytest
 
 from stack.endpoints import Endpoints
+from stack.native import Stack
 from tests.integration.postgres.database import Database, new_database
 from writer.migrate import migrate
+
+
+@pytest.fixture(scope="session")
+def endpoints(idle_stack: Stack) -> Endpoints:
+    """PostgreSQL is all that these tests need."""
+    idle_stack.up(("postgres",))
+    return idle_stack.endpoints
 
 
 @pytest.fixture

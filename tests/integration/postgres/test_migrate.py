@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -15,6 +14,7 @@ from schemas.errors import ConfigurationError, PurserError, SchemaVersionError, 
 from schemas.postgres.migrations import Migration, load
 from tests.integration.postgres.database import Database, insert
 from tests.integration.postgres.rows import Book
+from tests.waiting import wait_until
 from writer.migrate import check_schema, migrate
 
 pytestmark = pytest.mark.integration
@@ -78,14 +78,12 @@ def test_a_runner_killed_half_way_leaves_whole_migrations(empty_database: Databa
 
 
 def _wait_until_asleep(database: Database) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
+    sleeping = (
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE wait_event = 'PgSleep' AND datname = current_database()"
+    )
     with psycopg.connect(database.superuser, autocommit=True) as session:
-        while not session.execute(
-            "SELECT pid FROM pg_stat_activity"
-            " WHERE wait_event = 'PgSleep' AND datname = current_database()"
-        ).fetchone():
-            assert time.monotonic() < deadline, "the migration never began"
-            time.sleep(POLL_SECONDS)
+        wait_until(lambda: session.execute(sleeping).fetchone(), "the migration begins")
 
 
 def test_a_migration_that_is_refused_is_undone(empty_database: Database) -> None:
@@ -135,13 +133,9 @@ def test_a_migration_that_never_gets_its_table_says_so(
 
 
 def _wait_until_waiting(database: Database) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
+    waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'payments'::regclass"
     with psycopg.connect(database.superuser, autocommit=True) as session:
-        while not session.execute(
-            "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'payments'::regclass"
-        ).fetchone():
-            assert time.monotonic() < deadline, "the migration never waited"
-            time.sleep(POLL_SECONDS)
+        wait_until(lambda: session.execute(waiting).fetchone(), "the migration waits")
 
 
 def test_a_newer_schema_is_refused(empty_database: Database) -> None:

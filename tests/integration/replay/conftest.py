@@ -4,14 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.replay.world import World
-from tests.whole_stack import whole_stack
+from operations.bring_up import bring_up
+from tests.integration.replay.world import World, reserve_disk
+from tests.whole_stack import empty_stack
 
 
 @pytest.fixture(scope="module")
 def imported() -> Iterator[World]:
     """Servers, connector and worker, with a slice of real orders in the views."""
-    with whole_stack() as stack:
+    with empty_stack() as stack:
+        stack.up()
+        reserve_disk(stack)
+        bring_up(stack, print)
         world = World.of(stack)
         world.import_history()
         world.assert_equal()

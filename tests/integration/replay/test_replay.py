@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from functools import partial
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,8 +19,8 @@ from tests.integration.replay.world import (
     World,
     kill,
     readers_of,
-    wait_until,
 )
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -119,7 +120,7 @@ def test_it_goes_on_after_kill_9_at_every_step(world: World) -> None:
             if run.wait_for(step):
                 reached.append(step)
                 if step == "read ":
-                    wait_until(lambda run=run: bool(readers_of(run)))  # type: ignore[misc]
+                    wait_until(partial(readers_of, run), "readers")
             run.kill()
         last = world.start()
         status = last.finish()
@@ -136,11 +137,11 @@ def test_it_goes_on_after_kill_9_at_every_step(world: World) -> None:
 
 def test_it_does_not_begin_without_room_for_a_second_copy(world: World) -> None:
     world.wait_quiet()
-    rows = world.one("SELECT count() FROM payment_events_v")
+    rows = world.one("SELECT count() FROM payment_events")
     with world.full_disk():
         said = world.refused()
     assert "MiB free and a second copy of the views takes about" in said
-    assert world.one("SELECT count() FROM payment_events_v") == rows
+    assert world.one("SELECT count() FROM payment_events") == rows
     world.assert_equal()
 
 
@@ -152,7 +153,7 @@ def test_it_stops_when_the_disk_fills_up_and_goes_on_once_there_is_room(world: W
             assert run.finish() == 2, run.said
             assert "kept free; nothing was written" in run.lines[-1]
             assert "Traceback" not in run.said
-            assert world.one("SELECT sum(amount_minor) FROM ledger_entries_v") == 0
+            assert world.one("SELECT sum(amount_minor) FROM ledger_entries") == 0
         resumed = world.start("--json")
         assert resumed.finish() == 0, resumed.said
         # The live worker's own inserts were refused meanwhile: nothing of them may be missing.
@@ -163,7 +164,7 @@ def test_it_stops_when_the_disk_fills_up_and_goes_on_once_there_is_room(world: W
 def test_a_reader_that_dies_is_started_anew_where_it_stopped(world: World) -> None:
     run = world.start(PURSER_REPLAY_ROWS_MAX="500")
     assert run.wait_for("read "), run.said
-    wait_until(lambda: bool(readers_of(run)))
+    wait_until(lambda: readers_of(run), "readers")
     kill(readers_of(run)[0])
     assert run.finish() == 0, run.said
     world.assert_equal()
@@ -189,10 +190,10 @@ def test_history_comes_from_postgresql_when_the_topic_has_lost_it(world: World) 
     with world.traffic(seed=16):
         world.replay("--source", "postgres")
         world.assert_equal()
-    assert world.one("SELECT count() FROM payment_events_v WHERE op = 'r'") > 20_000
+    assert world.one("SELECT count() FROM payment_events WHERE op = 'r'") > 20_000
     world.replay("--cleanup")
     world.replay()
-    assert world.one("SELECT count() FROM payment_events_v WHERE op = 'r'") == 0
+    assert world.one("SELECT count() FROM payment_events WHERE op = 'r'") == 0
 
 
 def test_a_topic_without_its_first_records_is_refused_with_the_way_out(world: World) -> None:
@@ -222,22 +223,36 @@ def test_the_old_tables_come_back_up_to_date(world: World) -> None:
     assert "nothing to drop" in world.replay("--cleanup").output
 
 
-def test_a_dry_run_tells_equal_from_damaged_and_writes_nothing(world: World) -> None:
+def test_a_dry_run_tells_equal_from_damaged_and_swaps_nothing(world: World) -> None:
     world.wait_quiet()
-    assert "EQUAL" in world.replay("--dry-run").output
+    before = world.table_uuids()
+    assert "EQUAL" in world.replay("--dry-run").output.upper()
     with world.traffic(seed=18):
         assert json.loads(world.replay("--dry-run", "--json").output)["status"] == "equal"
     world.wait_quiet()
-    rows = world.one("SELECT count() FROM buyer_orders_v WHERE cityHash64(order_id) % 97 = 0")
     world.remove("buyer_orders", "cityHash64(order_id) % 97 = 0")
     run = world.start("buyer_orders", "seller_revenue", "--dry-run", "--json")
     assert run.finish() == 1, run.said
-    tables = json.loads(run.output)["tables"]
-    assert tables["buyer_orders"]["missing"] == rows
-    assert tables["seller_revenue"]["missing"] == tables["seller_revenue"]["different"] == 0
+    document = json.loads(run.output)
+    assert document["verify_rebuilt"]["verdict"] == "equal"
+    assert document["verify_live"]["verdict"] == "diverged"
+    assert world.table_uuids() == before
+    assert world.replay_databases() == 0
     assert world.verify().exit_status == 1
     world.replay("buyer_orders")
     world.assert_equal()
+
+
+def test_a_dry_run_that_was_killed_is_not_finished_as_a_replay(world: World) -> None:
+    run = world.start("payouts", "--dry-run")
+    assert run.wait_for("follow the topic and verify"), run.said
+    run.kill()
+    assert "a dry run, is unfinished" in world.refused("payouts")
+    assert "dry run" in world.refused("buyer_orders", "--dry-run")
+    assert json.loads(world.replay("payouts", "--dry-run", "--json").output)["status"] == "equal"
+    assert world.replay_databases() == 0
+    world.replay("payouts")
+    assert "its old tables are kept" in world.refused("payouts", "--dry-run")
 
 
 def test_only_one_replay_at_a_time_and_only_with_the_same_views(world: World) -> None:
@@ -280,4 +295,4 @@ def test_bad_input_is_one_clear_line(
     world: World, arguments: tuple[str, ...], settings: dict[str, str], message: str
 ) -> None:
     assert message in world.refused(*arguments, **settings)
-    assert world.one("SELECT count() FROM system.databases WHERE name LIKE '%_replay'") == 0
+    assert world.replay_databases() == 0

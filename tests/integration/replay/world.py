@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,14 +24,17 @@ from operations.verify import Options, Report, VerifySettings, verify
 from schemas.topics import PAYMENTS_TOPIC
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
+from stack.layout import write_private
 from stack.native import Stack
 from stack.settings import CHECKOUT
+from tests.waiting import wait_until
 from writer.append import Writer
 from writer.postgres import open_store
 
 WORKER = "views-worker"
 PATIENCE_SECONDS = 240.0
-LEFT_ON_DISK_BYTES = 400 * 1024**2
+ROOM_BYTES = 16 * 1024**3
+RESERVE_VARIABLE = "PURSER_CLICKHOUSE_MIN_FREE_DISK_BYTES"
 # The slice of history is small: all of it would fit into what one follower may catch up.
 SMALL_TAIL = {"PURSER_REPLAY_TAIL_RECORDS_MAX": "2000", "PURSER_REPLAY_ROWS_MAX": "2000"}
 
@@ -56,6 +59,7 @@ class Run:
             start_new_session=True,  # so that its readers can be found, and end with it
         )
         self._said = threading.Condition()
+        self._silent = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -67,18 +71,19 @@ class Run:
                     self.lines.append(line.rstrip("\n"))
                     self._said.notify_all()
         with self._said:
+            self._silent = True
             self._said.notify_all()
 
     def wait_for(self, start: str) -> bool:
         """Wait until it says a line that starts so; False: it ended without."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        with self._said:
-            while not any(line.startswith(start) for line in self.lines):
-                if not self._reader.is_alive():
-                    return False
-                assert time.monotonic() < deadline, "\n".join(self.lines)
-                self._said.wait(0.5)
-        return True
+
+        def said() -> bool:
+            return any(line.startswith(start) for line in self.lines)
+
+        with self._said:  # at once: what a test kills at a step has to die in that step
+            waited = self._said.wait_for(lambda: said() or self._silent, PATIENCE_SECONDS)
+            assert waited, self.said
+            return said()
 
     def kill(self) -> None:
         """kill -9 of the coordinator alone: its readers have to notice by themselves."""
@@ -193,10 +198,22 @@ class World:
         """One value."""
         return self.client.query(sql).result_rows[0][0]
 
+    def table_uuids(self) -> dict[str, str]:
+        """Live table -> which one it is; a swap changes it."""
+        rows = self.client.query(
+            "SELECT name, toString(uuid) FROM system.tables WHERE database = currentDatabase()"
+        ).result_rows
+        return dict(rows)
+
+    def replay_databases(self) -> int:
+        """How many databases of replays there are."""
+        found = self.one("SELECT count() FROM system.databases WHERE name LIKE '%_replay'")
+        return int(found)
+
     def remove(self, table: str, where: str) -> None:
         """Delete rows behind the pipeline's back."""
         self.client.command(
-            f"ALTER TABLE {table} DELETE WHERE {where}", settings={"mutations_sync": 2}
+            f"ALTER TABLE {table}_raw DELETE WHERE {where}", settings={"mutations_sync": 2}
         )
 
     def send_again(self, count: int) -> None:
@@ -228,14 +245,12 @@ class World:
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Take all but a little of the disk while the body runs.
-
-        What is left is less than the ClickHouse server keeps in reserve, and enough for the others.
-        """
+        """Take so much of the disk while the body runs that ClickHouse's reserve is touched."""
+        reserve = int(_clickhouse_environment(self.stack)[RESERVE_VARIABLE])
         # Without a name: whatever happens to the tests, the space comes back with their process.
         with tempfile.TemporaryFile(dir=self.stack.home.path) as file:
             free = shutil.disk_usage(self.stack.home.path).free
-            os.posix_fallocate(file.fileno(), 0, free - LEFT_ON_DISK_BYTES)
+            os.posix_fallocate(file.fileno(), 0, free - reserve + reserve // 8)
             yield
 
     def wait_quiet(self) -> None:
@@ -244,21 +259,35 @@ class World:
         def done() -> bool:
             return self.stack.worker_reports()[WORKER].get("lag_records") == 0
 
-        wait_until(done)
+        wait_until(done, "no lag", seconds=PATIENCE_SECONDS)
         time.sleep(3.0)  # its watchdog looks every other second
-        wait_until(done)
+        wait_until(done, "no lag still", seconds=PATIENCE_SECONDS)
 
     def close(self) -> None:
         """Let go."""
         self.client.close()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Ask again and again, for a limited time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
+def reserve_disk(stack: Stack) -> None:
+    """Make ClickHouse keep most of the disk in reserve.
+
+    So a test can fill the disk up to the reserve, and every other process of the machine has room.
+    """
+    free = shutil.disk_usage(stack.home.path).free
+    path = stack.home.specification("clickhouse")
+    content = json.loads(path.read_text())
+    content["environment"][RESERVE_VARIABLE] = str(free - min(free // 2, ROOM_BYTES))
+    write_private(path, json.dumps(content))
+    stack.stop("clickhouse")
+    stack.start("clickhouse")
+    stack.wait_ready("clickhouse")
+
+
+def _clickhouse_environment(stack: Stack) -> dict[str, str]:
+    found: dict[str, str] = json.loads(stack.home.specification("clickhouse").read_text())[
+        "environment"
+    ]
+    return found
 
 
 def readers_of(run: Run) -> list[int]:

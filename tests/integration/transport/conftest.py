@@ -6,7 +6,21 @@ from pathlib import Path
 import pytest
 
 from stack.endpoints import Endpoints
+from stack.native import Stack
 from tests.integration.transport.support import Topic, Workers
+
+
+@pytest.fixture(scope="session")
+def stack(idle_stack: Stack) -> Stack:
+    """Kafka is all that these tests need."""
+    idle_stack.up(("kafka",))
+    return idle_stack
+
+
+@pytest.fixture(scope="session")
+def endpoints(stack: Stack) -> Endpoints:
+    """Where it answers."""
+    return stack.endpoints
 
 
 @pytest.fixture

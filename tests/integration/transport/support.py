@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,6 @@ from confluent_kafka.admin import AdminClient, NewTopic
 WORKER = Path(__file__).with_name("worker.py")
 PARTITIONS = 4
 VALUE = b"v" * 780
-
-
-def wait_until(what: Callable[[], bool], *, seconds: float, every: float = 0.1) -> None:
-    """Raise AssertionError if it does not become true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(every)
 
 
 @dataclass
@@ -138,6 +130,10 @@ class Workers:
                 if "offsets" in line:
                     found.setdefault(line["partition"], set()).update(line["offsets"])
         return found
+
+    def have_committed(self, topic: Topic) -> bool:
+        """Whether the group has committed the end of every partition."""
+        return topic.group_offsets(self.group) == topic.ends()
 
     def kill_all(self) -> None:
         """Leave nothing behind."""

@@ -10,8 +10,9 @@ from itertools import chain
 
 import pytest
 
-from tests.integration.transport.support import PARTITIONS, Topic, Worker, Workers, wait_until
+from tests.integration.transport.support import PARTITIONS, Topic, Worker, Workers
 from tests.integration.transport.test_transport_workers import Traffic, Watch
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +39,17 @@ def wait_shared(*workers: Worker) -> None:
         shares = [owned(worker) for worker in workers]
         return all(shares) and sorted(chain(*shares)) == list(range(PARTITIONS))
 
-    wait_until(shared, seconds=PATIENCE_SECONDS)
+    wait_until(shared, "all partitions are shared", seconds=PATIENCE_SECONDS)
+
+
+def wait_for_all_partitions(worker: Worker) -> None:
+    """Until a worker has all of them."""
+    wait_until(
+        lambda: owned(worker) == set(range(PARTITIONS)),
+        "one worker has all partitions",
+        seconds=PATIENCE_SECONDS,
+        seen=lambda: owned(worker),
+    )
 
 
 @contextmanager
@@ -55,7 +66,7 @@ def watched(topic: Topic, workers: Workers, seed: int) -> Iterator[Watch]:
         watch.look()
         return topic.group_offsets(workers.group) == topic.ends()
 
-    wait_until(finished, seconds=90, every=0.3)
+    wait_until(finished, "all is committed", seconds=90, poll_seconds=0.3)
     assert workers.handed_out() == topic.committed
 
 
@@ -78,7 +89,7 @@ def test_static_member_that_is_killed_is_back_without_a_rebalance(
         victim.process.kill()
         victim.process.wait()
         again = workers.start(topic, "steady", worker_instance=names[number], **settings)
-        wait_until(lambda: bool(assignments(again)), seconds=PATIENCE_SECONDS)
+        wait_until(lambda: assignments(again), "an assignment", seconds=PATIENCE_SECONDS)
         assert assignments(again) == [(generation, share)]
         watch.look_for(1.0)
     assert assignments(other) == before, "the other worker was not disturbed"
@@ -91,7 +102,7 @@ def test_static_member_that_is_told_to_stop_leaves_at_once(topic: Topic, workers
     with watched(topic, workers, seed=32):
         wait_shared(first, second)
         assert second.terminate(seconds=10)[0] == 0, second.log()
-        wait_until(lambda: owned(first) == set(range(PARTITIONS)), seconds=PATIENCE_SECONDS)
+        wait_for_all_partitions(first)
 
 
 @pytest.mark.parametrize("instances", [("one", "two"), (None, None)], ids=["static", "dynamic"])
@@ -106,12 +117,16 @@ def test_worker_that_hangs_loses_its_partitions_and_does_no_harm_when_it_wakes(
         watch.look_for(1.0)
         os.kill(hanging.process.pid, signal.SIGSTOP)
         try:
-            wait_until(lambda: owned(first) == set(range(PARTITIONS)), seconds=PATIENCE_SECONDS)
+            wait_for_all_partitions(first)
             watch.look_for(2.0)  # its successor commits: what the sleeper holds is old now
             known = len(assignments(hanging))
         finally:
             os.kill(hanging.process.pid, signal.SIGCONT)
-        wait_until(lambda: len(assignments(hanging)) > known, seconds=PATIENCE_SECONDS)
+        wait_until(
+            lambda: len(assignments(hanging)) > known,
+            "it is back in the group",
+            seconds=PATIENCE_SECONDS,
+        )
         wait_shared(first, hanging)
         watch.look_for(1.0)
     assert hanging.process.poll() is None, hanging.log()

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from stack.native import Stack
-from tests.integration.transport.support import Topic, Worker, Workers, wait_until
+from tests.integration.transport.support import Topic, Worker, Workers
+from tests.waiting import throughout, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -68,10 +69,8 @@ class Watch:
             assert not lost, f"partition {partition}: committed {offset}, never done {lost}"
 
     def look_for(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        for _ in throughout(seconds, poll_seconds=0.2):
             self.look()
-            time.sleep(0.2)
 
 
 def strike(chance: random.Random, workers: Workers, topic: Topic, alive: list[Worker]) -> str:
@@ -102,7 +101,7 @@ def test_nothing_is_lost_while_workers_come_and_go(
     traffic = Traffic(topic, chance=random.Random(seed + 1))
     happened = []
     try:
-        wait_until(lambda: bool(workers.handed_out()), seconds=60)
+        wait_until(workers.handed_out, "the first batch")
         end = time.monotonic() + CHAOS_SECONDS
         while time.monotonic() < end:
             watch.look_for(chance.uniform(0.5, 4.0))
@@ -115,7 +114,7 @@ def test_nothing_is_lost_while_workers_come_and_go(
         watch.look()
         return topic.group_offsets(workers.group) == topic.ends()
 
-    wait_until(finished, seconds=90, every=0.3)
+    wait_until(finished, "all is committed", seconds=90, poll_seconds=0.3)
     done = workers.handed_out()
     assert done.keys() == topic.committed.keys()
     for partition, offsets in topic.committed.items():
@@ -131,9 +130,9 @@ def test_lag_is_zero_at_the_end_although_markers_follow_the_last_record(
     for number in range(20):
         topic.append(100, abort=number % 3 == 0)
     worker = workers.start(topic, "steady")
-    wait_until(lambda: worker.health().get("records_total") == topic.count(), seconds=60)
-    wait_until(lambda: topic.group_offsets(workers.group) == topic.ends(), seconds=10)
-    wait_until(lambda: set(worker.health()["lag"].values()) == {0}, seconds=10)
+    wait_until(lambda: worker.health().get("records_total") == topic.count(), "all is read")
+    wait_until(lambda: workers.have_committed(topic), "all is committed", seconds=10)
+    wait_until(lambda: set(worker.health()["lag"].values()) == {0}, "no lag", seconds=10)
     health = worker.health()
     assert health["records_in_flight"] == health["bytes_in_flight"] == 0
     assert health["seconds_since_answer"] < 2
@@ -146,20 +145,20 @@ def test_stop_in_time_with_acknowledgements_outstanding_then_all_comes_again(
     for _ in range(10):
         topic.append(300)
     holding = workers.start(topic, "holding")
-    wait_until(lambda: holding.health().get("records_in_flight") == topic.count(), seconds=60)
+    wait_until(lambda: holding.health().get("records_in_flight") == topic.count(), "all is read")
     status, seconds = holding.terminate(seconds=STOP_SECONDS)
     assert status == 0, holding.log()
     assert seconds < STOP_SECONDS
     assert topic.group_offsets(workers.group) == {}
     workers.start(topic, "steady")
-    wait_until(lambda: topic.group_offsets(workers.group) == topic.ends(), seconds=60)
+    wait_until(lambda: workers.have_committed(topic), "all is committed")
     assert workers.handed_out() == topic.committed
 
 
 def test_acknowledged_batches_are_committed_by_a_stop(topic: Topic, workers: Workers) -> None:
     topic.append(200)
     worker = workers.start(topic, "steady", commit_interval_seconds=600)
-    wait_until(lambda: workers.handed_out() == topic.committed, seconds=60)
+    wait_until(lambda: workers.handed_out() == topic.committed, "all is handed out")
     assert topic.group_offsets(workers.group) == {}
     assert worker.terminate(seconds=STOP_SECONDS)[0] == 0
     assert topic.group_offsets(workers.group) == topic.ends()
@@ -168,7 +167,7 @@ def test_acknowledged_batches_are_committed_by_a_stop(topic: Topic, workers: Wor
 def test_worker_that_cannot_be_stopped_ends_at_its_deadline(topic: Topic, workers: Workers) -> None:
     topic.append(200)
     deaf = workers.start(topic, "deaf", stop_timeout_seconds=3)
-    wait_until(lambda: deaf.health().get("records_in_flight", 0) > 0, seconds=60)
+    wait_until(lambda: deaf.health().get("records_in_flight", 0) > 0, "records in flight")
     status, seconds = deaf.terminate(seconds=STOP_SECONDS)
     assert status != 0
     assert seconds < 5
@@ -192,7 +191,7 @@ def test_memory_is_bounded_while_nothing_is_acknowledged(topic: Topic, workers: 
         topic.append(2_000)
     bytes_max = 4 * 1024 * 1024
     holding = workers.start(topic, "holding", in_flight_bytes_max=bytes_max)
-    wait_until(lambda: holding.health().get("bytes_in_flight", 0) >= bytes_max, seconds=60)
+    wait_until(lambda: holding.health().get("bytes_in_flight", 0) >= bytes_max, "it is full")
     time.sleep(3)
     health = holding.health()
     assert health["records_in_flight"] < topic.count() / 2
@@ -204,7 +203,7 @@ def test_batches_in_flight_are_bounded_per_partition(topic: Topic, workers: Work
     for _ in range(5):
         topic.append(2_000)
     holding = workers.start(topic, "holding", in_flight_batches_max=2, batch_records_max=100)
-    wait_until(lambda: holding.health().get("batches_in_flight", 0) >= 8, seconds=60)
+    wait_until(lambda: holding.health().get("batches_in_flight", 0) >= 8, "it is full")
     time.sleep(2)
     health = holding.health()
     assert health["batches_in_flight"] == 8
@@ -214,7 +213,7 @@ def test_batches_in_flight_are_bounded_per_partition(topic: Topic, workers: Work
 def test_log_is_a_line_per_event(topic: Topic, workers: Workers) -> None:
     topic.append(100)
     worker = workers.start(topic, "steady")
-    wait_until(lambda: topic.group_offsets(workers.group) == topic.ends(), seconds=60)
+    wait_until(lambda: workers.have_committed(topic), "all is committed")
     assert worker.terminate(seconds=STOP_SECONDS)[0] == 0
     lines = worker.log().splitlines()
     assert len(lines) < 12, worker.log()
@@ -228,13 +227,13 @@ def test_worker_outlives_a_kafka_that_is_killed(
     for _ in range(10):
         topic.append(300)
     worker = workers.start(topic, "shuffled")
-    wait_until(lambda: bool(workers.handed_out()), seconds=60)
+    wait_until(workers.handed_out, "the first batch")
     stack.kill("kafka")
     stack.wait_ready("kafka")
     for _ in range(10):
         topic.append(300, abort=True)
         topic.append(300)
-    wait_until(lambda: topic.group_offsets(workers.group) == topic.ends(), seconds=90)
+    wait_until(lambda: workers.have_committed(topic), "all is committed", seconds=90)
     assert workers.handed_out() == topic.committed
     assert worker.process.poll() is None, worker.log()
 
@@ -244,12 +243,12 @@ def test_stop_in_time_with_a_kafka_that_does_not_answer(
 ) -> None:
     topic.append(300)
     holding = workers.start(topic, "holding")
-    wait_until(lambda: holding.health().get("records_in_flight") == 300, seconds=60)
+    wait_until(lambda: holding.health().get("records_in_flight") == 300, "all is read")
     kafka = stack.pid("kafka")
     assert kafka is not None
     os.kill(kafka, signal.SIGSTOP)
     try:
-        wait_until(lambda: holding.health()["seconds_since_answer"] > 1, seconds=10)
+        wait_until(lambda: holding.health()["seconds_since_answer"] > 1, "no answer", seconds=10)
         _, seconds = holding.terminate(seconds=STOP_SECONDS)
     finally:
         os.kill(kafka, signal.SIGCONT)

@@ -10,10 +10,18 @@ from psycopg import sql
 
 from sinks.migrate import migrate as migrate_clickhouse
 from stack.endpoints import Endpoints
+from stack.native import Stack
 from stack.postgres import OWNER
 from tests.integration.postgres.database import Database
 from tests.integration.verify.world import World, append, marketplace
 from writer.migrate import migrate
+
+
+@pytest.fixture(scope="session")
+def endpoints(idle_stack: Stack) -> Endpoints:
+    """Both databases are all that these tests need."""
+    idle_stack.up(("postgres", "clickhouse"))
+    return idle_stack.endpoints
 
 
 @pytest.fixture

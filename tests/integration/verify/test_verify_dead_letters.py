@@ -72,10 +72,11 @@ def test_a_redriven_record_tells_nothing_of_its_payment_s_later_events(new_world
     total = new_world.pump.pump(limit=8)
     assert total == 8
     payment_id, partition = new_world.client.query(
-        "SELECT payment_id, kafka_partition FROM payment_events ORDER BY recorded_at DESC, seq DESC"
+        "SELECT payment_id, kafka_partition FROM payment_events_raw"
+        " ORDER BY recorded_at DESC, seq DESC"
     ).result_rows[0]
     new_world.run(
-        "INSERT INTO dead_letters SELECT 'purser.public.payments', "
+        "INSERT INTO dead_letters_raw SELECT 'purser.public.payments', "
         f"{partition}, 10000, 'malformed_record', 'cut off', '{{\"payment_id\":\"{payment_id}\"}}',"
         " '{\"after\":{', false, now64(3), 'purser-views', now64(6)"
     )
@@ -83,8 +84,9 @@ def test_a_redriven_record_tells_nothing_of_its_payment_s_later_events(new_world
     assert report.exit_status == 1, report.to_json()
     assert "in the dead letters" in finding(report, "payment_events").note
     new_world.run(
-        "INSERT INTO dead_letter_redrives SELECT topic, partition, kafka_offset, now64(6), 'Ann',"
-        " parked_at, 'redriven', '', '', NULL, 0, 1 FROM dead_letters"
+        "INSERT INTO dead_letter_redrives_raw"
+        " SELECT topic, partition, kafka_offset, now64(6), 'Ann', parked_at,"
+        " 'redriven', '', '', NULL, 0, 1 FROM dead_letters_raw"
     )
     report = new_world.verify(timeout=1.0)
     assert report.exit_status == 2, report.to_json()

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 # One event with postings, in the middle of its payment.
 CAPTURE = (
-    "(payment_id, seq) IN (SELECT payment_id, seq FROM payment_events"
+    "(payment_id, seq) IN (SELECT payment_id, seq FROM payment_events_raw"
     " WHERE event_type = 'captured' ORDER BY payment_id, seq LIMIT 1)"
 )
 LEG = "seller_pending"
@@ -20,7 +20,7 @@ LEG = "seller_pending"
 
 def _capture(world: World) -> tuple[str, int]:
     rows = world.client.query(
-        f"SELECT toString(payment_id), seq FROM payment_events FINAL WHERE {CAPTURE}"
+        f"SELECT toString(payment_id), seq FROM payment_events_raw FINAL WHERE {CAPTURE}"
     ).result_rows
     payment_id, seq = rows[0]
     return payment_id, seq
@@ -65,7 +65,7 @@ def _verdicts(report: Report) -> set[str]:
 )
 def test_a_changed_column_is_named_with_both_values(world: World, column: str, change: str) -> None:
     key = _key(world)
-    before = world.one(f"SELECT toString({column}) FROM payment_events FINAL WHERE {key}")
+    before = world.one(f"SELECT toString({column}) FROM payment_events_raw FINAL WHERE {key}")
     where = _where(world)
     world.replace("payment_events", f"{change} AS {column}", key)
     report = world.verify()
@@ -100,7 +100,7 @@ def test_an_event_that_is_provably_lost_is_not_waited_for_until_the_end(world: W
 
 def test_the_last_event_of_all_is_missed_though_nothing_followed_it(world: World) -> None:
     partition, offset, payment_id, seq = world.client.query(
-        "SELECT kafka_partition, kafka_offset, toString(payment_id), seq FROM payment_events"
+        "SELECT kafka_partition, kafka_offset, toString(payment_id), seq FROM payment_events_raw"
         " ORDER BY kafka_offset DESC LIMIT 1"
     ).result_rows[0]
     world.remove("payment_events", f"kafka_partition = {partition} AND kafka_offset = {offset}")
@@ -115,12 +115,12 @@ def test_the_last_event_of_all_is_missed_though_nothing_followed_it(world: World
 
 def test_a_whole_payment_that_is_gone_is_missed(world: World) -> None:
     payment_id, _ = _capture(world)
-    for table in ("payment_events", "ledger_entries", "buyer_orders"):
-        world.remove(table, f"payment_id = '{payment_id}'")
+    for view in ("payment_events", "ledger_entries", "buyer_orders"):
+        world.remove(view, f"payment_id = '{payment_id}'")
     # Later traffic, committed clearly later: what came before it must be there.
     world.run(
-        "INSERT INTO payment_events SELECT * REPLACE"
-        " (committed_at + INTERVAL 1 HOUR AS committed_at) FROM payment_events FINAL"
+        "INSERT INTO payment_events_raw SELECT * REPLACE"
+        " (committed_at + INTERVAL 1 HOUR AS committed_at) FROM payment_events_raw FINAL"
     )
     report = world.verify()
     assert report.exit_status == 1
@@ -133,10 +133,11 @@ def test_a_parked_event_is_missing_and_found_among_the_dead_letters(world: World
     payment_id, seq = _capture(world)
     where = _where(world)
     world.run(
-        "INSERT INTO dead_letters SELECT 'purser.public.payments', kafka_partition, kafka_offset,"
+        "INSERT INTO dead_letters_raw"
+        " SELECT 'purser.public.payments', kafka_partition, kafka_offset,"
         " 'malformed_record', 'broken', concat('{\"payment_id\":\"', toString(payment_id), '\"}'),"
         " concat('{\"after\":{\"seq\":', toString(seq), '}}'), false, recorded_at, 'purser-views',"
-        f" recorded_at FROM payment_events FINAL WHERE {_key(world)}"
+        f" recorded_at FROM payment_events_raw FINAL WHERE {_key(world)}"
     )
     # Parked: neither it nor any later event of the payment is in the views.
     world.remove("payment_events", f"payment_id = '{payment_id}' AND seq >= {seq}")
@@ -165,7 +166,7 @@ def test_an_event_that_the_source_does_not_have_is_extra(world: World) -> None:
 
 def test_a_row_for_a_row_swapped_is_seen_though_counts_and_sums_agree(world: World) -> None:
     (first, second) = world.client.query(
-        "SELECT toString(payment_id), seq, idempotency_key FROM payment_events FINAL"
+        "SELECT toString(payment_id), seq, idempotency_key FROM payment_events_raw FINAL"
         " WHERE event_type = 'created' ORDER BY payment_id LIMIT 2 BY seq LIMIT 2"
     ).result_rows
     world.replace("payment_events", "'key-x' AS idempotency_key", f"payment_id = '{first[0]}'")
@@ -252,7 +253,7 @@ def test_postings_of_an_event_that_never_was_are_extra(world: World) -> None:
 
 def _revenue_key(world: World) -> str:
     seller, currency, day = world.client.query(
-        "SELECT seller_id, currency, day FROM seller_revenue FINAL ORDER BY 1, 2, 3 LIMIT 1"
+        "SELECT seller_id, currency, day FROM seller_revenue_raw FINAL ORDER BY 1, 2, 3 LIMIT 1"
     ).result_rows[0]
     return f"seller_id = '{seller}' AND currency = '{currency}' AND day = '{day}'"
 
@@ -290,7 +291,7 @@ def test_a_total_that_is_gone_and_one_that_nobody_earned_are_seen(world: World) 
 
 def _order(world: World) -> str:
     payment_id, order_id = world.client.query(
-        "SELECT toString(payment_id), order_id FROM buyer_orders FINAL WHERE seq > 3"
+        "SELECT toString(payment_id), order_id FROM buyer_orders_raw FINAL WHERE seq > 3"
         " ORDER BY 1, 2 LIMIT 1"
     ).result_rows[0]
     return f"payment_id = '{payment_id}' AND order_id = '{order_id}'"

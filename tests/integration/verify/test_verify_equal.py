@@ -26,7 +26,7 @@ def test_rows_that_came_twice_are_equal(world: World) -> None:
     # Emitted again by Debezium, under later offsets.
     world.pump.delivered.clear()
     world.pump.pump()
-    assert world.one("SELECT count() FROM payment_events") > len(world.pump.delivered)
+    assert world.one("SELECT count() FROM payment_events_raw") > len(world.pump.delivered)
     assert world.verify().exit_status == 0
 
 
@@ -35,7 +35,7 @@ def test_a_window_is_equal_and_counts_only_its_events(world: World) -> None:
     report = world.verify(window=window)
     assert report.exit_status == 0, report.to_json()
     expected = world.one(
-        "SELECT count() FROM payment_events FINAL"
+        "SELECT count() FROM payment_events_raw FINAL"
         " WHERE toDate(occurred_at) BETWEEN '2024-03-02' AND '2024-03-04'"
     )
     assert report.postgres_events == expected

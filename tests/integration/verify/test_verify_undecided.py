@@ -54,9 +54,9 @@ def test_a_pipeline_that_catches_up_in_time_is_equal(world: World) -> None:
 
 
 def test_a_worker_that_died_before_its_totals_is_undecided(world: World) -> None:
-    partition = world.one("SELECT kafka_partition FROM payment_events LIMIT 1")
+    partition = world.one("SELECT kafka_partition FROM payment_events_raw LIMIT 1")
     # Rows are in, the totals are not, and nothing was noted as done: the worker will do it again.
-    world.run("TRUNCATE TABLE seller_revenue")
+    world.run("TRUNCATE TABLE seller_revenue_raw")
     world.remove("pipeline_progress", f"partition = {partition} AND topic = '{PAYMENTS_TOPIC}'")
     report = world.verify(timeout=1.0)
     assert report.exit_status == 2, report.to_json()

@@ -45,22 +45,22 @@ def test_old_rows_verify_equal_after_an_upgrade(mixed_world: World) -> None:
     assert report.exit_status == 0, report.to_json()
     # As PostgreSQL holds them ...
     stored = mixed_world.client.query(
-        "SELECT DISTINCT schema_version, method FROM payment_events FINAL"
+        "SELECT DISTINCT schema_version, method FROM payment_events_raw FINAL"
         " WHERE direction = 'in' ORDER BY schema_version"
     ).result_rows
     assert stored == list(METHODS.items())
     causes = mixed_world.one(
-        "SELECT countIf(JSONHas(details, 'cause')) FROM payment_events FINAL"
+        "SELECT countIf(JSONHas(details, 'cause')) FROM payment_events_raw FINAL"
         " WHERE schema_version = 1"
     )
     assert causes == 0
     # ... and as they are meant.
-    assert mixed_world.one("SELECT arraySort(groupUniqArray(method)) FROM buyer_orders FINAL") == [
+    assert mixed_world.one("SELECT arraySort(groupUniqArray(method)) FROM buyer_orders") == [
         "credit_card"
     ]
     logistics = mixed_world.client.query(
         "SELECT schema_version, countIf(account_type = 'platform_logistics') > 0"
-        " FROM payment_events AS e FINAL JOIN ledger_entries AS l FINAL"
+        " FROM payment_events_raw AS e FINAL JOIN ledger_entries_raw AS l FINAL"
         " ON e.payment_id = l.payment_id AND e.seq = l.seq"
         " GROUP BY schema_version ORDER BY schema_version"
     ).result_rows

@@ -6,7 +6,6 @@ pipeline, and a test can hold it back, repeat it, or break what it wrote.
 """
 
 import random
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -171,19 +170,20 @@ class World:
         self.client.command(sql, settings=settings)
 
     def replace(self, table: str, columns: str, where: str) -> None:
-        """Replace rows by ones with other columns: of equal versions the later insert wins."""
-        self.run(f"INSERT INTO {table} {changed(table, columns, where)}")
+        """Replace rows of a view by ones with other columns: of equal versions the later insert
+        wins."""
+        self.run(f"INSERT INTO {table}_raw {changed(table, columns, where)}")
 
     def move(self, table: str, columns: str, where: str) -> None:
         """Take rows away and put them back with other columns, also of the key."""
         rows = self.client.query(changed(table, columns, where))
         assert rows.result_rows
         self.remove(table, where)
-        self.client.insert(table, rows.result_rows, column_names=rows.column_names)
+        self.client.insert(f"{table}_raw", rows.result_rows, column_names=rows.column_names)
 
     def remove(self, table: str, where: str) -> None:
         """Delete rows."""
-        self.run(f"ALTER TABLE {table} DELETE WHERE {where}")
+        self.run(f"ALTER TABLE {table}_raw DELETE WHERE {where}")
 
     def one(self, sql: str) -> Any:
         """One value."""
@@ -192,7 +192,7 @@ class World:
     def clear(self) -> None:
         """Empty views, and a pump that starts again."""
         for table in (*TABLES, "seller_revenue"):
-            self.run(f"TRUNCATE TABLE {table}")
+            self.run(f"TRUNCATE TABLE {table}_raw")
         self.pump.delivered.clear()
         self.pump.offsets[:] = [0] * PARTITIONS
 
@@ -203,8 +203,8 @@ class World:
 
 
 def changed(table: str, columns: str, where: str) -> str:
-    """SELECT of a table's rows with other columns; `where` is about the rows as they are."""
-    return f"SELECT * REPLACE ({columns}) FROM (SELECT * FROM {table} FINAL WHERE {where})"
+    """SELECT of a view's rows with other columns; `where` is about the rows as they are."""
+    return f"SELECT * REPLACE ({columns}) FROM (SELECT * FROM {table}_raw FINAL WHERE {where})"
 
 
 def finding(report: Report, check: str) -> Finding:
@@ -269,11 +269,3 @@ def append(dsn: str, transactions: Iterable[list[Row]]) -> None:
             with session.transaction():
                 for row in rows:
                     insert(session, row)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Ask again and again, for a limited time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)

@@ -7,7 +7,15 @@ import pytest
 
 from stack.clickhouse_http.testing import ClickHouseServer
 from stack.endpoints import Endpoints
+from stack.native import Stack
 from tests.integration.views.support import Pipeline
+
+
+@pytest.fixture(scope="session")
+def endpoints(idle_stack: Stack) -> Endpoints:
+    """Of the shared servers Kafka is all that these tests need."""
+    idle_stack.up(("kafka",))
+    return idle_stack.endpoints
 
 
 @pytest.fixture(scope="module")

@@ -26,12 +26,12 @@ class CuttingProxy:
         self._whole = False
         self._lock = threading.Lock()
 
-    def cut_next_insert(self, table: str, *, whole: bool, action: Callable[[], None]) -> None:
-        """Of the next insert into `table` let half of the body through, or with `whole` all of it;
-        then call `action`, and close the connection without an answer.
+    def cut_next_insert(self, view: str, *, whole: bool, action: Callable[[], None]) -> None:
+        """Of the next insert into a view's table let half of the body through, or with `whole` all
+        of it; then call `action`, and close the connection without an answer.
         """
         with self._lock:
-            self._table, self._whole, self._action = table, whole, action
+            self._table, self._whole, self._action = view, whole, action
 
     def __enter__(self) -> "CuttingProxy":
         threading.Thread(target=self._accept, daemon=True).start()
@@ -79,7 +79,7 @@ class CuttingProxy:
             if self._table is None:
                 return False
             text = unquote_plus(data[:CHUNK_BYTES].decode("latin-1")).lower().replace("`", "")
-            due = f"insert into {self._table} " in text.replace("\n", " ")
+            due = f"insert into {self._table}_raw " in text.replace("\n", " ")
             if due:
                 self._table = None
             return due

@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,13 +34,14 @@ from schemas.views import (
 )
 from sinks.migrate import migrate
 from stack.clickhouse_http.testing import ClickHouseServer
+from stack.ports import lend_port
 from tests.envelopes import EnvelopeProducer, expected_views, message
 from tests.integration.views.poison import POISON
+from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PARTITIONS = 4
 PATIENCE_SECONDS = 90.0
-POLL_SECONDS = 0.1
 VIEWS = (PAYMENT_EVENTS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, SELLER_REVENUE)
 # Where a record was and when it was committed: known only to Kafka and the clock.
 PLACE_COLUMNS = frozenset({"kafka_partition", "kafka_offset", "committed_at", "txid", "lsn"})
@@ -52,24 +52,6 @@ WORKER_LIMITS = {
     "startup_wait_seconds": 30,
     "probe_seconds": 0.2,
 }
-
-
-def wait_until(
-    what: Callable[[], object], *, seconds: float = PATIENCE_SECONDS, why: str = ""
-) -> None:
-    """Raise AssertionError if it does not become true in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {why}"
-        time.sleep(POLL_SECONDS)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -112,7 +94,7 @@ class Worker:
 
     def wait_ready(self) -> None:
         """Wait until it is healthy and has partitions."""
-        wait_until(self.is_ready, why=self.output())
+        wait_until(self.is_ready, "it is ready", seconds=PATIENCE_SECONDS, seen=self.output)
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.output()
@@ -187,7 +169,7 @@ class Pipeline:
 
     def start_worker(self, *, module: str = "streams.views.worker", **settings: Any) -> Worker:
         """Start one more worker; settings as in the environment, in small letters."""
-        port = free_port()
+        port = lend_port()
         changes = {
             **WORKER_LIMITS,
             "kafka_bootstrap": self.bootstrap,
@@ -240,7 +222,7 @@ class Pipeline:
 
     def count(self, table: str) -> int:
         """Rows of a table's view, each once."""
-        return int(self.query(f"SELECT count() FROM {table}_v")[0][0])
+        return int(self.query(f"SELECT count() FROM {table}")[0][0])
 
     def committed(self) -> dict[int, int]:
         """The group's committed offsets, by partition; a partition without is left out."""
@@ -251,7 +233,7 @@ class Pipeline:
 
     def written_offsets(self) -> dict[int, int]:
         """The highest offset of a row, by partition."""
-        sql = "SELECT kafka_partition, max(kafka_offset) FROM payment_events GROUP BY 1"
+        sql = "SELECT kafka_partition, max(kafka_offset) FROM payment_events_raw GROUP BY 1"
         return {int(row[0]): int(row[1]) for row in self.query(sql)}
 
     def dead_letter_messages(self, count: int) -> list[Message]:
@@ -266,10 +248,13 @@ class Pipeline:
         )
         consumer.subscribe([self.dead_letters_topic])
         found: list[Message] = []
-        deadline = time.monotonic() + PATIENCE_SECONDS
+
+        def has_all() -> bool:
+            found.extend(consumer.consume(1_000, 0.5))
+            return len(found) >= count
+
         try:
-            while len(found) < count and time.monotonic() < deadline:
-                found += consumer.consume(1_000, 0.5)
+            wait_until(has_all, f"{count} dead letters", poll_seconds=0.0, seen=lambda: found)
             found += consumer.consume(1_000, 1.0)
         finally:
             consumer.close()
@@ -287,7 +272,12 @@ class Pipeline:
                     raise AssertionError(f"a worker ended:\n{worker.output()}")
             return self.count("payment_events") >= count
 
-        wait_until(there, why="\n".join(worker.output() for worker in self.workers))
+        wait_until(
+            there,
+            f"{count} events in the views",
+            seconds=PATIENCE_SECONDS,
+            seen=lambda: "\n".join(worker.output() for worker in self.workers),
+        )
 
     def assert_views_are_right(self) -> None:
         """Every view equals what an independent fold of all that was sent gives."""
@@ -297,7 +287,7 @@ class Pipeline:
         for table in VIEWS:
             names = [name for name in table.columns if name not in PLACE_COLUMNS]
             wanted = sorted(_picked(table, names, row) for row in expected.rows(table))
-            rows = self.query(f"SELECT {', '.join(names)} FROM {table.name}_v")
+            rows = self.query(f"SELECT {', '.join(names)} FROM {table.name}")
             found = sorted(_plain(row) for row in rows)
             assert len(found) == len(wanted), table.name
             wrong = [pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]]
@@ -310,7 +300,12 @@ class Pipeline:
             committed = self.committed()
             return all(committed.get(p, 0) > last for p, last in self.written_offsets().items())
 
-        wait_until(done, why=f"committed {self.committed()}, written {self.written_offsets()}")
+        wait_until(
+            done,
+            "all is committed",
+            seconds=PATIENCE_SECONDS,
+            seen=lambda: f"committed {self.committed()}, written {self.written_offsets()}",
+        )
 
 
 def _picked(table: Table, names: list[str], row: tuple[Any, ...]) -> tuple[Any, ...]:

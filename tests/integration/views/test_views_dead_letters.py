@@ -19,7 +19,7 @@ def test_poison_of_every_kind_is_parked_while_its_neighbours_flow(pipeline: Pipe
 
     rows = pipeline.query(
         "SELECT partition, kafka_offset, reason, is_null, hex(raw_key), hex(raw_value), error,"
-        " consumer FROM dead_letters_v"
+        " consumer FROM dead_letters"
     )
     parked = {(each.key or b"", each.value): each.reason for each in POISON}
     assert len(parked) == len(POISON)
@@ -80,7 +80,7 @@ def assert_what_is_acknowledged_is_parked(pipeline: Pipeline, partition: int) ->
     """The flood begins at the partition's first record."""
     committed = pipeline.committed().get(partition, 0)
     [(there,)] = pipeline.query(
-        f"SELECT count() FROM dead_letters_v WHERE kafka_offset < {committed}"
+        f"SELECT count() FROM dead_letters WHERE kafka_offset < {committed}"
     )
     assert there == min(committed, 500)
 
@@ -111,7 +111,7 @@ def test_dead_letters_wait_for_their_topic_before_anything_is_acknowledged(
     worker = pipeline.start_worker()
     assert worker.wait_ended() == 1
     assert f"Kafka topic {pipeline.dead_letters_topic}" in worker.output()
-    partitions = pipeline.query("SELECT partition, kafka_offset FROM dead_letters_v")
+    partitions = pipeline.query("SELECT partition, kafka_offset FROM dead_letters")
     assert pipeline.committed().get(partitions[0][0], 0) <= partitions[0][1]
     pipeline.workers.remove(worker)
     pipeline.set_topic_config({"max.message.bytes": "1000000"}, pipeline.dead_letters_topic)

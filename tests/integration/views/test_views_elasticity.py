@@ -9,8 +9,9 @@ import pytest
 
 from bench.hanging import BLOCKED_LOOP, NO_FETCH
 from tests.envelopes import some_events
-from tests.integration.views.support import PARTITIONS, Pipeline, Worker, wait_until
+from tests.integration.views.support import PARTITIONS, Pipeline, Worker
 from tests.integration.views.test_views_failures import traffic
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -24,13 +25,11 @@ def partitions(worker: Worker) -> int:
 def test_workers_join_and_leave_under_load(pipeline: Pipeline) -> None:
     with traffic(pipeline, some_events(seed=21, count=6_000), per_transaction=25):
         workers = [pipeline.start_worker(worker_instance=f"worker-{n}") for n in (1, 2, 3)]
-        wait_until(lambda: all(map(partitions, workers)), why="each of three has partitions")
+        wait_until(lambda: all(map(partitions, workers)), "each of three has partitions")
         assert sum(map(partitions, workers)) == PARTITIONS
         status, _ = workers[0].stop()
         assert status == 0, workers[0].output()
-        wait_until(
-            lambda: sum(map(partitions, workers[1:])) == PARTITIONS, why="two have all of them"
-        )
+        wait_until(lambda: sum(map(partitions, workers[1:])) == PARTITIONS, "two have all of them")
     pipeline.assert_views_are_right()
 
 
@@ -38,14 +37,14 @@ def test_a_worker_that_hangs_is_replaced_and_may_wake_again(pipeline: Pipeline) 
     first = pipeline.start_worker(worker_instance="worker-1")
     hanging = pipeline.start_worker(worker_instance="worker-2")
     with traffic(pipeline, some_events(seed=22, count=6_000), per_transaction=25):
-        wait_until(lambda: partitions(first) and partitions(hanging), why="both have partitions")
+        wait_until(lambda: partitions(first) and partitions(hanging), "both have partitions")
         time.sleep(1.0)
         os.kill(hanging.process.pid, signal.SIGSTOP)
         try:
-            wait_until(lambda: partitions(first) == PARTITIONS, why="the other took over")
+            wait_until(lambda: partitions(first) == PARTITIONS, "the other took over")
         finally:
             os.kill(hanging.process.pid, signal.SIGCONT)
-        wait_until(lambda: partitions(first) < PARTITIONS, why="it is back in the group")
+        wait_until(lambda: partitions(first) < PARTITIONS, "it is back in the group")
     pipeline.assert_views_are_right()
     assert hanging.process.poll() is None, hanging.output()
 
@@ -64,7 +63,7 @@ def test_a_worker_that_does_not_fetch_shows_its_lag_and_ends(pipeline: Pipeline)
         pipeline.send(islice(waiting, 5))
         return worker.health()[0] == 503
 
-    wait_until(is_unhealthy_while_records_come, why="unhealthy")
+    wait_until(is_unhealthy_while_records_come, "unhealthy")
     assert worker.health()[1]["lag_records"] > 0
     assert worker.metric("purser_views_lag_records") > 0
     assert worker.wait_ended() == 1

@@ -13,7 +13,8 @@ import pytest
 from schemas.events import Event
 from tests.envelopes import some_events
 from tests.integration.views.proxy import CuttingProxy
-from tests.integration.views.support import Pipeline, wait_until
+from tests.integration.views.support import Pipeline
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -94,12 +95,12 @@ def test_clickhouse_killed_under_load_is_waited_for(pipeline: Pipeline) -> None:
         time.sleep(1.0)
         pipeline.server.kill()
         try:
-            wait_until(lambda: worker.health()[0] == 503, why="unhealthy while it cannot write")
+            wait_until(lambda: worker.health()[0] == 503, "unhealthy while it cannot write")
             assert "is being tried again" in " ".join(worker.health()[1]["reasons"])
             time.sleep(1.0)
         finally:
             pipeline.server.start()
-        wait_until(lambda: worker.health()[0] == 200, why="healthy when it can write again")
+        wait_until(lambda: worker.health()[0] == 200, "healthy when it can write again")
     pipeline.assert_views_are_right()
     assert worker.process.poll() is None
 
@@ -116,7 +117,7 @@ def test_two_workers_share_the_work_and_one_takes_over_when_the_other_dies(
                 len(second.health()[1].get("partitions", {})) == 2
                 and len(first.health()[1].get("partitions", {})) == 2
             ),
-            why="both have partitions",
+            "both have partitions",
         )
         time.sleep(1.0)
         first.kill()
@@ -150,7 +151,7 @@ def test_a_stop_while_clickhouse_is_away_is_quick_and_acknowledges_nothing(
     pipeline.server.kill()
     try:
         pipeline.send(events[500:])
-        wait_until(lambda: worker.health()[0] == 503, why="unhealthy")
+        wait_until(lambda: worker.health()[0] == 503, "unhealthy")
         _, seconds = worker.stop()
         assert seconds < STOP_SECONDS
         assert pipeline.committed() == committed
@@ -200,7 +201,7 @@ def test_a_worker_that_stands_still_is_unhealthy_and_ends(pipeline: Pipeline) ->
     committed = pipeline.committed()
     with frozen(pipeline):
         pipeline.send(events[500:])
-        wait_until(lambda: worker.health()[0] == 503, why="unhealthy")
+        wait_until(lambda: worker.health()[0] == 503, "unhealthy")
         assert "stands still at offset" in worker.health()[1]["reasons"][0]
         assert worker.wait_ended() == 1
         assert "ending, nothing was acknowledged: partition " in worker.output()
@@ -222,7 +223,7 @@ def test_a_stop_while_an_insert_hangs_is_quick_and_acknowledges_nothing(
     committed = pipeline.committed()
     with frozen(pipeline):
         pipeline.send(events[500:])
-        wait_until(lambda: worker.health()[0] == 503, why="unhealthy")
+        wait_until(lambda: worker.health()[0] == 503, "unhealthy")
         _, seconds = worker.stop()
         assert seconds < STOP_SECONDS
         assert pipeline.committed() == committed
@@ -234,19 +235,19 @@ def test_a_row_that_clickhouse_refuses_is_named_and_ends_the_worker(pipeline: Pi
     events = some_events(seed=15, count=1_000)
     refused = events[700]
     condition = f"NOT (payment_id = '{refused.payment_id}' AND seq = {refused.seq})"
-    pipeline.query(f"ALTER TABLE payment_events ADD CONSTRAINT test CHECK {condition}")
+    pipeline.query(f"ALTER TABLE payment_events_raw ADD CONSTRAINT test CHECK {condition}")
     pipeline.send(events)
     worker = pipeline.start_worker()
     assert worker.wait_ended() == 1
     assert f"'payment_id': '{refused.payment_id}', 'seq': '{refused.seq}'" in worker.output()
     assert "Traceback" not in worker.output()
     committed = pipeline.committed()
-    pipeline.query("ALTER TABLE payment_events DROP CONSTRAINT test")
+    pipeline.query("ALTER TABLE payment_events_raw DROP CONSTRAINT test")
     pipeline.workers.remove(worker)
     pipeline.start_worker()
     pipeline.assert_views_are_right()
     row = f"payment_id = '{refused.payment_id}' AND seq = {refused.seq}"
     [(partition, offset)] = pipeline.query(
-        f"SELECT kafka_partition, kafka_offset FROM payment_events_v WHERE {row}"
+        f"SELECT kafka_partition, kafka_offset FROM payment_events WHERE {row}"
     )
     assert committed.get(partition, 0) <= offset

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from tests.envelopes import message, some_events
-from tests.integration.views.support import Pipeline, wait_until
+from tests.integration.views.support import Pipeline
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +19,7 @@ def test_every_event_becomes_its_rows_and_every_total_is_right(pipeline: Pipelin
     for start in range(3_000, 5_000, 100):
         pipeline.send(events[start : start + 100])
     pipeline.assert_views_are_right()
-    wait_until(lambda: worker.health()[1]["lag_records"] == 0, why="lag")
+    wait_until(lambda: worker.health()[1]["lag_records"] == 0, "lag")
     assert worker.metric("purser_views_events_total") == 5_000
     assert worker.metric("purser_views_freshness_seconds_count") > 0
     assert worker.metric("purser_views_dead_letters_total") == 0
@@ -50,7 +51,7 @@ def test_the_progress_tells_how_far_the_views_are(pipeline: Pipeline) -> None:
     pipeline.start_worker()
     pipeline.assert_views_are_right()
     progress = pipeline.query(
-        "SELECT partition, last_offset, consumer, topic FROM pipeline_progress_v"
+        "SELECT partition, last_offset, consumer, topic FROM pipeline_progress"
     )
     assert {row[0]: row[1] for row in progress} == pipeline.written_offsets()
     assert {row[2:] for row in progress} == {(pipeline.name, pipeline.name)}

@@ -12,7 +12,8 @@ import pytest
 from sinks.migrate import migrate
 from tests.envelopes import some_events
 from tests.integration.views.poison import POISON
-from tests.integration.views.support import CHECKOUT, VIEWS, Pipeline, wait_until
+from tests.integration.views.support import CHECKOUT, PATIENCE_SECONDS, VIEWS, Pipeline
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +49,7 @@ def dump(pipeline: Pipeline, database: str) -> dict[str, list[tuple[Any, ...]]]:
     """Every view, row by row and column by column, positions and times included."""
     return {
         table.name: pipeline.query(
-            f"SELECT {', '.join(table.columns)} FROM {database}.{table.name}_v ORDER BY ALL"
+            f"SELECT {', '.join(table.columns)} FROM {database}.{table.name} ORDER BY ALL"
         )
         for table in VIEWS
     }
@@ -111,9 +112,11 @@ def test_a_later_release_redrives_what_it_understands_as_if_it_had_read_it_at_on
     count = len(pipeline.sent) + len(CURABLE)
     wait_until(
         lambda: len(dump(pipeline, other)["payment_events"]) >= count,
-        why=pipeline.workers[-1].output(),
+        "the newer release has read all",
+        seconds=PATIENCE_SECONDS,
+        seen=pipeline.workers[-1].output,
     )
-    wait_until(lambda: dump(pipeline, other) == after, why="the same rows")
+    wait_until(lambda: dump(pipeline, other) == after, "the same rows")
     assert len(after["payment_events"]) == count
 
 

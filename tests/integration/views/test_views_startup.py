@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.views.support import CHECKOUT, Pipeline, free_port, wait_until
+from stack.ports import lend_port
+from tests.integration.views.support import CHECKOUT, Pipeline
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -49,10 +51,10 @@ def test_a_taken_metrics_port_is_refused(pipeline: Pipeline) -> None:
 
 
 def test_servers_that_stay_away_are_given_up(pipeline: Pipeline) -> None:
-    nobody = f"http://purser:x@127.0.0.1:{free_port()}/purser"
+    nobody = f"http://purser:x@127.0.0.1:{lend_port()}/purser"
     line = refused(pipeline, 2, clickhouse_url=nobody, startup_wait_seconds=2)
     assert "ClickHouse: gave up after 2 s" in line
-    nowhere = f"127.0.0.1:{free_port()}"
+    nowhere = f"127.0.0.1:{lend_port()}"
     line = refused(pipeline, 2, kafka_bootstrap=nowhere, startup_wait_seconds=2)
     assert "Kafka: gave up after 2 s" in line
     line = refused(pipeline, 2, payments_topic=f"{pipeline.name}.not", startup_wait_seconds=2)
@@ -63,7 +65,7 @@ def test_a_server_that_comes_late_is_waited_for(pipeline: Pipeline) -> None:
     pipeline.server.kill()
     try:
         worker = pipeline.start_worker(startup_wait_seconds=60)
-        wait_until(lambda: "waiting for ClickHouse" in worker.output(), why="the wait is logged")
+        wait_until(lambda: "waiting for ClickHouse" in worker.output(), "the wait is logged")
     finally:
         pipeline.server.start()
     worker.wait_ready()

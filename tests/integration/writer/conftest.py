@@ -5,11 +5,19 @@ from collections.abc import Iterator
 import pytest
 
 from stack.endpoints import Endpoints
+from stack.native import Stack
 from tests.integration.postgres.database import Database, new_database
 from writer.memory import MemoryStore
 from writer.migrate import migrate
 from writer.postgres import PostgresStore, open_store
 from writer.store import EventStore
+
+
+@pytest.fixture(scope="session")
+def endpoints(idle_stack: Stack) -> Endpoints:
+    """PostgreSQL is all that these tests need."""
+    idle_stack.up(("postgres",))
+    return idle_stack.endpoints
 
 
 @pytest.fixture(scope="module")

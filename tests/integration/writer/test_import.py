@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psycopg
@@ -14,6 +13,7 @@ import pytest
 
 from tests.histories import ROWS_OF_A_LIFE, a_life, an_event, write_lines
 from tests.integration.postgres.database import Database
+from tests.waiting import wait_until
 
 LIVES = 3_000
 PATIENCE_SECONDS = 120
@@ -101,10 +101,12 @@ def test_interrupted_import_goes_on_where_it_stopped(
         # A shell that started the tests in the background has SIGINT ignored, and hands it down.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:  # fmt: skip
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (before := count_events(database, prefix)) and time.monotonic() < deadline:
+
+        def appended() -> int:
             assert process.poll() is None
-            time.sleep(0.02)
+            return count_events(database, prefix)
+
+        before = wait_until(appended, "the first rows", poll_seconds=0.02)
         process.send_signal(how)
         output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     assert 0 < before < LIVES * ROWS_OF_A_LIFE, "it was not interrupted in the middle"

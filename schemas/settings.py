@@ -1,0 +1,74 @@
+"""Settings: one frozen object per process from the environment, refused with one kind of message.
+
+Every `settings` module derives its class from `Settings`. A field is the environment variable of
+its name in capitals behind the class's prefix, `PURSER_` unless it says otherwise.
+"""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import ConfigurationError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PORT_HIGHEST = 65_535
+
+
+def _absolute(value: Path) -> Path:
+    """Make a folder absolute, so that it means the same wherever it is read."""
+    if any(ord(character) < 32 for character in str(value)):
+        raise ValueError("a folder's name must not contain control characters")
+    return value.expanduser().absolute()
+
+
+Count = Annotated[int, Field(gt=0, le=10_000_000)]
+Bytes = Annotated[int, Field(gt=0, le=1024**3)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+PortNumber = Annotated[int, Field(gt=0, le=PORT_HIGHEST)]
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+Folder = Annotated[Path, AfterValidator(_absolute)]
+GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+class Settings(BaseSettings):
+    """Base of all settings; instances are frozen, and nothing prints their values."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PURSER_", frozen=True, hide_input_in_errors=True, validate_default=True
+    )
+
+    @classmethod
+    def load(cls, **given: object) -> Self:
+        """Read the environment; `given` values go before it.
+
+        Raises:
+            ConfigurationError: names the variable that is missing or wrong, never its value.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise cls._refused(error) from None  # pydantic's own text would show the value
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable of a field."""
+        return f"{cls.model_config['env_prefix']}{field}".upper()
+
+    @classmethod
+    def _refused(cls, error: ValidationError) -> ConfigurationError:
+        """What to tell the person who set the environment, about pydantic's first objection."""
+        first = error.errors(include_input=False, include_url=False)[0]
+        problem = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:  # a rule between several variables, which it names
+            return ConfigurationError(f"{problem}; correct one of them or unset it")
+        field = str(first["loc"][0])
+        known = cls.model_fields.get(field)
+        advice = "correct it or unset it"
+        if known is not None and known.is_required():
+            advice = "set it; `purser env` prints it for the local stack"
+        return ConfigurationError(f"{cls.variable(field)}: {problem}; {advice}")

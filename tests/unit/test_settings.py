@@ -1,0 +1,101 @@
+"""The base of all settings: one kind of message, and no value in it."""
+
+from collections.abc import Mapping
+
+import pytest
+from pydantic import ValidationError
+
+from cli.migrate import MigrateSettings
+from connectors.debezium.settings import DebeziumSettings
+from connectors.debezium.supervisor import SupervisorSettings
+from operations.replay.settings import ReplaySettings
+from operations.verify.settings import VerifySettings
+from schemas.errors import ConfigurationError
+from schemas.settings import Settings
+from sinks.settings import ClickHouseSettings
+from stack.settings import StackSettings
+from streams.settings import StreamSettings
+from streams.views.settings import ViewsSettings
+from writer.settings import WriterSettings
+
+EVERY_CLASS = (
+    ClickHouseSettings,
+    DebeziumSettings,
+    MigrateSettings,
+    ReplaySettings,
+    StackSettings,
+    StreamSettings,
+    SupervisorSettings,
+    VerifySettings,
+    ViewsSettings,
+    WriterSettings,
+)
+TELLTALE = "s3cr3t-value"
+
+
+def _given(settings: type[Settings]) -> Mapping[str, object]:
+    """A good value for every setting that has no default."""
+    return {
+        name: "http://u:p@h:8123/d"
+        if name.endswith("url")
+        else 1
+        if name.endswith("port")
+        else "h:1"
+        for name, field in settings.model_fields.items()
+        if field.is_required()
+    }
+
+
+@pytest.mark.parametrize("settings", EVERY_CLASS)
+def test_good_values_are_taken_and_frozen(settings: type[Settings]) -> None:
+    made = settings.load(**_given(settings))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(made, next(iter(settings.model_fields)), "other")
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        (settings, name)
+        for settings in EVERY_CLASS
+        for name, field in settings.model_fields.items()
+        if field.is_required()
+    ],
+)
+def test_missing_variable_is_named_with_what_to_do(settings: type[Settings], field: str) -> None:
+    variable = f"{settings.model_config['env_prefix']}{field}".upper()
+    message = f"^{variable}: Field required; set it; `purser env` prints it for the local stack$"
+    given = {name: value for name, value in _given(settings).items() if name != field}
+    with pytest.raises(ConfigurationError, match=message):
+        settings.load(**given)
+
+
+@pytest.mark.parametrize("settings", EVERY_CLASS)
+def test_no_message_shows_the_value_that_was_refused(
+    settings: type[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = 0
+    for name in settings.model_fields:
+        variable = f"{settings.model_config['env_prefix']}{name}".upper()
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, f"{TELLTALE}\n://?!")
+            given = {key: value for key, value in _given(settings).items() if key != name}
+            try:
+                settings.load(**given)
+            except ConfigurationError as error:
+                refused += 1
+                assert variable in str(error)
+                assert TELLTALE not in str(error)
+                assert error.__cause__ is None
+                assert error.__suppress_context__
+    assert refused or settings in (VerifySettings, WriterSettings), "no value was refused at all"
+
+
+def test_an_empty_secret_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^PURSER_POSTGRES_DSN: .*at least 1"):
+        WriterSettings.load(postgres_dsn="")
+
+
+def test_a_misspelled_setting_given_by_code_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="PURSER_HOMME: Extra inputs"):
+        StackSettings.load(homme="/tmp")
