@@ -10,6 +10,7 @@ from operations.bring_up import bring_up
 from operations.console import say
 from operations.own_stack import own_stack
 from schemas.errors import InputError, PurserError
+from schemas.runtime import entry_point
 
 GOAL_MISSED = 1
 INTERRUPTED = 130
@@ -58,6 +59,7 @@ def bench(
         raise typer.Exit(GOAL_MISSED)
 
 
+@entry_point
 def main() -> None:
     """Run the command; a PurserError prints one line and sets the exit status."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -27,14 +27,13 @@ from marketplace.market import Marketplace, MarketplaceSettings
 from operations.console import say, wide_console
 from operations.own_stack import own_stack
 from schemas.events import NewEvent
-from schemas.postgres.migrations import load
+from schemas.runtime import entry_point
 from stack.endpoints import Endpoints
 from stack.postgres import OWNER
 from writer.migrate import migrate
 from writer.postgres import PostgresStore, open_pool
 
-WITHOUT, BEFORE, NOW = "no guards", "guards of 0005", "guards"
-MIGRATIONS_BEFORE = 5
+WITHOUT, WITH = "no guards", "guards"
 WARM_UP_ROWS = 500  # every partition's guard is compiled and planned once per session
 ROWS_PER_TURN = 250
 PAYMENTS_PER_SECOND = 200.0
@@ -49,11 +48,6 @@ BEGIN
         WHERE tgname = 'payments_guard' AND tgparentid = 0
     LOOP
         EXECUTE format('DROP TRIGGER %I ON %s', item.name, item.place);
-    END LOOP;
-    FOR item IN SELECT conname AS name FROM pg_constraint
-        WHERE conrelid = 'public.payments'::regclass AND contype = 'c'
-    LOOP
-        EXECUTE format('ALTER TABLE public.payments DROP CONSTRAINT %I', item.name);
     END LOOP;
 END
 $$
@@ -116,7 +110,7 @@ def _subject(endpoints: Endpoints, name: str) -> Iterator[Subject]:
             )
         )
     owner = make_conninfo(endpoints.postgres_admin_dsn, dbname=database)
-    migrate(owner, load()[:MIGRATIONS_BEFORE] if name == BEFORE else None)
+    migrate(owner)
     if name == WITHOUT:
         with psycopg.connect(owner) as session:
             session.execute(_DROP_GUARDS)
@@ -129,9 +123,7 @@ def measure(endpoints: Endpoints, *, rows: int, copy_rows: int, seed: int) -> li
     events = _events(WARM_UP_ROWS + rows + copy_rows, seed)
     single_end = WARM_UP_ROWS + rows
     with ExitStack() as stack:
-        subjects = [
-            stack.enter_context(_subject(endpoints, name)) for name in (WITHOUT, BEFORE, NOW)
-        ]
+        subjects = [stack.enter_context(_subject(endpoints, name)) for name in (WITHOUT, WITH)]
         for subject in subjects:
             subject.append(events[:WARM_UP_ROWS])
             subject.single_seconds = subject.client_seconds = 0.0
@@ -166,6 +158,7 @@ def figures(subjects: Sequence[Subject], rows: int, copy_rows: int) -> list[Figu
     return found
 
 
+@entry_point
 def main() -> None:
     """Measure on a separate PostgreSQL, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)

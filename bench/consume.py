@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import faust
 
+from schemas.runtime import entry_point
 from schemas.topics import PAYMENTS_TOPIC
 from schemas.views import PAYMENT_EVENTS
 from streams.app import make_app
@@ -127,6 +128,7 @@ def stock_app(settings: StreamSettings, count: Count, *, folding: bool) -> faust
     return app
 
 
+@entry_point
 def main() -> None:
     """Read the wanted number of records."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -30,6 +30,7 @@ from marketplace.market import Marketplace, MarketplaceSettings, Step
 from marketplace.traffic import Traffic
 from schemas.errors import ConfigurationError, Rejection
 from schemas.events import Event, NewEvent
+from schemas.runtime import entry_point
 from writer.append import Answer, Appended, Writer
 from writer.commands import AnyCommand
 from writer.memory import MemoryStore
@@ -167,6 +168,7 @@ def decide_all(steps: list[Step]) -> dict[str, tuple[NewEvent, ...]]:
     return decided
 
 
+@entry_point
 def main() -> None:
     """Run the load and print its measurements."""
     parser = argparse.ArgumentParser(description=__doc__)

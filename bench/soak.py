@@ -35,6 +35,7 @@ from operations.console import say, wide_console
 from operations.own_stack import own_stack
 from operations.verify import Report
 from schemas.errors import ServiceUnavailable
+from schemas.runtime import entry_point
 from stack.native import Stack
 from stack.settings import CHECKOUT
 from stack.topology import programs_of
@@ -86,6 +87,7 @@ class Seen:
     rate: float = 0.0
 
 
+@entry_point
 def main() -> None:
     """Run the soak, print and write the figures, and exit with 1 if a judgement failed."""
     options = _options()

@@ -18,6 +18,7 @@ from cli.status import status
 from cli.up import up
 from cli.verify import verify
 from schemas.errors import PurserError
+from schemas.runtime import entry_point
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
@@ -49,6 +50,7 @@ app.command()(replay)
 app.add_typer(dead_letters, name="dead-letters")
 
 
+@entry_point
 def main() -> None:
     """Run the command line; a PurserError prints one line and sets the exit status."""
     # The client also logs errors that it raises; printing them once is enough.

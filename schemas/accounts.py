@@ -22,6 +22,17 @@ class AccountType(StrEnum):
     PSP_FEES = "psp_fees"  # id: psp; debit: what the PSP kept
 
 
+SELLER_ACCOUNTS = frozenset(
+    {
+        AccountType.SELLER_PENDING,
+        AccountType.SELLER_AVAILABLE,
+        AccountType.PLATFORM_COMMISSION,
+        AccountType.PLATFORM_LOGISTICS,
+    }
+)
+"""Accounts whose id is a seller: `seller_revenue` is computed from their entries."""
+
+
 class Posting(msgspec.Struct, frozen=True, gc=False):
     """One leg: signed minor units on one account; `leg` numbers an event's legs from 0."""
 

@@ -1,17 +1,14 @@
-"""What `details` of an event may hold, as one Pydantic model per event type.
+"""What `details` of an event may hold: Pydantic models, one of which each event type has.
 
 The columns of `payments` are the same for every event; the few facts that only some events have
-stand here. Models are strict and refuse unknown fields: the writer makes `details` with them, and
-whoever reads the column may rely on them.
+stand here. `schemas/effects.py` says which model an event has. Models are strict and refuse
+unknown fields: the writer makes `details` with them, and readers of the column may rely on them.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
-
-from schemas.lifecycle import EventType
 
 
 class _Strict(BaseModel):
@@ -55,25 +52,6 @@ class RefundFailedDetails(RefundDetails, ReasonDetails):
     """A refund that was asked for and did not happen."""
 
 
-_REASON_EVENTS = (
-    EventType.FAILED,
-    EventType.CANCELLED,
-    EventType.EXPIRED,
-    EventType.DISPUTE_OPENED,
-    EventType.RETURNED,
-)
-
-DETAILS: Mapping[EventType, type[Details]] = MappingProxyType(
-    dict.fromkeys(EventType, Details)
-    | dict.fromkeys(_REASON_EVENTS, ReasonDetails)
-    | {
-        EventType.REFUND_REQUESTED: RefundDetails,
-        EventType.REFUNDED: RefundDetails,
-        EventType.REFUND_FAILED: RefundFailedDetails,
-    }
-)
-"""Event type -> the model of its `details`."""
-
 NO_DETAILS = "{}"
 """What most rows have."""
 
@@ -88,10 +66,13 @@ def canonical_details(text: str) -> str:
     return msgspec.json.encode(msgspec.json.decode(text), order="sorted").decode()
 
 
-def parse_details(event_type: EventType, text: str) -> Details:
-    """The details of one event.
+_Model = TypeVar("_Model", bound=Details)
+
+
+def parse_details(model: type[_Model], text: str) -> _Model:
+    """The details of one event, whose model is in the table of effects.
 
     Raises:
-        pydantic.ValidationError: `text` is not what `DETAILS` says for this event type.
+        pydantic.ValidationError: `text` is not what the model says.
     """
-    return DETAILS[event_type].model_validate_json(text)
+    return model.model_validate_json(text)

@@ -1,68 +1,219 @@
-"""What each event does to the running sums of its order, as one table of signs.
+"""What each event means for money, in one table: `EFFECTS[direction][event type]`.
 
-A sum after an event is the sum before plus sign times the event's amount. The writer computes by
-this table, the database's guard is generated from it, and the property tests check against it.
-`pending_minor` and `available_delta_minor` follow from the seller's share of the event:
-`seller_share = amount - commission - logistics fee`.
+Everything that acts on an event reads its row here: the writer's decisions and running sums, the
+database's guards, the postings, the sellers' totals, `verify`'s lists of events and the table in
+docs/reference/lifecycle.md. An event that moves money in a known way needs a row and no code.
+
+Of a pay-in event's `amount_minor` the commission and the logistics fee are the platform's, the rest
+is the seller's share.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
-from schemas.lifecycle import EventType
+from schemas.accounts import AccountType
+from schemas.details import Details, ReasonDetails, RefundDetails, RefundFailedDetails
+from schemas.lifecycle import Direction, EventType
+
+
+class Amount(StrEnum):
+    """What the event's amount is."""
+
+    NONE = "none"  # zero
+    WHOLE = "whole"  # all of the order's, or of the payout's
+    PART = "part"  # as much as the running sums leave room for
+
+
+class Move(StrEnum):
+    """What a pay-in event does with its amount."""
+
+    NONE = "none"
+    PLAN = "plan"  # nothing yet; says how much of the order will be the platform's
+    CAPTURE = "capture"  # from the buyer; the seller's share becomes pending
+    RELEASE = "release"  # from the seller's pending share to its payable balance, without shares
+    REVERSE = "reverse"  # back to the buyer; the seller's share out of pending, then out of payable
+
+
+class Claim(StrEnum):
+    """What an event does to an amount that is asked back: set it aside, or free it."""
+
+    NONE = "none"
+    OPENS = "opens"
+    ENDS = "ends"
+    MAY_END = "may end"  # if there was such a claim before; otherwise it happens by itself
+
+
+class Pot(StrEnum):
+    """Where an order keeps count of the platform's shares of its events."""
+
+    PLANNED = "planned"
+    TAKEN = "taken"
+    GIVEN_BACK = "given_back"
+
+
+class Revenue(StrEnum):
+    """The column of `seller_revenue` in which an event counts, without its unit."""
+
+    GROSS = "gross"
+    REFUNDS = "refunds"
+    CHARGEBACKS = "chargebacks"
+
+
+class Transfer(NamedTuple):
+    """A payout event's two postings, each of the whole amount."""
+
+    debit: AccountType
+    credit: AccountType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """Signs (-1, 0, +1) by which an event's amount enters the running sums of its order.
+    """One row of the table. Pay-ins have `move` and claims, payouts have `transfer`.
 
-    - `captured`: taken from the buyer.
-    - `refunded`: given back to the buyer, by refunds and by lost disputes.
-    - `released`: of the seller's share, matured into the payable balance.
-    - `reserved`: asked back and not decided yet: refunds in flight and open disputes.
-    - `moves`: what happens to the seller's share: "capture" adds it to pending, "reverse" takes it
-      out of pending first and what pending cannot cover out of available, "release" moves the
-      amount (all of it the seller's) from pending to available, "" nothing.
-    - `available`: payouts only: sign of the amount in the seller's payable balance.
+    The signs (-1, 0, +1) say how the event's amount enters the running sums of its order:
+    `captured` from the buyer, `refunded` to the buyer (lost disputes too), `released` of the
+    seller's share, `reserved` by claims. `available` is the sign in the seller's payable balance,
+    for payouts and releases; a reversal takes from it what pending cannot give.
     """
 
-    captured: int = 0
-    refunded: int = 0
-    released: int = 0
-    reserved: int = 0
-    moves: str = ""
-    available: int = 0
+    amount: Amount = Amount.NONE
+    move: Move = Move.NONE
+    refund: Claim = Claim.NONE
+    dispute: Claim = Claim.NONE
+    transfer: Transfer | None = None
+    revenue: Revenue | None = None
+    details: type[Details] = Details
+
+    @property
+    def captured(self) -> int:
+        return int(self.move is Move.CAPTURE)
+
+    @property
+    def refunded(self) -> int:
+        return int(self.move is Move.REVERSE)
+
+    @property
+    def released(self) -> int:
+        return int(self.move is Move.RELEASE)
+
+    @property
+    def reserved(self) -> int:
+        """Without the claim that it may end."""
+        return _CLAIM_SIGNS.get(self.refund, 0) + _CLAIM_SIGNS.get(self.dispute, 0)
+
+    @property
+    def may_settle(self) -> bool:
+        """Whether it takes its amount out of `reserved` as well, if it was asked for before."""
+        return Claim.MAY_END in (self.refund, self.dispute)
+
+    @property
+    def available(self) -> int:
+        if self.transfer is None:
+            return self.released
+        balance = AccountType.SELLER_AVAILABLE
+        return (self.transfer.credit is balance) - (self.transfer.debit is balance)
+
+    @property
+    def draws_on_balance(self) -> bool:
+        """Whether the seller's balance must cover it, looked at under a lock."""
+        return self.available < 0
+
+    @property
+    def pot(self) -> Pot | None:
+        """Where its commission and logistics fee count; None: it has neither."""
+        return _POTS.get(self.move)
+
+    @property
+    def moves_money(self) -> bool:
+        """Whether it has postings."""
+        return self.transfer is not None or self.move in _MOVING
+
+    @property
+    def changes_sums(self) -> bool:
+        """Whether a running sum of a pay-in's order changes."""
+        return self.move in _MOVING or self.reserved != 0 or self.may_settle
 
 
-NO_EFFECT = Effect()
-
-IN_EFFECTS: Mapping[EventType, Effect] = {
-    EventType.CAPTURED: Effect(captured=+1, moves="capture"),
-    EventType.RELEASED: Effect(released=+1, moves="release"),
-    EventType.REFUND_REQUESTED: Effect(reserved=+1),
-    EventType.REFUND_FAILED: Effect(reserved=-1),
-    # A refund that settles a request also frees its reservation: `reserved` is then -1 instead.
-    EventType.REFUNDED: Effect(refunded=+1, moves="reverse"),
-    EventType.DISPUTE_OPENED: Effect(reserved=+1),
-    EventType.DISPUTE_WON: Effect(reserved=-1),
-    EventType.DISPUTE_LOST: Effect(reserved=-1, refunded=+1, moves="reverse"),
+_MOVING = (Move.CAPTURE, Move.RELEASE, Move.REVERSE)
+_CLAIM_SIGNS: Mapping[Claim, int] = {Claim.OPENS: +1, Claim.ENDS: -1}
+_POTS: Mapping[Move, Pot] = {
+    Move.PLAN: Pot.PLANNED,
+    Move.CAPTURE: Pot.TAKEN,
+    Move.REVERSE: Pot.GIVEN_BACK,
 }
-"""Pay-in events that are absent change no running sum."""
 
-OUT_EFFECTS: Mapping[EventType, Effect] = {
-    EventType.REQUESTED: Effect(available=-1),
-    EventType.FAILED: Effect(available=+1),
-    EventType.CANCELLED: Effect(available=+1),
-    EventType.RETURNED: Effect(available=+1),
+_A, _E = AccountType, EventType
+_SET_ASIDE = Transfer(debit=_A.SELLER_AVAILABLE, credit=_A.PAYOUT_IN_TRANSIT)
+_UNDONE = Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_A.SELLER_AVAILABLE)
+_PAID_OUT = Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_A.BANK)
+_SENT_BACK = Transfer(debit=_A.BANK, credit=_A.SELLER_AVAILABLE)
+
+EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
+    Direction.IN: {
+        _E.CREATED: Effect(amount=Amount.WHOLE, move=Move.PLAN),
+        _E.ACTION_REQUIRED: Effect(),
+        _E.PROCESSING: Effect(),
+        _E.UNKNOWN: Effect(),
+        _E.AUTHORIZED: Effect(amount=Amount.WHOLE),
+        _E.CAPTURED: Effect(amount=Amount.PART, move=Move.CAPTURE, revenue=Revenue.GROSS),
+        _E.SHIPPED: Effect(),
+        _E.DELIVERED: Effect(),
+        _E.FAILED: Effect(details=ReasonDetails),
+        _E.CANCELLED: Effect(details=ReasonDetails),
+        _E.EXPIRED: Effect(details=ReasonDetails),
+        _E.RELEASED: Effect(amount=Amount.PART, move=Move.RELEASE),
+        _E.REFUND_REQUESTED: Effect(amount=Amount.PART, refund=Claim.OPENS, details=RefundDetails),
+        _E.REFUNDED: Effect(
+            amount=Amount.PART,
+            move=Move.REVERSE,
+            refund=Claim.MAY_END,
+            revenue=Revenue.REFUNDS,
+            details=RefundDetails,
+        ),
+        _E.REFUND_FAILED: Effect(
+            amount=Amount.PART, refund=Claim.ENDS, details=RefundFailedDetails
+        ),
+        _E.DISPUTE_OPENED: Effect(amount=Amount.PART, dispute=Claim.OPENS, details=ReasonDetails),
+        _E.DISPUTE_WON: Effect(amount=Amount.PART, dispute=Claim.ENDS),
+        _E.DISPUTE_LOST: Effect(
+            amount=Amount.PART, move=Move.REVERSE, dispute=Claim.ENDS, revenue=Revenue.CHARGEBACKS
+        ),
+    },
+    Direction.OUT: {
+        _E.REQUESTED: Effect(amount=Amount.WHOLE, transfer=_SET_ASIDE),
+        _E.SUBMITTED: Effect(amount=Amount.WHOLE),
+        _E.PAID: Effect(amount=Amount.WHOLE, transfer=_PAID_OUT),
+        _E.FAILED: Effect(amount=Amount.WHOLE, transfer=_UNDONE, details=ReasonDetails),
+        _E.CANCELLED: Effect(amount=Amount.WHOLE, transfer=_UNDONE, details=ReasonDetails),
+        _E.RETURNED: Effect(amount=Amount.WHOLE, transfer=_SENT_BACK, details=ReasonDetails),
+    },
 }
-"""Payout events that are absent change no balance."""
+"""Every event of the lifecycle; a missing key is an event that does not happen in its direction."""
 
-AMOUNT_EVENTS = frozenset({EventType.CREATED, EventType.AUTHORIZED, *IN_EFFECTS})
-"""Pay-in events whose `amount_minor` means something; it is zero on all others.
-`created` and `authorized` carry the order's whole amount. Payout events always carry the payout's.
-"""
 
-SHARE_EVENTS = frozenset(
-    {EventType.CREATED, EventType.CAPTURED, EventType.REFUNDED, EventType.DISPUTE_LOST}
-)
-"""Events with a commission and logistics share: planned (created), taken, or given back."""
+class Kind(Protocol):
+    """What kind of event something is: a row of `payments`, or the command for one."""
+
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def event_type(self) -> EventType: ...
+
+
+def effect_of(kind: Kind) -> Effect:
+    """The row of an event, or of the event that a command leads to."""
+    return EFFECTS[kind.direction][kind.event_type]
+
+
+def event_types(
+    is_meant: Callable[[Effect], bool], *directions: Direction
+) -> tuple[EventType, ...]:
+    """The events whose effect is meant, in the table's order; by default of both directions."""
+    return tuple(
+        event
+        for direction in directions or EFFECTS
+        for event, effect in EFFECTS[direction].items()
+        if is_meant(effect)
+    )

@@ -8,17 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.events import (
-    AmountMinor,
-    CurrencyCode,
-    Event,
-    Identifier,
-    SchemaVersion,
-    SequenceNumber,
-    SignedAmountMinor,
-    SumMinor,
-)
-from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
+from schemas.events import Event, WireEvent
 
 CommitMilliseconds = Annotated[int, msgspec.Meta(ge=0, le=5_662_310_399_999)]  # to 2149-06-06
 TransactionId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
@@ -47,44 +37,6 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     op: str
     source: Source
     after: Event | None = None
-
-
-class WireEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`Event` with its id and its times left as the text that they are in the envelope.
-
-    For the fold of whole batches, to which these are columns of text: making an object of each
-    would cost more than everything else. It says nothing yet about what the three texts are.
-    """
-
-    payment_id: str
-    seq: SequenceNumber
-    event_type: EventType
-    status: Status
-    fulfilment: Fulfilment
-    dispute: Dispute
-    direction: Direction
-    order_id: Identifier
-    seller_id: Identifier
-    buyer_id: Identifier | None
-    currency: CurrencyCode
-    amount_minor: AmountMinor
-    commission_minor: AmountMinor
-    logistics_fee_minor: AmountMinor
-    order_amount_minor: SumMinor
-    captured_minor: SumMinor
-    refunded_minor: SumMinor
-    released_minor: SumMinor
-    reserved_minor: SumMinor
-    pending_minor: SumMinor
-    available_delta_minor: SignedAmountMinor
-    psp: str
-    psp_reference: str | None
-    method: str
-    idempotency_key: str
-    schema_version: SchemaVersion
-    details: str
-    occurred_at: str
-    recorded_at: str
 
 
 class WireEnvelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):

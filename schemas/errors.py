@@ -13,6 +13,7 @@
     │   ├── UnknownEvent        an event type or a state that this code does not know
     │   ├── NewerSchema         an event written by newer code than this
     │   └── BrokenInvariant     readable, but it contradicts itself: it cannot be folded
+    │       └── UnbalancedPosting   its postings do not sum to zero
     ├── ServiceUnavailable      a server is down, refuses us or answers nonsense; retry may help
     └── WriteRefused            a database understood us and says no; retry does not help
 
@@ -98,6 +99,10 @@ class BrokenInvariant(DecodeError):  # noqa: N818
     """An event that can be read but contradicts itself, such as shares above the amount."""
 
     reason = "broken_invariant"
+
+
+class UnbalancedPosting(BrokenInvariant):
+    """An event whose postings do not sum to zero; none of them is written."""
 
 
 class UnknownEvent(DecodeError):  # noqa: N818

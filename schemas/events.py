@@ -1,11 +1,11 @@
 """The event: one immutable row of `payments`, as the writer appends it and the fold reads it.
 
-One typed definition serves both ends. `amount_minor` and the other amounts are minor units of
+One list of fields serves both ends. `amount_minor` and the other amounts are minor units of
 `currency`, never negative, except `available_delta_minor`, which is signed.
 """
 
 from datetime import datetime
-from typing import Annotated, Protocol
+from typing import Annotated, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -30,15 +30,21 @@ SchemaVersion = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One thing that happened to one order of one payment, or to one payout, before it is appended.
+Id = TypeVar("Id")
+Time = TypeVar("Time")
+
+
+class AnyEvent(msgspec.Struct, Generic[Id, Time], frozen=True, kw_only=True, gc=False):
+    """One thing that happened to one order of one payment, or to one payout.
+
+    `Id` and `Time` are how its id and its times are held: as objects, or as the wire's texts.
 
     `status`, `fulfilment`, `dispute` and the sums from `order_amount_minor` to `pending_minor` are
     the order's state *after* the event. For a payout `order_id` is the payout's own id as text,
     `buyer_id` is None, and `order_amount_minor` is the payout's amount.
     """
 
-    payment_id: UUID
+    payment_id: Id
     seq: SequenceNumber
     event_type: EventType
     status: Status
@@ -65,7 +71,11 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     idempotency_key: str
     schema_version: SchemaVersion
     details: str
-    occurred_at: Instant
+    occurred_at: Time
+
+
+class NewEvent(AnyEvent[UUID, Instant], frozen=True, kw_only=True, gc=False):
+    """An event before it is appended."""
 
 
 class Event(NewEvent, frozen=True, kw_only=True, gc=False):
@@ -85,6 +95,16 @@ class StoredEvent(Event, frozen=True, kw_only=True, gc=False):
     fulfilment: str  # type: ignore[assignment]
     dispute: str  # type: ignore[assignment]
     direction: str  # type: ignore[assignment]
+
+
+class WireEvent(AnyEvent[str, str], frozen=True, kw_only=True, gc=False):
+    """`Event` with its id and its times left as the text that they are in the envelope.
+
+    For the fold of whole batches, to which these are columns of text: making an object of each
+    would cost more than everything else. It says nothing yet about what the three texts are.
+    """
+
+    recorded_at: str
 
 
 class Movement(Protocol):

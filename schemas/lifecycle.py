@@ -2,7 +2,8 @@
 
 An order's state is three small machines side by side: `status` (the charge), `fulfilment` and
 `dispute`; a payout has the first only. A missing key is an illegal transition. The writer decides
-by these tables, the database's guards and the diagrams in the docs are generated from them.
+by these tables, the database's guards and the diagrams in the docs are generated from them. What
+an event means for money is the other table of the two: `schemas/effects.py`.
 
 How much of an amount was captured, refunded or released is not a status but a running sum: a
 `captured` order may be captured further, and refunds leave its status as it is.
@@ -178,16 +179,25 @@ PAYOUT: Mapping[Status | None, Mapping[EventType, Status]] = {
 }
 """Payout status before -> event -> status after."""
 
-FULFILMENT_EVENTS = frozenset({_E.SHIPPED, _E.DELIVERED})
-DISPUTE_EVENTS = frozenset({_E.DISPUTE_OPENED, _E.DISPUTE_WON, _E.DISPUTE_LOST})
-IN_EVENTS = frozenset(event for row in CHARGE.values() for event in row)
-OUT_EVENTS = frozenset(event for row in PAYOUT.values() for event in row)
+STATUS_MACHINES: Mapping[Direction, Mapping[Status | None, Mapping[EventType, Status]]] = {
+    Direction.IN: CHARGE,
+    Direction.OUT: PAYOUT,
+}
+"""Direction -> its table of status."""
+
+FIRST_EVENT: Mapping[Direction, EventType] = {
+    direction: next(iter(machine[None])) for direction, machine in STATUS_MACHINES.items()
+}
+"""Direction -> the event that begins an order, or a payout."""
+
+FULFILMENT_EVENTS = frozenset(event for row in FULFILMENT.values() for event in row)
+DISPUTE_EVENTS = frozenset(event for row in DISPUTE.values() for event in row)
 
 
 def next_state(direction: Direction, before: State | None, event: EventType) -> State | None:
     """The state after `event`, or None when the tables do not allow it."""
-    table = CHARGE if direction is Direction.IN else PAYOUT
-    status = table.get(before.status if before else None, {}).get(event)
+    machine = STATUS_MACHINES[direction]
+    status = machine.get(before.status if before else None, {}).get(event)
     if status is None:
         return None
     if before is None:

@@ -14,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 
 import schemas.clickhouse
 from schemas.accounts import AccountType
+from schemas.runtime import entry_point
 from schemas.views import RAW_SUFFIX
 from sinks.client import connect
 from sinks.revenue import ACCOUNT_TYPES
@@ -102,6 +103,7 @@ def _view(create: str) -> str:
     return f"CREATE OR REPLACE VIEW {name} {ON_CLUSTER}\nAS {query};\n"
 
 
+@entry_point
 def main() -> None:
     """Rewrite the file."""
     with connect(ClickHouseSettings.load()) as client:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from schemas.accounts import AccountType
-from schemas.lifecycle import EventType
+from schemas.effects import Revenue
 from schemas.views import (
     LEDGER_ENTRIES,
     SELLER_REVENUE,
@@ -81,15 +81,17 @@ def totals_of(key: RevenueKey, entries: list[LedgerEntryRow]) -> SellerRevenueRo
     def of_account(account_type: AccountType) -> int:
         return -sum(e.amount_minor for e in entries if e.account_type == account_type)
 
-    def of_event(event_type: EventType) -> int:
-        return sum(e.amount_minor for e in entries if e.event_type == event_type)
+    def of_column(column: Revenue) -> int:
+        events = revenue.events_of(column)
+        return sum(e.amount_minor for e in entries if e.event_type in events)
 
-    def count(event_type: EventType) -> int:
-        return len({(e.payment_id, e.seq) for e in entries if e.event_type == event_type})
+    def count(column: Revenue) -> int:
+        events = revenue.events_of(column)
+        return len({(e.payment_id, e.seq) for e in entries if e.event_type in events})
 
-    gross = -of_event(EventType.CAPTURED)
-    refunds = of_event(EventType.REFUNDED)
-    chargebacks = of_event(EventType.DISPUTE_LOST)
+    gross = -of_column(Revenue.GROSS)
+    refunds = of_column(Revenue.REFUNDS)
+    chargebacks = of_column(Revenue.CHARGEBACKS)
     commission = of_account(AccountType.PLATFORM_COMMISSION)
     logistics_fee = of_account(AccountType.PLATFORM_LOGISTICS)
     return SellerRevenueRow(
@@ -104,8 +106,8 @@ def totals_of(key: RevenueKey, entries: list[LedgerEntryRow]) -> SellerRevenueRo
         net_minor=gross - refunds - chargebacks - commission - logistics_fee,
         pending_delta_minor=of_account(AccountType.SELLER_PENDING),
         available_delta_minor=of_account(AccountType.SELLER_AVAILABLE),
-        capture_count=count(EventType.CAPTURED),
-        refund_count=count(EventType.REFUNDED),
-        chargeback_count=count(EventType.DISPUTE_LOST),
+        capture_count=count(Revenue.GROSS),
+        refund_count=count(Revenue.REFUNDS),
+        chargeback_count=count(Revenue.CHARGEBACKS),
         entry_count=len(entries),
     )

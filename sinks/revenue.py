@@ -4,42 +4,41 @@ Income is booked on accounts whose id is the seller it comes from, so one key's 
 key's entries and nothing else. Credits are negative in the ledger and positive here.
 """
 
-from schemas.accounts import AccountType
-from schemas.lifecycle import EventType
+from schemas.accounts import SELLER_ACCOUNTS
+from schemas.effects import Revenue, event_types
+from schemas.sql_words import quoted
 
-ACCOUNT_TYPES: tuple[str, ...] = (
-    AccountType.SELLER_PENDING,
-    AccountType.SELLER_AVAILABLE,
-    AccountType.PLATFORM_COMMISSION,
-    AccountType.PLATFORM_LOGISTICS,
-)
-"""Account types whose id is a seller."""
+ACCOUNT_TYPES: tuple[str, ...] = tuple(sorted(SELLER_ACCOUNTS))
+"""Account types whose id is a seller, as a parameter of the statements."""
 
-EARNING_EVENTS: tuple[str, ...] = (
-    EventType.CAPTURED,
-    EventType.REFUNDED,
-    EventType.DISPUTE_LOST,
-)
-"""Events that change what a seller earned; the others move what was earned."""
 
-_TOTALS = """
+def events_of(column: Revenue) -> tuple[str, ...]:
+    """The events that count in a column of the totals; all others move what was earned."""
+    return event_types(lambda effect: effect.revenue is column)
+
+
+def _is(column: Revenue) -> str:
+    return f"event_type IN ({quoted(events_of(column))})"
+
+
+_TOTALS = f"""
 INSERT INTO seller_revenue_raw
 SELECT
     account_id AS seller_id,
     currency,
     day,
-    -sumIf(amount_minor, event_type = 'captured') AS gross_minor,
-    sumIf(amount_minor, event_type = 'refunded') AS refunds_minor,
-    sumIf(amount_minor, event_type = 'dispute_lost') AS chargebacks_minor,
+    -sumIf(amount_minor, {_is(Revenue.GROSS)}) AS gross_minor,
+    sumIf(amount_minor, {_is(Revenue.REFUNDS)}) AS refunds_minor,
+    sumIf(amount_minor, {_is(Revenue.CHARGEBACKS)}) AS chargebacks_minor,
     -sumIf(amount_minor, account_type = 'platform_commission') AS commission_minor,
     -sumIf(amount_minor, account_type = 'platform_logistics') AS logistics_fee_minor,
     gross_minor - refunds_minor - chargebacks_minor - commission_minor - logistics_fee_minor
         AS net_minor,
     -sumIf(amount_minor, account_type = 'seller_pending') AS pending_delta_minor,
     -sumIf(amount_minor, account_type = 'seller_available') AS available_delta_minor,
-    uniqExactIf((payment_id, seq), event_type = 'captured') AS capture_count,
-    uniqExactIf((payment_id, seq), event_type = 'refunded') AS refund_count,
-    uniqExactIf((payment_id, seq), event_type = 'dispute_lost') AS chargeback_count,
+    uniqExactIf((payment_id, seq), {_is(Revenue.GROSS)}) AS capture_count,
+    uniqExactIf((payment_id, seq), {_is(Revenue.REFUNDS)}) AS refund_count,
+    uniqExactIf((payment_id, seq), {_is(Revenue.CHARGEBACKS)}) AS chargeback_count,
     count() AS entry_count
 FROM
 (

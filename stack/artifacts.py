@@ -20,6 +20,7 @@ from pathlib import Path
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from schemas.errors import ConfigurationError, PurserError, ServiceUnavailable
+from schemas.runtime import entry_point
 from stack.java import find_maven
 from stack.layout import check_free_space
 from stack.settings import StackSettings
@@ -123,6 +124,7 @@ def _tell(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
+@entry_point
 def main() -> None:
     """`python -m stack.artifacts`: fetch the jars in advance, as `make setup` does."""
     try:

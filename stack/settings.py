@@ -1,4 +1,4 @@
-"""Settings of the local stack, such as its folder and ports.
+"""Settings of the local stack, such as its folder and ports: one frozen object.
 
 Every server module reads these settings; nothing here touches a file, a socket or a process.
 """

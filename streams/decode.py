@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from schemas.effects import IN_EFFECTS, NO_EFFECT, OUT_EFFECTS, SHARE_EVENTS
+from schemas.effects import EFFECTS, Effect, Move
 from schemas.envelope import Envelope
 from schemas.errors import (
     BrokenInvariant,
@@ -25,15 +25,7 @@ from schemas.errors import (
     UnknownEvent,
 )
 from schemas.events import SCHEMA_VERSION, Event, Movement, StoredEvent
-from schemas.lifecycle import (
-    IN_EVENTS,
-    OUT_EVENTS,
-    Direction,
-    Dispute,
-    EventType,
-    Fulfilment,
-    Status,
-)
+from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
 from schemas.upcast import upcast
 
 Row = dict[str, Any]
@@ -316,20 +308,15 @@ class Bounds(NamedTuple):
         return f"available_delta_minor: is zero for {event.event_type}"
 
 
-def _bounds_in(event_type: EventType) -> Bounds:
-    moves = IN_EFFECTS.get(event_type, NO_EFFECT).moves
-    if moves == "release":
-        return Bounds(sign=1)
-    reverses = moves == "reverse"
-    return Bounds(has_shares=reverses or event_type in SHARE_EVENTS, reverses=reverses)
+def _bounds(effect: Effect) -> Bounds:
+    reverses = effect.move is Move.REVERSE
+    return Bounds(has_shares=effect.pot is not None, sign=effect.available, reverses=reverses)
 
 
 BOUNDS: Mapping[tuple[Direction, EventType], Bounds] = {
-    **{(Direction.IN, event_type): _bounds_in(event_type) for event_type in IN_EVENTS},
-    **{
-        (Direction.OUT, event_type): Bounds(sign=OUT_EFFECTS.get(event_type, NO_EFFECT).available)
-        for event_type in OUT_EVENTS
-    },
+    (direction, event_type): _bounds(effect)
+    for direction, effects in EFFECTS.items()
+    for event_type, effect in effects.items()
 }
 """Direction and event type -> bounds; a missing key is an event that cannot happen."""
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from schemas.errors import Rejection
 from schemas.events import NewEvent
-from schemas.lifecycle import Direction, EventType
+from schemas.lifecycle import FIRST_EVENT, Direction
 from schemas.rejections import RejectionCode
 from writer import commands, payins, payouts
-from writer.commands import AnyCommand, Command
+from writer.commands import AnyCommand, Change
 from writer.requests import differing_fields
 from writer.state import PaymentState
 from writer.validate import refusal, validate
@@ -32,22 +32,22 @@ Decision = tuple[NewEvent, ...] | AlreadyDone | Rejection
 
 Handler = Callable[[PaymentState, Any], tuple[NewEvent, ...]]
 
-HANDLERS: Mapping[type[Command], Handler] = {
+HANDLERS: Mapping[type[Change], Handler] = {
     commands.RequireAction: payins.change_state,
     commands.MarkProcessing: payins.change_state,
     commands.MarkUnknown: payins.change_state,
-    commands.Authorize: payins.authorize,
+    commands.Authorize: payins.change_state,
     commands.Fail: payins.change_state,
     commands.Cancel: payins.change_state,
     commands.Expire: payins.change_state,
-    commands.Capture: payins.capture,
+    commands.Capture: payins.move_amount,
     commands.Ship: payins.change_state,
     commands.Deliver: payins.change_state,
     commands.Release: payins.release,
     commands.RequestRefund: payins.request_refund,
     commands.RecordRefund: payins.record_refund,
     commands.FailRefund: payins.fail_refund,
-    commands.OpenDispute: payins.open_dispute,
+    commands.OpenDispute: payins.move_amount,
     commands.WinDispute: payins.settle_dispute,
     commands.LoseDispute: payins.settle_dispute,
     commands.SubmitPayout: payouts.change_payout,
@@ -133,5 +133,5 @@ def _assert_rows(
         assert row.idempotency_key == command.idempotency_key, (command, row)
         assert row.event_type is command.event_type, (command, row)
         assert row.amount_minor >= 0, (command, row)
-    is_creation = rows[0].event_type in (EventType.CREATED, EventType.REQUESTED)
+    is_creation = command.event_type == FIRST_EVENT[command.direction]
     assert is_creation == (state is None), command

@@ -11,10 +11,10 @@ from threading import Lock
 
 import msgspec
 
+from schemas.effects import effect_of
 from schemas.errors import Rejection
 from schemas.events import Event, NewEvent
 from schemas.ids import PaymentId
-from schemas.lifecycle import EventType
 from schemas.rejections import RejectionCode
 from writer.store import StreamMoved
 
@@ -56,7 +56,7 @@ class MemoryStore:
                     raise StreamMoved(f"payment {payment_id} already has {len(stream)} events")
                 balance = (event.seller_id, event.currency)
                 available[balance] += event.available_delta_minor
-                if event.event_type is EventType.REQUESTED and available[balance] < 0:
+                if effect_of(event).draws_on_balance and available[balance] < 0:
                     raise _above_balance(event)
                 row = Event(**msgspec.structs.asdict(event), recorded_at=recorded_at)
                 streams[payment_id] = (*stream, row)

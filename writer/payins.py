@@ -4,18 +4,11 @@ Each raises `Rejection` or returns the rows to append, in the order in which the
 created. `_rows` is the one place where a pay-in row is made.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from schemas.details import (
-    NO_DETAILS,
-    Asked,
-    Details,
-    ReasonDetails,
-    RefundDetails,
-    RefundFailedDetails,
-    details_text,
-)
+from schemas.details import NO_DETAILS
+from schemas.effects import Amount, Claim, Effect, Move, effect_of
 from schemas.errors import Rejection
 from schemas.events import NewEvent
 from schemas.lifecycle import (
@@ -30,22 +23,19 @@ from schemas.money import allocate
 from schemas.rejections import RejectionCode
 from writer.commands import (
     AmountChange,
-    Authorize,
-    Capture,
     Change,
     CreatePayment,
     FailRefund,
     LoseDispute,
-    OpenDispute,
     OrderChange,
     RecordRefund,
     Release,
     RequestRefund,
     WinDispute,
 )
-from writer.rows import empty_state, make_row
-from writer.state import NO_SHARES, OrderState, PaymentState, Refund, Shares
-from writer.sums import NO_SUMS, shares_to_give_back, shares_to_take, sums_after
+from writer.rows import details_texts, empty_state, make_row
+from writer.state import OrderState, PaymentState, Refund, Shares
+from writer.sums import NO_SUMS, shares_of, sums_after
 from writer.validate import refusal
 
 
@@ -54,13 +44,12 @@ class _Part(NamedTuple):
 
     order: OrderState
     amount_minor: int = 0
-    shares: Shares = NO_SHARES
 
 
 def create(command: CreatePayment) -> tuple[NewEvent, ...]:
-    """One `created` row per order: its whole amount and the planned shares."""
+    """The first row of each order: its whole amount and the planned shares."""
     state = empty_state(command)
-    start = next_state(Direction.IN, None, EventType.CREATED)
+    start = next_state(Direction.IN, None, command.event_type)
     assert start is not None
     return tuple(
         make_row(
@@ -85,21 +74,15 @@ def create(command: CreatePayment) -> tuple[NewEvent, ...]:
 
 
 def change_state(state: PaymentState, command: OrderChange) -> tuple[NewEvent, ...]:
-    """An event without an amount, for the named order or for every one that is not over."""
-    return _rows(state, command, [_Part(order) for order in _movable(state, command)])
+    """An event of no amount or of the whole one, for the named order or all that are not over."""
+    is_whole = effect_of(command).amount is Amount.WHOLE
+    orders = _movable(state, command)
+    return _rows(state, command, [_Part(o, o.amount_minor if is_whole else 0) for o in orders])
 
 
-def authorize(state: PaymentState, command: Authorize) -> tuple[NewEvent, ...]:
-    """The bank holds each order's whole amount."""
-    parts = [_Part(order, order.amount_minor) for order in _movable(state, command)]
-    return _rows(state, command, parts)
-
-
-def capture(state: PaymentState, command: Capture) -> tuple[NewEvent, ...]:
-    """Take up to what was not captured yet, and the platform's shares of it."""
-    amounts = _amounts(state, command, _uncaptured, RejectionCode.CAPTURE_ABOVE_AMOUNT)
-    parts = [_Part(order, amount, shares_to_take(order, amount)) for order, amount in amounts]
-    return _rows(state, command, parts)
+def move_amount(state: PaymentState, command: AmountChange) -> tuple[NewEvent, ...]:
+    """An event of some amount: up to what the order has left of what the event takes."""
+    return _rows(state, command, _amounts(state, command))
 
 
 def release(state: PaymentState, command: Release) -> tuple[NewEvent, ...]:
@@ -112,33 +95,26 @@ def release(state: PaymentState, command: Release) -> tuple[NewEvent, ...]:
             "order_id",
             "a dispute is open; release when the bank has decided",
         )
-    amounts = _amounts(state, command, _releasable, RejectionCode.RELEASE_ABOVE_PENDING)
-    return _rows(state, command, [_Part(order, amount) for order, amount in amounts])
+    return move_amount(state, command)
 
 
 def request_refund(state: PaymentState, command: RequestRefund) -> tuple[NewEvent, ...]:
     """Set aside what is to go back to the buyer."""
     _named_order(state, command.order_id)
     _refuse_known_refund(state, command.refund_id)
-    amounts = _amounts(state, command, _refundable, RejectionCode.REFUND_ABOVE_CAPTURED)
-    parts = [_Part(order, amount) for order, amount in amounts]
-    return _rows(state, command, parts, RefundDetails(refund_id=command.refund_id))
+    return move_amount(state, command)
 
 
 def record_refund(state: PaymentState, command: RecordRefund) -> tuple[NewEvent, ...]:
     """Settle an open request, or record a refund that was made at the PSP."""
     _named_order(state, command.order_id)
-    details = RefundDetails(refund_id=command.refund_id)
     refund = state.refunds.get(command.refund_id) if command.refund_id is not None else None
     if refund is not None and refund.is_open:
         _check_same_refund(command, refund)
-        amounts = _requested_amounts(state, refund)
-    else:
-        if command.refund_id is not None:
-            _refuse_known_refund(state, command.refund_id)
-        amounts = _amounts(state, command, _refundable, RejectionCode.REFUND_ABOVE_CAPTURED)
-    parts = [_Part(order, amount, shares_to_give_back(order, amount)) for order, amount in amounts]
-    return _rows(state, command, parts, details, settles=refund is not None)
+        return _rows(state, command, _requested_amounts(state, refund), settles=True)
+    if command.refund_id is not None:
+        _refuse_known_refund(state, command.refund_id)
+    return move_amount(state, command)
 
 
 def fail_refund(state: PaymentState, command: FailRefund) -> tuple[NewEvent, ...]:
@@ -152,26 +128,13 @@ def fail_refund(state: PaymentState, command: FailRefund) -> tuple[NewEvent, ...
         )
     if not refund.is_open:
         _refuse_known_refund(state, command.refund_id)
-    parts = [_Part(order, amount) for order, amount in _requested_amounts(state, refund)]
-    details = RefundFailedDetails(refund_id=command.refund_id, reason=command.reason)
-    return _rows(state, command, parts, details)
-
-
-def open_dispute(state: PaymentState, command: OpenDispute) -> tuple[NewEvent, ...]:
-    """Set aside what the buyer's bank disputes."""
-    amounts = _amounts(state, command, _refundable, RejectionCode.DISPUTE_ABOVE_CAPTURED)
-    return _rows(state, command, [_Part(order, amount) for order, amount in amounts])
+    return _rows(state, command, _requested_amounts(state, refund))
 
 
 def settle_dispute(state: PaymentState, command: WinDispute | LoseDispute) -> tuple[NewEvent, ...]:
     """The bank decided every open dispute that the command concerns, for its whole amount."""
-    parts = []
-    for order in _concerned(state, command):
-        amount = order.disputed_minor
-        lost = isinstance(command, LoseDispute)
-        shares = shares_to_give_back(order, amount) if lost else NO_SHARES
-        parts.append(_Part(order, amount, shares))
-    return _rows(state, command, parts)
+    orders = _concerned(state, command)
+    return _rows(state, command, [_Part(order, order.disputed_minor) for order in orders])
 
 
 # -- which orders -------------------------------------------------------------------------------
@@ -235,27 +198,35 @@ def _concerned(state: PaymentState, command: OrderChange) -> Sequence[OrderState
 # -- how much -----------------------------------------------------------------------------------
 
 
-def _uncaptured(order: OrderState) -> int:
-    return order.amount_minor - order.captured_minor
+def _left(order: OrderState, effect: Effect) -> int:
+    """How much of an order an event of some amount may take."""
+    match effect.move:
+        case Move.CAPTURE:
+            return order.amount_minor - order.captured_minor
+        case Move.RELEASE:
+            return 0 if order.state.dispute is Dispute.OPEN else order.pending_minor
+        case _:
+            return order.captured_minor - order.refunded_minor - order.reserved_minor
 
 
-def _refundable(order: OrderState) -> int:
-    return order.captured_minor - order.refunded_minor - order.reserved_minor
+def _too_much(effect: Effect) -> RejectionCode:
+    """Why an amount above what is left is refused."""
+    match effect:
+        case Effect(move=Move.CAPTURE):
+            return RejectionCode.CAPTURE_ABOVE_AMOUNT
+        case Effect(move=Move.RELEASE):
+            return RejectionCode.RELEASE_ABOVE_PENDING
+        case Effect(dispute=Claim.OPENS):
+            return RejectionCode.DISPUTE_ABOVE_CAPTURED
+        case _:
+            return RejectionCode.REFUND_ABOVE_CAPTURED
 
 
-def _releasable(order: OrderState) -> int:
-    return 0 if order.state.dispute is Dispute.OPEN else order.pending_minor
-
-
-def _amounts(
-    state: PaymentState,
-    command: AmountChange,
-    left_of: Callable[[OrderState], int],
-    too_much: RejectionCode,
-) -> list[tuple[OrderState, int]]:
+def _amounts(state: PaymentState, command: AmountChange) -> list[_Part]:
     """Each concerned order and its positive part of the command's amount."""
+    effect = effect_of(command)
     orders = _concerned(state, command)
-    lefts = [left_of(order) for order in orders]
+    lefts = [_left(order, effect) for order in orders]
     left = sum(lefts)
     if left == 0:
         raise refusal(
@@ -265,12 +236,12 @@ def _amounts(
         )
     if command.amount_minor is not None and command.amount_minor > left:
         raise refusal(
-            too_much,
+            _too_much(effect),
             "amount_minor",
             f"is {command.amount_minor}, but only {left} of it can be {command.event_type}",
         )
     parts = lefts if command.amount_minor is None else allocate(command.amount_minor, lefts)
-    return [(order, part) for order, part in zip(orders, parts, strict=True) if part]
+    return [_Part(order, part) for order, part in zip(orders, parts, strict=True) if part]
 
 
 def _refuse_known_refund(state: PaymentState, refund_id: str) -> None:
@@ -301,52 +272,32 @@ def _check_same_refund(command: RecordRefund, refund: Refund) -> None:
         )
 
 
-def _requested_amounts(state: PaymentState, refund: Refund) -> list[tuple[OrderState, int]]:
-    return [(state.orders[order_id], amount) for order_id, amount in refund.amounts.items()]
+def _requested_amounts(state: PaymentState, refund: Refund) -> list[_Part]:
+    return [_Part(state.orders[order_id], amount) for order_id, amount in refund.amounts.items()]
 
 
 # -- the rows -----------------------------------------------------------------------------------
 
 
 def _rows(
-    state: PaymentState,
-    command: Change,
-    parts: Iterable[_Part],
-    details: Details | None = None,
-    *,
-    settles: bool = False,
+    state: PaymentState, command: Change, parts: Iterable[_Part], *, settles: bool = False
 ) -> tuple[NewEvent, ...]:
     # Nothing below this line can be refused: an assertion that fails here is our mistake.
-    first_details, other_details = _details_texts(command, details)
+    first_details, other_details = details_texts(command)
     return tuple(
         _row(state, command, part, seq, other_details if index else first_details, settles)
         for index, (seq, part) in enumerate(enumerate(parts, start=state.last_seq + 1))
     )
 
 
-def _details_texts(command: Change, details: Details | None) -> tuple[str, str]:
-    """Details of a command's first row, which also has what was asked, and of the others."""
-    reason = getattr(command, "reason", None)
-    if details is None and reason is not None:
-        details = ReasonDetails(reason=reason)
-    others = details_text(details) if details else NO_DETAILS
-    order_id = getattr(command, "order_id", None)
-    amount_minor = getattr(command, "amount_minor", None)
-    if order_id is None and amount_minor is None:
-        return others, others
-    asked = Asked(order_id=order_id, amount_minor=amount_minor)
-    first = (details or Details()).model_copy(update={"asked": asked})
-    return details_text(first), others
-
-
 def _row(
     state: PaymentState, command: Change, part: _Part, seq: int, details: str, settles: bool
 ) -> NewEvent:
-    order, amount_minor, shares = part
-    event_type = command.event_type
-    after = next_state(Direction.IN, order.state, event_type)
-    assert after is not None, (order, event_type)
-    sums = sums_after(order, event_type, amount_minor, shares, settles=settles)
+    order, amount_minor = part
+    effect = effect_of(command)
+    after = next_state(Direction.IN, order.state, command.event_type)
+    assert after is not None, (order, command.event_type)
+    shares = shares_of(order, effect.move, amount_minor)
     return make_row(
         state,
         command,
@@ -355,7 +306,7 @@ def _row(
         after=after,
         amount_minor=amount_minor,
         shares=shares,
-        sums=sums,
+        sums=sums_after(order, effect, amount_minor, shares, settles=settles),
         details=details,
         psp_reference=command.psp_reference,
     )

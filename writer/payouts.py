@@ -1,13 +1,13 @@
 """Payout handlers: money on its way to one seller. Pure."""
 
-from schemas.details import NO_DETAILS, ReasonDetails, details_text
-from schemas.effects import NO_EFFECT, OUT_EFFECTS
+from schemas.details import NO_DETAILS
+from schemas.effects import effect_of
 from schemas.errors import Rejection
 from schemas.events import NewEvent
 from schemas.lifecycle import Direction, State, allowed_events, next_state
 from schemas.rejections import RejectionCode
 from writer.commands import Command, PayoutChange, RequestPayout
-from writer.rows import empty_state, make_row
+from writer.rows import details_texts, empty_state, make_row
 from writer.state import NO_SHARES, OrderState, PaymentState
 from writer.sums import NO_SUMS
 from writer.validate import refusal
@@ -54,8 +54,7 @@ def change_payout(state: PaymentState, command: PayoutChange) -> tuple[NewEvent,
             f"which is {payout.state.status}; possible: {allowed}",
         )
     # Nothing below this line can be refused.
-    reason: str | None = getattr(command, "reason", None)
-    details = NO_DETAILS if reason is None else details_text(ReasonDetails(reason=reason))
+    details, _ = details_texts(command)
     reference = command.psp_reference or state.psp_reference
     return (_row(state, command, payout, after, details, reference),)
 
@@ -68,7 +67,7 @@ def _row(
     details: str,
     psp_reference: str | None,
 ) -> NewEvent:
-    sign = OUT_EFFECTS.get(command.event_type, NO_EFFECT).available
+    sign = effect_of(command).available
     return make_row(
         state,
         command,

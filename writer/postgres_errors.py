@@ -18,7 +18,8 @@ from schemas.errors import (
     SchemaVersionError,
     ServiceUnavailable,
 )
-from schemas.postgres.refusals import CONSTRAINTS, RefusalCode
+from schemas.postgres.guard_codes import GuardCode
+from schemas.postgres.row_rules import ROW_RULES
 from schemas.rejections import RejectionCode
 from writer.store import StreamMoved
 
@@ -86,9 +87,9 @@ def one_line(error: psycopg.Error) -> str:
 
 def _guarded(error: psycopg.Error) -> PurserError:
     match error.sqlstate:
-        case RefusalCode.SEQ_GAP:
+        case GuardCode.SEQ_GAP:
             return StreamMoved(f"another writer was faster ({one_line(error)}); try again")
-        case RefusalCode.PAYOUT_ABOVE_BALANCE:
+        case GuardCode.PAYOUT_ABOVE_BALANCE:
             return _refused(error, RejectionCode.PAYOUT_ABOVE_BALANCE)
         case _:
             return _refused(error)
@@ -97,10 +98,9 @@ def _guarded(error: psycopg.Error) -> PurserError:
 def _refused(
     error: psycopg.Error, code: RejectionCode = RejectionCode.REFUSED_BY_DATABASE
 ) -> Rejection:
-    """A guard's refusal: its message is `field: problem`; a constraint's is in a table."""
-    if known := CONSTRAINTS.get(error.diag.constraint_name or ""):
-        field, problem = known
-        return Rejection(code=code, field=field, problem=problem)
+    """A guard's refusal: its message is `field: problem`; what a rule demands is in a table."""
+    if rule := ROW_RULES.get(error.diag.constraint_name or ""):
+        return Rejection(code=code, field=rule.column, problem=rule.expected)
     field = error.diag.column_name or error.diag.constraint_name or "row"
     problem = one_line(error).removeprefix(f"{field}: ")
     if error.diag.message_hint:

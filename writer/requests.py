@@ -10,14 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from schemas.details import parse_details
+from schemas.effects import effect_of
 from schemas.events import NewEvent
-from schemas.lifecycle import Direction, EventType
+from schemas.lifecycle import FIRST_EVENT, Direction
 from writer.commands import AnyCommand, CreatePayment, OrderLine
 
 Request = Mapping[str, object]
 """Field name -> value; `command` is the event type that the command leads to."""
 
 _NOT_COMPARED = frozenset({"idempotency_key", "occurred_at", "payment_id", "orders"})
+_CREATION_FIELDS: Mapping[Direction, tuple[str, ...]] = {
+    Direction.IN: ("buyer_id", "currency", "psp", "method"),
+    Direction.OUT: ("seller_id", "currency", "amount_minor", "psp", "method"),
+}
 
 
 def request_of_command(command: AnyCommand) -> Request:
@@ -38,17 +43,13 @@ def request_of_rows(rows: Sequence[NewEvent]) -> Request:
         "command": first.event_type,
         "psp_reference": first.psp_reference,
     }
-    if first.event_type is EventType.CREATED:
-        request |= {
-            name: getattr(first, name) for name in ("buyer_id", "currency", "psp", "method")
-        }
-        request |= _lines_request([_line(row) for row in rows])
-        return request
-    if first.event_type is EventType.REQUESTED:
-        names = ("seller_id", "currency", "amount_minor", "psp", "method")
+    if first.event_type == FIRST_EVENT[first.direction]:
+        names = _CREATION_FIELDS[first.direction]
         request |= {name: getattr(first, name) for name in names}
+        if first.direction is Direction.IN:
+            request |= _lines_request([_line(row) for row in rows])
         return request
-    details = parse_details(first.event_type, first.details)
+    details = parse_details(effect_of(first).details, first.details)
     if details.asked is not None:
         request |= details.asked.model_dump()
     request |= details.model_dump(exclude={"asked"})

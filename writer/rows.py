@@ -1,8 +1,10 @@
 """The one place where a row of `payments` is made. Pure."""
 
+from schemas.details import NO_DETAILS, Asked, details_text
+from schemas.effects import effect_of
 from schemas.events import SCHEMA_VERSION, NewEvent
 from schemas.lifecycle import State
-from writer.commands import Command, CreatePayment, RequestPayout
+from writer.commands import Change, Command, CreatePayment, RequestPayout
 from writer.state import OrderState, PaymentState, Shares
 from writer.sums import Sums
 
@@ -68,3 +70,20 @@ def make_row(
         details=details,
         occurred_at=command.occurred_at,
     )
+
+
+def details_texts(command: Change) -> tuple[str, str]:
+    """Details of a command's first row, which also has what was asked, and of the others."""
+    model = effect_of(command).details
+    facts = {
+        name: value
+        for name in model.model_fields
+        if (value := getattr(command, name, None)) is not None
+    }
+    others = details_text(model(**facts)) if facts else NO_DETAILS
+    order_id = getattr(command, "order_id", None)
+    amount_minor = getattr(command, "amount_minor", None)
+    if order_id is None and amount_minor is None:
+        return others, others
+    asked = Asked(order_id=order_id, amount_minor=amount_minor)
+    return details_text(model(asked=asked, **facts)), others

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from schemas.details import NO_DETAILS, RefundDetails, parse_details
+from schemas.effects import Claim, Pot, effect_of
 from schemas.events import NewEvent
 from schemas.ids import PaymentId
-from schemas.lifecycle import Direction, EventType, State
-
-_E = EventType
+from schemas.lifecycle import Direction, State
 
 
 class Shares(msgspec.Struct, frozen=True, gc=False):
@@ -26,6 +25,12 @@ class Shares(msgspec.Struct, frozen=True, gc=False):
         return Shares(
             self.commission_minor + other.commission_minor,
             self.logistics_fee_minor + other.logistics_fee_minor,
+        )
+
+    def __sub__(self, other: "Shares") -> "Shares":
+        return Shares(
+            self.commission_minor - other.commission_minor,
+            self.logistics_fee_minor - other.logistics_fee_minor,
         )
 
 
@@ -116,23 +121,22 @@ def apply(before: PaymentState | None, events: Sequence[NewEvent]) -> PaymentSta
 
 
 def _order_after(before: OrderState | None, event: NewEvent) -> OrderState:
-    event_type = event.event_type
-    shares = Shares(event.commission_minor, event.logistics_fee_minor)
-    planned = before.planned if before else shares
+    effect = effect_of(event)
+    planned = before.planned if before else NO_SHARES
     taken = before.taken if before else NO_SHARES
     given_back = before.given_back if before else NO_SHARES
+    if (pot := effect.pot) is not None:
+        shares = Shares(event.commission_minor, event.logistics_fee_minor)
+        match pot:
+            case Pot.PLANNED:
+                planned = planned + shares
+            case Pot.TAKEN:
+                taken = taken + shares
+            case Pot.GIVEN_BACK:
+                given_back = given_back + shares
     disputed_minor = before.disputed_minor if before else 0
-    if event_type is _E.CAPTURED:
-        taken = taken + shares
-    elif event_type is _E.REFUNDED:
-        given_back = given_back + shares
-    elif event_type is _E.DISPUTE_OPENED:
-        disputed_minor = event.amount_minor
-    elif event_type is _E.DISPUTE_WON:
-        disputed_minor = 0
-    elif event_type is _E.DISPUTE_LOST:
-        disputed_minor = 0
-        given_back = given_back + shares
+    if effect.dispute is not Claim.NONE:
+        disputed_minor = event.amount_minor if effect.dispute is Claim.OPENS else 0
     return OrderState(
         order_id=event.order_id,
         seller_id=event.seller_id,
@@ -151,11 +155,12 @@ def _order_after(before: OrderState | None, event: NewEvent) -> OrderState:
 
 
 def _refunds_after(before: Mapping[str, Refund], event: NewEvent) -> Mapping[str, Refund]:
-    details = parse_details(event.event_type, event.details)
+    effect = effect_of(event)
+    details = parse_details(effect.details, event.details)
     if not isinstance(details, RefundDetails) or details.refund_id is None:
         return before
     known = before.get(details.refund_id)
     amounts = dict(known.amounts) if known else {}
     amounts[event.order_id] = event.amount_minor
-    is_open = event.event_type is _E.REFUND_REQUESTED
+    is_open = effect.refund is Claim.OPENS
     return {**before, details.refund_id: Refund(amounts, is_open)}

@@ -1,14 +1,13 @@
 """What an event does to money: an order's running sums after it, and how amounts are split.
 
-Pure arithmetic on whole minor units, by the table of signs in `schemas.effects`.
+Pure arithmetic on whole minor units, by the table in `schemas.effects`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
-from schemas.effects import IN_EFFECTS, NO_EFFECT
-from schemas.lifecycle import EventType
+from schemas.effects import Effect, Move
 from schemas.money import allocate
-from writer.state import OrderState, Shares
+from writer.state import NO_SHARES, OrderState, Shares
 
 
 class Sums(NamedTuple):
@@ -26,17 +25,16 @@ NO_SUMS = Sums(0, 0, 0, 0, 0, 0)
 
 
 def sums_after(
-    order: OrderState, event_type: EventType, amount_minor: int, shares: Shares, *, settles: bool
+    order: OrderState, effect: Effect, amount_minor: int, shares: Shares, *, settles: bool
 ) -> Sums:
     """The sums of `order` after a pay-in event of `amount_minor`.
 
     `shares` are the platform's parts of the amount, the rest is the seller's.
-    `settles`: the refund was asked for before, so its reservation ends with it.
+    `settles`: it was asked for before, so what was set aside for it is free again.
     """
-    effect = IN_EFFECTS.get(event_type, NO_EFFECT)
-    reserved_sign = -1 if settles and event_type is EventType.REFUNDED else effect.reserved
+    reserved_sign = effect.reserved - (settles and effect.may_settle)
     seller_minor = amount_minor - shares.commission_minor - shares.logistics_fee_minor
-    pending_minor, available_delta_minor = _move(order.pending_minor, effect.moves, seller_minor)
+    pending_minor, available_delta_minor = _move(order.pending_minor, effect.move, seller_minor)
     after = Sums(
         captured_minor=order.captured_minor + effect.captured * amount_minor,
         refunded_minor=order.refunded_minor + effect.refunded * amount_minor,
@@ -45,53 +43,45 @@ def sums_after(
         pending_minor=pending_minor,
         available_delta_minor=available_delta_minor,
     )
-    assert seller_minor >= 0, (order, event_type, amount_minor, shares)
-    assert after.captured_minor <= order.amount_minor, (order, event_type, amount_minor)
-    assert after.reserved_minor >= 0, (order, event_type, amount_minor)
+    assert seller_minor >= 0, (order, effect, amount_minor, shares)
+    assert after.captured_minor <= order.amount_minor, (order, effect, amount_minor)
+    assert after.reserved_minor >= 0, (order, effect, amount_minor)
     assert after.refunded_minor + after.reserved_minor <= after.captured_minor, (order, after)
-    assert after.pending_minor >= 0, (order, event_type, amount_minor)
+    assert after.pending_minor >= 0, (order, effect, amount_minor)
     assert after.released_minor + after.pending_minor <= after.captured_minor, (order, after)
     return after
 
 
-def _move(pending_minor: int, moves: str, seller_minor: int) -> tuple[int, int]:
+def _move(pending_minor: int, move: Move, seller_minor: int) -> tuple[int, int]:
     """Pending after, and the change of available, when the seller's share moves."""
-    match moves:
-        case "":
+    match move:
+        case Move.NONE | Move.PLAN:
             return pending_minor, 0
-        case "capture":
+        case Move.CAPTURE:
             return pending_minor + seller_minor, 0
-        case "release":
+        case Move.RELEASE:
             return pending_minor - seller_minor, seller_minor
-        case "reverse":
+        case Move.REVERSE:
             from_pending = min(pending_minor, seller_minor)
             return pending_minor - from_pending, from_pending - seller_minor
         case _:
-            raise AssertionError(f"schemas.effects names an unknown move: {moves}")
+            assert_never(move)
 
 
-def shares_to_take(order: OrderState, amount_minor: int) -> Shares:
-    """The platform's parts of a capture; over all captures exactly the planned ones."""
-    return _split(
-        amount_minor,
-        order.amount_minor - order.captured_minor,
-        Shares(
-            order.planned.commission_minor - order.taken.commission_minor,
-            order.planned.logistics_fee_minor - order.taken.logistics_fee_minor,
-        ),
-    )
+def shares_of(order: OrderState, move: Move, amount_minor: int) -> Shares:
+    """The platform's parts of an event's amount.
 
-
-def shares_to_give_back(order: OrderState, amount_minor: int) -> Shares:
-    """The platform's parts of a refund; when all is refunded, exactly those that were taken."""
-    return _split(
-        amount_minor,
-        order.captured_minor - order.refunded_minor,
-        Shares(
-            order.taken.commission_minor - order.given_back.commission_minor,
-            order.taken.logistics_fee_minor - order.given_back.logistics_fee_minor,
-        ),
-    )
+    Over all captures they are exactly the planned ones, and those taken when all is given back.
+    """
+    match move:
+        case Move.CAPTURE:
+            left_minor = order.amount_minor - order.captured_minor
+            return _split(amount_minor, left_minor, order.planned - order.taken)
+        case Move.REVERSE:
+            left_minor = order.captured_minor - order.refunded_minor
+            return _split(amount_minor, left_minor, order.taken - order.given_back)
+        case _:
+            return NO_SHARES
 
 
 def _split(amount_minor: int, left_minor: int, left: Shares) -> Shares:

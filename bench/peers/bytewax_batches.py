@@ -10,6 +10,7 @@ from bytewax.run import cli_main
 
 from bench.peers.confluent_loop import CONSUME_SECONDS, consumer
 from bench.peers.job import ROWS_MAX, Job
+from schemas.runtime import entry_point
 from streams.records import Records, records_of_messages
 
 
@@ -41,6 +42,7 @@ class _Sink(DynamicSink[Records]):
         return _Writer()
 
 
+@entry_point
 def main() -> None:
     """Run the dataflow up to the wanted number of events."""
     flow = Dataflow("peers")

@@ -10,6 +10,7 @@ from bytewax.run import cli_main
 
 from bench.peers.job import BOOTSTRAP, LIBRDKAFKA, TOPIC, Job, decode
 from schemas.envelope import WireEnvelope
+from schemas.runtime import entry_point
 
 BATCH_RECORDS = 5_000
 
@@ -34,6 +35,7 @@ class _Sink(DynamicSink[Item]):
         return _Writer()
 
 
+@entry_point
 def main() -> None:
     """Run the dataflow up to the wanted number of events."""
     flow = Dataflow("peers")

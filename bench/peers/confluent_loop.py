@@ -3,6 +3,7 @@
 from confluent_kafka import Consumer
 
 from bench.peers.job import BOOTSTRAP, GROUP, LIBRDKAFKA, ROWS_MAX, TOPIC, Job
+from schemas.runtime import entry_point
 from streams.records import records_of_messages
 
 CONSUME_SECONDS = 0.1
@@ -23,6 +24,7 @@ def consumer() -> Consumer:
     return made
 
 
+@entry_point
 def main() -> None:
     """Read the wanted number of events."""
     job, source = Job(), consumer()

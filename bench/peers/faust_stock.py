@@ -6,8 +6,10 @@ from typing import Any
 import faust
 
 from bench.peers.job import BOOTSTRAP, FETCH_BYTES, GROUP, TOPIC, Job, decode
+from schemas.runtime import entry_point
 
 
+@entry_point
 def main() -> None:
     """Run the agent up to the wanted number of events."""
     app = faust.App(

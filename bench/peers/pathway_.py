@@ -5,6 +5,7 @@ from typing import Any
 import pathway as pw
 
 from bench.peers.job import BOOTSTRAP, GROUP, LIBRDKAFKA, TOPIC, Job, decode
+from schemas.runtime import entry_point
 
 
 class _Writer:
@@ -16,6 +17,7 @@ class _Writer:
         self._job.take(decode(row["data"]), int(place["partition"]), int(place["offset"]))
 
 
+@entry_point
 def main() -> None:
     """Run the graph up to the wanted number of events."""
     settings = {

@@ -6,6 +6,7 @@ from quixstreams import Application
 from quixstreams.sinks import BatchingSink, SinkBatch
 
 from bench.peers.job import BOOTSTRAP, GROUP, LIBRDKAFKA, ROWS_MAX, TOPIC, Job, decode
+from schemas.runtime import entry_point
 
 
 class _ClickHouse(BatchingSink):
@@ -25,6 +26,7 @@ def _decoded(value: bytes) -> Any:
     return decode(value)
 
 
+@entry_point
 def main() -> None:
     """Run the application up to the wanted number of events."""
     application = Application(

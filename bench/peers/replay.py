@@ -12,6 +12,7 @@ from operations.replay.reader import ReaderPlan, Stored, TopicShare
 from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import BatchSize
 from operations.replay.topic import Topic, begin
+from schemas.runtime import entry_point
 from schemas.views import PAYMENT_EVENTS
 from streams.gc_tuning import tune_gc
 from streams.records import Records
@@ -38,6 +39,7 @@ class _Clock:
         return reading
 
 
+@entry_point
 def main() -> None:
     """Read one share of the topic into the views and print the time it took."""
     settings = ReplaySettings.load()

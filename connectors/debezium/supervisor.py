@@ -26,6 +26,7 @@ from connectors.debezium.client import ConnectClient, ConnectorHealth
 from connectors.debezium.hanging_transactions import HangingTransactionRepair
 from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
 from schemas.errors import PurserError
+from schemas.runtime import entry_point
 from schemas.settings import PortNumber, Settings, Text
 from schemas.topics import CONNECT_GROUP, CONNECTOR
 
@@ -194,6 +195,7 @@ def application(rounds: Rounds) -> Starlette:
     return Starlette(routes=[Route("/health", health)])
 
 
+@entry_point
 def main() -> NoReturn:
     """Run until told to stop."""
     logging.basicConfig(

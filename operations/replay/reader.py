@@ -16,6 +16,7 @@ from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import BatchSize, KeyShare, read_ranges
 from operations.replay.topic import Offsets, Topic
 from schemas.errors import PurserError, ServiceUnavailable
+from schemas.runtime import entry_point
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
 from streams.gc_tuning import tune_gc
@@ -81,6 +82,7 @@ class Pace:
         time.sleep(max(0.0, self._due - time.monotonic()))
 
 
+@entry_point
 def read_share(plan: ReaderPlan, link: Connection) -> None:
     """The process's main; everything it has to say goes through `link`."""
     # Ctrl-C reaches the whole process group; the coordinator decides what becomes of us.

@@ -2,28 +2,46 @@
 
 The postings are derived a second time, not by the fold's rules but from what the events say about
 themselves: the receivable and the platform's shares by the event's sign, the seller's available
-balance from `available_delta_minor`, pending as what is left so that the legs sum to zero.
+balance from `available_delta_minor`, pending as what is left so that the legs sum to zero. Only
+which events have a sign is from the table of effects.
 """
 
 from operations.verify.columns import CLICKHOUSE_DAY
 from operations.verify.event_question import EventQuestion
+from schemas.accounts import AccountType
+from schemas.effects import event_types
+from schemas.lifecycle import Direction
+from schemas.sql_words import quoted
+
+
+def _taking(sign: int) -> str:
+    """Pay-in events that take from the buyer, or give back."""
+    return quoted(event_types(lambda e: e.captured - e.refunded == sign, Direction.IN))
+
+
+def _payouts(side: str, account: AccountType) -> str:
+    """Payout events with this account on the side `debit` or `credit`."""
+    return quoted(event_types(lambda e: getattr(e.transfer, side, None) is account, Direction.OUT))
+
+
+_IN_TRANSIT, _BANK = AccountType.PAYOUT_IN_TRANSIT, AccountType.BANK
 
 _AMOUNTS = f"""
     SELECT
         payment_id, seq, psp, seller_id,
         toString(currency) AS currency_code, {CLICKHOUSE_DAY} AS event_day,
         toString(event_type) AS type, direction = 'in' AS pay_in,
-        multiIf(NOT pay_in, 0, type = 'captured', 1, type IN ('refunded', 'dispute_lost'), -1, 0)
+        multiIf(NOT pay_in, 0, type IN ({_taking(+1)}), 1, type IN ({_taking(-1)}), -1, 0)
             AS taken,
         taken * amount_minor AS receivable,
         -taken * commission_minor AS commission,
         -taken * logistics_fee_minor AS logistics,
         -available_delta_minor AS available,
         if(pay_in, -(receivable + commission + logistics + available), 0) AS pending,
-        multiIf(pay_in, 0, type = 'requested', -amount_minor,
-                type IN ('paid', 'failed', 'cancelled'), amount_minor, 0) AS in_transit,
-        multiIf(pay_in, 0, type = 'paid', -amount_minor, type = 'returned', amount_minor, 0)
-            AS bank
+        multiIf(pay_in, 0, type IN ({_payouts("credit", _IN_TRANSIT)}), -amount_minor,
+                type IN ({_payouts("debit", _IN_TRANSIT)}), amount_minor, 0) AS in_transit,
+        multiIf(pay_in, 0, type IN ({_payouts("credit", _BANK)}), -amount_minor,
+                type IN ({_payouts("debit", _BANK)}), amount_minor, 0) AS bank
     FROM {{table}} WHERE {{events}}
 """
 

@@ -13,20 +13,31 @@ from operations.verify.event_question import summary
 from operations.verify.report import Finding
 from operations.verify.source import EventKey, Window
 from operations.verify.views import Views, literal
+from schemas.accounts import SELLER_ACCOUNTS
+from schemas.effects import Revenue, event_types
+from schemas.sql_words import quoted
 
 _KEY = ("seller_id", "currency", "day")
+
+
+def _is(column: Revenue) -> str:
+    """Condition that an entry's event counts in a column, as the table of effects says."""
+    events = event_types(lambda effect: effect.revenue is column)
+    return f"type IN ({quoted(events)})"
+
+
 # What it is called in the view, and what it is of a key's entries (credit is negative there).
 _TOTALS = {
-    "gross_minor": "-sumIf(amount, type = 'captured')",
-    "refunds_minor": "sumIf(amount, type = 'refunded')",
-    "chargebacks_minor": "sumIf(amount, type = 'dispute_lost')",
+    "gross_minor": f"-sumIf(amount, {_is(Revenue.GROSS)})",
+    "refunds_minor": f"sumIf(amount, {_is(Revenue.REFUNDS)})",
+    "chargebacks_minor": f"sumIf(amount, {_is(Revenue.CHARGEBACKS)})",
     "commission_minor": "-sumIf(amount, account = 'platform_commission')",
     "logistics_fee_minor": "-sumIf(amount, account = 'platform_logistics')",
     "pending_delta_minor": "-sumIf(amount, account = 'seller_pending')",
     "available_delta_minor": "-sumIf(amount, account = 'seller_available')",
-    "capture_count": "uniqExactIf((payment_id, seq), type = 'captured')",
-    "refund_count": "uniqExactIf((payment_id, seq), type = 'refunded')",
-    "chargeback_count": "uniqExactIf((payment_id, seq), type = 'dispute_lost')",
+    "capture_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.GROSS)})",
+    "refund_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.REFUNDS)})",
+    "chargeback_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.CHARGEBACKS)})",
 }
 _NET = "gross_minor - refunds_minor - chargebacks_minor - commission_minor - logistics_fee_minor"
 _NAMES = (*_TOTALS, "net_minor")
@@ -66,8 +77,7 @@ def _sides(condition: str, has_event: str = "0") -> str:
                     amount_minor AS amount, payment_id, seq,
                     {has_event} AS has_event
                 FROM ledger_entries_raw FINAL
-                WHERE account_type IN ('seller_pending', 'seller_available',
-                    'platform_commission', 'platform_logistics')
+                WHERE account_type IN ({quoted(sorted(SELLER_ACCOUNTS))})
                     AND {condition.format(seller="account_id")}
             )
             GROUP BY seller, code, date

@@ -3,6 +3,9 @@
 from typing import get_type_hints
 
 from operations.verify.event_question import EventQuestion
+from schemas.effects import event_types
+from schemas.lifecycle import Direction
+from schemas.sql_words import quoted
 from schemas.views import BUYER_ORDERS, PAYOUTS, Table
 
 # Column of the view -> the event's column, where it is named differently.
@@ -106,16 +109,19 @@ PAYOUT_STATES = EventQuestion(
     claims_seq=True,
 )
 
-_ORDER_SUMS = """
+_CAPTURES = quoted(event_types(lambda effect: effect.captured == 1, Direction.IN))
+_REVERSALS = quoted(event_types(lambda effect: effect.refunded == 1, Direction.IN))
+
+_ORDER_SUMS = f"""
     SELECT toString(id) AS payment_id, order_id, any(code) AS currency,
-        sumIf(amount_minor, type = 'captured') AS captured,
-        sumIf(amount_minor, type IN ('refunded', 'dispute_lost')) AS refunded,
+        sumIf(amount_minor, type IN ({_CAPTURES})) AS captured,
+        sumIf(amount_minor, type IN ({_REVERSALS})) AS refunded,
         argMax(captured_minor, seq) AS captured_after,
         argMax(refunded_minor, seq) AS refunded_after
     FROM (
         SELECT payment_id AS id, order_id, seq, toString(event_type) AS type,
             toString(currency) AS code, amount_minor, captured_minor, refunded_minor
-        FROM {table} WHERE direction = 'in' AND {events}
+        FROM {{table}} WHERE direction = 'in' AND {{events}}
     )
     GROUP BY id, order_id
 """

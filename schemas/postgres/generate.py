@@ -1,4 +1,4 @@
-"""Writes the guards' migration from the lifecycle tables, the effects and the rules for rows.
+"""Writes the guards' migration from the lifecycle, the effects and the rules for rows.
 
 Run `python -m schemas.postgres.generate` after a change of `schemas/lifecycle.py`,
 `schemas/effects.py`, `row_rules.py` or `guards.sql.template`. Once a version with `GUARDS_FILE` is
@@ -12,46 +12,26 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from schemas.effects import IN_EFFECTS, OUT_EFFECTS, Effect
+from schemas.effects import EFFECTS, Amount, Effect, Move, Pot, event_types
 from schemas.lifecycle import (
-    CHARGE,
     DISPUTE,
     DISPUTE_EVENTS,
+    FIRST_EVENT,
     FULFILMENT,
     FULFILMENT_EVENTS,
-    PAYOUT,
+    STATUS_MACHINES,
     Direction,
     EventType,
     next_state,
 )
-from schemas.postgres.refusals import CONSTRAINTS, RefusalCode
-from schemas.postgres.row_rules import (
-    EVERY_ROW_RULES,
-    FIRST_ROW_RULES,
-    ROW,
-    ROW_RULES,
-    condition,
-)
+from schemas.postgres.guard_codes import GuardCode
+from schemas.postgres.row_rules import ROW, ROW_RULES, RowRule, all_of
+from schemas.runtime import entry_point
+from schemas.sql_words import quoted
 
 FOLDER = Path(__file__).parent
 TEMPLATE_FILE = "guards.sql.template"
-GUARDS_FILE = "0006_guards_per_partition.sql"
-
-WHOLE_AMOUNT_EVENTS = (EventType.CREATED, EventType.AUTHORIZED)
-"""Pay-in events that carry their order's whole amount (see `effects.AMOUNT_EVENTS`)."""
-
-MAY_SETTLE = frozenset({EventType.REFUNDED})
-"""Events that may free their own amount from `reserved_minor`, or leave it as it is."""
-
-PLANNED = frozenset({EventType.CREATED})
-TAKING = frozenset(event for event, effect in IN_EFFECTS.items() if effect.moves == "capture")
-GIVING_BACK = frozenset(event for event, effect in IN_EFFECTS.items() if effect.moves == "reverse")
-
-FIRST_EVENTS: Mapping[Direction, EventType] = {
-    direction: next(iter(machine[None]))
-    for direction, machine in ((Direction.IN, CHARGE), (Direction.OUT, PAYOUT))
-}
-"""The event that begins an order, and a payout."""
+GUARDS_FILE = "0002_guards.sql"
 
 PAYOUT_LOCK_SEED = 0x7075727365720001
 """Sets the guard's advisory locks apart from those of others in the same database."""
@@ -64,7 +44,7 @@ SUMS = ("captured", "refunded", "released", "reserved", "pending", "available_de
 """Running sums in the order of the table; the last one is of the event alone."""
 
 FEW_ROWS = 32
-"""Of a longer payment the rows above are in an index of their own; most payments have none."""
+"""Of a longer payment the rows above are in the index `payments_long`; most payments have none."""
 
 _SHARE = "(NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)"
 _FROM_PENDING = f"least(before.pending_minor, {_SHARE})"
@@ -79,15 +59,21 @@ _LONG_ORDER_ROWS = f"""(
                         SELECT event_type, commission_minor, logistics_fee_minor
                             FROM {_ORDER_ROWS} AND seq > {FEW_ROWS}
                     ) earlier"""
-"""The order's earlier rows; those of long payments come from the index of their own."""
+"""The order's earlier rows; those of long payments come from `payments_long`."""
 
-_MOVES: Mapping[str, tuple[str, str]] = {
-    "": ("before.pending_minor", "0"),
-    "capture": (f"before.pending_minor + {_SHARE}", "0"),
-    "release": ("before.pending_minor - NEW.amount_minor", "NEW.amount_minor"),
-    "reverse": (f"before.pending_minor - {_FROM_PENDING}", f"{_FROM_PENDING} - {_SHARE}"),
+_UNMOVED = ("before.pending_minor", "0")
+_MOVES: Mapping[Move, tuple[str, str]] = {
+    Move.NONE: _UNMOVED,
+    Move.PLAN: _UNMOVED,
+    Move.CAPTURE: (f"before.pending_minor + {_SHARE}", "0"),
+    Move.RELEASE: ("before.pending_minor - NEW.amount_minor", "NEW.amount_minor"),
+    Move.REVERSE: (f"before.pending_minor - {_FROM_PENDING}", f"{_FROM_PENDING} - {_SHARE}"),
 }
-"""What moves -> `pending_minor` and `available_delta_minor` after it."""
+"""Move -> `pending_minor` and `available_delta_minor` after it."""
+
+_SUM_EVENTS = event_types(lambda effect: effect.changes_sums, Direction.IN)
+_WHOLE_AMOUNT_EVENTS = event_types(lambda effect: effect.amount is Amount.WHOLE, Direction.IN)
+_BALANCE_EVENTS = event_types(lambda effect: effect.draws_on_balance, Direction.OUT)
 
 
 def guards_sql() -> str:
@@ -97,9 +83,11 @@ def guards_sql() -> str:
         "status_after": _status_after(),
         "fulfilment_after": _side_machine("fulfilment", FULFILMENT, FULFILMENT_EVENTS),
         "dispute_after": _side_machine("dispute", DISPUTE, DISPUTE_EVENTS),
-        "whole_amount_events": _listed(WHOLE_AMOUNT_EVENTS),
-        "sum_events": _listed(IN_EFFECTS),
-        "sum_names": ", ".join(_quoted(f"{name}_minor") for name in SUMS),
+        "first_event": quoted([FIRST_EVENT[Direction.IN]]),
+        "whole_amount_events": quoted(_WHOLE_AMOUNT_EVENTS),
+        "sum_events": quoted(_SUM_EVENTS),
+        "balance_events": quoted(_BALANCE_EVENTS),
+        "sum_names": quoted(f"{name}_minor" for name in SUMS),
         "happened_sums": _columns("happened."),
         "new_sums": _columns("NEW."),
         "same_sums": "\n            AND ".join(
@@ -111,26 +99,14 @@ def guards_sql() -> str:
         "shares": _shares(),
         "lock_seed": str(PAYOUT_LOCK_SEED),
         "few_rows": str(FEW_ROWS),
-        "dropped_rules": ",\n".join(f"    DROP CONSTRAINT IF EXISTS {name}" for name in ROW_RULES),
         "broken_rules": _broken_rules(),
-        "rules_of_every_row": condition(EVERY_ROW_RULES, "NEW.", " " * 8),
-        "rules_of_first_rows": condition(FIRST_ROW_RULES, "NEW.", " " * 12),
-    } | {code.name: code.value for code in RefusalCode}
+        "rules_of_every_row": all_of(_rules(first_only=False), "NEW.", " " * 8),
+        "rules_of_first_rows": all_of(_rules(first_only=True), "NEW.", " " * 12),
+    } | {code.name: code.value for code in GuardCode}
     for name, part in parts.items():
         text = text.replace("{{" + name + "}}", part)
     assert "{{" not in text, "a placeholder without a value"
     return text
-
-
-def _quoted(word: str) -> str:
-    """A word of ours as an SQL literal; our words hold no quotes."""
-    return f"'{word}'"
-
-
-def _listed(events: Iterable[EventType]) -> str:
-    """Literals in the order of `EventType`."""
-    chosen = frozenset(events)
-    return ", ".join(_quoted(event) for event in EventType if event in chosen)
 
 
 def _lookup(table: Mapping[str, object], path: str) -> str:
@@ -145,7 +121,7 @@ def _lookup(table: Mapping[str, object], path: str) -> str:
 def _status_after() -> str:
     table = {
         f"{direction} {before or ''}": row
-        for direction, machine in ((Direction.IN, CHARGE), (Direction.OUT, PAYOUT))
+        for direction, machine in STATUS_MACHINES.items()
         for before, row in machine.items()
         if row
     }
@@ -160,7 +136,7 @@ def _side_machine(
     """Fulfilment or dispute: the state after, which only `events` change."""
     start = {
         first: getattr(next_state(direction, None, first), name)
-        for direction, first in FIRST_EVENTS.items()
+        for direction, first in FIRST_EVENT.items()
     }
     kept = [event for event in EventType if event not in frozenset(events)]
     table = {"": start} | {
@@ -188,47 +164,51 @@ def _array(values: Iterable[str], indent: str) -> str:
 def _in_effects() -> str:
     """Branches that set `expected` to the running sums after a pay-in event."""
     lines = []
-    for event, effect in IN_EFFECTS.items():
-        lines.append(f"            WHEN {_quoted(event)} THEN expected := ARRAY[")
-        lines.append(_array(_in_sums(event, effect), " " * 16) + "];")
+    for event in _SUM_EVENTS:
+        lines.append(f"            WHEN '{event}' THEN expected := ARRAY[")
+        lines.append(_array(_in_sums(EFFECTS[Direction.IN][event]), " " * 16) + "];")
     return "\n".join(lines)
 
 
-def _in_sums(event: EventType, effect: Effect) -> list[str]:
+def _in_sums(effect: Effect) -> list[str]:
     sums = [
         f"before.{name}_minor{_SIGNS[getattr(effect, name)]}"
         for name in ("captured", "refunded", "released", "reserved")
     ]
-    if event in MAY_SETTLE:  # a request; its reservation is freed then
+    if effect.may_settle:  # what it was asked for with is free again then
         settled = "before.reserved_minor - NEW.amount_minor"
         sums[3] = f"CASE NEW.reserved_minor WHEN {settled} THEN {settled} ELSE {sums[3]} END"
-    return [*sums, *_MOVES[effect.moves]]
+    return [*sums, *_MOVES[effect.move]]
 
 
 def _out_effects() -> str:
     """Branches that set `expected` to the running sums after a payout's event."""
     lines = []
     before = list(_sums_before().values())[:-1]
-    for event, effect in OUT_EFFECTS.items():
-        change = {+1: "NEW.amount_minor", -1: "-NEW.amount_minor"}[effect.available]
-        lines.append(f"            WHEN {_quoted(event)} THEN expected := ARRAY[")
+    for event in event_types(lambda effect: effect.available != 0, Direction.OUT):
+        available = EFFECTS[Direction.OUT][event].available
+        change = {+1: "NEW.amount_minor", -1: "-NEW.amount_minor"}[available]
+        lines.append(f"            WHEN '{event}' THEN expected := ARRAY[")
         lines.append(_array([*before, change], " " * 16) + "];")
     lines.append("            ELSE expected := ARRAY[")  # changes no balance
     lines.append(_array([*before, "0"], " " * 16) + "];")
     return "\n".join(lines)
 
 
+def _rules(*, first_only: bool) -> list[RowRule]:
+    return [rule for rule in ROW_RULES.values() if rule.first_only is first_only]
+
+
 def _broken_rules() -> str:
     """Branches that name the rule that a row breaks, its field and what is expected."""
     lines = []
-    for name, rule in ROW_RULES.items():
-        field, problem = CONSTRAINTS[name]
-        text = rule.replace(ROW, "happened.").replace("\n", "\n" + " " * 8)
+    for name, rule in sorted(ROW_RULES.items()):
+        text = rule.condition.replace(ROW, "happened.").replace("\n", "\n" + " " * 8)
         lines += [
             f"        WHEN ({text}) IS FALSE THEN",
-            f"            broken := {_quoted(name)};",
-            f"            field := {_quoted(field)};",
-            f"            problem := {_quoted(problem)};",
+            f"            broken := '{name}';",
+            f"            field := '{rule.column}';",
+            f"            problem := '{rule.expected}';",
         ]
     return "\n".join(lines)
 
@@ -236,47 +216,42 @@ def _broken_rules() -> str:
 def _shares() -> str:
     """Checks that an event's three parts are within what is left of the order's."""
     plan = _share_check(
-        events=TAKING,
-        source=PLANNED,
+        pot=Pot.TAKEN,
+        source=Pot.PLANNED,
         condition="NEW.captured_minor <= NEW.order_amount_minor",
         left="NEW.order_amount_minor - before.captured_minor",
-        code=RefusalCode.SHARE_ABOVE_PLAN,
+        code=GuardCode.SHARE_ABOVE_PLAN,
     )
     taken = _share_check(
-        events=GIVING_BACK,
-        source=TAKING,
+        pot=Pot.GIVEN_BACK,
+        source=Pot.TAKEN,
         condition="NEW.refunded_minor <= NEW.captured_minor",
         left="NEW.captured_minor - before.refunded_minor",
-        code=RefusalCode.SHARE_ABOVE_TAKEN,
+        code=GuardCode.SHARE_ABOVE_TAKEN,
     )
     return f"{plan}\n{taken}"
 
 
-def _share_check(
-    *,
-    events: frozenset[EventType],
-    source: frozenset[EventType],
-    condition: str,
-    left: str,
-    code: RefusalCode,
-) -> str:
-    """One check: what is left is the shares of `source` minus those of earlier `events`."""
+def _share_check(*, pot: Pot, source: Pot, condition: str, left: str, code: GuardCode) -> str:
+    """One check: what is left is the shares in the pot `source` minus those in `pot` so far."""
+    added = quoted(event_types(lambda effect: effect.pot is source, Direction.IN))
+    taken = quoted(event_types(lambda effect: effect.pot is pot, Direction.IN))
 
     def left_of(column: str) -> str:
         return (
-            f"coalesce(sum(CASE WHEN event_type IN ({_listed(source)}) THEN {column}\n"
-            f"                    WHEN event_type IN ({_listed(events)}) THEN -{column} END), 0)"
+            f"coalesce(sum(CASE WHEN event_type IN ({added}) THEN {column}\n"
+            f"                    WHEN event_type IN ({taken}) THEN -{column} END), 0)"
         )
 
-    def read(source: str) -> str:
+    def read(rows: str) -> str:
         return f"""\
                 SELECT {left_of("commission_minor")},
                         {left_of("logistics_fee_minor")}
                     INTO commission_left, logistics_left
-                    FROM {source};"""
+                    FROM {rows};"""
 
     return f"""\
-        IF NEW.event_type IN ({_listed(events)}) AND {condition} THEN
+        IF NEW.event_type IN ({taken}) AND {condition} THEN
             IF NEW.seq <= {FEW_ROWS} + 1 THEN
 {read(_ORDER_ROWS)}
             ELSE
@@ -291,6 +266,7 @@ def _share_check(
         END IF;"""
 
 
+@entry_point
 def main() -> None:
     """Write the guards' migration."""
     (FOLDER / GUARDS_FILE).write_text(guards_sql(), encoding="utf-8")

@@ -1,17 +1,20 @@
-"""What a row of `payments` must satisfy by itself, as SQL conditions named like constraints.
+"""What a row of `payments` must satisfy by itself: one table of rules, named like constraints.
 
-They were CHECK constraints once (0001_payments.sql, 0004_guards.sql) and are refused under the
-same names (`refusals.CONSTRAINTS`), but the guards check them: PostgreSQL reads a table's CHECKs
-anew for each statement, which costs a single INSERT more than all the rest of it.
+The guards check them and refuse a breach as a CHECK constraint would be (SQLSTATE 23514), with the
+rule's name and column. They are no constraints because PostgreSQL reads a table's CHECKs anew for
+each statement, which costs a single INSERT more than all the rest of it.
+docs/reference/payments.md lists the rules.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from schemas.effects import AMOUNT_EVENTS, SHARE_EVENTS
+from schemas.effects import Amount, event_types
 from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH
-from schemas.lifecycle import EventType
+from schemas.lifecycle import Direction
 from schemas.money import MAX_AMOUNT_MINOR
+from schemas.sql_words import quoted
 
 MAX_NAME_LENGTH = 64
 MAX_DETAILS_BYTES = 65_536
@@ -20,73 +23,141 @@ ROW = "{row}."
 """Stands in a condition for the row: `NEW.` in a trigger."""
 
 
-def _id(column: str, max_length: int = MAX_ID_LENGTH) -> str:
-    """Printable ASCII without spaces."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRule:
+    """One rule: the column at fault, the SQL condition, and in words what is expected.
+
+    `first_only`: about what all rows of an order have in common. It is checked on the order's
+    first row, which the others must equal.
+    """
+
+    column: str
+    condition: str
+    expected: str
+    first_only: bool = False
+
+
+def _printable(column: str, max_length: int) -> str:
     return f"octet_length({ROW}{column}) BETWEEN 1 AND {max_length} AND {ROW}{column} !~ '[^!-~]'"
 
 
-def _listed(events: frozenset[EventType]) -> str:
-    return ", ".join(f"'{event}'" for event in EventType if event in events)
+def _words(max_length: int) -> str:
+    return f"1 to {max_length} printable ASCII characters without spaces"
 
 
-FIRST_ROW_RULES: Mapping[str, str] = MappingProxyType(
-    {
-        "payments_buyer_id": f"""\
-CASE WHEN {ROW}direction = 'out' THEN {ROW}buyer_id IS NULL
-    ELSE {ROW}buyer_id IS NOT NULL AND {_id("buyer_id")} END""",
-        "payments_currency": f"{ROW}currency ~ '^[A-Z]{{3}}$'",
-        "payments_method": _id("method", MAX_NAME_LENGTH),
-        "payments_order_id": f"""\
-CASE WHEN {ROW}direction = 'out' THEN {ROW}order_id = {ROW}payment_id::text
-    ELSE {_id("order_id")} END""",
-        "payments_psp": _id("psp", MAX_NAME_LENGTH),
-        "payments_seller_id": _id("seller_id"),
-    }
-)
-"""Of what all rows of an order have in common: checked on its first one, which the others equal."""
+def _text(
+    column: str, max_length: int, *, first_only: bool = False, or_null: bool = False
+) -> RowRule:
+    return RowRule(
+        column=column,
+        condition=_printable(column, max_length),
+        expected=f"must be {'null or ' * or_null}{_words(max_length)}",
+        first_only=first_only,
+    )
 
-EVERY_ROW_RULES: Mapping[str, str] = MappingProxyType(
+
+def _not_negative(column: str, words: str = "must not be negative") -> RowRule:
+    return RowRule(column=column, condition=f"{ROW}{column} >= 0", expected=words)
+
+
+_AMOUNTS = quoted(event_types(lambda effect: effect.amount is not Amount.NONE, Direction.IN))
+_SHARES = quoted(event_types(lambda effect: effect.pot is not None, Direction.IN))
+
+ROW_RULES: Mapping[str, RowRule] = MappingProxyType(
     {
         # First, so that shares whose sum is no bigint are told as out of range (22003).
-        "payments_shares_within_amount": (
-            f"{ROW}commission_minor + {ROW}logistics_fee_minor <= {ROW}amount_minor"
+        "payments_shares_within_amount": RowRule(
+            column="commission_minor",
+            condition=f"{ROW}commission_minor + {ROW}logistics_fee_minor <= {ROW}amount_minor",
+            expected="and logistics_fee_minor together must be at most amount_minor",
         ),
-        "payments_amount_minor": f"{ROW}amount_minor <= {MAX_AMOUNT_MINOR}",
-        "payments_amount_of_event": f"""\
+        "payments_amount_minor": RowRule(
+            column="amount_minor",
+            condition=f"{ROW}amount_minor <= {MAX_AMOUNT_MINOR}",
+            expected=f"must be at most {MAX_AMOUNT_MINOR:,}",
+        ),
+        "payments_amount_of_event": RowRule(
+            column="amount_minor",
+            condition=f"""\
 CASE WHEN {ROW}direction = 'out' OR {ROW}event_type IN (
-        {_listed(AMOUNT_EVENTS)})
+        {_AMOUNTS})
     THEN {ROW}amount_minor > 0 ELSE {ROW}amount_minor = 0 END""",
-        "payments_captures_within_order": f"{ROW}captured_minor <= {ROW}order_amount_minor",
-        "payments_commission_minor": f"{ROW}commission_minor >= 0",
-        "payments_details": f"""\
+            expected="must be above zero for events that move or name money, zero for all others",
+        ),
+        "payments_buyer_id": RowRule(
+            column="buyer_id",
+            condition=f"""\
+CASE WHEN {ROW}direction = 'out' THEN {ROW}buyer_id IS NULL
+    ELSE {ROW}buyer_id IS NOT NULL AND {_printable("buyer_id", MAX_ID_LENGTH)} END""",
+            expected=f"must be {_words(MAX_ID_LENGTH)}, and null for payouts only",
+            first_only=True,
+        ),
+        "payments_captures_within_order": RowRule(
+            column="captured_minor",
+            condition=f"{ROW}captured_minor <= {ROW}order_amount_minor",
+            expected="must be at most order_amount_minor",
+        ),
+        "payments_commission_minor": _not_negative("commission_minor"),
+        "payments_currency": RowRule(
+            column="currency",
+            condition=f"{ROW}currency ~ '^[A-Z]{{3}}$'",
+            expected="must be three capital letters",
+            first_only=True,
+        ),
+        "payments_details": RowRule(
+            column="details",
+            condition=f"""\
 jsonb_typeof({ROW}details) = 'object'
     AND pg_column_size({ROW}details) <= {MAX_DETAILS_BYTES}""",
-        "payments_idempotency_key": _id("idempotency_key", MAX_IDEMPOTENCY_KEY_LENGTH),
-        "payments_logistics_fee_minor": f"{ROW}logistics_fee_minor >= 0",
+            expected="must be a JSON object of at most 64 KiB as stored",
+        ),
+        "payments_idempotency_key": _text("idempotency_key", MAX_IDEMPOTENCY_KEY_LENGTH),
+        "payments_logistics_fee_minor": _not_negative("logistics_fee_minor"),
+        "payments_method": _text("method", MAX_NAME_LENGTH, first_only=True),
         # What the views' dates can hold; also refuses 'infinity'.
-        "payments_occurred_at": f"""\
+        "payments_occurred_at": RowRule(
+            column="occurred_at",
+            condition=f"""\
 {ROW}occurred_at >= '1970-01-01 00:00:00+00'::timestamptz
     AND {ROW}occurred_at < '2100-01-01 00:00:00+00'::timestamptz""",
-        "payments_pending_minor": f"{ROW}pending_minor >= 0",
-        "payments_psp_reference": _id("psp_reference", MAX_IDEMPOTENCY_KEY_LENGTH),
-        "payments_refunds_within_captures": (
-            f"{ROW}refunded_minor + {ROW}reserved_minor <= {ROW}captured_minor"
+            expected="must be from 1970 to 2099",
         ),
-        "payments_reserved_minor": f"{ROW}reserved_minor >= 0",
-        "payments_schema_version": f"{ROW}schema_version BETWEEN 1 AND {MAX_SCHEMA_VERSION}",
-        "payments_shares_of_event": f"""\
+        "payments_order_id": RowRule(
+            column="order_id",
+            condition=f"""\
+CASE WHEN {ROW}direction = 'out' THEN {ROW}order_id = {ROW}payment_id::text
+    ELSE {_printable("order_id", MAX_ID_LENGTH)} END""",
+            expected=f"must be {_words(MAX_ID_LENGTH)}; for a payout its payment_id as text",
+            first_only=True,
+        ),
+        "payments_pending_minor": _not_negative("pending_minor", "must not become negative"),
+        "payments_psp": _text("psp", MAX_NAME_LENGTH, first_only=True),
+        "payments_psp_reference": _text("psp_reference", MAX_IDEMPOTENCY_KEY_LENGTH, or_null=True),
+        "payments_refunds_within_captures": RowRule(
+            column="refunded_minor",
+            condition=f"{ROW}refunded_minor + {ROW}reserved_minor <= {ROW}captured_minor",
+            expected="and reserved_minor together must be at most captured_minor",
+        ),
+        "payments_reserved_minor": _not_negative("reserved_minor", "must not become negative"),
+        "payments_schema_version": RowRule(
+            column="schema_version",
+            condition=f"{ROW}schema_version BETWEEN 1 AND {MAX_SCHEMA_VERSION}",
+            expected=f"must be 1 to {MAX_SCHEMA_VERSION}",
+        ),
+        "payments_seller_id": _text("seller_id", MAX_ID_LENGTH, first_only=True),
+        "payments_shares_of_event": RowRule(
+            column="commission_minor",
+            condition=f"""\
 {ROW}commission_minor = 0 AND {ROW}logistics_fee_minor = 0
-    OR {ROW}direction = 'in' AND {ROW}event_type IN ({_listed(SHARE_EVENTS)})""",
+    OR {ROW}direction = 'in' AND {ROW}event_type IN ({_SHARES})""",
+            expected="and logistics_fee_minor must be zero for an event without shares",
+        ),
     }
 )
-
-ROW_RULES: Mapping[str, str] = MappingProxyType(
-    dict(sorted({**FIRST_ROW_RULES, **EVERY_ROW_RULES}.items()))
-)
-"""All of them in the order in which they are told, that of the names."""
+"""Name -> rule, in the order in which they are checked."""
 
 
-def condition(rules: Mapping[str, str], row: str, indent: str) -> str:
-    """All of `rules` as one condition, to be compared by IS FALSE; a comment names each."""
-    terms = [f"({rule.replace(ROW, row)})".replace("\n", f"\n{indent}") for rule in rules.values()]
-    return indent + f"\n{indent}AND ".join(terms)
+def all_of(rules: Iterable[RowRule], row: str, indent: str) -> str:
+    """All of `rules` as one condition, to be compared by IS FALSE."""
+    terms = (f"({rule.condition.replace(ROW, row)})" for rule in rules)
+    return indent + f"\n{indent}AND ".join(term.replace("\n", f"\n{indent}") for term in terms)

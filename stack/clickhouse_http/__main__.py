@@ -14,11 +14,13 @@ from types import FrameType
 import uvicorn
 
 from schemas.errors import ConfigurationError
+from schemas.runtime import entry_point
 from stack.clickhouse_http.settings import load_settings
 
 _BACKLOG = 256
 
 
+@entry_point
 def main() -> int:
     """Run the server until it is told to stop; 2 when it cannot start."""
     parser = argparse.ArgumentParser(

@@ -11,9 +11,11 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
+from schemas.accounts import SELLER_ACCOUNTS
 from schemas.columns import DayTexts, instant
-from schemas.envelope import WireEnvelope, WireEvent
-from schemas.errors import BrokenInvariant, DecodeError
+from schemas.envelope import WireEnvelope
+from schemas.errors import DecodeError
+from schemas.events import WireEvent
 from schemas.lifecycle import Direction
 from schemas.views import (
     BUYER_ORDERS,
@@ -31,7 +33,7 @@ from schemas.views import (
 )
 from streams.decode import Decoded, SourceRecord
 from streams.fold.decode_batch import DecodedBatch, decode_records, stored_event, wire_envelope
-from streams.fold.postings import MONEY_EVENTS, SELLER_ACCOUNTS
+from streams.fold.postings import MONEY_EVENTS
 from streams.fold.rows import (
     buyer_order_columns,
     event_fields,
@@ -129,14 +131,14 @@ def _of(values: Sequence[int], indexes: Sequence[int]) -> Sequence[int]:
 def _ledger_entries(batch: DecodedBatch) -> tuple[_Entries, DecodedBatch]:
     """Rows of `ledger_entries`, and the events without those that contradict their postings."""
     entries: _Entries = []
-    refused: dict[int, DecodeError | AssertionError] = {}
+    refused: dict[int, DecodeError] = {}
     for index, envelope in zip(batch.indexes, batch.envelopes, strict=True):
         event = envelope.after
         if event.event_type not in MONEY_EVENTS:
             continue
         try:
             entries += ledger_entry_rows(event)
-        except (DecodeError, AssertionError) as error:
+        except DecodeError as error:
             refused[index] = error
     if not refused:
         return entries, batch
@@ -236,16 +238,14 @@ def _committed_at_ms(records: Records, batch: DecodedBatch, index: int) -> int:
 
 
 def _dead_letter(
-    record: SourceRecord, error: DecodeError | AssertionError, consumer: str, parked_at: datetime
+    record: SourceRecord, error: DecodeError, consumer: str, parked_at: datetime
 ) -> DeadLetterRow:
     """The record whole, with its place and the reason."""
-    # An assertion of the fold that fails is a contradiction in the event that decode missed.
-    reason = error.reason if isinstance(error, DecodeError) else BrokenInvariant.reason
     return DeadLetterRow(
         topic=record.topic,
         partition=record.partition,
         kafka_offset=record.offset,
-        reason=reason,
+        reason=error.reason,
         error=str(error),
         raw_key=record.key or b"",
         raw_value=record.value or b"",

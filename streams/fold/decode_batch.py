@@ -19,9 +19,9 @@ import msgspec
 import pyarrow
 from pyarrow import compute
 
-from schemas.envelope import Source, WireEnvelope, WireEvent
+from schemas.envelope import Source, WireEnvelope
 from schemas.errors import DecodeError
-from schemas.events import Event
+from schemas.events import Event, WireEvent
 from schemas.lifecycle import Direction
 from streams import decode
 from streams.decode import Decoded
@@ -38,7 +38,7 @@ class DecodedBatch(NamedTuple):
 
     envelopes: Sequence[WireEnvelope]
     indexes: Sequence[int]
-    undecodable: Sequence[tuple[int, DecodeError | AssertionError]]
+    undecodable: Sequence[tuple[int, DecodeError]]
     fields: EventFields
 
 

@@ -1,28 +1,21 @@
 """Double-entry postings of an event, by one table of rules, one pure function each.
 
 Debits are positive, credits negative; `schemas/accounts.py` is the chart of accounts. Which events
-move money is decided here and nowhere else. No rule looks at another event, a clock or a balance.
+move money is said by `schemas/effects.py`: a pay-in's postings follow from its move, a payout's are
+its transfer. No rule looks at another event, a clock or a balance.
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 
-from schemas.accounts import AccountType, Posting
-from schemas.errors import BrokenInvariant
+from schemas.accounts import SELLER_ACCOUNTS, AccountType, Posting
+from schemas.effects import EFFECTS, Effect, Move, Transfer, event_types
+from schemas.errors import BrokenInvariant, UnbalancedPosting
 from schemas.events import Movement
-from schemas.lifecycle import IN_EVENTS, OUT_EVENTS, Direction, EventType
+from schemas.lifecycle import Direction, EventType
 
 Legs = tuple[Posting, ...]
 Rule = Callable[[Movement], Legs]
-
-SELLER_ACCOUNTS = frozenset(
-    {
-        AccountType.SELLER_PENDING,
-        AccountType.SELLER_AVAILABLE,
-        AccountType.PLATFORM_COMMISSION,
-        AccountType.PLATFORM_LOGISTICS,
-    }
-)
-"""Accounts whose id is a seller: `seller_revenue` is computed from their entries."""
 
 
 def postings(event: Movement) -> Legs:
@@ -33,6 +26,7 @@ def postings(event: Movement) -> Legs:
 
     Raises:
         BrokenInvariant: an event type that does not happen in the event's direction.
+        UnbalancedPosting: the legs do not sum to zero.
     """
     rule = POSTING_RULES[event.direction].get(event.event_type)
     if rule is None:
@@ -40,7 +34,11 @@ def postings(event: Movement) -> Legs:
             f"event_type: no posting rule for {event.event_type} in direction {event.direction}"
         )
     legs = rule(event)
-    assert sum([leg.amount_minor for leg in legs]) == 0, event
+    if (left_over := sum([leg.amount_minor for leg in legs])) != 0:
+        raise UnbalancedPosting(
+            f"postings of {event.event_type}: sum to {left_over} minor units instead of 0;"
+            " correct the event's rule, then redrive"
+        )
     return legs
 
 
@@ -84,62 +82,46 @@ def _release(event: Movement) -> Legs:
     )
 
 
-def _payout_requested(event: Movement) -> Legs:
-    """Set aside for the seller: no longer payable a second time."""
-    return _without_zeros(
-        Posting(AccountType.SELLER_AVAILABLE, event.seller_id, event.amount_minor),
-        Posting(AccountType.PAYOUT_IN_TRANSIT, event.psp, -event.amount_minor),
-    )
+def _transferred(transfer: Transfer) -> Rule:
+    """The rule of a payout's event: its amount to the debit of one account, from the other."""
+    debit, credit = transfer
+    debit_id, credit_id = _account_id(debit), _account_id(credit)
+
+    def rule(event: Movement) -> Legs:
+        return _without_zeros(
+            Posting(debit, debit_id(event), event.amount_minor),
+            Posting(credit, credit_id(event), -event.amount_minor),
+        )
+
+    return rule
 
 
-def _payout_undone(event: Movement) -> Legs:
-    """It never left: payable again."""
-    return _without_zeros(
-        Posting(AccountType.PAYOUT_IN_TRANSIT, event.psp, event.amount_minor),
-        Posting(AccountType.SELLER_AVAILABLE, event.seller_id, -event.amount_minor),
-    )
-
-
-def _payout_paid(event: Movement) -> Legs:
-    """Our money left the bank for the seller's."""
-    return _without_zeros(
-        Posting(AccountType.PAYOUT_IN_TRANSIT, event.psp, event.amount_minor),
-        Posting(AccountType.BANK, event.psp, -event.amount_minor),
-    )
-
-
-def _payout_returned(event: Movement) -> Legs:
-    """The seller's bank sent it back: payable again."""
-    return _without_zeros(
-        Posting(AccountType.BANK, event.psp, event.amount_minor),
-        Posting(AccountType.SELLER_AVAILABLE, event.seller_id, -event.amount_minor),
-    )
+def _account_id(account_type: AccountType) -> Callable[[Movement], str]:
+    return attrgetter("seller_id" if account_type in SELLER_ACCOUNTS else "psp")
 
 
 def _without_zeros(*legs: Posting) -> Legs:
     return tuple([leg for leg in legs if leg.amount_minor])
 
 
-_MONEY_IN: Mapping[EventType, Rule] = {
-    EventType.CAPTURED: _capture,
-    EventType.RELEASED: _release,
-    EventType.REFUNDED: _reverse,
-    EventType.DISPUTE_LOST: _reverse,
+_MOVES: Mapping[Move, Rule] = {
+    Move.NONE: _nothing,
+    Move.PLAN: _nothing,
+    Move.CAPTURE: _capture,
+    Move.RELEASE: _release,
+    Move.REVERSE: _reverse,
 }
 
-_MONEY_OUT: Mapping[EventType, Rule] = {
-    EventType.REQUESTED: _payout_requested,
-    EventType.PAID: _payout_paid,
-    EventType.FAILED: _payout_undone,
-    EventType.CANCELLED: _payout_undone,
-    EventType.RETURNED: _payout_returned,
-}
+
+def _rule(effect: Effect) -> Rule:
+    return _MOVES[effect.move] if effect.transfer is None else _transferred(effect.transfer)
+
 
 POSTING_RULES: Mapping[Direction, Mapping[EventType, Rule]] = {
-    Direction.IN: {event: _MONEY_IN.get(event, _nothing) for event in IN_EVENTS},
-    Direction.OUT: {event: _MONEY_OUT.get(event, _nothing) for event in OUT_EVENTS},
+    direction: {event_type: _rule(effect) for event_type, effect in effects.items()}
+    for direction, effects in EFFECTS.items()
 }
 """Direction -> event type -> rule; a missing key is an event that cannot happen."""
 
-MONEY_EVENTS = frozenset(_MONEY_IN) | frozenset(_MONEY_OUT)
+MONEY_EVENTS = frozenset(event_types(lambda effect: effect.moves_money))
 """Event types that move money in one direction or the other: all others have no postings."""

@@ -11,7 +11,8 @@ from typing import Any
 from msgspec.structs import astuple
 
 from schemas.columns import Column, DayTexts, IdTexts, InstantTexts, Milliseconds
-from schemas.envelope import WireEnvelope, WireEvent
+from schemas.envelope import WireEnvelope
+from schemas.events import WireEvent
 from schemas.views import BUYER_ORDERS, PAYOUTS, Columns, columns_of
 from streams.fold.postings import postings
 

@@ -19,6 +19,7 @@ import faust
 import mode
 
 from schemas.errors import PurserError
+from schemas.runtime import entry_point
 from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
@@ -175,6 +176,7 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
     return sink
 
 
+@entry_point
 def main() -> NoReturn:
     """Run until told to stop, or until going on would lose something."""
     status = 0

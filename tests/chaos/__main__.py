@@ -8,9 +8,11 @@ from bench.survival import MID_INSERT, TARGETS
 from operations.bring_up import bring_up
 from operations.console import say
 from operations.own_stack import own_stack
+from schemas.runtime import entry_point
 from tests.chaos.rounds import check, play
 
 
+@entry_point
 def main() -> None:
     """Play it; ends with a trace when something was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.lifecycle import IN_EVENTS, OUT_EVENTS, Direction
+from schemas.effects import EFFECTS
 from schemas.views import SELLER_REVENUE, TABLES
 from sinks.memory import MemorySink
 from streams.decode import Record
@@ -23,8 +23,7 @@ CONSUMER = "golden"
 PARKED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 KINDS = frozenset(
-    {(str(Direction.IN), str(event)) for event in IN_EVENTS}
-    | {(str(Direction.OUT), str(event)) for event in OUT_EVENTS}
+    (str(direction), str(event)) for direction, effects in EFFECTS.items() for event in effects
 )
 """Every (direction, event type) there is."""
 

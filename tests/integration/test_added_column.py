@@ -12,7 +12,7 @@ from marketplace.market import Marketplace, MarketplaceSettings
 from marketplace.traffic import Traffic, run_in_background
 from operations.verify import Options, VerifySettings, verify
 from schemas.lifecycle import EventType as E
-from schemas.postgres.refusals import RefusalCode
+from schemas.postgres.guard_codes import GuardCode
 from schemas.topics import CONNECTOR
 from stack.native import Stack
 from tests.builders import a_payment, fresh_key, rows_of
@@ -115,7 +115,7 @@ def _refused_after(session: psycopg.Connection) -> int:
     insert(session, book.create())
     found = refusal(session, book.event(E.CAPTURED) | {"captured_minor": 999})
     assert found is not None, "it was accepted"
-    assert (found.why, found.field) == (RefusalCode.WRONG_RUNNING_SUM, "captured_minor")
+    assert (found.why, found.field) == (GuardCode.WRONG_RUNNING_SUM, "captured_minor")
     return 1
 
 

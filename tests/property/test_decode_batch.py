@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.envelope import WireEvent
 from schemas.errors import DecodeError
-from schemas.events import Event
+from schemas.events import Event, WireEvent
 from schemas.lifecycle import EventType
 from schemas.views import DEAD_LETTERS, rows_of
 from streams import decode as decode_module

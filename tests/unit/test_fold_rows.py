@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from schemas.accounts import AccountType, Posting
 from schemas.events import COLUMNS
 from schemas.lifecycle import Direction, Dispute, Fulfilment, Status
 from schemas.lifecycle import EventType as E
@@ -21,7 +22,7 @@ from schemas.views import (
     rows_of,
 )
 from streams.decode import Record
-from streams.fold import FoldedBatch, fold, fold_batch
+from streams.fold import POSTING_RULES, FoldedBatch, fold, fold_batch
 from tests.events import COMMITTED_AT_MS, NOON, PAYMENT_ID, decoded, pay_in, payout, record
 
 PARKED_AT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -238,16 +239,19 @@ def test_a_record_without_a_value_or_a_time_is_a_dead_letter_too() -> None:
     assert named(PIPELINE_PROGRESS, folded(tombstone).columns)[0]["last_offset"] == 3
 
 
-def test_an_invariant_that_fails_in_the_fold_parks_the_record(
+def test_an_event_whose_postings_do_not_balance_is_parked_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def unbalanced(event: Any) -> Any:
-        raise AssertionError(event)
-
-    monkeypatch.setattr("streams.fold.batch.ledger_entry_rows", unbalanced)
-    batch = folded(record(CAPTURE))
-    assert [row.reason for row in batch.dead_letters] == ["broken_invariant"]
-    assert batch.event_count == 0
+    one_leg = (Posting(AccountType.PSP_RECEIVABLE, "stripe", 1),)
+    rules = {**POSTING_RULES[Direction.IN], E.CAPTURED: lambda _event: one_leg}
+    monkeypatch.setitem(POSTING_RULES, Direction.IN, rules)
+    released = pay_in(E.RELEASED, seq=2, amount_minor=1, available_delta_minor=1)
+    batch = folded(record(CAPTURE), record(released, offset=1))
+    [dead] = batch.dead_letters
+    assert dead.reason == "broken_invariant"
+    assert dead.error.startswith("postings of captured: sum to 1 minor units instead of 0")
+    assert batch.event_count == 1
+    assert {row["event_type"] for row in named(LEDGER_ENTRIES, batch.columns)} == {"released"}
 
 
 def test_an_empty_batch_has_no_rows() -> None:

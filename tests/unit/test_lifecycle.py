@@ -4,14 +4,14 @@ from itertools import product
 
 import pytest
 
-from schemas.effects import AMOUNT_EVENTS, IN_EFFECTS, OUT_EFFECTS, SHARE_EVENTS
+from schemas.accounts import AccountType as A
+from schemas.effects import EFFECTS, Amount, Claim, Effect, Move, Transfer
 from schemas.lifecycle import (
     CHARGE,
     DISPUTE,
     FULFILMENT,
-    IN_EVENTS,
-    OUT_EVENTS,
     PAYOUT,
+    STATUS_MACHINES,
     Direction,
     Dispute,
     EventType,
@@ -99,31 +99,78 @@ def test_every_status_of_the_tables_can_be_reached() -> None:
     assert {state.dispute for state in reached} == set(DISPUTE)
 
 
-def test_every_event_belongs_to_a_direction_and_happens() -> None:
-    assert set(EventType) == IN_EVENTS | OUT_EVENTS
-    assert {EventType.FAILED, EventType.CANCELLED} == IN_EVENTS & OUT_EVENTS
+@pytest.mark.parametrize("direction", Direction)
+def test_every_event_of_the_lifecycle_has_its_effect(direction: Direction) -> None:
+    events = {event for row in STATUS_MACHINES[direction].values() for event in row}
+    assert set(EFFECTS[direction]) == events
 
 
-def test_events_that_move_money_need_money() -> None:
-    for status, event in product(CHARGE, IN_EFFECTS):
-        if event is not EventType.CAPTURED and status is not Status.CAPTURED:
+def test_every_event_type_happens() -> None:
+    assert set(EventType) == {event for effects in EFFECTS.values() for event in effects}
+    assert {EventType.FAILED, EventType.CANCELLED} == set.intersection(*map(set, EFFECTS.values()))
+
+
+def test_events_that_change_a_sum_need_captured_money() -> None:
+    for status, (event, effect) in product(CHARGE, EFFECTS[Direction.IN].items()):
+        if effect.changes_sums and not effect.captured and status is not Status.CAPTURED:
             assert event not in CHARGE[status], (status, event)
 
 
-def test_effects_and_amounts_name_events_of_their_direction_only() -> None:
-    assert set(IN_EFFECTS) <= IN_EVENTS
-    assert set(OUT_EFFECTS) <= OUT_EVENTS
-    assert AMOUNT_EVENTS | SHARE_EVENTS <= IN_EVENTS
+def test_pay_ins_have_moves_and_claims_and_payouts_have_transfers() -> None:
+    for effect in EFFECTS[Direction.IN].values():
+        assert effect.transfer is None
+        assert (effect.amount is Amount.PART) == effect.changes_sums
+        assert effect.move is not Move.PLAN or effect.amount is Amount.WHOLE
+    for effect in EFFECTS[Direction.OUT].values():
+        assert (effect.move, effect.refund, effect.dispute) == (Move.NONE, Claim.NONE, Claim.NONE)
+        assert effect.amount is Amount.WHOLE  # the guards demand it of all of them
 
 
-def test_payout_that_ends_without_being_paid_gives_back_what_was_taken() -> None:
-    ends = {event for row in PAYOUT.values() for event in row} - {
-        EventType.REQUESTED,
-        EventType.SUBMITTED,
-        EventType.PAID,
-    }
-    taken = OUT_EFFECTS[EventType.REQUESTED].available
-    assert all(OUT_EFFECTS[event].available == -taken for event in ends)
+def test_only_what_changes_the_buyers_money_is_revenue() -> None:
+    for effects in EFFECTS.values():
+        for effect in effects.values():
+            assert (effect.revenue is not None) == bool(effect.captured or effect.refunded)
+
+
+@pytest.mark.parametrize(
+    ("effect", "signs"),
+    [
+        (Effect(), (0, 0, 0, 0, 0)),
+        (Effect(move=Move.PLAN), (0, 0, 0, 0, 0)),
+        (Effect(move=Move.CAPTURE), (1, 0, 0, 0, 0)),
+        (Effect(move=Move.RELEASE), (0, 0, 1, 0, 1)),
+        (Effect(move=Move.REVERSE), (0, 1, 0, 0, 0)),
+        (Effect(move=Move.REVERSE, refund=Claim.MAY_END), (0, 1, 0, 0, 0)),
+        (Effect(move=Move.REVERSE, dispute=Claim.ENDS), (0, 1, 0, -1, 0)),
+        (Effect(refund=Claim.OPENS), (0, 0, 0, 1, 0)),
+        (Effect(refund=Claim.ENDS), (0, 0, 0, -1, 0)),
+        (Effect(transfer=Transfer(A.SELLER_AVAILABLE, A.PAYOUT_IN_TRANSIT)), (0, 0, 0, 0, -1)),
+        (Effect(transfer=Transfer(A.PAYOUT_IN_TRANSIT, A.BANK)), (0, 0, 0, 0, 0)),
+        (Effect(transfer=Transfer(A.BANK, A.SELLER_AVAILABLE)), (0, 0, 0, 0, 1)),
+    ],
+)
+def test_signs_follow_from_the_row(effect: Effect, signs: tuple[int, ...]) -> None:
+    found = (effect.captured, effect.refunded, effect.released, effect.reserved, effect.available)
+    assert found == signs
+    assert effect.may_settle == (effect.refund is Claim.MAY_END)
+    assert effect.draws_on_balance == (signs[-1] < 0)
+
+
+def test_a_payout_takes_from_an_account_what_an_earlier_event_put_there() -> None:
+    """Along every way through the lifecycle: nothing is taken twice or left in transit."""
+    waiting: list[tuple[Status | None, dict[A, int]]] = [(None, {})]
+    while waiting:
+        before, balances = waiting.pop()
+        for event, after in PAYOUT[before].items():
+            held = dict(balances)
+            if (transfer := EFFECTS[Direction.OUT][event].transfer) is not None:
+                held[transfer.debit] = held.get(transfer.debit, 0) + 1
+                held[transfer.credit] = held.get(transfer.credit, 0) - 1
+            assert set(held.values()) <= {-1, 0, 1}
+            assert held[A.SELLER_AVAILABLE] >= 0
+            assert held[A.PAYOUT_IN_TRANSIT] <= 0
+            assert PAYOUT[after] or held[A.PAYOUT_IN_TRANSIT] == 0, event
+            waiting.append((after, held))
 
 
 def test_allowed_events_are_what_next_state_allows() -> None:

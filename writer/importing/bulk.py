@@ -16,7 +16,7 @@ import msgspec
 from schemas.errors import InputError, Rejection
 from schemas.events import Event, NewEvent
 from schemas.ids import PaymentId
-from schemas.lifecycle import EventType
+from schemas.lifecycle import FIRST_EVENT
 from writer.importing.history import CREATION_FIELDS, EVENT_FIELDS, event_index
 from writer.importing.lines import Line
 from writer.retry import retrying
@@ -146,7 +146,7 @@ def _difference(row: NewEvent, was: Event) -> InputError:
     name = next(
         name for name in NewEvent.__struct_fields__ if getattr(row, name) != getattr(was, name)
     )
-    if row.event_type is EventType.CREATED:
+    if row.event_type == FIRST_EVENT[row.direction]:
         is_line = name in ("order_id", "seller_id") or name.endswith("_minor")
         path = f"orders[{row.seq - 1}].{name}" if is_line else CREATION_FIELDS.get(name, name)
     else:

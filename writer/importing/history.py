@@ -12,39 +12,21 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from schemas.effects import Claim, effect_of
 from schemas.errors import InputError, Rejection
 from schemas.events import NewEvent
 from schemas.history import HistoryEvent, HistoryPayment
-from schemas.lifecycle import EventType
+from schemas.lifecycle import Direction
 from writer import commands
 from writer.commands import Change, CreatePayment, OrderLine
-from writer.decide import AlreadyDone, decide
+from writer.decide import HANDLERS, AlreadyDone, decide
 from writer.state import PaymentState, Refund, apply
 
 MAX_EVENTS_PER_PAYMENT = 10_000
 _MAX_SHOWN = 40
 
 _COMMANDS: Mapping[str, type[Change]] = {
-    command.event_type: command
-    for command in (
-        commands.RequireAction,
-        commands.MarkProcessing,
-        commands.MarkUnknown,
-        commands.Authorize,
-        commands.Fail,
-        commands.Cancel,
-        commands.Expire,
-        commands.Capture,
-        commands.Ship,
-        commands.Deliver,
-        commands.Release,
-        commands.RequestRefund,
-        commands.RecordRefund,
-        commands.FailRefund,
-        commands.OpenDispute,
-        commands.WinDispute,
-        commands.LoseDispute,
-    )
+    command.event_type: command for command in HANDLERS if command.direction is Direction.IN
 }
 """Event type as written in a history -> its command."""
 
@@ -55,10 +37,6 @@ _KEY = "history-"
 CREATION_FIELDS: Mapping[str, str] = {"occurred_at": "created_at"}
 EVENT_FIELDS: Mapping[str, str] = {"occurred_at": "at", "command": "type", "event_type": "type"}
 """A command's field -> the field of the file that it came from, where the names differ."""
-
-_REFUND_EVENTS = frozenset(
-    {EventType.REFUND_REQUESTED, EventType.REFUNDED, EventType.REFUND_FAILED}
-)
 
 
 def decide_line(line: bytes, *, psp: str) -> tuple[NewEvent, ...]:
@@ -155,8 +133,8 @@ def _command(state: PaymentState, event: HistoryEvent, index: int) -> Change:
         arguments["order_id"] = event.order_id
     if event.amount_minor is not None and issubclass(command, commands.AmountChange):
         arguments["amount_minor"] = event.amount_minor
-    if event.type in _REFUND_EVENTS:
-        arguments["refund_id"] = event.refund_id or _refund_id(state, event, index)
+    if (claim := effect_of(command).refund) is not Claim.NONE:
+        arguments["refund_id"] = event.refund_id or _refund_id(state, event, index, claim)
     elif event.refund_id is not None:
         raise InputError(f"{where}refund_id", f"has no meaning for {event.type}; leave it out")
     return command(
@@ -172,16 +150,16 @@ def event_index(row: NewEvent) -> int:
     return int(row.idempotency_key.removeprefix(_KEY)) - 1
 
 
-def _refund_id(state: PaymentState, event: HistoryEvent, index: int) -> str | None:
+def _refund_id(state: PaymentState, event: HistoryEvent, index: int, claim: Claim) -> str | None:
     """The id of a refund that the line does not name; None for a refund made at the PSP."""
-    if event.type == EventType.REFUND_REQUESTED:
+    if claim is Claim.OPENS:
         return f"refund-{index + 1}"
     for refund_id, refund in state.refunds.items():
         if refund.is_open and _is_about(event, refund):
             return refund_id
-    if event.type == EventType.REFUND_FAILED:
+    if claim is Claim.ENDS:
         raise InputError(
-            f"events[{index}].type", "refund_failed has no open refund_requested that it fits"
+            f"events[{index}].type", f"{event.type} has no open refund_requested that it fits"
         )
     return None
 

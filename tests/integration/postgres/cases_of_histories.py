@@ -2,7 +2,7 @@
 
 from schemas.lifecycle import Direction
 from schemas.lifecycle import EventType as E
-from schemas.postgres.refusals import RefusalCode
+from schemas.postgres.guard_codes import GuardCode
 from tests.integration.postgres.histories import (
     Case,
     created,
@@ -37,7 +37,7 @@ LIFECYCLE = [
     Case(
         name=name,
         rows=rows,
-        why=RefusalCode.ILLEGAL_TRANSITION,
+        why=GuardCode.ILLEGAL_TRANSITION,
         field="event_type",
     )
     for name, rows in {
@@ -68,7 +68,7 @@ LIFECYCLE = [
 ]
 
 STATE = [
-    Case(name=f"{field} of {name}", rows=rows, why=RefusalCode.WRONG_STATE, field=field)
+    Case(name=f"{field} of {name}", rows=rows, why=GuardCode.WRONG_STATE, field=field)
     for name, field, rows in [
         ("created", "status", created(status="authorized")),
         ("created", "status", created(status=None)),
@@ -98,7 +98,7 @@ SUMS = [
     Case(
         name=f"{field} {by:+} at {name}",
         rows=one_more(rows, field, by),
-        why=RefusalCode.WRONG_RUNNING_SUM,
+        why=GuardCode.WRONG_RUNNING_SUM,
         field=field,
     )
     for field in SUM_FIELDS
@@ -122,7 +122,7 @@ SUMS = [
             (E.CAPTURED, None), (E.REFUND_REQUESTED, 400), (E.REFUNDED, 400),
             last={"reserved_minor": 200},
         ),
-        why=RefusalCode.WRONG_RUNNING_SUM,
+        why=GuardCode.WRONG_RUNNING_SUM,
         field="reserved_minor",
     ),
     Case(
@@ -131,13 +131,13 @@ SUMS = [
             (E.CAPTURED, None), (E.RELEASED, 400), (E.REFUNDED, 100),
             last={"pending_minor": 450, "available_delta_minor": -85},
         ),
-        why=RefusalCode.WRONG_RUNNING_SUM,
+        why=GuardCode.WRONG_RUNNING_SUM,
         field="pending_minor",
     ),
     Case(
         name="an unknown sum",
         rows=created(captured_minor=None),
-        why=RefusalCode.WRONG_RUNNING_SUM,
+        why=GuardCode.WRONG_RUNNING_SUM,
         field="captured_minor",
     ),
 ]  # fmt: skip
@@ -147,7 +147,7 @@ FACTS = [
         Case(
             name=f"{field} changed within a payment",
             rows=paid(E.SHIPPED, last={field: value}),
-            why=RefusalCode.PAYMENT_FACT_CHANGED,
+            why=GuardCode.PAYMENT_FACT_CHANGED,
             field=field,
         )
         for field, value in {
@@ -162,7 +162,7 @@ FACTS = [
         Case(
             name=f"{field} changed within a payment, another order",
             rows=two_orders(**{field: value}),
-            why=RefusalCode.PAYMENT_FACT_CHANGED,
+            why=GuardCode.PAYMENT_FACT_CHANGED,
             field=field,
         )
         for field, value in {"buyer_id": None, "currency": "GBP"}.items()
@@ -170,46 +170,44 @@ FACTS = [
     Case(
         name="method changed within a payout",
         rows=payout(E.SUBMITTED, last={"method": "cheque"}),
-        why=RefusalCode.PAYMENT_FACT_CHANGED,
+        why=GuardCode.PAYMENT_FACT_CHANGED,
         field="method",
     ),
     Case(
         name="the seller of an order changed",
         rows=two_orders(seller_id="seller-1"),
-        why=RefusalCode.ORDER_FACT_CHANGED,
+        why=GuardCode.ORDER_FACT_CHANGED,
         field="seller_id",
     ),
     Case(
         name="the seller of a payout changed",
         rows=payout(E.SUBMITTED, last={"seller_id": "seller-9"}),
-        why=RefusalCode.ORDER_FACT_CHANGED,
+        why=GuardCode.ORDER_FACT_CHANGED,
         field="seller_id",
     ),
     Case(
         name="the amount of an order changed",
         rows=paid(E.SHIPPED, last={"order_amount_minor": 1001}),
-        why=RefusalCode.ORDER_FACT_CHANGED,
+        why=GuardCode.ORDER_FACT_CHANGED,
         field="order_amount_minor",
     ),
     Case(
         name="the first amount is not the order's",
         rows=created(order_amount_minor=999),
-        why=RefusalCode.ORDER_FACT_CHANGED,
+        why=GuardCode.ORDER_FACT_CHANGED,
         field="order_amount_minor",
     ),
-    Case(
-        name="an order joins late", rows=late_order(), why=RefusalCode.LATE_ORDER, field="order_id"
-    ),
+    Case(name="an order joins late", rows=late_order(), why=GuardCode.LATE_ORDER, field="order_id"),
     Case(
         name="authorized for less than the order",
         rows=history((E.AUTHORIZED, 999)),
-        why=RefusalCode.WRONG_AMOUNT,
+        why=GuardCode.WRONG_AMOUNT,
         field="amount_minor",
     ),
     Case(
         name="a payout submitted with less",
         rows=payout(E.SUBMITTED, last={"amount_minor": 849}),
-        why=RefusalCode.WRONG_AMOUNT,
+        why=GuardCode.WRONG_AMOUNT,
         field="amount_minor",
     ),
 ]
@@ -217,7 +215,7 @@ FACTS = [
 SHARES = [
     Case(name=name, rows=rows, why=why, field=field)
     for why, shares in {
-        RefusalCode.SHARE_ABOVE_PLAN: {
+        GuardCode.SHARE_ABOVE_PLAN: {
             ("commission above plan", "commission_minor"): with_shares(
                 (E.CAPTURED, 1000, (101, 49, 850))
             ),
@@ -237,7 +235,7 @@ SHARES = [
                 (E.CAPTURED, 500, (60, 25, 415)), (E.CAPTURED, 500, (39, 25, 436))
             ),
         },
-        RefusalCode.SHARE_ABOVE_TAKEN: {
+        GuardCode.SHARE_ABOVE_TAKEN: {
             ("commission given back above taken", "commission_minor"): with_shares(
                 (E.CAPTURED, 500, (50, 25, 425)), (E.REFUNDED, 400, (51, 20, 329))
             ),
@@ -267,7 +265,7 @@ PAYOUTS = [
     Case(
         name=name,
         rows=rows,
-        why=RefusalCode.PAYOUT_ABOVE_BALANCE,
+        why=GuardCode.PAYOUT_ABOVE_BALANCE,
         field="amount_minor",
     )
     for name, rows in {

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from schemas.effects import IN_EFFECTS, NO_EFFECT, OUT_EFFECTS
+from schemas.effects import EFFECTS, Amount, Effect, Move
 from schemas.events import COLUMNS
 from schemas.lifecycle import Direction, EventType, State, next_state
 from schemas.money import allocate
@@ -84,30 +84,28 @@ class Book:
         """
         order_id = order_id or next(iter(self.orders))
         order = self.orders[order_id]
-        effects = IN_EFFECTS if self.direction is Direction.IN else OUT_EFFECTS
-        effect = effects.get(event_type, NO_EFFECT)
+        effect = EFFECTS[self.direction].get(event_type, Effect())
         if amount is None:
-            whole = effect != NO_EFFECT or event_type in ("created", "authorized")
-            amount = order.amount if whole or self.direction is Direction.OUT else 0
+            whole = effect.amount is not Amount.NONE or self.direction is Direction.OUT
+            amount = order.amount if whole else 0
         available = effect.available * amount
         parts = shares or (0, 0, 0)
-        match effect.moves:
-            case "capture":
+        match effect.move:
+            case Move.CAPTURE:
                 parts = shares or _split(amount, order.left)
                 order.left = _minus(order.left, parts)
                 order.taken = _minus(order.taken, parts, sign=+1)
                 order.pending += amount - parts[0] - parts[1]
-            case "reverse":
+            case Move.REVERSE:
                 parts = shares or _split(amount, order.taken)
                 order.taken = _minus(order.taken, parts)
                 share = amount - parts[0] - parts[1]
                 from_pending = min(share, order.pending)
                 order.pending -= from_pending
                 available = from_pending - share
-            case "release":
+            case Move.RELEASE:
                 order.pending -= amount
-                available = amount
-            case _ if event_type is EventType.CREATED:
+            case Move.PLAN:
                 parts = shares or order.shares
                 order.shares = order.left = parts
         order.captured += effect.captured * amount

@@ -7,13 +7,13 @@ import pytest
 from psycopg import sql
 
 from schemas.lifecycle import EventType as E
-from schemas.postgres.refusals import RefusalCode
+from schemas.postgres.guard_codes import GuardCode
 from tests.integration.postgres.database import Database, Refused, insert
 from tests.integration.postgres.rows import Book
 
 pytestmark = pytest.mark.integration
 
-REFUSED = Refused(why=RefusalCode.APPEND_ONLY, field=None)
+REFUSED = Refused(why=GuardCode.APPEND_ONLY, field=None)
 NOT_PERMITTED = Refused(why="42501", field=None)
 PARTITIONS = tuple(f"payments_p{number:02}" for number in range(16))
 FIRST_PARTITION = PARTITIONS[0]
@@ -91,7 +91,7 @@ def test_a_replica_cannot_bring_rows_past_the_guard(database: Database) -> None:
         session.execute("SET session_replication_role = replica")
         with pytest.raises(psycopg.DatabaseError) as caught:
             insert(session, Book().create() | {"seq": 2})
-    assert caught.value.sqlstate == RefusalCode.SEQ_GAP
+    assert caught.value.sqlstate == GuardCode.SEQ_GAP
 
 
 def test_a_conflict_that_does_nothing_is_no_change(writer: psycopg.Connection) -> None:

@@ -14,7 +14,8 @@ from schemas.events import COLUMNS
 from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH
 from schemas.lifecycle import EventType as E
 from schemas.money import MAX_AMOUNT_MINOR
-from schemas.postgres.refusals import CONSTRAINTS, RefusalCode
+from schemas.postgres.guard_codes import GuardCode
+from schemas.postgres.row_rules import ROW_RULES
 from tests.integration.postgres.cases_of_histories import HISTORIES
 from tests.integration.postgres.cases_of_rows import ROWS
 from tests.integration.postgres.database import Database, Refused, insert, refusal
@@ -43,8 +44,8 @@ def test_an_illegal_row_is_refused(case: Case, role: str, request: pytest.Fixtur
 def test_every_refusal_is_tried() -> None:
     tried = {case.why for case in CASES}
     # These two are about more than one row: test_append_only.py and test_races.py.
-    elsewhere = {RefusalCode.APPEND_ONLY, RefusalCode.PAYOUT_ISOLATION}
-    assert tried >= (set(RefusalCode) - elsewhere) | set(CONSTRAINTS)
+    elsewhere = {GuardCode.APPEND_ONLY, GuardCode.PAYOUT_ISOLATION}
+    assert tried >= (set(GuardCode) - elsewhere) | set(ROW_RULES)
 
 
 @pytest.mark.integration

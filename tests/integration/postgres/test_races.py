@@ -17,7 +17,7 @@ from psycopg import IsolationLevel
 
 from schemas.lifecycle import Direction
 from schemas.lifecycle import EventType as E
-from schemas.postgres.refusals import RefusalCode
+from schemas.postgres.guard_codes import GuardCode
 from tests.integration.postgres.database import Database, insert
 from tests.integration.postgres.rows import Book, Row
 
@@ -105,7 +105,7 @@ def test_nobody_appends_after_a_row_that_is_not_committed(
     _committed(database, *rows)
     with _session(database, isolation) as first, _session(database, isolation) as second:
         insert(first, book.event(E.REFUNDED, amount=600))
-        assert _append(second, book.event(E.REFUNDED, amount=400)) == RefusalCode.SEQ_GAP
+        assert _append(second, book.event(E.REFUNDED, amount=400)) == GuardCode.SEQ_GAP
         first.rollback()
 
 
@@ -138,7 +138,7 @@ def test_a_second_payout_waits_for_the_first_and_sees_it(
         answer = pool.submit(_append, second, _payout(seller, 600))
         assert _is_blocked(answer)
         first.commit()
-        assert answer.result(WAIT_SECONDS) == RefusalCode.PAYOUT_ABOVE_BALANCE
+        assert answer.result(WAIT_SECONDS) == GuardCode.PAYOUT_ABOVE_BALANCE
     assert _balance(database, seller) == 400
 
 
@@ -170,7 +170,7 @@ def test_a_payout_is_refused_where_the_balance_could_be_old(
 ) -> None:
     seller = _fund(database, 1000)
     with _session(database, isolation) as session:
-        assert _append(session, _payout(seller, 1)) == RefusalCode.PAYOUT_ISOLATION
+        assert _append(session, _payout(seller, 1)) == GuardCode.PAYOUT_ISOLATION
 
 
 @pytest.mark.parametrize("isolation", [IsolationLevel.READ_COMMITTED, IsolationLevel.SERIALIZABLE])
@@ -190,7 +190,7 @@ def test_many_writers_of_one_payment_leave_no_gap(
         return answers
 
     answers = _run_at_once(pool, ship_many)
-    assert set(answers) <= {None, UNIQUE, SERIALIZATION, RefusalCode.SEQ_GAP.value}
+    assert set(answers) <= {None, UNIQUE, SERIALIZATION, GuardCode.SEQ_GAP.value}
     assert answers.total() == SESSIONS * 25
     with psycopg.connect(database.reader) as session:
         seqs = session.execute(
@@ -213,7 +213,7 @@ def test_many_payouts_never_overdraw(database: Database, pool: ThreadPoolExecuto
         return answers
 
     answers = _run_at_once(pool, pay_out_many)
-    assert set(answers) == {None, RefusalCode.PAYOUT_ABOVE_BALANCE.value}
+    assert set(answers) == {None, GuardCode.PAYOUT_ABOVE_BALANCE.value}
     balance = _balance(database, seller)
     assert 0 <= balance < 1000
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from schemas.effects import AMOUNT_EVENTS, IN_EFFECTS, NO_EFFECT, SHARE_EVENTS
+from schemas.effects import EFFECTS, Amount, Effect, Move
 from schemas.lifecycle import Direction, EventType, allowed_events, next_state
 from tests.integration.postgres.database import insert, refusal
 from tests.integration.postgres.rows import Book, Order, Row
@@ -154,13 +154,14 @@ def _unknown_order() -> Order:
 def _event(
     book: Book, event_type: EventType, attempt: Attempt, shares: tuple[int, int, int] | None
 ) -> Row:
-    has_amount = book.direction is Direction.OUT or event_type in AMOUNT_EVENTS
+    effect = EFFECTS[book.direction].get(event_type, Effect())
+    has_amount = book.direction is Direction.OUT or effect.amount is not Amount.NONE
     return book.event(
         event_type,
         attempt.order_id,
         attempt.amount if has_amount or attempt.stray else None,
         shares=shares,
-        settles=attempt.settles and event_type is EventType.REFUNDED,
+        settles=attempt.settles and effect.may_settle,
     )
 
 
@@ -190,7 +191,7 @@ def _is_legal(before: Book, after: Book, row: Row) -> bool:
         return False
     return (
         _amount_is_legal(before.direction, event_type, row["amount_minor"], order.amount)
-        and _shares_are_legal(event_type, known, row)
+        and _shares_are_legal(before.direction, event_type, known, row)
         and order.captured <= order.amount
         and order.refunded + order.reserved <= order.captured
         and order.reserved >= 0
@@ -201,22 +202,28 @@ def _is_legal(before: Book, after: Book, row: Row) -> bool:
 def _amount_is_legal(
     direction: Direction, event_type: EventType, amount: int, order_amount: int
 ) -> bool:
-    if direction is Direction.OUT or event_type in ("created", "authorized"):
-        return amount == order_amount > 0
-    return amount > 0 if event_type in AMOUNT_EVENTS else amount == 0
+    match EFFECTS[direction][event_type].amount:
+        case Amount.WHOLE:
+            return amount == order_amount > 0
+        case Amount.PART:
+            return amount > 0
+    return amount == 0
 
 
-def _shares_are_legal(event_type: EventType, known: Order | None, row: Row) -> bool:
+def _shares_are_legal(
+    direction: Direction, event_type: EventType, known: Order | None, row: Row
+) -> bool:
     commission, logistics = row["commission_minor"], row["logistics_fee_minor"]
     parts = (commission, logistics, row["amount_minor"] - commission - logistics)
     if min(parts) < 0:
         return False
-    moves = IN_EFFECTS.get(event_type, NO_EFFECT).moves if row["direction"] == "in" else ""
-    match moves:
-        case "capture":
+    match EFFECTS[direction][event_type].move:
+        case Move.CAPTURE:
             assert known is not None
             return all(part <= left for part, left in zip(parts, known.left, strict=True))
-        case "reverse":
+        case Move.REVERSE:
             assert known is not None
             return all(part <= left for part, left in zip(parts, known.taken, strict=True))
-    return event_type in SHARE_EVENTS or parts[:2] == (0, 0)
+        case Move.PLAN:
+            return True
+    return parts[:2] == (0, 0)

@@ -5,7 +5,7 @@ import pytest
 from psycopg import sql
 
 from schemas.lifecycle import EventType
-from schemas.postgres.refusals import RefusalCode
+from schemas.postgres.guard_codes import GuardCode
 from stack.postgres import CDC, READER, WRITER
 from tests.integration.postgres.database import Database, Refused, insert, refusal
 from tests.integration.postgres.rows import Book
@@ -103,7 +103,7 @@ def test_a_table_of_the_writer_s_own_does_not_mislead_the_guard(
         sql.SQL("INSERT INTO pg_temp.payments ({}) VALUES ({})").format(names, values),
         list(created.values()),
     )
-    assert refusal(writer, authorized) == Refused(why=RefusalCode.SEQ_GAP, field="seq")
+    assert refusal(writer, authorized) == Refused(why=GuardCode.SEQ_GAP, field="seq")
 
 
 def test_the_reader_cannot_write(database: Database) -> None:

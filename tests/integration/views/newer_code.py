@@ -32,7 +32,8 @@ def become_newer() -> None:
     names = {member.name: member.value for member in lifecycle.EventType}
     newer = StrEnum("EventType", names | {"GIFT_WRAPPED": NEW_EVENT_TYPE})  # type: ignore[misc]
     _set(lifecycle, "EventType", newer)
-    _set(lifecycle, "IN_EVENTS", lifecycle.IN_EVENTS | {newer(NEW_EVENT_TYPE)})
+    effects = importlib.import_module("schemas.effects")
+    effects.EFFECTS[lifecycle.Direction.IN][newer(NEW_EVENT_TYPE)] = effects.Effect()
     importlib.import_module("streams.views.worker")
     importlib.import_module("cli.main")
     present: int = importlib.import_module("schemas.events").SCHEMA_VERSION

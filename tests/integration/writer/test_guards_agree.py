@@ -5,9 +5,10 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.effects import EFFECTS
 from schemas.events import NewEvent
 from schemas.ids import PaymentId
-from schemas.lifecycle import IN_EVENTS
+from schemas.lifecycle import Direction
 from tests.builders import change, rows_of
 from tests.histories import a_history, an_event
 from tests.integration.postgres.database import Database
@@ -79,7 +80,7 @@ def test_the_guards_accept_whatever_is_decided(database: Database) -> None:
     found = _collected()
     found += [[*decide_line(json.dumps(life).encode(), psp="stripe")] for life in EVERY_EVENT]
     seen = {row.event_type for history in found for row in history}
-    assert seen == IN_EVENTS
+    assert seen == set(EFFECTS[Direction.IN])
     with open_store(database.writer) as store:
         for history in found:
             store.append_many(history)

@@ -2,20 +2,19 @@
 -- schemas/postgres/row_rules.py: change those and generate again; once released, under the next number.
 --
 -- The guards: what a row of `payments` must satisfy, by itself and together with the rows before it,
--- for whoever appends it, the owner included. Every refusal has a code or a constraint's name of its
--- own (schemas/postgres/refusals.py) and names the field, what is wrong and what was expected.
+-- no matter who appends it, the owner included. Every refusal has its own code (guard_codes.py) or
+-- rule's name (row_rules.py), and names the field, what is wrong and what was expected.
 --
--- Why this is enough against races: a row at seq n is accepted only by a session that sees seq n - 1,
--- so whoever may append after a row has seen that row and all before it; two sessions at the same
--- seq meet in the primary key, where one of them loses.
+-- Why this is enough against races: a row at seq n is accepted only from a session that sees seq n - 1,
+-- so a session that may append after a row has seen that row and all before it; two sessions at the
+-- same seq meet in the primary key, where one of them loses.
 --
--- Why it looks as it does: docs/decisions/0011-guards-per-partition.md. In short, most appends are a
--- row in a transaction of its own, where PostgreSQL sets up anew every expression that it evaluates,
--- every CHECK that a table has and every partition that a query could read.
+-- Why it looks as it does: docs/decisions/0011-guards-per-partition.md. In short, most appends are one
+-- row in one transaction. In each transaction PostgreSQL sets up again every expression that it
+-- evaluates, every CHECK that a table has and every partition that a query could read.
 --
--- On a full table: no row is read or written, except for the index of long payments, which reads the
--- table once. The locks (ACCESS EXCLUSIVE on `payments` and its partitions) make readers and writers
--- wait until the migration has committed.
+-- It can be applied on top of an older version of itself, on a full table: it reads and writes no row.
+-- Readers and writers wait until it has committed (ACCESS EXCLUSIVE on `payments` and its partitions).
 
 -- The lifecycle ------------------------------------------------------------------------------------
 
@@ -231,7 +230,7 @@ BEGIN
         WHEN (happened.amount_minor <= 1000000000000000) IS FALSE THEN
             broken := 'payments_amount_minor';
             field := 'amount_minor';
-            problem := 'must be at most 10^15';
+            problem := 'must be at most 1,000,000,000,000,000';
         WHEN (CASE WHEN happened.direction = 'out' OR happened.event_type IN (
                 'created', 'authorized', 'captured', 'released', 'refund_requested', 'refunded', 'refund_failed', 'dispute_opened', 'dispute_won', 'dispute_lost')
             THEN happened.amount_minor > 0 ELSE happened.amount_minor = 0 END) IS FALSE THEN
@@ -332,43 +331,11 @@ BEGIN
 END
 $$;
 
--- What a row must satisfy by itself is checked by the guards from here on --------------------------
-
-ALTER TABLE public.payments
-    DROP CONSTRAINT IF EXISTS payments_amount_minor,
-    DROP CONSTRAINT IF EXISTS payments_amount_of_event,
-    DROP CONSTRAINT IF EXISTS payments_buyer_id,
-    DROP CONSTRAINT IF EXISTS payments_captures_within_order,
-    DROP CONSTRAINT IF EXISTS payments_commission_minor,
-    DROP CONSTRAINT IF EXISTS payments_currency,
-    DROP CONSTRAINT IF EXISTS payments_details,
-    DROP CONSTRAINT IF EXISTS payments_idempotency_key,
-    DROP CONSTRAINT IF EXISTS payments_logistics_fee_minor,
-    DROP CONSTRAINT IF EXISTS payments_method,
-    DROP CONSTRAINT IF EXISTS payments_occurred_at,
-    DROP CONSTRAINT IF EXISTS payments_order_id,
-    DROP CONSTRAINT IF EXISTS payments_pending_minor,
-    DROP CONSTRAINT IF EXISTS payments_psp,
-    DROP CONSTRAINT IF EXISTS payments_psp_reference,
-    DROP CONSTRAINT IF EXISTS payments_refunds_within_captures,
-    DROP CONSTRAINT IF EXISTS payments_reserved_minor,
-    DROP CONSTRAINT IF EXISTS payments_schema_version,
-    DROP CONSTRAINT IF EXISTS payments_seller_id,
-    DROP CONSTRAINT IF EXISTS payments_shares_of_event,
-    DROP CONSTRAINT IF EXISTS payments_shares_within_amount;
-
--- The order's rows in a payment of many: without it, each row of a payment-wide event would read the
--- payment's rows until it finds its order's. Most payments have no row in it, so it costs nothing.
-CREATE INDEX IF NOT EXISTS payments_long ON public.payments (payment_id, order_id, seq)
-    WHERE seq > 32;
-
 -- The guard of every row ----------------------------------------------------------------------------
 
 -- One function for each partition, which reads no other: a payment's rows are all in one of them.
 -- Each runs as its owner, so that a writer needs no right on partitions. Sequential scans are off
 -- because a session may make its plans while the table is still empty.
-DROP TRIGGER IF EXISTS payments_guard ON public.payments;
-DROP FUNCTION IF EXISTS public.payments_guard();
 
 DO $migration$
 DECLARE
@@ -483,13 +450,6 @@ BEGIN
                 before.reserved_minor + NEW.amount_minor,
                 before.pending_minor,
                 0];
-            WHEN 'refund_failed' THEN expected := ARRAY[
-                before.captured_minor,
-                before.refunded_minor,
-                before.released_minor,
-                before.reserved_minor - NEW.amount_minor,
-                before.pending_minor,
-                0];
             WHEN 'refunded' THEN expected := ARRAY[
                 before.captured_minor,
                 before.refunded_minor + NEW.amount_minor,
@@ -497,6 +457,13 @@ BEGIN
                 CASE NEW.reserved_minor WHEN before.reserved_minor - NEW.amount_minor THEN before.reserved_minor - NEW.amount_minor ELSE before.reserved_minor END,
                 before.pending_minor - least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)),
                 least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)) - (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)];
+            WHEN 'refund_failed' THEN expected := ARRAY[
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor - NEW.amount_minor,
+                before.pending_minor,
+                0];
             WHEN 'dispute_opened' THEN expected := ARRAY[
                 before.captured_minor,
                 before.refunded_minor,
@@ -638,11 +605,11 @@ BEGIN
         END IF;
 
         -- 6. A payout takes no more than its seller can be paid.
-        IF NEW.event_type = 'requested' THEN
+        IF NEW.event_type IN ('requested') THEN
             -- Only in this isolation does the sum below see what others committed while we waited.
             IF current_setting('transaction_isolation') <> 'read committed' THEN
                 PERFORM public.payments_refuse('PU013', NEW, 'event_type',
-                    format('requested is refused in a %s transaction',
+                    format('%s is refused in a %s transaction', NEW.event_type,
                         current_setting('transaction_isolation')),
                     'Request payouts in a READ COMMITTED transaction.');
             END IF;

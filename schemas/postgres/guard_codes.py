@@ -1,0 +1,68 @@
+"""The SQLSTATEs that the guards raise, of class PU, and what each says is wrong.
+
+The guards are generated with these codes, the writer translates them, and
+docs/reference/payments.md lists them. The error's column is the field at fault. What a row must
+satisfy by itself is refused by names instead: `row_rules`.
+"""
+
+from enum import StrEnum
+
+
+class GuardCode(StrEnum):
+    """A code; `meaning` says in Markdown what is refused with it."""
+
+    meaning: str
+
+    def __new__(cls, code: str, meaning: str) -> "GuardCode":
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    APPEND_ONLY = "PU001", "UPDATE, DELETE or TRUNCATE, even of no row"
+    SEQ_GAP = (
+        "PU002",
+        "a `seq` that is not the payment's last plus one; with a race, the loser gets this or"
+        " `23505` (the primary key), reads again and decides again",
+    )
+    ILLEGAL_TRANSITION = (
+        "PU003",
+        "an event that the lifecycle does not allow in the order's state",
+    )
+    WRONG_STATE = (
+        "PU004",
+        "a `status`, `fulfilment` or `dispute` that the event does not lead to",
+    )
+    WRONG_RUNNING_SUM = (
+        "PU005",
+        "a running sum, `pending_minor` or `available_delta_minor` that does not follow from the"
+        " order's event before and this event's amount",
+    )
+    PAYMENT_FACT_CHANGED = (
+        "PU006",
+        "another `direction`, `buyer_id`, `currency`, `psp` or `method` than the payment's",
+    )
+    ORDER_FACT_CHANGED = (
+        "PU007",
+        "another `seller_id` or `order_amount_minor` than the order's",
+    )
+    LATE_ORDER = "PU008", "an order that is created after something else happened to its payment"
+    WRONG_AMOUNT = (
+        "PU009",
+        "an event of the whole amount of its order or payout, with another amount",
+    )
+    SHARE_ABOVE_PLAN = (
+        "PU010",
+        "a capture that takes more commission, logistics fee or seller's share than is left of what"
+        " was planned; once all is captured, all three are therefore equal to the plan",
+    )
+    SHARE_ABOVE_TAKEN = (
+        "PU011",
+        "an event that gives back more commission, logistics fee or seller's share than captures"
+        " took",
+    )
+    PAYOUT_ABOVE_BALANCE = "PU012", "a payout above the seller's payable balance"
+    PAYOUT_ISOLATION = (
+        "PU013",
+        "a payout that is requested in another isolation level than READ COMMITTED",
+    )
