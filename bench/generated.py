@@ -214,7 +214,7 @@ class Generator:
                 self.client.command(f"DROP TABLE {_STAGING}")
 
     def revenue(self, sink: ClickHouseSink) -> None:
-        """Compute the totals of every seller and day as the views worker does."""
+        """Compute the totals of every seller and day, as the views worker does."""
         days = self.client.query("SELECT DISTINCT day FROM ledger_entries_raw ORDER BY day")
         for (day,) in days.result_rows:
             keys = self.client.query(

@@ -154,7 +154,7 @@ def _figures(total: Outcome, seconds: float) -> str:
 
 
 def _size(source: io.BufferedReader) -> int:
-    """Bytes of the file; 0 for a pipe, whose size nobody knows."""
+    """Bytes of the file; 0 for a pipe, whose size is unknown."""
     if not source.seekable():
         return 0
     here = source.tell()

@@ -194,7 +194,7 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def _dry_run(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
-    Choice.of(options.views)  # refused before anything is connected to
+    Choice.of(options.views)  # refuses unknown names before anything connects
     with opened(settings) as (database, lock):
         outcome = Replay(settings, options, database, lock).run()
     assert outcome.before is not None
@@ -202,7 +202,7 @@ def _dry_run(settings: ReplaySettings, options: Options, as_json: bool) -> Resul
     verdicts = {"rebuilt": outcome.before, "live": outcome.after}
     status = max(report.exit_status for report in verdicts.values())
     if any(report.exit_status == DIFFERS for report in verdicts.values()):
-        status = DIFFERS  # what is proven outweighs what could not be told
+        status = DIFFERS  # a proven difference outweighs an undecided check
     if not as_json:
         _show_dry_run(outcome, verdicts, wide_console())
     return status, {
@@ -225,7 +225,7 @@ def _show_dry_run(outcome: Outcome, verdicts: dict[str, Report], console: Consol
     for name, report in verdicts.items():
         console.print(f"{name:<10}{report.verdict}")
     console.print(
-        f"took      {outcome.seconds:.1f} s; nothing was swapped, the new tables are gone"
+        f"took      {outcome.seconds:.1f} s; nothing was swapped, the new tables were dropped"
     )
 
 

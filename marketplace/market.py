@@ -237,7 +237,7 @@ def _refunded(life: _Life, *, part: bool, after_release: bool) -> None:
     else:
         life.then(c.RecordRefund, refund_id="r-1")
     if part and amount < total and life.random.random() < 0.3:
-        # A second refund of the same order, made directly in the PSP's dashboard.
+        # Another refund to the same buyer, made directly in the PSP's dashboard.
         life.then(c.RecordRefund, amount_minor=1)
 
 

@@ -17,12 +17,12 @@ _progress = Console(stderr=True, highlight=False)
 
 
 class Report(Protocol):
-    """Takes how far long work is; calls may be as frequent as the work's own loop."""
+    """Receives the progress of long work; may be called in every iteration of a loop."""
 
     def __call__(self, what: str, done: int, total: int, figures: str = "") -> None:
-        """`done` of `total` (0: not known) of the step `what`.
+        """Report that `done` of `total` (0: unknown) of the step `what` is complete.
 
-        `figures` stand beside the bar; by default the counts and their rate.
+        `figures` is shown beside the bar; by default it is the counts and their rate.
         """
 
 
@@ -38,13 +38,13 @@ def wide_console() -> Console:
 
 
 def print_json(document: Any) -> None:
-    """A result for machines: one JSON document on standard output."""
+    """Print one JSON document on standard output, for machines."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """Show long work: a bar on a terminal, elsewhere a line every few seconds."""
+    """Show progress of long work: a bar on a terminal, else a line every few seconds."""
     if not _progress.is_terminal:
         yield _lines()
         return
@@ -71,7 +71,7 @@ def progress() -> Iterator[Report]:
 
 
 def _lines() -> Report:
-    """A line every few seconds; none for work that is done sooner."""
+    """Print a line every few seconds; none for work that ends sooner."""
     started: dict[str, float] = {}
     last = time.monotonic()
 

@@ -115,16 +115,16 @@ class Field:
             self.client.command(f"TRUNCATE TABLE {table.raw}")
 
     def rows(self, view: str = PAYMENT_EVENTS.name) -> int:
-        """Rows of a view's table, copies included."""
+        """Rows of a view's raw table, including duplicates."""
         return int(self.client.query(f"SELECT count() FROM {view}{RAW_SUFFIX}").result_rows[0][0])
 
     def events_once(self) -> int:
-        """Events that are there: a worker that joins may have others read a few again."""
+        """Distinct events: when a worker joins, others may read a few records again."""
         query = f"SELECT count() FROM {PAYMENT_EVENTS.raw} FINAL"
         return int(self.client.query(query).result_rows[0][0])
 
     def is_complete(self) -> bool:
-        """Whether every partition's last record is there; asked often, so it must cost little."""
+        """Whether every partition's last record is there. Polled often, so it must be cheap."""
         query = f"SELECT kafka_partition, max(kafka_offset) FROM {PAYMENT_EVENTS.raw} GROUP BY 1"
         return dict(self.client.query(query).result_rows) == self.last_offsets
 

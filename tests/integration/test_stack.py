@@ -140,7 +140,7 @@ def test_whole_up_is_healthy_repeatable_and_restarts_its_worker(
         printed = capsys.readouterr().out
         assert re.search(r"^views-worker: \d+ records behind$", printed, re.MULTILINE), printed
         keeper = (
-            r"^connector-supervisor: Connect found gone \d+ times, connector restarted \d+ times,"
+            r"^connector-supervisor: Connect found down \d+ times, connector restarted \d+ times,"
         )
         assert re.search(keeper, printed, re.MULTILINE), printed
         assert printed.endswith("\nhealthy\n")
