@@ -11,6 +11,7 @@ is the seller's share.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from schemas.accounts import AccountType
@@ -68,7 +69,7 @@ class Transfer(NamedTuple):
     credit: AccountType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: what is derived is kept
 class Effect:
     """One row of the table. Pay-ins have `move` and claims, payouts have `transfer`.
 
@@ -86,51 +87,51 @@ class Effect:
     revenue: Revenue | None = None
     details: type[Details] = Details
 
-    @property
+    @cached_property
     def captured(self) -> int:
         return int(self.move is Move.CAPTURE)
 
-    @property
+    @cached_property
     def refunded(self) -> int:
         return int(self.move is Move.REVERSE)
 
-    @property
+    @cached_property
     def released(self) -> int:
         return int(self.move is Move.RELEASE)
 
-    @property
+    @cached_property
     def reserved(self) -> int:
         """Without the claim that it may end."""
         return _CLAIM_SIGNS.get(self.refund, 0) + _CLAIM_SIGNS.get(self.dispute, 0)
 
-    @property
+    @cached_property
     def may_settle(self) -> bool:
         """Whether it takes its amount out of `reserved` as well, if it was asked for before."""
         return Claim.MAY_END in (self.refund, self.dispute)
 
-    @property
+    @cached_property
     def available(self) -> int:
         if self.transfer is None:
             return self.released
         balance = AccountType.SELLER_AVAILABLE
         return (self.transfer.credit is balance) - (self.transfer.debit is balance)
 
-    @property
+    @cached_property
     def draws_on_balance(self) -> bool:
         """Whether the seller's balance must cover it, looked at under a lock."""
         return self.available < 0
 
-    @property
+    @cached_property
     def pot(self) -> Pot | None:
         """Where its commission and logistics fee count; None: it has neither."""
         return _POTS.get(self.move)
 
-    @property
+    @cached_property
     def moves_money(self) -> bool:
         """Whether it has postings."""
         return self.transfer is not None or self.move in _MOVING
 
-    @property
+    @cached_property
     def changes_sums(self) -> bool:
         """Whether a running sum of a pay-in's order changes."""
         return self.move in _MOVING or self.reserved != 0 or self.may_settle
