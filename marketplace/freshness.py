@@ -84,9 +84,9 @@ class Bursts:
         return max(self.limits.look_seconds, self.limits.look_share * (now - oldest))
 
 
-# Of the table: its view shows a row from the same moment on, and asked so often, FINAL would take
-# half of a core from what is measured. The commit's time comes with the row: PostgreSQL's own,
-# whereas whoever appended it learns of the commit only later.
+# Reads the raw table. Its view shows a row at the same moment, but with FINAL this many queries
+# would use half a core. The row carries PostgreSQL's commit time; the writer learns of the commit
+# later.
 _QUERY = """
 SELECT payment_id, seq, toUnixTimestamp64Milli(committed_at) FROM payment_events_raw
 WHERE payment_id IN {payments:Array(UUID)}
