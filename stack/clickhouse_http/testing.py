@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 import clickhouse_connect
 import httpx
 
+READER: Final = "purser_reader"
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
@@ -56,6 +57,11 @@ class ClickHouseServer:
     def url_with_credentials(self) -> str:
         """What `PURSER_CLICKHOUSE_URL` holds."""
         return f"http://{self.user}:{self.password}@127.0.0.1:{self.port}/{self.database}"
+
+    @property
+    def reader_url(self) -> str:
+        """What `PURSER_CLICKHOUSE_READER_URL` holds."""
+        return f"http://{READER}:{self.reader_password}@127.0.0.1:{self.port}/{self.database}"
 
     @property
     def log_path(self) -> Path:
