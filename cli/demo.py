@@ -22,6 +22,7 @@ from operations.console import say, wide_console
 from operations.own_stack import own_stack
 from schemas.errors import ConfigurationError
 from sinks.client import connect
+from sinks.queries import event_count
 from sinks.settings import ClickHouseSettings
 from stack.native import Stack
 from stack.settings import CHECKOUT
@@ -97,8 +98,7 @@ def _wait_until_visible(stack: Stack) -> None:
         assert appended is not None
         started = time.monotonic()
         while time.monotonic() - started < VISIBLE_SECONDS:
-            visible = client.query("SELECT count() FROM payment_events").result_rows[0][0]
-            if visible >= appended[0]:
+            if event_count(client) >= appended[0]:
                 return
             time.sleep(0.2)
     say("  the views are late; continuing, since `verify` will wait for them")
@@ -175,7 +175,7 @@ def _how_to_look_further(console: Console, stack: Stack, *, keep: bool) -> None:
         f"  export PURSER_HOME={settings.home} PURSER_PORT_BASE={settings.port_base}\n"
         "  .venv/bin/purser status           every process, the slot, the connector\n"
         '  eval "$(.venv/bin/purser env)"    addresses and passwords, then for example\n'
-        '  curl "${PURSER_CLICKHOUSE_URL%/*}" --data "SELECT * FROM purser.seller_balances"\n'
+        '  curl "${PURSER_CLICKHOUSE_READER_URL%/*}" --data "SELECT * FROM seller_balances"\n'
         f"  http://127.0.0.1:{settings.port(Port.CLICKHOUSE)}/play  queries in a browser\n"
         "  .venv/bin/purser verify           prove it again\n"
         "  .venv/bin/purser down             stop it; the data are kept",

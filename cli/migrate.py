@@ -9,6 +9,7 @@ from connectors.debezium.settings import DebeziumSettings
 from operations.bring_up import migrate_all, register_connector
 from operations.console import say
 from schemas.settings import Secret, Settings, Text
+from sinks.reader import ensure_reader
 
 
 class MigrateSettings(Settings):
@@ -16,6 +17,7 @@ class MigrateSettings(Settings):
 
     postgres_admin_dsn: Secret
     clickhouse_url: Secret
+    clickhouse_reader_url: Secret | None = None
     kafka_bootstrap: Text
     connect_url: HttpUrl
 
@@ -29,7 +31,8 @@ def migrate(
 
     Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_KAFKA_BOOTSTRAP and
     PURSER_CONNECT_URL. PURSER_DEBEZIUM_DATABASE_HOST and _PORT give the address at which Connect
-    reaches PostgreSQL. `purser up` does the same for the local stack.
+    reaches PostgreSQL. With PURSER_CLICKHOUSE_READER_URL it also creates the analysts' user in
+    ClickHouse, who may only read the views. `purser up` does the same for the local stack.
 
     Example: PURSER_DEBEZIUM_DATABASE_HOST=postgres purser migrate
     """
@@ -39,6 +42,12 @@ def migrate(
         settings.clickhouse_url.get_secret_value(),
         say,
     )
+    if settings.clickhouse_reader_url is not None:
+        ensure_reader(
+            settings.clickhouse_url.get_secret_value(),
+            settings.clickhouse_reader_url.get_secret_value(),
+        )
+        say("ClickHouse's reader may read the views")
     if connector:
         connect_url = str(settings.connect_url).rstrip("/")
         register_connector(settings.kafka_bootstrap, connect_url, DebeziumSettings.load(), say)

@@ -1,6 +1,6 @@
 """Prints what a user wants to see after an import: orders, revenue, and the trial balance.
 
-Every figure comes from ClickHouse through the same views that analysts use.
+The questions are those of `sinks.queries`; here is only how the answers look.
 """
 
 from collections import defaultdict
@@ -12,35 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.money import format_minor
+from sinks import queries
 
-BUSIEST_BUYER = """
-SELECT buyer_id FROM buyer_orders
-GROUP BY buyer_id
-ORDER BY countIf(refund_state != 'none') > 0 DESC, count() DESC, buyer_id
-LIMIT 1
-"""
-BUYER_ORDERS = """
-SELECT order_id, seller_id, status, fulfilment, refund_state, currency, amount_minor,
-       refunded_minor, updated_at
-FROM buyer_orders
-WHERE buyer_id = {buyer:String}
-ORDER BY refund_state = 'none', updated_at DESC, order_id
-LIMIT {limit:UInt32}
-"""
-TOP_SELLERS = """
-SELECT currency, seller_id, sum(gross_minor), sum(refunds_minor), sum(chargebacks_minor),
-       sum(commission_minor), sum(logistics_fee_minor), sum(net_minor) AS net
-FROM seller_revenue
-GROUP BY currency, seller_id
-ORDER BY currency, net DESC
-LIMIT {limit:UInt32} BY currency
-"""
-TRIAL_BALANCE = """
-SELECT account_type, currency, sum(amount_minor)
-FROM ledger_entries
-GROUP BY account_type, currency
-ORDER BY account_type, currency
-"""
 SHOWN_ORDERS = 8
 SHOWN_SELLERS = 2
 
@@ -65,19 +38,18 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
 
 def _buyer_orders(client: Client, console: Console) -> None:
-    buyers = client.query(BUSIEST_BUYER).result_rows
-    if not buyers:
+    buyer = queries.busiest_buyer(client)
+    if buyer is None:
         return
-    buyer = buyers[0][0]
-    orders = client.query(BUYER_ORDERS, parameters={"buyer": buyer, "limit": SHOWN_ORDERS})
     rows = [
         (
-            *(order_id, seller, f"{updated_at:%Y-%m-%d}", status, fulfilment),
-            *(currency, _amount(amount, currency), _amount(refunded or None, currency), state),
+            *(order.order_id, order.seller_id, f"{order.updated_at:%Y-%m-%d}"),
+            *(order.status, order.fulfilment, order.currency),
+            _amount(order.amount_minor, order.currency),
+            _amount(order.refunded_minor or None, order.currency),
+            order.refund_state,
         )
-        for order_id, seller, status, fulfilment, state, currency, amount, refunded, (
-            updated_at
-        ) in orders.result_rows
+        for order in queries.orders_of_buyer(client, buyer, SHOWN_ORDERS)
     ]
     columns = (
         *("order", "seller", "updated", "status", "fulfilment"),
@@ -87,10 +59,9 @@ def _buyer_orders(client: Client, console: Console) -> None:
 
 
 def _top_sellers(client: Client, console: Console) -> None:
-    sellers = client.query(TOP_SELLERS, parameters={"limit": SHOWN_SELLERS}).result_rows
     rows = [
-        (seller, currency, *(_amount(amount, currency) for amount in amounts))
-        for currency, seller, *amounts in sellers
+        (seller_id, currency, *(_amount(amount, currency) for amount in amounts))
+        for currency, seller_id, *amounts in queries.top_sellers(client, SHOWN_SELLERS)
     ]
     columns = (
         *("seller", "", "gross", "refunds", "chargebacks"),
@@ -101,11 +72,9 @@ def _top_sellers(client: Client, console: Console) -> None:
 
 def _trial_balance(client: Client, console: Console) -> None:
     balances: dict[str, dict[str, int]] = defaultdict(dict)
-    currencies: set[str] = set()
-    for account_type, currency, amount in client.query(TRIAL_BALANCE).result_rows:
+    for account_type, currency, amount in queries.trial_balance(client):
         balances[account_type][currency] = amount
-        currencies.add(currency)
-    columns = sorted(currencies)
+    columns = sorted({currency for amounts in balances.values() for currency in amounts})
     rows = [
         (account_type, *(_amount(amounts.get(currency), currency) for currency in columns))
         for account_type, amounts in sorted(balances.items())

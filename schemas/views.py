@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from schemas.clickhouse.view import RAW_SUFFIX as RAW_SUFFIX
 from schemas.columns import Columns as Columns  # views and their columns go together
 
 
@@ -206,10 +207,6 @@ class RevenueKey(NamedTuple):
     seller_id: str
     currency: str
     day: date
-
-
-RAW_SUFFIX = "_raw"
-"""Ends the name of every table behind a view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ import sys
 import httpx
 
 from schemas.errors import ServiceUnavailable
-from stack.endpoints import CLICKHOUSE_USER, Endpoints
+from stack.endpoints import CLICKHOUSE_READER, CLICKHOUSE_USER, Endpoints
 from stack.layout import Home
 from stack.process import Specification
 from stack.settings import CHECKOUT, HOST, StackSettings
@@ -38,6 +38,8 @@ def prepare(settings: StackSettings, home: Home, endpoints: Endpoints) -> Specif
             "PYTHONPATH": str(CHECKOUT),
             "PURSER_CLICKHOUSE_USER": CLICKHOUSE_USER,
             "PURSER_CLICKHOUSE_PASSWORD": endpoints.clickhouse_password,
+            "PURSER_CLICKHOUSE_READER_USER": CLICKHOUSE_READER,
+            "PURSER_CLICKHOUSE_READER_PASSWORD": endpoints.clickhouse_reader_password,
             "PYTHONUNBUFFERED": "1",
         },
     )

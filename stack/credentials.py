@@ -29,6 +29,7 @@ class Credentials(BaseModel):
     purser_cdc: SecretStr = Field(default_factory=_generated, min_length=1)
     purser_reader: SecretStr = Field(default_factory=_generated, min_length=1)
     clickhouse: SecretStr = Field(default_factory=_generated, min_length=1)
+    clickhouse_reader: SecretStr = Field(default_factory=_generated, min_length=1)
 
     @field_serializer(
         "postgres_superuser",
@@ -37,6 +38,7 @@ class Credentials(BaseModel):
         "purser_cdc",
         "purser_reader",
         "clickhouse",
+        "clickhouse_reader",
         when_used="json",
     )
     def _revealed(self, value: SecretStr) -> str:
@@ -71,7 +73,10 @@ class Credentials(BaseModel):
 
     @classmethod
     def read_or_create(cls, home: Home) -> Self:
-        """Read a home's passwords, generating them the first time (call it under the lock)."""
-        if not home.secrets_file.exists():
-            write_private(home.secrets_file, cls().model_dump_json(indent=2) + "\n")
-        return cls.read(home)
+        """Read a home's passwords, generating those that it lacks (call it under the lock)."""
+        known = home.secrets_file.exists()
+        credentials = cls.read(home) if known else cls()
+        text = credentials.model_dump_json(indent=2) + "\n"
+        if not known or home.secrets_file.read_text(encoding="utf-8") != text:
+            write_private(home.secrets_file, text)
+        return credentials

@@ -9,6 +9,7 @@ from stack.topology import Port
 
 DATABASE = "purser"
 CLICKHOUSE_USER = "purser"
+CLICKHOUSE_READER = "purser_reader"
 CLICKHOUSE_DATABASE = "purser"
 
 
@@ -24,11 +25,13 @@ class Endpoints:
     postgres_port: int
     kafka_bootstrap: str
     connect_url: str
-    clickhouse_url: str = field(repr=False)
+    clickhouse_url: str = field(repr=False)  # purser: writes
+    clickhouse_reader_url: str = field(repr=False)  # purser_reader: reads the views, for analysts
     clickhouse_ping_url: str
     worker_metrics_port: int
     cdc_password: str = field(repr=False)
     clickhouse_password: str = field(repr=False)
+    clickhouse_reader_password: str = field(repr=False)
 
     @classmethod
     def of(cls, settings: StackSettings, credentials: Credentials) -> Self:
@@ -36,6 +39,7 @@ class Endpoints:
         postgres_port = settings.port(Port.POSTGRES)
         clickhouse = f"{HOST}:{settings.port(Port.CLICKHOUSE)}"
         clickhouse_password = credentials.clickhouse.get_secret_value()
+        reader_password = credentials.clickhouse_reader.get_secret_value()
 
         def dsn(user: str, password: str, database: str = DATABASE) -> str:
             return f"postgresql://{user}:{password}@{HOST}:{postgres_port}/{database}"
@@ -55,10 +59,14 @@ class Endpoints:
             clickhouse_url=(
                 f"http://{CLICKHOUSE_USER}:{clickhouse_password}@{clickhouse}/{CLICKHOUSE_DATABASE}"
             ),
+            clickhouse_reader_url=(
+                f"http://{CLICKHOUSE_READER}:{reader_password}@{clickhouse}/{CLICKHOUSE_DATABASE}"
+            ),
             clickhouse_ping_url=f"http://{clickhouse}/ping",
             worker_metrics_port=settings.port(Port.WORKER_METRICS),
             cdc_password=cdc_password,
             clickhouse_password=clickhouse_password,
+            clickhouse_reader_password=reader_password,
         )
 
     def environment(self) -> dict[str, str]:
@@ -70,6 +78,7 @@ class Endpoints:
             "PURSER_KAFKA_BOOTSTRAP": self.kafka_bootstrap,
             "PURSER_CONNECT_URL": self.connect_url,
             "PURSER_CLICKHOUSE_URL": self.clickhouse_url,
+            "PURSER_CLICKHOUSE_READER_URL": self.clickhouse_reader_url,
             "PURSER_DEBEZIUM_DATABASE_HOST": HOST,
             "PURSER_DEBEZIUM_DATABASE_PORT": str(self.postgres_port),
         }

@@ -8,8 +8,7 @@ behind the views are in `0001_tables.sql`; their rows are in `schemas.views`.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from schemas.clickhouse.view import Amount, Column, View
-from schemas.views import RAW_SUFFIX
+from schemas.clickhouse.view import RAW_SUFFIX, Amount, Column, View
 
 TEXT = "String"
 WORD = "LowCardinality(String)"

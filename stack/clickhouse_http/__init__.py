@@ -5,6 +5,6 @@ sinks write views through it, analysts and `purser verify` read them. It must ne
 insert that the engine has not confirmed, and never let one request's settings reach another.
 
 Reading order: `request` (what was asked) -> `auth` -> `body` and `compression` (the data) ->
-`statement` (what kind of SQL) -> `handler` (one query) -> `engine` and
-`connection` (chDB) -> `results` (the answer) -> `app` (the routes).
+`statement` (what kind of SQL) -> `reader` (what analysts may say) -> `handler` (one query) ->
+`engine` and `connection` (chDB) -> `results` (the answer) -> `app` (the routes).
 """

@@ -1,7 +1,7 @@
 """`python -m stack.clickhouse_http --path DIR --host 127.0.0.1 --port N`.
 
-User and password come from PURSER_CLICKHOUSE_USER and PURSER_CLICKHOUSE_PASSWORD; a read-only
-user `reader` exists when PURSER_CLICKHOUSE_READER_PASSWORD is set. SIGTERM stops gracefully.
+User and password come from PURSER_CLICKHOUSE_USER and PURSER_CLICKHOUSE_PASSWORD; the analysts'
+user `purser_reader` exists when PURSER_CLICKHOUSE_READER_PASSWORD is set. SIGTERM stops gracefully.
 """
 
 import argparse

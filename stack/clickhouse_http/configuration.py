@@ -1,16 +1,74 @@
-"""What the engine is told at start: limits that fit a machine it shares, and safe defaults.
+"""What the engine is told at start: limits that fit a machine it shares, safe defaults, and rights.
 
 Inserts are synchronous and never dropped as duplicates, all times are UTC, caches are small, and
 some of the disk is always kept free.
+
+chDB has one user and no SQL for others. That user has two roles: all rights, and the analyst's,
+which may read the views. A connection begins with both; one that serves the reader is reduced to
+the second before his statement runs (`reader`).
 """
 
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
+from schemas.clickhouse.catalogue import VIEWS
 from stack.clickhouse_http.settings import MIB, ServerSettings
 
 CACHE_BYTES: Final = 32 * MIB  # each of the engine's caches; production defaults are GiB
+
+ANALYST_ROLE: Final = "purser_analyst"
+_ADMIN_ROLE: Final = "purser_admin"
+
+_FIXED_SETTINGS: Final = (
+    # Settings under which a statement means something else than its text says.
+    "dialect",
+    "allow_experimental_kusto_dialect",
+    "allow_experimental_prql_dialect",
+    "allow_experimental_polyglot_dialect",
+    "polyglot_dialect",
+    "enable_json_ast_dialect",
+    "enable_trino_dialect",
+    "implicit_select",
+    "implicit_table_at_top_level",
+    "allow_experimental_eval_table_function",
+    # Settings that name files or servers.
+    "format_template_row",
+    "format_template_resultset",
+    "format_schema",
+    "format_schema_source",
+    "format_avro_schema_registry_url",
+    "output_format_schema",
+)
+"""Settings that nobody may change, so that neither the judged text nor a format can be got around.
+
+The engine knows only one user: what binds the reader binds everybody."""
+
+_HIDDEN: Final = """
+    asynchronous_inserts asynchronous_loader azure_queue_metadata azure_queue_metadata_cache
+    azure_queue_settings background_schedule_pool backups certificates clusters completions
+    constraints dashboards data_skipping_indices database_replicas detached_parts detached_tables
+    dictionaries dictionary_sources dimensional_metrics disks distributed_ddl_queue
+    distribution_queue dns_cache dropped_tables dropped_tables_parts errors events fail_points
+    filesystem_cache filesystem_cache_settings grants graphite_retentions handlers
+    histogram_metrics hypothetical_indexes hypothetical_projections iceberg_files iceberg_history
+    jemalloc_arena_bins jemalloc_bins jemalloc_profile_text jemalloc_sampled_allocations
+    jemalloc_stats kafka_consumers macros masking_policies merge_tree_settings merges metrics moves
+    mutations named_collections part_moves_between_shards parts parts_columns privileges processes
+    projection_parts projection_parts_columns projections query_cache query_condition_cache
+    quota_limits quota_usage quotas quotas_usage remote_data_paths replicas replicated_fetches
+    replicated_merge_tree_settings replication_queue resources rocksdb role_grants roles
+    row_policies s3_queue_metadata s3_queue_settings s3queue_metadata_cache scheduler
+    schema_inference_cache server_settings session_query_ids settings_changes
+    settings_profile_elements settings_profiles stack_trace statements storage_policies symbols
+    user_defined_functions user_directories user_processes user_query_log users view_refreshes
+    warnings workloads
+"""
+HIDDEN_SYSTEM_TABLES: Final = tuple(_HIDDEN.split())
+"""System tables that the reader sees empty: others' statements, the server's parts and settings.
+
+The engine's grants do not cover its system tables. A test knows the others by name, so that one
+that a new engine brings is decided about."""
 
 _SERVER_CONFIG = """<clickhouse>
   <users_config>{users}</users_config>
@@ -38,14 +96,23 @@ _USERS_CONFIG = """<clickhouse>
     <implicit_select>0</implicit_select>
     <allow_introspection_functions>0</allow_introspection_functions>
     <session_timezone>UTC</session_timezone>
+    <constraints>{constraints}</constraints>
   </default></profiles>
   <users><default>
     <password></password>
     <networks><ip>::/0</ip></networks>
     <profile>default</profile>
     <quota>default</quota>
-    <access_management>1</access_management>
+    <grants>
+      <query>GRANT {admin}</query>
+      <query>GRANT {analyst}</query>
+    </grants>
+    <databases><system>{policies}</system></databases>
   </default></users>
+  <roles>
+    <{admin}><grants><query>GRANT ALL ON *.* WITH GRANT OPTION</query></grants></{admin}>
+    <{analyst}><grants>{rights}</grants></{analyst}>
+  </roles>
   <quotas><default></default></quotas>
 </clickhouse>
 """
@@ -57,7 +124,21 @@ def write_configuration(folder: Path, settings: ServerSettings) -> str:
     Raises `OSError`.
     """
     users, server = folder / "users.xml", folder / "config.xml"
-    users.write_text(_USERS_CONFIG)
+    users.write_text(
+        _USERS_CONFIG.format(
+            constraints="".join(f"<{name}><readonly/></{name}>" for name in _FIXED_SETTINGS),
+            policies="".join(
+                f"<{table}><filter>has(currentRoles(), '{_ADMIN_ROLE}')</filter></{table}>"
+                for table in HIDDEN_SYSTEM_TABLES
+            ),
+            admin=_ADMIN_ROLE,
+            analyst=ANALYST_ROLE,
+            # A right may name a view that does not exist yet: migrations make them.
+            rights="".join(
+                f"<query>GRANT SELECT ON {settings.database}.{view}</query>" for view in VIEWS
+            ),
+        )
+    )
     server.write_text(
         _SERVER_CONFIG.format(
             users=escape(str(users)),

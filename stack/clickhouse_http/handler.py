@@ -17,10 +17,12 @@ from starlette.types import Receive, Send
 
 from stack.clickhouse_http.auth import Authenticator, User
 from stack.clickhouse_http.body import BodyReader, Spool
+from stack.clickhouse_http.configuration import ANALYST_ROLE
 from stack.clickhouse_http.connection import Connection, Counts, check_format, quote
 from stack.clickhouse_http.engine import Engine
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 from stack.clickhouse_http.external import ExternalTable, external_tables, read_form
+from stack.clickhouse_http.reader import Judge, check_settings
 from stack.clickhouse_http.request import QueryRequest, read_request
 from stack.clickhouse_http.results import (
     Pipe,
@@ -56,6 +58,7 @@ class _Job:
     statement: Statement
     external: tuple[ExternalTable, ...]
     session: Connection | None
+    database: str | None
 
     @property
     def keeps_state(self) -> bool:
@@ -100,6 +103,8 @@ class Handler:
         self._authenticator = Authenticator(settings)
         self._sessions = Sessions(engine, settings.max_sessions)
         self._idle = IdleConnections(MAX_IDLE_CONNECTIONS)
+        with closing(engine.connect()) as connection:
+            self._judge = Judge(connection)
         self._slots = asyncio.Semaphore(settings.max_concurrent_queries)
         self._threads = ThreadPoolExecutor(
             settings.max_concurrent_queries, thread_name_prefix="query"
@@ -139,6 +144,8 @@ class Handler:
             else:
                 statement = await self._read_body(request, asked, spool)
             async with self._slot():
+                if user.read_only:
+                    statement = await self._in_thread(lambda: self._judged(statement, asked))
                 with self._session(user, asked) as session:
                     job = _Job(
                         asked=asked,
@@ -146,6 +153,9 @@ class Handler:
                         statement=statement,
                         external=external,
                         session=session,
+                        # Only there are unknown tables taken for files: never the reader's.
+                        database=asked.database
+                        or (self._settings.database if user.read_only else None),
                     )
                     await self._dispatch(job, spool, request, receive, send)
         finally:
@@ -301,6 +311,21 @@ class Handler:
         finally:
             pipe.close_read()
 
+    def _judged(self, statement: Statement, asked: QueryRequest) -> Statement:
+        """The reader's statement, as it may run; in a worker thread."""
+        if asked.roles:
+            raise refusal(Code.ACCESS_DENIED, "Not enough privileges: the reader has one role.")
+        check_settings(name for name in asked.settings if name != "readonly")
+        # Never a connection that serves him: his statement is only spelled here.
+        connection = self._idle.take(None, {}) or self._engine.connect()
+        try:
+            judged = self._judge.judge(connection, statement, asked.parameters)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.give_back(connection)
+        return judged
+
     def _kill(self, mark: str) -> None:
         asyncio.get_running_loop().run_in_executor(None, self._engine.kill, mark)
 
@@ -320,7 +345,7 @@ class Handler:
         if job.session is not None and job.keeps_state:
             return _prepared(job.session, job, keep=True, work=work)
         if job.leaves_nothing:
-            wanted = job.asked.database, job.asked.settings
+            wanted = job.database, job.asked.settings
             connection = self._idle.take(*wanted) or self._engine.connect()
             try:
                 result = _prepared(connection, job, keep=False, work=work)
@@ -341,12 +366,17 @@ def _prepared(
     if keep and isinstance(job.statement, Command) and job.statement.verb in _STATE_VERBS:
         connection.forget_applied()
         settings = {}
-    connection.prepare(job.asked.database, settings, keep=keep)
+    connection.prepare(job.database, settings, keep=keep)
+    if job.user.read_only:
+        # For good, and in this order: the connection is closed after this one statement.
+        connection.set_role(ANALYST_ROLE)
+        connection.lock("2")
+        return work(connection)
     for role in job.asked.roles:
         connection.set_role(role)
     with external_tables(connection, job.external):
-        if not keep and (job.user.read_only or read_only != "0"):
-            connection.lock("1" if job.user.read_only else read_only)
+        if not keep and read_only != "0":
+            connection.lock(read_only)
         return work(connection)
 
 

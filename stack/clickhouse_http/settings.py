@@ -24,7 +24,7 @@ class ServerSettings(BaseSettings):
     port: int = Field(default=8123, ge=1, le=65535)
     user: str = Field(min_length=1)
     password: SecretStr
-    reader_user: str = "reader"
+    reader_user: str = "purser_reader"
     reader_password: SecretStr | None = None
     database: str = Field(default="purser", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 

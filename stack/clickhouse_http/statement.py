@@ -28,6 +28,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _BLANKS: Final = re.compile(rb"[ \t\f]*\r?\n?")
 _DEPTH: Final = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _ANSWERING: Final = frozenset(
@@ -78,7 +79,12 @@ Statement = InsertData | Select | Command
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """One token: `upper` is the text of a word in capitals, of anything else as it stands.
+
+    `depth` counts the brackets around it; a bracket itself stands outside of the pair it makes.
+    """
+
     text: str
     upper: str
     start: int
@@ -86,15 +92,24 @@ class _Token:
     is_word: bool
     depth: int
 
+    @property
+    def name(self) -> str:
+        """The identifier that the token is; empty for any other token."""
+        if self.is_word:
+            return self.text
+        if self.text[0] in '`"':
+            return _ESCAPED.sub(r"\1", self.text[1:-1])
+        return ""
+
 
 class _Tokens:
     """The tokens of a text, found only as far as somebody asks: rows behind an INSERT are none."""
 
     def __init__(self, text: bytes) -> None:
-        self._found: list[_Token] = []
+        self._found: list[Token] = []
         self._rest = _scan(text)
 
-    def at(self, index: int) -> _Token | None:
+    def at(self, index: int) -> Token | None:
         """Token number `index`; None behind the end."""
         while len(self._found) <= index:
             token = next(self._rest, None)
@@ -108,7 +123,7 @@ class _Tokens:
         token = self.at(index)
         return token.upper if token is not None else ""
 
-    def all(self) -> list[_Token]:
+    def all(self) -> list[Token]:
         """Every token of the text."""
         self._found.extend(self._rest)
         return self._found
@@ -127,6 +142,11 @@ def parse(text: bytes) -> Statement:
     return _parse_whole(text, tokens.all())
 
 
+def tokens_of(text: bytes) -> list[Token]:
+    """Every token of a statement, without spaces and comments."""
+    return list(_scan(text))
+
+
 def _find_insert(tokens: _Tokens) -> int | None:
     """Index of INSERT: the first word, or behind a WITH clause."""
     if tokens.upper(0) != "WITH":
@@ -139,7 +159,7 @@ def _find_insert(tokens: _Tokens) -> int | None:
     return None
 
 
-def _parse_whole(text: bytes, tokens: list[_Token]) -> Statement:
+def _parse_whole(text: bytes, tokens: list[Token]) -> Statement:
     """A statement without rows behind it; `tokens` are all of its tokens."""
     _refuse_several(tokens)
     _refuse_files(tokens)
@@ -167,7 +187,7 @@ def _parse_whole(text: bytes, tokens: list[_Token]) -> Statement:
     )
 
 
-def _scan(text: bytes) -> Iterator[_Token]:
+def _scan(text: bytes) -> Iterator[Token]:
     depth = 0
     for match in _TOKEN.finditer(text.decode("latin-1")):
         kind = match.lastgroup
@@ -176,7 +196,7 @@ def _scan(text: bytes) -> Iterator[_Token]:
         value = match.group()
         change = _DEPTH.get(value, 0) if kind == "mark" else 0
         depth += min(change, 0)
-        yield _Token(
+        yield Token(
             text=value,
             upper=value.upper() if kind == "word" else value,
             start=match.start(),
@@ -258,7 +278,7 @@ def _between(text: bytes, tokens: _Tokens, first: int, behind: int) -> bytes:
     return text[begin.start : last.end] if first < behind and begin and last else b""
 
 
-def _parse_insert_select(text: bytes, tokens: list[_Token]) -> Statement:
+def _parse_insert_select(text: bytes, tokens: list[Token]) -> Statement:
     """INSERT … SELECT; one that reads rows of the body by `input(…)` is beyond the engine."""
     _refuse_several(tokens)
     _refuse_files(tokens)
@@ -277,7 +297,7 @@ def _data_start(text: bytes, end: int) -> int:
     return match.end() if match else end
 
 
-def _format_position(tokens: list[_Token]) -> int | None:
+def _format_position(tokens: list[Token]) -> int | None:
     """Index of the closing `FORMAT name [SETTINGS …]`; None when there is none."""
     for index in range(len(tokens) - 2, 0, -1):
         token = tokens[index]
@@ -288,12 +308,12 @@ def _format_position(tokens: list[_Token]) -> int | None:
     return None
 
 
-def _writes(tokens: list[_Token]) -> bool:
+def _writes(tokens: list[Token]) -> bool:
     """Whether a statement that begins like a query might be an INSERT after all."""
     return any(token.upper == "INSERT" and token.depth == 0 for token in tokens)
 
 
-def _refuse_several(tokens: list[_Token]) -> None:
+def _refuse_several(tokens: list[Token]) -> None:
     for token, following in pairwise(tokens):
         if token.text == ";" and following.text != ";":
             raise refusal(
@@ -303,7 +323,7 @@ def _refuse_several(tokens: list[_Token]) -> None:
             )
 
 
-def _refuse_files(tokens: list[_Token]) -> None:
+def _refuse_files(tokens: list[Token]) -> None:
     for token, following in pairwise(tokens):
         if token.upper == "INTO" and following.upper == "OUTFILE":
             raise _files_refused("INTO OUTFILE")

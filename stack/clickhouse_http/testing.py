@@ -21,6 +21,7 @@ import httpx
 
 from stack.ports import lend_port
 
+READER: Final = "purser_reader"
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
@@ -57,6 +58,11 @@ class ClickHouseServer:
     def url_with_credentials(self) -> str:
         """What `PURSER_CLICKHOUSE_URL` holds."""
         return f"http://{self.user}:{self.password}@127.0.0.1:{self.port}/{self.database}"
+
+    @property
+    def reader_url(self) -> str:
+        """What `PURSER_CLICKHOUSE_READER_URL` holds."""
+        return f"http://{READER}:{self.reader_password}@127.0.0.1:{self.port}/{self.database}"
 
     @property
     def log_path(self) -> Path:

@@ -30,13 +30,17 @@ def basic(user: str, password: str) -> dict[str, str]:
     ("headers", "query", "user"),
     [
         (basic("purser", "sécret:with:colons"), {}, User(name="purser", read_only=False)),
-        (basic("reader", "look"), {}, User(name="reader", read_only=True)),
+        (basic("purser_reader", "look"), {}, User(name="purser_reader", read_only=True)),
         (
-            {"x-clickhouse-user": "reader", "x-clickhouse-key": "look"},
+            {"x-clickhouse-user": "purser_reader", "x-clickhouse-key": "look"},
             {},
-            User(name="reader", read_only=True),
+            User(name="purser_reader", read_only=True),
         ),
-        ({}, {"user": "reader", "password": "look"}, User(name="reader", read_only=True)),
+        (
+            {},
+            {"user": "purser_reader", "password": "look"},
+            User(name="purser_reader", read_only=True),
+        ),
     ],
 )
 def test_right_password_lets_in(headers: dict[str, str], query: dict[str, str], user: User) -> None:
@@ -49,7 +53,7 @@ def test_right_password_lets_in(headers: dict[str, str], query: dict[str, str], 
         ({}, {}),
         (basic("purser", ""), {}),
         (basic("purser", "look"), {}),
-        (basic("reader", ""), {}),
+        (basic("purser_reader", ""), {}),
         (basic("nobody", "look"), {}),
         (basic("nobody", ""), {}),
         ({"authorization": "Basic !!!"}, {}),
@@ -58,8 +62,8 @@ def test_right_password_lets_in(headers: dict[str, str], query: dict[str, str], 
         ({}, {"user": "purser"}),
         ({"x-clickhouse-user": "purser"}, {}),
         ({"x-clickhouse-key": "sécret:with:colons"}, {}),
-        (basic("reader", "look"), {"user": "reader", "password": "look"}),
-        ({**basic("reader", "look"), "x-clickhouse-user": "reader"}, {}),
+        (basic("purser_reader", "look"), {"user": "purser_reader", "password": "look"}),
+        ({**basic("purser_reader", "look"), "x-clickhouse-user": "purser_reader"}, {}),
     ],
 )
 def test_anything_else_is_refused(headers: dict[str, str], query: dict[str, str]) -> None:
@@ -71,4 +75,4 @@ def test_anything_else_is_refused(headers: dict[str, str], query: dict[str, str]
 def test_reader_does_not_exist_without_a_password() -> None:
     for password in ("", "None", "look"):
         with pytest.raises(ClickHouseError):
-            authenticator(reader_password=None).check(basic("reader", password), {})
+            authenticator(reader_password=None).check(basic("purser_reader", password), {})

@@ -141,10 +141,21 @@ def test_secrets_are_generated_once_and_only_for_our_eyes(home: Home) -> None:
     passwords = [
         value for name, value in json.loads(first.model_dump_json()).items() if name != "home_id"
     ]
-    assert len(set(passwords)) == len(passwords) == 6
+    assert len(set(passwords)) == len(passwords) == 7
     assert all(len(password) >= 32 for password in passwords)
     told = repr(first) + repr(Endpoints.of(StackSettings(home=home.path), first))
     assert not any(password in told for password in passwords)
+
+
+def test_a_password_that_a_home_lacks_is_generated_and_kept(home: Home) -> None:
+    first = Credentials.read_or_create(home)
+    older = json.loads(home.secrets_file.read_text())
+    del older["clickhouse_reader"]
+    home.secrets_file.write_text(json.dumps(older))
+    second = Credentials.read_or_create(home)
+    assert second != first
+    assert second.purser_writer == first.purser_writer
+    assert Credentials.read(home) == second
 
 
 def test_secrets_of_two_homes_differ(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from stack.clickhouse_http.testing import ClickHouseServer
+from tests.contract.clickhouse_http.reader_world import World, reader_world
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,3 +110,17 @@ def table(http: httpx.Client) -> Iterator[str]:
     http.post("/", content=create).raise_for_status()
     yield name
     http.post("/", content=f"DROP TABLE {name}").raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server of ours, and what its reader must not reach."""
+    with reader_world(tmp_path_factory.mktemp("reader")) as made:
+        yield made
+
+
+@pytest.fixture
+def reader(world: World) -> Iterator[httpx.Client]:
+    """An HTTP client of the reader."""
+    with world.reader() as made:
+        yield made

@@ -1,4 +1,4 @@
-"""What only our server promises: crashes, limits, memory, a reader, a graceful end, silence."""
+"""What only our server promises: crashes, limits, memory, a graceful end, silence."""
 
 import json
 import os
@@ -45,12 +45,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServe
         yield server
 
 
-def connect(server: ClickHouseServer, user: str | None = None) -> httpx.Client:
-    """An HTTP client of the writing user, or of the reader."""
-    password = server.password if user is None else server.reader_password
+def connect(server: ClickHouseServer) -> httpx.Client:
+    """An HTTP client of the writing user."""
     return httpx.Client(
         base_url=server.url,
-        auth=(user or server.user, password),
+        auth=(server.user, server.password),
         params={"database": server.database},
         timeout=60.0,
     )
@@ -243,27 +242,6 @@ def test_statement_is_stopped_when_its_client_goes(shared: ClickHouseServer) -> 
         with connect(shared) as leaving, pytest.raises(httpx.ReadTimeout):
             leaving.post("/", params={"query_id": "gone"}, content=statement, timeout=1.0)
         wait_until(lambda: ask(http, mine) == "0\n", "the query is cancelled", seconds=10)
-
-
-def test_reader_may_read_and_nothing_else(shared: ClickHouseServer) -> None:
-    with connect(shared) as http:
-        create_table(http, "read")
-        ask(http, "INSERT INTO read VALUES (1, 'x')")
-    with connect(shared, "reader") as reader:
-        assert ask(reader, "SELECT count() FROM read", max_threads="1") == "1\n"
-        for options in ({}, {"readonly": "0"}, {"session_id": "s"}):
-            for statement in (
-                "INSERT INTO read VALUES (2, 'y')",
-                "INSERT INTO read SELECT 2, 'y'",
-                "DROP TABLE read",
-                "SET readonly = 0",
-                "CREATE TABLE u (a UInt8) ENGINE = Memory",
-                "SELECT * FROM file('/etc/hosts', 'LineAsString')",
-            ):
-                response = reader.post("/", params=options, content=statement)
-                code = response.headers.get("X-ClickHouse-Exception-Code")
-                assert code == "164", (statement, options, response.text)
-        assert ask(reader, "SELECT count() FROM read") == "1\n"
 
 
 def test_too_many_queries_wait_and_then_are_refused(
