@@ -62,7 +62,9 @@ class Question(Protocol):
         """What an equal result proves, in one sentence."""
 
     def everywhere(self, window: Window, limit: int) -> str:
-        """SQL for one row `(compared, differing, [(key…, expected, found, certain, definite), …])`.
+        """SQL for a row `(compared, differing, [(key…, expected, found, certain, definite), …])`.
+
+        The list holds at most `limit` of the differing keys.
         """
 
     def among(self, keys: Collection[Key], limit: int) -> str:

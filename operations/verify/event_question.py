@@ -22,7 +22,7 @@ class EventQuestion:
       stands for the events, `{events}` and `{others}` for the conditions that restrict both sides.
     - `others_day`: expression for the other side's day. If empty, it is restricted by payment.
     - `other_id`: the other side's column for the payment's id.
-    - `claims_seq`: `found` is a seq that the other side has seen (otherwise the key's second part is).
+    - `claims_seq`: `found` is a seq that the other side has seen (else the key's second part is).
     - `names_event`: whether a view that is ahead claims one particular event.
     - `details`: SQL for the columns `e_x`, `f_x` of given suspects; placeholders as above.
     """

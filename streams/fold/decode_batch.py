@@ -112,7 +112,7 @@ def _one_by_one(records: Records) -> DecodedBatch:
 
 
 def _version() -> int:
-    version: int = decode.SCHEMA_VERSION  # decode imports it
+    version: int = decode.SCHEMA_VERSION  # type: ignore[attr-defined]  # decode imports it
     return version
 
 
@@ -201,7 +201,7 @@ def _are_keyed(payment_ids: Sequence[str], keys: Sequence[bytes | None]) -> bool
     ids = "".join(payment_ids)
     digits = ids.replace("-", "")
     try:
-        if said.encode() != b"".join(keys):  # no None left
+        if said.encode() != b"".join(keys):  # type: ignore[arg-type]  # no None left
             return False
         unhexlify(digits)
     except ValueError:

@@ -19,7 +19,7 @@ def add_views_agent(app: faust.App, topic: str, pipeline: Pipeline[Any, Any]) ->
         async for event in stream.noack().events():
             try:
                 await pipeline.put(_batch(app, event))
-            except Exception as error:  # passed on; it ends the worker
+            except Exception as error:  # noqa: BLE001 - passed on; it ends the worker
                 pipeline.fail(error)
                 await asyncio.Event().wait()
 

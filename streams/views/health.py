@@ -91,8 +91,7 @@ class Health:
             self.partitions[partition] = PartitionProgress(lag, next_offset, moved_at)
 
     def judge(self, now: float) -> Judgement:
-        """Judge whether the worker is healthy, and whether it has stalled so long that it must end.
-        """
+        """Judge whether the worker is healthy, or has stalled so long that it must exit."""
         reasons = [text for text in (self._failure, self._starting) if text is not None]
         for step, (error, since) in self._retrying.items():
             reasons.append(f"{step} has been retried for {now - since:.1f} s: {error}")

@@ -23,7 +23,7 @@ PROBE_SECONDS = 5.0
 """Time limit of one measurement; if it takes longer, Kafka counts as unreachable."""
 
 
-class WorkerStalled(PurserError):  # the name says what happened
+class WorkerStalled(PurserError):  # noqa: N818 - named for what happened
     """Records wait and none was finished for too long; a restart may help."""
 
 

@@ -24,7 +24,7 @@ REQUEST_SECONDS = 30.0
 FLOOD_WINDOW_RECORDS = 1_000
 
 
-class DeadLetterFlood(PurserError):  # the name says what happened
+class DeadLetterFlood(PurserError):  # noqa: N818 - named for what happened
     """So many records cannot be folded that this code or the source must be wrong."""
 
 

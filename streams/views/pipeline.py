@@ -296,7 +296,7 @@ class Pipeline(Generic[Folded, Receipt]):
         """End the worker when a stage ends: nothing after it may be acknowledged."""
         try:
             await stage
-        except Exception as error:  # passed to the waiters of `failed`
+        except Exception as error:  # noqa: BLE001 - passed to the waiters of `failed`
             self.fail(error)
             async with self._changed:
                 self._changed.notify_all()
