@@ -1,9 +1,9 @@
-"""The Faust app of a worker and the process around it: settings, logging, signals, exit status.
+"""The Faust app of a worker, and the worker's process: settings, logging, signals, exit status.
 
-`make_app` gives an app that reads Kafka through the batch transport, with settings that are known
-to lose nothing; agents are added to it. `run` is the worker process's main: it logs one line per
-event to standard error, stops within `stop_timeout_seconds` of SIGTERM, and ends with a status
-other than 0 when anything failed.
+`make_app` returns an app that reads Kafka through the batch transport, with settings that lose no
+records. The caller adds agents to it. `run` is the main function of the worker process: it logs one
+line per event to standard error, stops within `stop_timeout_seconds` of SIGTERM, and exits with a
+status other than 0 if anything failed.
 """
 
 import faulthandler
@@ -24,11 +24,12 @@ POLL_INTERVAL_MAX_SECONDS = 300.0
 
 
 def make_app(settings: StreamSettings) -> faust.App:
-    """An app whose events are partition batches; `streams.transport` says how an agent reads them.
+    """Return an app whose events are partition batches; see `streams.transport` for how to read
+    them.
 
-    Messages are raw bytes, no topic is created, no state is kept, nothing is served over HTTP.
-    An exception that leaves an agent ends the process: it acknowledges nothing, and what it held
-    would otherwise be held for ever.
+    Messages are raw bytes. The app creates no topics, keeps no state and serves no HTTP. An
+    exception that leaves an agent ends the process: the agent's batches would otherwise never be
+    acknowledged.
     """
     app = faust.App(
         settings.consumer_group,
@@ -80,17 +81,17 @@ class StreamWorker(faust.Worker):
         self._stop_timeout_seconds = stop_timeout_seconds
 
     def _schedule_shutdown(self, signal: Any) -> None:
-        # Whatever hangs, a server that is down or an agent that does not give up: the process
-        # ends in time, says on standard error where it hung, and its status is not 0.
+        # Something may hang: a server that is down, or an agent that does not give up. The watchdog
+        # then ends the process in time, prints where it hangs, and makes its status nonzero.
         self._watchdog.stop_within(self._stop_timeout_seconds)
         super()._schedule_shutdown(signal)
 
 
 def run(app: faust.App, settings: StreamSettings, watchdog: LoopWatchdog | None = None) -> NoReturn:
-    """Run the app until it is told to stop; ends the process, with 0 only for a clean stop.
+    """Run the app until it is told to stop, then exit; the status is 0 only after a clean stop.
 
-    A caller that gives a watchdog feeds it from the event loop. Raises ConfigurationError when the
-    worker's folder cannot be made.
+    A caller that passes a watchdog must feed it from the event loop. Raises ConfigurationError if
+    the worker's folder cannot be created.
     """
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -107,4 +108,4 @@ def run(app: faust.App, settings: StreamSettings, watchdog: LoopWatchdog | None 
         worker.execute_from_commandline()
     finally:
         watchdog.disarm()
-    raise SystemExit(0)  # Faust's own end; for the type checker
+    raise SystemExit(0)  # Faust has exited already; this is for the type checker

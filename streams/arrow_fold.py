@@ -1,8 +1,8 @@
-"""Folds large batches in pieces and turns each piece into Arrow at once: the hot path.
+"""Fold large batches in pieces and convert each piece to Arrow immediately: the hot path.
 
-The Python objects of a whole insert take tens of megabytes. They would fall out of the processor's
-caches before Arrow reads them, so each piece is converted while it is still in the cache. This
-stands between the fold, which is pure and knows no sink, and the processes that run it.
+The Python objects of a whole insert take tens of megabytes and would leave the processor's caches
+before Arrow reads them. A piece is converted while it is still cached. This module stands between
+the fold, which is pure and knows no sink, and the processes that run it.
 """
 
 from collections import defaultdict
@@ -34,7 +34,7 @@ def fold_to_arrow(
     parked_at: datetime,
     tables: Collection[Table] = FOLDED_TABLES,
 ) -> FoldedBatch:
-    """As `fold_batch`, faster for many records; of an order's states more than one may be left."""
+    """Like `fold_batch`, but faster for many records; may keep several states of one order."""
     records = records if isinstance(records, Records | list) else records_of(records)
     if len(records) <= PIECE_RECORDS:
         return fold_batch(records, consumer=consumer, parked_at=parked_at, tables=tables)
@@ -57,7 +57,7 @@ def fold_to_arrow(
             revenue_keys |= folded.revenue_keys
             event_count += folded.event_count
     except WriteRefused:
-        # Whoever writes the rows as they are will find and name the row that is to blame.
+        # Return the plain rows: the caller that writes them finds and names the bad row.
         return fold_batch(records, consumer=consumer, parked_at=parked_at, tables=tables)
     return FoldedBatch(
         columns={
@@ -73,6 +73,6 @@ def fold_to_arrow(
 def _pieces(records: Records | list[SourceRecord]) -> Iterator[Records | list[SourceRecord]]:
     if isinstance(records, Records):
         return records.pieces(PIECE_RECORDS)
-    # Cut before they become columns, for the same reason.
+    # Split before converting to columns, for the same reason.
     starts = range(0, len(records), PIECE_RECORDS)
     return (records[start : start + PIECE_RECORDS] for start in starts)

@@ -1,8 +1,8 @@
-"""Records of the topic into events: the one place where bytes become typed, and are judged.
+"""Decode and validate records of the topic: the only place where bytes become typed events.
 
-Between Kafka and the fold. Pure: the same bytes give the same event or the same `DecodeError`,
-whenever and wherever. Nothing else may come out of it, because a record that crashed its reader
-would stop a partition for ever.
+It stands between Kafka and the fold, and is pure: the same bytes always give the same event or the
+same `DecodeError`. It must raise nothing else, because a record that crashed its reader would block
+its partition for ever.
 """
 
 from collections.abc import Mapping
@@ -32,15 +32,15 @@ Row = dict[str, Any]
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2149, 6, 6, tzinfo=UTC)
-"""The days that a ClickHouse Date can hold; outside of them it would silently hold another."""
+"""The range of a ClickHouse Date. ClickHouse would silently store another day outside of it."""
 
 _ERROR_TEXT_MAX = 500
 
 
 class SourceRecord(Protocol):
-    """A record as Kafka's clients give it; aiokafka's ConsumerRecord is one as it is.
+    """A record in the form of aiokafka's ConsumerRecord.
 
-    `timestamp` is milliseconds since 1970 (Kafka's -1 for none).
+    `timestamp` is in milliseconds since 1970; Kafka uses -1 for none.
     """
 
     @property
@@ -58,7 +58,7 @@ class SourceRecord(Protocol):
 
 
 class Record(NamedTuple):
-    """A `SourceRecord` of plain values, for whoever has none at hand."""
+    """A `SourceRecord` made of plain values, for callers that have no client's record."""
 
     topic: str
     partition: int
@@ -69,12 +69,12 @@ class Record(NamedTuple):
 
 
 class Decoded(msgspec.Struct, frozen=True, gc=False):
-    """One event and where it came from.
+    """One event and its origin.
 
-    `stored` is set for a row of an older schema version only: the row as PostgreSQL holds it, for
-    the view that holds rows as they are, while `event` is what it means today, for all others.
-    `op` is Debezium's `c` or `r`, `txid` PostgreSQL's 32 bit transaction id (0 when unknown),
-    `lsn` its log position (0 when unknown), `committed_at_ms` the commit time in ms since 1970.
+    `event` is the event in today's schema version. `stored` is the row exactly as PostgreSQL holds
+    it, for the view that stores rows unchanged; it is set only for rows of an older schema version.
+    `op` is Debezium's `c` or `r`, `txid` PostgreSQL's 32-bit transaction id (0 when unknown), `lsn`
+    its log position (0 when unknown), `committed_at_ms` the commit time in ms since 1970.
     """
 
     event: Event
@@ -119,11 +119,11 @@ _INSERTS = frozenset({"c", "r"})
 
 
 def decode(record: SourceRecord) -> Decoded:
-    """The event in a record of the payments topic.
+    """Decode the event in a record of the payments topic.
 
     Raises:
-        DecodeError: of the kind that says what is wrong. A row's schema version is judged before
-            anything else of the row, because a newer row may differ in everything else.
+        DecodeError: the subclass gives the reason. The row's schema version is checked first,
+            because a newer row may differ in everything else.
     """
     value = record.value
     if value is None:
@@ -162,15 +162,15 @@ def decode(record: SourceRecord) -> Decoded:
 
 
 def _decode_slowly(value: bytes, error: Exception | None) -> tuple[Envelope, Event]:
-    """An envelope that is not of our version or not right: upcast it, or say what is wrong.
+    """Decode an envelope that has another version or is invalid: upcast it, or raise the reason.
 
-    Returns it as it reads today, and the row as it is stored. `error` is what the strict decoder
-    said, None when it had nothing to say.
+    Returns the envelope in today's version, and the row as stored. `error` is the strict decoder's
+    error, or None if it raised none.
     """
     try:
         versioned = _decode_version(value)
     except _JSON_ERRORS as problem:
-        # Not JSON, or too wrong to have a version.
+        # Not JSON, or so malformed that it has no version.
         raise MalformedRecord(_one_line(error or problem)) from None
     version = versioned.after.schema_version if versioned.after is not None else None
     if version is not None and version > SCHEMA_VERSION:
@@ -184,7 +184,7 @@ def _decode_slowly(value: bytes, error: Exception | None) -> tuple[Envelope, Eve
 
 
 def _upcast(value: bytes, version: int) -> tuple[Envelope, Event]:
-    """The envelope with its row brought from `version` to ours, and the row as it is stored."""
+    """Upcast the envelope's row from `version`; returns the envelope and the row as stored."""
     try:
         stored = _decode_stored(value).after
         raw: Row = msgspec.json.decode(value, type=Row)
@@ -201,7 +201,7 @@ def _upcast(value: bytes, version: int) -> tuple[Envelope, Event]:
 
 
 def _diagnosis(value: bytes, error: Exception | None) -> DecodeError:
-    """The kind of what is wrong with JSON that does not fit the envelope."""
+    """Return the error that describes why valid JSON does not fit the envelope."""
     try:
         raw = _decode_raw(value)
     except _JSON_ERRORS as problem:
@@ -214,7 +214,7 @@ def _diagnosis(value: bytes, error: Exception | None) -> DecodeError:
 
 
 def _unknown_word(row: Row) -> UnknownEvent | None:
-    """The first word of a row that is not in our vocabulary."""
+    """Return an error for the first enumerated value in the row that this code does not know."""
     for column, known in _VOCABULARY.items():
         word = row.get(column)
         if isinstance(word, str) and word not in known:
@@ -234,9 +234,10 @@ _VOCABULARY: Mapping[str, frozenset[str]] = {
 
 
 def _check_key(key: bytes | None, payment_id: UUID) -> None:
-    """Raise `KeyMismatch` unless the key is `{"payment_id": …}` of the row's payment.
+    """Raise `KeyMismatch` unless the key is `{"payment_id": …}` with the row's payment id.
 
-    Another key means another partition, and then a payment's events no longer come in order.
+    A different key would mean a different partition, and a payment's events would no longer arrive
+    in order.
     """
     try:
         keyed = _decode_key(key or b"")
@@ -247,28 +248,28 @@ def _check_key(key: bytes | None, payment_id: UUID) -> None:
 
 
 def _in_utc(event: Event) -> Event:
-    """The event with its times in UTC: a ledger entry's day is the UTC day."""
+    """Return the event with its times in UTC, because a ledger entry's day is the UTC day."""
     try:
         return msgspec.structs.replace(
             event,
             occurred_at=event.occurred_at.astimezone(UTC),
             recorded_at=event.recorded_at.astimezone(UTC),
         )
-    except OverflowError as error:  # year 1 or 9999, and the offset leads out of it
+    except OverflowError as error:  # the offset moves a time in year 1 or 9999 out of range
         raise MalformedRecord(f"occurred_at, recorded_at: {error}") from None
 
 
 def _impossible_time(event: Event) -> str | None:
-    """What is wrong with the event's times, or None."""
+    """Describe what is wrong with the event's times, or return None."""
     if EARLIEST <= event.occurred_at < LATEST and EARLIEST <= event.recorded_at < LATEST:
         return None
     return f"occurred_at, recorded_at: must lie from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}"
 
 
 def contradiction(event: Movement) -> str | None:
-    """What in the event contradicts itself so that the fold cannot rely on it, or None.
+    """Describe the contradiction in the event that makes it unfit for the fold, or return None.
 
-    Its times apart, which are text in one of the two forms that an event is judged in.
+    Times are not checked here: callers pass them in two forms, and one of the two is text.
     """
     direction, event_type = event.direction, event.event_type
     bounds = BOUNDS.get((direction, event_type))
@@ -280,11 +281,11 @@ def contradiction(event: Movement) -> str | None:
 
 
 class Bounds(NamedTuple):
-    """What the amounts of one kind of event keep to, in numbers: also whole columns are judged so.
+    """Limits on the amounts of one kind of event, as numbers, so that whole columns can be checked.
 
     - `has_shares`: commission and logistics fee are part of the amount; the seller's share is the
       rest.
-    - `sign`: the payable balance changes by so many times the amount, at most.
+    - `sign`: the available balance changes by at most `sign` times the amount.
     - `reverses`: it may change by less, down to minus the seller's share.
     """
 
@@ -293,7 +294,7 @@ class Bounds(NamedTuple):
     reverses: bool = False
 
     def exceeded(self, event: Movement) -> str | None:
-        """What is wrong with the event's amounts, or None."""
+        """Describe what is wrong with the event's amounts, or return None."""
         share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
         if self.has_shares and share < 0:
             return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
@@ -318,9 +319,9 @@ BOUNDS: Mapping[tuple[Direction, EventType], Bounds] = {
     for direction, effects in EFFECTS.items()
     for event_type, effect in effects.items()
 }
-"""Direction and event type -> bounds; a missing key is an event that cannot happen."""
+"""(direction, event type) -> bounds. A missing key is an event that cannot happen."""
 
 
 def _one_line(error: Exception) -> str:
-    """An error's text on one line, short enough to be stored beside the record."""
+    """Return an error's text on one line, short enough to be stored beside the record."""
     return " ".join(str(error).split())[:_ERROR_TEXT_MAX]

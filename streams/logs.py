@@ -1,7 +1,8 @@
-"""Logging of a worker process: one line per message to standard error, and no floods.
+"""Logging of a worker process: one line per message to standard error, without floods.
 
-While a broker is down the Kafka client says so a hundred times a second; a log that says it once
-every few seconds, with how often it was left out, is one that somebody can read.
+While a broker is down, the Kafka client logs the same message a hundred times a second. This module
+lets one through every few seconds, with the number of suppressed ones, so that the log stays
+readable.
 """
 
 import logging
@@ -10,15 +11,16 @@ import time
 from collections.abc import Callable
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# Libraries whose every-day messages are for their own developers.
+# Libraries whose routine messages are meant for their own developers.
 QUIET_LOGGERS = ("aiokafka", "faust", "mode", "asyncio")
 REPEAT_SECONDS = 10.0
 
 
 class RepeatFilter(logging.Filter):
-    """Lets a library's message through once every `seconds`, whatever its arguments are.
+    """Let a library's message through once every `seconds`, whatever its arguments are.
 
-    The next one let through says how many were left out. Messages from elsewhere all pass.
+    The next message that passes ends with the number of suppressed ones. Messages from other
+    loggers always pass.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class RepeatFilter(logging.Filter):
         self._left_out: dict[tuple[str, int, str], int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be logged; may add to its message."""
+        """Return whether to log the record; may append to its message."""
         if record.name.partition(".")[0] not in QUIET_LOGGERS:
             return True
         key = (record.name, record.lineno, record.levelname)
@@ -43,13 +45,13 @@ class RepeatFilter(logging.Filter):
         self._said_at[key] = now
         left_out = self._left_out.pop(key, 0)
         if left_out:
-            record.msg = f"{record.getMessage()} ({left_out} more like this left out)"
+            record.msg = f"{record.getMessage()} ({left_out} similar messages suppressed)"
             record.args = ()
         return True
 
 
 def configure_logging(level: str) -> None:
-    """One line per message to standard error; libraries only from WARNING on, and no floods."""
+    """Log one line per message to standard error; libraries from WARNING on, without floods."""
     quiet = level if level == "DEBUG" else "WARNING"
     logging.config.dictConfig(
         {

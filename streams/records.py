@@ -1,6 +1,7 @@
-"""Records in columns, from whichever client fetched them: what a batch's fold reads fastest.
+"""Records as columns, from any Kafka client: the fastest form for folding a batch.
 
-Between Kafka's clients and the fold; knows no client, only the shape of what they hand out.
+This module stands between Kafka's clients and the fold. It imports no client and knows only the
+shape of a client's records.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from streams.decode import Record, SourceRecord
 
 
 class Message(Protocol):
-    """A message as confluent_kafka gives it: methods where a `SourceRecord` has attributes."""
+    """A message of confluent_kafka, which has methods where a `SourceRecord` has attributes."""
 
     def topic(self) -> str: ...
     def partition(self) -> int: ...
@@ -24,7 +25,7 @@ class Message(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records of any topics and partitions, one list for each of their fields."""
+    """Records of any topics and partitions, with one list per field."""
 
     topics: Sequence[str]
     partitions: Sequence[int]
@@ -50,7 +51,7 @@ class Records:
         )
 
     def pieces(self, size: int) -> Iterator["Records"]:
-        """The records, at most so many at a time."""
+        """Split into pieces of at most `size` records."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield Records(
@@ -67,7 +68,7 @@ _FIELDS = attrgetter(*Record._fields)
 
 
 def records_of(source: Iterable[SourceRecord]) -> Records:
-    """Columns of records with attributes: aiokafka's, or `Record`s."""
+    """Convert records with attributes, such as aiokafka's or `Record`s, to columns."""
     if isinstance(source, Records):
         return source
     columns = list(zip(*map(_FIELDS, source), strict=True))
@@ -75,7 +76,7 @@ def records_of(source: Iterable[SourceRecord]) -> Records:
 
 
 def records_of_messages(messages: Sequence[Message]) -> Records:
-    """Columns of confluent_kafka's messages, which must be records and not errors."""
+    """Convert confluent_kafka's messages to columns; they must be records, not errors."""
     return Records(
         topics=list(map(methodcaller("topic"), messages)),
         partitions=list(map(methodcaller("partition"), messages)),

@@ -19,41 +19,42 @@ from schemas.topics import VIEWS_CONSUMER
 
 
 class StreamSettings(Settings):
-    """What a worker needs to know to read payments; workers of a group differ in their instance."""
+    """Settings for reading payments; workers of one group differ only in `worker_instance`."""
 
     kafka_bootstrap: str = "127.0.0.1:15401"
     """Brokers, `host:port[,host:port …]`."""
     consumer_group: GroupName = VIEWS_CONSUMER
     worker_instance: GroupName | None = None
-    """This worker's name in its group, no two alike, the same after a restart: then a worker that
-    is back within `session_timeout_seconds` has its partitions again without a rebalance."""
+    """This worker's name, unique in its group and the same after a restart. A worker that returns
+    within `session_timeout_seconds` then gets its partitions back without a rebalance.
+    """
     home: Folder = CHECKOUT / ".purser"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     rows_max: Count = 20_000
-    """Records that are written to the views in one insert, at most."""
+    """Most records written to the views in one insert."""
     linger_seconds: Seconds = 0.1
-    """How long records wait for more before they are written."""
+    """How long records wait for more records before they are written."""
 
     batch_records_max: Count = 10_000
-    """Records of one fetch."""
+    """Most records of one fetch."""
     fetch_partition_bytes_max: Bytes = 4 * 1024**2
-    """Bytes of one partition in one fetch; one larger record still comes through."""
+    """Most bytes of one partition in one fetch; a single larger record is still delivered."""
     fetch_response_bytes_max: Bytes = 16 * 1024**2
     in_flight_batches_max: Count = 256
-    """Unacknowledged batches per partition; beyond it the partition is not read."""
+    """Most unacknowledged batches per partition; at this limit the partition is not read."""
     in_flight_bytes_max: Bytes = 192 * 1024**2
-    """Memory of unacknowledged records of all partitions; beyond it nothing is read."""
+    """Most memory of unacknowledged records, over all partitions; at this limit nothing is read."""
 
     commit_interval_seconds: Seconds = 1.0
     session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = 10.0
-    """After it the partitions of a worker that died, or hangs, go to another."""
+    """After this time the partitions of a dead or hanging worker go to another worker."""
     heartbeat_interval_seconds: Seconds = 1.0
-    """Also how fast a worker notices that another one joined."""
+    """Also how quickly a worker notices that another one joined."""
     rebalance_timeout_seconds: Seconds = 30.0
     request_timeout_seconds: Seconds = 30.0
     stop_timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 9.0
-    """After it a worker that was told to stop is ended hard; what it did not commit comes again."""
+    """A worker that takes longer to stop is killed; what it did not commit is read again."""
 
     @field_validator("kafka_bootstrap")
     @classmethod
@@ -71,7 +72,7 @@ class StreamSettings(Settings):
 
     @model_validator(mode="after")
     def timeouts_fit(self) -> Self:
-        """Kafka's own rules between the timeouts, before a broker refuses them less clearly."""
+        """Check Kafka's own rules for the timeouts, because a broker's error is less clear."""
         if self.heartbeat_interval_seconds * 3 > self.session_timeout_seconds:
             raise ValueError(
                 "PURSER_HEARTBEAT_INTERVAL_SECONDS must be at most a third of"

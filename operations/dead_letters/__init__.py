@@ -1,16 +1,16 @@
-"""Dead letters looked at, judged again, and redriven by an operator.
+"""Dead letters: an operator inspects them, judges them again and redrives them.
 
     position.py   where a record lay: TOPIC/PARTITION/OFFSET
-    audit.py      the note of a redrive: a row that is never rebuilt
-    letter.py     what is parked, as values
-    store.py      ClickHouse: what is parked and chosen, what of a fold's rows is there already
-    judge.py      what the present code makes of a record, pure
-    plan.py       what a redrive would change, before it does
-    redrive.py    rows, then totals, then the note
+    audit.py      the audit row of a redrive, which is never rebuilt
+    letter.py     parked records as values
+    store.py      ClickHouse: parked records, and which of a fold's rows exist already
+    judge.py      what today's code makes of a record; pure
+    plan.py       what a redrive would change
+    redrive.py    writes rows, then totals, then the audit row
 
-Beside the way of the data: the worker parks, here a record goes the worker's way once more, by the
-same decode and the same fold, at its original position. So its rows are those that it would have
-had at once. The table `dead_letters` is the source; it must never change what is parked.
+It stands beside the live path. The worker parks a record; a redrive decodes and folds it again with
+the same code at its original position, so its rows are the ones it would have had immediately. The
+table `dead_letters` is the source. A redrive must never change what is parked.
 """
 
 from operations.dead_letters.judge import Judgement, judge

@@ -1,6 +1,6 @@
-"""The note of a redrive: who folded a dead letter again, when, and what came of it.
+"""The audit row of a redrive: who folded a dead letter again, when, and with what result.
 
-Not a view: it follows from no event, so no rebuild may touch it.
+It is not a view: it follows from no event, so no rebuild may touch it.
 """
 
 from datetime import datetime
@@ -12,18 +12,18 @@ from schemas.views import Table
 
 
 class RedriveOutcome(StrEnum):
-    """What came of it."""
+    """The result of a redrive."""
 
     REDRIVEN = "redriven"
     STILL_DEAD = "still_dead"
 
 
 class RedriveRow(NamedTuple):
-    """One record, one attempt; key `(topic, partition, kafka_offset, redriven_at, redriven_by)`.
+    """One attempt for one record; key `(topic, partition, kafka_offset, redriven_at, redriven_by)`.
 
-    `parked_at` is that of the dead letter that was judged. `reason` and `error` say why it is still
-    dead, else they are empty. `payment_id` and `seq` name the event that it is now, None and 0
-    when it is none. `row_count` counts the rows that were written.
+    `parked_at` is that of the judged dead letter. `reason` and `error` say why the record is still
+    dead, else they are empty. `payment_id` and `seq` identify the event that it became, or are None
+    and 0. `row_count` counts the rows written.
     """
 
     topic: str

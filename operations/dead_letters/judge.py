@@ -1,4 +1,4 @@
-"""What the present code makes of a parked record: its rows, or why there are none. Pure."""
+"""What today's code makes of a parked record: its rows, or why there are none. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,14 +18,14 @@ from schemas.views import (
 from streams.fold import fold_batch
 
 _NOT_OF_THE_EVENT = frozenset({DEAD_LETTERS, PIPELINE_PROGRESS})
-"""What a batch of the worker has besides: a redrive parks nothing and is no progress."""
+"""Further tables of a worker's batch: a redrive parks nothing and makes no progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """One record, judged; `reason` is empty when it folds, and then `columns` has its rows.
+    """The judgement on one record; `reason` is empty if it folds, and `columns` then has its rows.
 
-    `payment_id`, `seq` and `event_type` name the event that it is.
+    `payment_id`, `seq` and `event_type` identify its event.
     """
 
     letter: Letter
@@ -39,22 +39,22 @@ class Judgement:
 
     @property
     def position(self) -> Position:
-        """Where the record lay."""
+        """The record's position."""
         return self.letter.position
 
     @property
     def folds(self) -> bool:
-        """Whether the present code can fold it."""
+        """Whether today's code can fold it."""
         return not self.reason
 
     @property
     def row_count(self) -> int:
-        """Rows of all tables."""
+        """Number of rows in all tables."""
         return sum(len(columns[0]) for columns in self.columns.values())
 
 
 def judge(letter: Letter) -> Judgement:
-    """Decode and fold the record at its original position, as the worker would; raises nothing."""
+    """Decode and fold the record at its original position, like the worker; raises nothing."""
     folded = fold_batch([letter.record()], consumer=letter.consumer, parked_at=letter.parked_at)
     if folded.dead_letters:
         [dead] = folded.dead_letters
@@ -76,7 +76,7 @@ def judge(letter: Letter) -> Judgement:
 
 
 def together(judged: Iterable[Judgement]) -> dict[Table, Columns]:
-    """The rows of several records, table by table."""
+    """Return the rows of several records, by table."""
     by_table: dict[Table, list[Columns]] = {}
     for one in judged:
         for table, columns in one.columns.items():
@@ -88,5 +88,5 @@ def together(judged: Iterable[Judgement]) -> dict[Table, Columns]:
 
 
 def keys_of(judged: Iterable[Judgement]) -> frozenset[RevenueKey]:
-    """Keys of `seller_revenue` that several records touch."""
+    """Return the keys of `seller_revenue` that several records touch."""
     return frozenset().union(*(one.revenue_keys for one in judged))

@@ -1,4 +1,4 @@
-"""What is parked, as values: a record whole, in a list, in a count, and what was tried with it."""
+"""Parked records as values: whole, listed, counted, and the attempts to redrive them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from streams.decode import Record
 
 CHUNK_RECORDS_MAX = 1_000
 CHUNK_BYTES_MAX = 32 * 1024 * 1024
-"""Whole records are read so many at a time; one that is larger comes alone."""
+"""Limits on whole records read at once; a larger record is read alone."""
 
 _MILLISECOND = timedelta(milliseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """A parked record, whole; `value` is None when it had none at all."""
+    """A whole parked record; `value` is None if the record had none."""
 
     position: Position
     reason: str
@@ -41,7 +41,7 @@ class Letter:
     state: State
 
     def record(self) -> Record:
-        """The record as Kafka gave it to the worker."""
+        """Return the record as Kafka delivered it to the worker."""
         timestamp = (self.recorded_at - _EPOCH) // _MILLISECOND
         return Record(*self.position, timestamp, self.key, self.value)
 
@@ -60,7 +60,7 @@ class Listed(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """How often one reason occurs; times are those of the records."""
+    """How often one reason occurs; the times are the records' own."""
 
     reason: str
     open: int
@@ -84,7 +84,7 @@ class Redrive(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """A record to redrive, and how much there is to read."""
+    """A record to redrive, and its size in bytes."""
 
     position: Position
     size: int
@@ -92,7 +92,7 @@ class Chosen(NamedTuple):
 
 
 def chunks(chosen: Iterable[Chosen]) -> Iterable[list[Position]]:
-    """Positions in groups that fit into memory whole."""
+    """Group positions so that each group's records fit into memory."""
     group: list[Position] = []
     size = 0
     for one in chosen:
@@ -106,7 +106,7 @@ def chunks(chosen: Iterable[Chosen]) -> Iterable[list[Position]]:
 
 
 def known_reasons() -> frozenset[str]:
-    """Every reason for which this code parks a record."""
+    """Return every reason for which this code parks a record."""
     kinds: list[type[DecodeError]] = [DecodeError]
     for kind in kinds:
         kinds += kind.__subclasses__()

@@ -1,5 +1,4 @@
-"""What a redrive would change, before it does: events, rows by table, sellers' totals, and what
-still cannot be folded."""
+"""Preview of a redrive: the events, rows and totals it would change, and what stays dead."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +20,14 @@ from schemas.views import (
 from sinks.memory import MemorySink
 
 STILL_DEAD_KEPT_MAX = 1_000
-"""Records that still cannot be folded are all counted, and so many are named."""
+"""All records that still cannot be folded are counted, but only this many are listed."""
 
 OnProgress = Callable[[str, int, int], None]
-"""(what is done, so far, of how many)."""
+"""Arguments: the current activity, how much is done, of how much."""
 
 
 class StillDead(NamedTuple):
-    """A record that cannot be folded, now as then."""
+    """A record that still cannot be folded."""
 
     position: Position
     reason: str
@@ -37,7 +36,7 @@ class StillDead(NamedTuple):
 
 @dataclass(slots=True)
 class TableChange:
-    """Rows that would be written to a table, and how many of them say something new."""
+    """Rows that a table would get, and how many of them are new."""
 
     rows: int = 0
     new: int = 0
@@ -45,7 +44,7 @@ class TableChange:
 
 @dataclass(slots=True)
 class RevenueChange:
-    """What the new entries add to one seller's day; minor units of the key's currency."""
+    """What the new entries add to one seller's day, in minor units of the currency."""
 
     gross_minor: int = 0
     refunds_minor: int = 0
@@ -53,7 +52,7 @@ class RevenueChange:
     net_minor: int = 0
 
     def add(self, row: SellerRevenueRow) -> None:
-        """Count what some entries come to."""
+        """Add the totals of some entries."""
         self.gross_minor += row.gross_minor
         self.refunds_minor += row.refunds_minor
         self.chargebacks_minor += row.chargebacks_minor
@@ -62,11 +61,11 @@ class RevenueChange:
 
 @dataclass(slots=True)
 class Plan:
-    """What would happen to so many `records`.
+    """What would happen to `records` records.
 
-    `events` of them fold, by event type. `already` of them had been redriven before. `revenue` has
-    the totals that would change. `dead` counts what still cannot be folded, by reason; the first
-    of them are in `still_dead`.
+    `events` counts those that fold, by event type. `already` counts those that were redriven
+    before. `revenue` has the totals that would change. `dead` counts what still cannot be folded,
+    by reason; `still_dead` lists the first of them.
     """
 
     records: int = 0
@@ -79,11 +78,11 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        """Whether any view would look different."""
+        """Whether any view would change."""
         return any(change.new for change in self.tables.values())
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as plain values."""
+        """Return the plan as plain values."""
         return {
             "records": self.records,
             "already_redriven": self.already,
@@ -113,7 +112,7 @@ class Plan:
 
 
 def make_plan(letters: DeadLetters, chosen: Sequence[Chosen], on_progress: OnProgress) -> Plan:
-    """Judge every record and compare its rows with those that are there; writes nothing."""
+    """Judge every record and compare its rows with the existing ones; writes nothing."""
     plan = Plan(already=sum(one.state is State.REDRIVEN for one in chosen))
     counted: dict[Table, dict[tuple[str, ...], int]] = {}
     for positions in chunks(chosen):
@@ -150,9 +149,9 @@ def _new_rows(
     there: Mapping[tuple[str, ...], int],
     seen: dict[tuple[str, ...], int],
 ) -> list[bool]:
-    """For each row whether a reader would see it and does not yet; keys are noted in `seen`.
+    """Return for each row whether it would change what a reader sees; records keys in `seen`.
 
-    Of rows with one key the one with the highest version counts, once.
+    Of several rows with one key, the one with the highest version counts, once.
     """
     at = [table.columns.index(name) for name in table.key]
     version_at = table.columns.index(table.version) if table.version is not None else None
@@ -173,7 +172,7 @@ def _only(columns: Columns, wanted: Sequence[bool]) -> Columns:
 
 
 def _count_revenue(plan: Plan, judged: Sequence[Judgement], new_entries: Columns) -> None:
-    """What entries that are not there yet come to; the sink in memory adds them up."""
+    """Add up the totals of entries that do not exist yet, with the in-memory sink."""
     sink = MemorySink()
     sink.write({LEDGER_ENTRIES: new_entries})
     sink.refresh_revenue(keys_of(judged))

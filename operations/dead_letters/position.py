@@ -1,4 +1,4 @@
-"""Where a record lay in Kafka, as operators write it: TOPIC/PARTITION/OFFSET."""
+"""A record's position in Kafka, as operators write it: TOPIC/PARTITION/OFFSET."""
 
 import re
 from typing import NamedTuple, Self
@@ -18,10 +18,10 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From `purser.public.payments/3/1042`, as `str()` gives it.
+        """Parse `purser.public.payments/3/1042`, the form that `str()` gives.
 
         Raises:
-            InputError: it is not like that.
+            InputError: the text has another form.
         """
         match = _TEXT.fullmatch(text)
         if match is not None:

@@ -1,10 +1,12 @@
-"""Redrive: fold parked records again and write what comes out, then say so in the audit.
+"""Redrive: fold parked records again, write their rows, then record it in the audit table.
 
-In chunks, each in this order, so that a process that dies anywhere is healed by running it again:
+It works in chunks, each in this order. A process that dies at any point is repaired by running it
+again:
 
-1. the rows, as the worker would have written them: the same as if the record had never failed;
+1. the rows, exactly as the worker would have written them;
 2. the totals of the sellers' days that they touch;
-3. the note. A crash before it leaves the record open, and the next run writes the same rows again.
+3. the audit row. After a crash before it the record is still open, and the next run writes the
+   same rows again.
 """
 
 from collections import Counter
@@ -22,12 +24,12 @@ from schemas.errors import WriteRefused
 from sinks.protocol import ViewSink
 
 WRITE_REFUSED = "write_refused"
-"""Reason of a record that folds, but whose rows ClickHouse refuses."""
+"""Reason of a record that folds but whose rows ClickHouse refuses."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the records; `dead` counts by reason, `refused` has ClickHouse's words."""
+    """Result of a redrive; `dead` counts by reason, `refused` has ClickHouse's messages."""
 
     redriven: int = 0
     rows: int = 0
@@ -36,11 +38,11 @@ class Outcome:
 
     @property
     def still_dead(self) -> int:
-        """Records that stay open."""
+        """Number of records that stay open."""
         return self.dead.total()
 
     def to_json(self) -> dict[str, Any]:
-        """The outcome as plain values."""
+        """Return the outcome as plain values."""
         return {
             "redriven": self.redriven,
             "rows": self.rows,
@@ -60,11 +62,11 @@ def redrive(
     on_progress: OnProgress,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
-    """Redrive these records; what is done is in `outcome` also when it ends early.
+    """Redrive these records; `outcome` holds what is done even if this ends early.
 
     Raises:
-        ServiceUnavailable, ConfigurationError: what was noted until then is done; run it again.
-        WriteRefused: the note is refused.
+        ServiceUnavailable, ConfigurationError: what is recorded is done; run it again.
+        WriteRefused: the audit row is refused.
     """
     for positions in chunks(chosen):
         on_progress("redriving", outcome.redriven + outcome.still_dead, len(chosen))
@@ -84,7 +86,7 @@ def redrive(
 
 
 def _written(sink: ViewSink, judged: list[Judgement]) -> list[Judgement]:
-    """The judgements once their rows are in; of a record that ClickHouse refuses, that it does."""
+    """Write the rows and return the judgements, with WRITE_REFUSED for records that are refused."""
     folding = [one for one in judged if one.folds]
     if not folding:
         return judged
@@ -94,7 +96,7 @@ def _written(sink: ViewSink, judged: list[Judgement]) -> list[Judgement]:
     except WriteRefused as error:
         if len(judged) == 1:
             return [replace(judged[0], reason=WRITE_REFUSED, error=str(error))]
-        # One of them must not hold the others up; rows that are in already are written again.
+        # One record must not block the others; rows already written are written again.
         return [each for one in judged for each in _written(sink, [one])]
     return judged
 

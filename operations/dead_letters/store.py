@@ -1,7 +1,7 @@
-"""ClickHouse as the operator's tool sees it: parked records, their redrives, rows already there.
+"""ClickHouse access for dead letters: parked records, their redrives, existing rows.
 
-The table `dead_letters` is the source, with the record whole; the topic `purser.dead_letters` has
-a copy for other tools. Reads everything through the views, writes nothing but notes.
+The table `dead_letters` is the source and has the whole record; the topic `purser.dead_letters` has
+a copy for other tools. This module reads only through the views and writes only audit rows.
 """
 
 from collections.abc import Collection, Sequence
@@ -44,7 +44,7 @@ class DeadLetters:
         """Connect.
 
         Raises:
-            SchemaVersionError: tables are missing or not the ones this code knows.
+            SchemaVersionError: tables are missing or have another version than this code expects.
             ServiceUnavailable, ConfigurationError: see `sinks.client`.
         """
         check_schema(settings.clickhouse_url.get_secret_value())
@@ -60,11 +60,11 @@ class DeadLetters:
     # -- looking
 
     def count_open(self) -> int:
-        """Records that are missing from the views."""
+        """Count the records that are missing from the views."""
         return int(self._rows("SELECT count() FROM dead_letters WHERE state = 'open'")[0][0])
 
     def summary(self, reason: str | None = None) -> list[Summary]:
-        """Every reason there is, or the one given, the most frequent first."""
+        """Summarize every reason, or the given one, the most frequent first."""
         rows = self._rows(
             "SELECT toString(reason), countIf(state = 'open'), countIf(state = 'redriven'),"
             " countIf(recorded_at >= now64(3) - INTERVAL 1 DAY),"
@@ -86,10 +86,10 @@ class DeadLetters:
         ]
 
     def listed(self, *, reason: str | None, state: State | None, limit: int) -> list[Listed]:
-        """Parked records, the last parked first.
+        """List parked records, the last parked first.
 
         Raises:
-            InputError: a reason that does not exist, a limit out of range.
+            InputError: an unknown reason, or a limit out of range.
         """
         self.check_reason(reason)
         if not 1 <= limit <= LISTED_MAX:
@@ -116,7 +116,7 @@ class DeadLetters:
         ]
 
     def one(self, position: Position) -> Letter:
-        """One record, whole.
+        """Return one whole record.
 
         Raises:
             InputError: there is no dead letter at this position.
@@ -127,7 +127,7 @@ class DeadLetters:
         return letters[0]
 
     def history(self, position: Position) -> list[Redrive]:
-        """Every redrive of a record, the first one first."""
+        """Return every redrive of a record, the oldest first."""
         rows = self._rows(
             "SELECT redriven_at, redriven_by, toString(outcome), toString(reason), error,"
             " payment_id, seq, row_count FROM dead_letter_redrives"
@@ -139,7 +139,7 @@ class DeadLetters:
     # -- choosing
 
     def check_reason(self, reason: str | None) -> None:
-        """Raise InputError unless the reason is None, one of ours, or that of a parked record."""
+        """Raise InputError unless the reason is None, known to this code, or that of a record."""
         if reason is None:
             return
         known = known_reasons() | {
@@ -147,23 +147,23 @@ class DeadLetters:
         }
         if reason not in known:
             raise InputError(
-                "--reason", f"{reason[:80]!r} is none; give one of {', '.join(sorted(known))}"
+                "--reason", f"{reason[:80]!r} is unknown; give one of {', '.join(sorted(known))}"
             )
 
     def open_ones(self, reason: str | None = None) -> list[Chosen]:
-        """What is open, of one reason or of any, in the order of positions.
+        """Return the open records, of one reason or of all, ordered by position.
 
         Raises:
-            InputError: a reason that does not exist.
+            InputError: an unknown reason.
         """
         self.check_reason(reason)
         return self._chosen(f"state = 'open' AND {_of(reason)}", {"reason": reason})
 
     def at(self, positions: Sequence[Position]) -> list[Chosen]:
-        """The records at these positions, open or not, in the order of positions.
+        """Return the records at these positions, open or not, ordered by position.
 
         Raises:
-            InputError: one of them is no dead letter's.
+            InputError: one position has no dead letter.
         """
         condition = f"({_POSITION}) IN (SELECT {_POSITION} FROM {_KEYS})"
         found = self._chosen(condition, external=_positions(positions))
@@ -187,7 +187,7 @@ class DeadLetters:
         return [Chosen(Position(*row[:3]), row[3], State(row[4])) for row in rows]
 
     def whole(self, positions: Sequence[Position]) -> list[Letter]:
-        """The records at these positions, whole; those that are no longer there are left out."""
+        """Return the whole records at these positions, except those that no longer exist."""
         rows = self._rows(
             "SELECT toString(topic), partition, kafka_offset, toString(reason), error, raw_key,"
             " raw_value, is_null, recorded_at, toString(consumer), parked_at, state"
@@ -213,9 +213,9 @@ class DeadLetters:
     # -- what a redrive needs
 
     def versions(self, table: Table, columns: Columns) -> dict[tuple[str, ...], int]:
-        """Of these rows' keys those that the table has, as texts, and each one's version.
+        """Return those of these rows' keys that exist in the table, as texts, with their versions.
 
-        The version is 0 where rows of one key are equal by construction.
+        The version is 0 in tables where rows with the same key are always equal.
         """
         keys = ", ".join(table.key)
         rows = self._rows(
@@ -226,7 +226,7 @@ class DeadLetters:
         return {tuple(map(str, row[:-1])): int(row[-1]) for row in rows}
 
     def note(self, rows: Sequence[RedriveRow]) -> None:
-        """Write notes of a redrive; returns when ClickHouse has confirmed them."""
+        """Write audit rows; returns when ClickHouse has confirmed them."""
         with translated(self._address):
             self._client.insert_arrow(
                 DEAD_LETTER_REDRIVES.raw,
@@ -245,7 +245,7 @@ class DeadLetters:
                 sql,
                 parameters={name: value for name, value in (parameters or {}).items() if value},
                 external_data=external,
-                # Any bytes; the client would give text, and hex where that fails.
+                # Raw bytes; by default the client returns text, or hex if that fails.
                 column_formats={"raw_key": "bytes", "raw_value": "bytes"},
             )
             return list(answer.result_rows)
@@ -261,7 +261,7 @@ def _in(state: State | None) -> str:
 
 def _unknown(position: Position) -> InputError:
     return InputError(
-        "position", f"no dead letter lies at {position}; `purser dead-letters list` prints them"
+        "position", f"there is no dead letter at {position}; `purser dead-letters list` prints them"
     )
 
 
@@ -284,7 +284,7 @@ _KEY_TYPES = {
     "leg": "UInt8",
     "day": "Date",
 }
-"""ClickHouse types of key columns that are no texts."""
+"""ClickHouse types of key columns that are not texts."""
 
 
 def _keys(table: Table, columns: Columns) -> ExternalData:
@@ -293,7 +293,7 @@ def _keys(table: Table, columns: Columns) -> ExternalData:
 
 
 def _external(table: pyarrow.Table, types: dict[str, str]) -> ExternalData:
-    """Rows as a table that lives as long as the query: nothing of them becomes SQL text."""
+    """Return rows as a temporary table of the query, so that no value becomes SQL text."""
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -306,5 +306,5 @@ def _external(table: pyarrow.Table, types: dict[str, str]) -> ExternalData:
 
 
 def _utc(moment: datetime) -> datetime:
-    """A time as the client gives it, which for UTC may come without a zone."""
+    """Add the UTC zone to a time of the client, which may omit it."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,24 +1,24 @@
-"""Rebuild views beside the live ones, prove them, swap them in: no pause, no loss, no effect.
+"""Rebuild views beside the live ones, prove them equal and swap them in, without a pause or a loss.
 
-    settings.py   where the servers are, limits
-    choice.py     which views, what proves them
-    state.py      how far a replay is: what a killed one needs to go on
-    database.py   the database beside the live one, where the new tables grow
-    topic.py      the topic from its first record on
-    snapshot.py   the same history out of PostgreSQL, when the topic no longer has it
-    build.py      records -> fold -> sink, one batch in flight
+    settings.py   addresses of the servers, and limits
+    choice.py     which views are rebuilt, and what proves them
+    state.py      the progress of a replay: what it needs to resume after it was killed
+    database.py   the separate database in which the new tables grow
+    topic.py      reads the topic from its first record
+    snapshot.py   reads the same history from PostgreSQL, if the topic no longer has it
+    build.py      records -> fold -> sink, with one batch in flight
     reader.py     a process that reads a share of the history
-    bulk.py       readers in parallel, watched
-    follow.py     the end of the topic, until the swap
-    swap.py       tables change places
-    run.py        all of it in order, and on from anywhere
-    undo.py       back to the old tables; drop them
-    digest.py     what shows that two tables are the same
-    lock.py       one at a time
+    bulk.py       supervises parallel readers
+    follow.py     follows the end of the topic until the swap
+    swap.py       exchanges the tables
+    run.py        all steps in order, resumable at any step
+    undo.py       restores the old tables, or drops them
+    digest.py     hashes that show whether two tables are equal
+    lock.py       allows one replay at a time
 
-It stands beside the way of the data. It may read PostgreSQL and the topic and write ClickHouse;
-it must never cause an effect outside: nothing here, or reachable from here, imports a connector,
-the writer, an HTTP client or a producer (`pyproject.toml` has the contract).
+It stands beside the live path. It may read PostgreSQL and the topic and write to ClickHouse. It
+must never cause any other effect: nothing here, or reachable from here, imports a connector, the
+writer, an HTTP client or a producer (`pyproject.toml` has the contract).
 """
 
 from operations.replay.choice import VIEWS, Choice

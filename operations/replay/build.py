@@ -1,6 +1,6 @@
-"""Records into the replay's tables: the same fold and the same sink as the live worker's.
+"""Write records into the replay's tables with the same fold and sink as the live worker.
 
-What it must never do is anything but that: no topic is written, nobody is called.
+It must do nothing else: it writes to no topic and calls no other service.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,11 +31,11 @@ RETRY_FIRST_SECONDS = 0.1
 RETRY_MOST_SECONDS = 5.0
 
 Batch = Records | Sequence[SourceRecord]
-"""Records as they are read: of the topic in columns, of a snapshot one by one."""
+"""Records as they are read: columns from the topic, single records from a snapshot."""
 
 
 def patient(give_up_seconds: float) -> Retrying:
-    """Try again while a server is away, with growing waits, and give up after so long."""
+    """Return a policy that retries an unavailable server with growing waits, for a limited time."""
     return Retrying(
         retry=retry_if_exception_type(ServiceUnavailable),
         wait=wait_exponential_jitter(multiplier=RETRY_FIRST_SECONDS, max=RETRY_MOST_SECONDS),
@@ -45,10 +45,10 @@ def patient(give_up_seconds: float) -> Retrying:
 
 
 def folded_records(records: Batch, tables: Collection[Table]) -> FoldedBatch:
-    """Rows of these views; the progress is the live worker's, for which the new tables stand."""
+    """Return rows of these views, with progress under the live worker's name."""
     wanted = set(tables)
     if SELLER_REVENUE in wanted:
-        wanted.add(LEDGER_ENTRIES)  # it says which totals are touched
+        wanted.add(LEDGER_ENTRIES)  # it determines which totals are touched
     return fold_to_arrow(
         records,
         consumer=VIEWS_CONSUMER,
@@ -58,18 +58,18 @@ def folded_records(records: Batch, tables: Collection[Table]) -> FoldedBatch:
 
 
 def columns_for(folded: FoldedBatch, tables: Sequence[Table]) -> dict[Table, Columns]:
-    """The rows that belong to these tables."""
+    """Return the rows that belong to these tables."""
     return {table: folded.columns[table] for table in tables if table in folded.columns}
 
 
 class Builder:
-    """Writes batches, one in flight: the next is read and folded while the sink works."""
+    """Writes batches, one in flight: the next one is read and folded while the sink works."""
 
     def __init__(
         self, sink: ViewSink, tables: Sequence[Table], *, from_topic: bool, give_up_seconds: float
     ) -> None:
         self._sink = sink
-        # Progress and dead letters name places in the topic: from elsewhere there are none.
+        # Progress and dead letters refer to positions in the topic; other sources have none.
         places = (DEAD_LETTERS, PIPELINE_PROGRESS) if from_topic else ()
         self._tables = (*tables, *places)
         self._retrying = patient(give_up_seconds)
@@ -88,14 +88,14 @@ class Builder:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def add(self, records: Batch) -> FoldedBatch:
-        """Fold, and write once the batch before is in; raises what writing that one raised."""
+        """Fold a batch and start writing it after the previous one; raises that one's error."""
         folded = folded_records(records, self._tables)
         self.finish()
         self._in_flight = self._thread.submit(self._write, columns_for(folded, self._tables))
         return folded
 
     def finish(self) -> None:
-        """Return when all that was added is stored.
+        """Return when everything added is stored.
 
         Raises:
             PurserError: see `ViewSink`.

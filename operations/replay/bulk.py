@@ -1,6 +1,6 @@
-"""The bulk path: reader processes in parallel, watched, started anew when one dies.
+"""The bulk path: parallel reader processes, supervised and restarted when one dies.
 
-The coordinator reads and writes nothing itself; it counts what the readers say is stored.
+The coordinator itself reads and writes no data; it counts what the readers report as stored.
 """
 
 import multiprocessing
@@ -19,12 +19,12 @@ POLL_SECONDS = 0.5
 
 
 class ReplayStopped(PurserError):  # noqa: N818 - named for what happened
-    """A reader cannot go on; the message says why."""
+    """A reader cannot continue; the message gives the reason."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """What is stored so far, of how many, in this run."""
+    """How many records this run has stored so far, of how many."""
 
     total: int
     records: int = 0
@@ -34,7 +34,7 @@ class Progress:
 
 @dataclass(slots=True)
 class _Reader:
-    """A process, its end of the talk, and what to start again if it dies."""
+    """A process, our end of its pipe, and the plan with which to restart it."""
 
     plan: ReaderPlan
     process: BaseProcess
@@ -44,7 +44,7 @@ class _Reader:
 
 
 def shares_of_topic(positions: Offsets, ends: Offsets, readers: int) -> list[TopicShare]:
-    """Partitions with something left to read, spread over readers by how much that is."""
+    """Spread the partitions with unread records over readers, balanced by the number of records."""
     left = {partition: end - positions.get(partition, 0) for partition, end in ends.items()}
     spread = _spread({partition: count for partition, count in left.items() if count > 0}, readers)
     return [
@@ -57,13 +57,13 @@ def shares_of_topic(positions: Offsets, ends: Offsets, readers: int) -> list[Top
 
 
 def shares_of_keys(snapshot: str, ranges: Collection[int], readers: int) -> list[KeyShare]:
-    """Ranges of payment ids, spread evenly over readers."""
+    """Spread ranges of payment ids evenly over readers."""
     spread = _spread(dict.fromkeys(ranges, 1), readers)
     return [KeyShare(snapshot=snapshot, ranges=tuple(numbers)) for numbers in spread]
 
 
 def _spread(weights: Mapping[int, int], readers: int) -> list[list[int]]:
-    """Keys in at most so many groups of about equal weight; none is empty."""
+    """Distribute the keys over at most `readers` non-empty groups of about equal weight."""
     groups: list[list[int]] = [[] for _ in range(max(1, min(readers, len(weights))))]
     sums = [0] * len(groups)
     for key in sorted(weights, key=lambda key: (-weights[key], key)):
@@ -83,12 +83,12 @@ def read_in_parallel(
 ) -> None:
     """Run a process for each plan until all are done.
 
-    `positions` says from where a reader that died is started again. Whatever is raised, no
-    process is left.
+    `positions` returns where a dead reader's replacement starts. No process is left running,
+    whatever is raised.
 
     Raises:
-        ServiceUnavailable: a server is away for too long, or readers keep dying.
-        ReplayStopped: a reader cannot go on, and trying again would not help.
+        ServiceUnavailable: a server is unavailable for too long, or readers keep dying.
+        ReplayStopped: a reader cannot continue, and a retry would not help.
     """
     readers = [_start(plan) for plan in plans]
     try:
@@ -102,12 +102,12 @@ def read_in_parallel(
 
 
 def _start(plan: ReaderPlan) -> _Reader:
-    # Spawned, not forked: threads of ours and of librdkafka do not survive a fork.
+    # Spawn, not fork: our threads and librdkafka's do not survive a fork.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=read_share, args=(plan, theirs), name="replay-reader")
     process.start()
-    theirs.close()  # so that its end is the end of the talk
+    theirs.close()  # so that the pipe ends when the reader does
     return _Reader(plan=plan, process=process, link=ours)
 
 
@@ -133,16 +133,16 @@ def _hear(
 
 
 def _ended(reader: _Reader, positions: Callable[[], Offsets], restarts_max: int) -> None:
-    """Its work is done, or it died: then another goes on from what it had stored."""
+    """Handle a reader's exit: it is done, or another resumes from its stored position."""
     reader.process.join(STOP_SECONDS)
     if reader.process.exitcode == 0:
         reader.done = True
         return
     if reader.restarts >= restarts_max:
         raise ServiceUnavailable(
-            f"a reader process ended with status {reader.process.exitcode} for the"
-            f" {reader.restarts + 1}. time; look at the system's log (out of memory?), then run the"
-            " same command again: it goes on from here"
+            f"a reader process ended with status {reader.process.exitcode} after"
+            f" {reader.restarts} restarts; check the system log (out of memory?), then run the same"
+            " command again to resume"
         )
     reader.link.close()
     share = reader.plan.share

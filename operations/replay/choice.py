@@ -1,4 +1,4 @@
-"""Which views are rebuilt, what else has to be built to prove them, and which checks that takes."""
+"""Which views are rebuilt, which others must be built to prove them, and which checks apply."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from schemas.views import (
 )
 
 VIEWS: tuple[Table, ...] = (LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, SELLER_REVENUE, PAYMENT_EVENTS)
-"""What a replay can rebuild, in the order in which the tables change places.
+"""The views that a replay can rebuild, in the order of their exchange.
 
-Totals after the entries that they are computed from, the events last: who sees an event sees what
-follows from it.
+Totals come after the entries that they are computed from, and the events last, so that a reader who
+sees an event also sees what follows from it.
 """
 
 _QUESTIONS: dict[Table, tuple[Question, ...]] = {
@@ -37,14 +37,14 @@ _QUESTIONS: dict[Table, tuple[Question, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """`swapped` change places with the live ones; `built` are these and what proves them."""
+    """`swapped` are exchanged with the live ones; `built` also has the ones that prove them."""
 
     swapped: tuple[Table, ...]
     built: tuple[Table, ...]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Self:
-        """The named views, all of them when none is named.
+        """Choose the named views, or all if none is named.
 
         Raises:
             InputError: a view that does not exist.
@@ -53,10 +53,10 @@ class Choice:
         for name in names:
             if name not in known:
                 raise InputError(
-                    "view", f"{name!r} cannot be replayed; take of {', '.join(sorted(known))}"
+                    "view", f"{name!r} cannot be replayed; choose from {', '.join(sorted(known))}"
                 )
         swapped = tuple(table for table in VIEWS if not names or table.name in names)
-        # Every check compares with the events, and the totals are computed from the entries.
+        # Every check compares with the events, and totals are computed from the entries.
         needed = {PAYMENT_EVENTS, *swapped}
         if SELLER_REVENUE in needed:
             needed.add(LEDGER_ENTRIES)
@@ -64,16 +64,16 @@ class Choice:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the views that change places."""
+        """Names of the views that are exchanged."""
         return tuple(table.name for table in self.swapped)
 
     @property
     def has_totals(self) -> bool:
-        """Whether the sellers' totals are among what is built."""
+        """Whether the sellers' totals are built."""
         return SELLER_REVENUE in self.built
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """The checks of `verify` that these tables can answer, in its order."""
+        """The checks of `verify` that these tables can answer, in the order of `verify`."""
         asked = {question.name for table in self.built for question in _QUESTIONS[table]}
         return tuple(question for question in checks.QUESTIONS if question.name in asked)

@@ -1,8 +1,8 @@
-"""The database beside the live one in which views are built anew.
+"""The database beside the live one, in which views are rebuilt.
 
-It has the same tables and views under the same names, made by the same migrations, so that sink
-and `verify` work on it as they are. Raw tables change places by `EXCHANGE TABLES`, which is atomic
-for each; a view follows the name of its table.
+It has the same tables and views under the same names, created by the same migrations, so the sink
+and `verify` work on it unchanged. Raw tables are swapped by `EXCHANGE TABLES`, which is atomic per
+table. A view always reads the table that has its table's name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from sinks.settings import ClickHouseSettings
 SUFFIX = "_replay"
 STATE_TABLE = "replay_state"
 SPACE_FACTOR = 1.5
-"""Of the live tables' size: the new ones, and what merging them takes meanwhile."""
+"""Factor on the live tables' size: the new tables, and what merging them takes meanwhile."""
 SPACE_RESERVE_BYTES = 256 * 1024**2
 
 _CREATE_STATE = f"""
@@ -39,10 +39,10 @@ ORDER BY id
 
 
 class ReplayDatabase:
-    """Both databases: the live one, and the one of the replay if there is one."""
+    """The live database and the replay's database, if there is one."""
 
     def __init__(self, live_url: str) -> None:
-        """Connect; raises as `sinks.client.connect`."""
+        """Connect; raises the errors of `sinks.client.connect`."""
         settings = ClickHouseSettings.load(live_url)
         self._address = settings.address()
         self.live = self._address.database
@@ -61,26 +61,26 @@ class ReplayDatabase:
     # -- its life
 
     def exists(self) -> bool:
-        """Whether there is a replay: under way, interrupted, or done with its old tables kept."""
+        """Return whether a replay exists: running, interrupted, or done with old tables kept."""
         named = {"name": self.name}
         found = self._rows("SELECT 1 FROM system.databases WHERE name = {name:String}", named)
         return bool(found)
 
     def create(self, state: State) -> None:
-        """Make the database with empty tables; repeatable. Raises as `sinks.migrate.migrate`."""
+        """Create the database with empty tables; repeatable. Raises as `sinks.migrate.migrate`."""
         migrate(self.url)
         self._command(_CREATE_STATE.format(database=self.name))
         self.save(state)
 
     def drop(self) -> None:
-        """Remove the database with all that is in it."""
+        """Remove the database and everything in it."""
         self._command(f"DROP DATABASE IF EXISTS {self.name} SYNC")
 
     def state(self) -> State | None:
-        """How far the replay is; None when there is none, or it never came to note anything.
+        """Return the replay's state; None if there is no replay or it has not stored any state.
 
         Raises:
-            ConfigurationError: other code wrote it.
+            ConfigurationError: it was written by another version.
         """
         tables = self._rows(
             "SELECT 1 FROM system.tables"
@@ -95,7 +95,7 @@ class ReplayDatabase:
         return State.decode(str(rows[0][0]), self.name) if rows else None
 
     def save(self, state: State) -> None:
-        """Note how far it is; returns when that is stored."""
+        """Store the state; returns when it is stored."""
         self._command(
             f"INSERT INTO {self.name}.{STATE_TABLE} SELECT 1,"
             f" 1 + (SELECT max(version) FROM {self.name}.{STATE_TABLE}), {{document:String}}",
@@ -105,11 +105,11 @@ class ReplayDatabase:
     # -- positions
 
     def positions(self) -> dict[int, int]:
-        """Partition -> the next offset to read: all before it is in the replay's tables."""
+        """Return each partition's next offset; the replay's tables hold everything before it."""
         return self._next_offsets(self.name)
 
     def live_positions(self) -> dict[int, int]:
-        """Partition -> the next offset that the live tables may lack."""
+        """Return each partition's next offset that the live tables may lack."""
         return self._next_offsets(self.live)
 
     def _next_offsets(self, database: str) -> dict[int, int]:
@@ -124,7 +124,7 @@ class ReplayDatabase:
     # -- the tables
 
     def uuids(self, tables: Sequence[Table]) -> dict[str, Exchange]:
-        """View -> which table is in the replay's database (`new`) and which is live (`old`)."""
+        """Return each view's table UUIDs: in the replay's database (`new`) and live (`old`)."""
         rows = self._rows(
             "SELECT database, name, toString(uuid) FROM system.tables"
             " WHERE database IN ({live:String}, {replay:String})"
@@ -146,11 +146,11 @@ class ReplayDatabase:
         }
 
     def exchange(self, table: Table) -> None:
-        """Let the two tables of this name change places: atomic, and no query is disturbed."""
+        """Exchange the two tables of this name: atomic, and no query is disturbed."""
         self._command(f"EXCHANGE TABLES {self.live}.{table.raw} AND {self.name}.{table.raw}")
 
     def running_inserts(self, table: Table) -> frozenset[str]:
-        """Queries that are writing and name this table: they may hold the one that was swapped."""
+        """Return running inserts into a table of this name: they may still use the swapped one."""
         rows = self._rows(
             "SELECT query_id FROM system.processes"
             " WHERE query ILIKE 'INSERT%' AND position(query, {name:String}) > 0"
@@ -160,7 +160,7 @@ class ReplayDatabase:
         return frozenset(str(query_id) for (query_id,) in rows)
 
     def copy_missing_dead_letters(self) -> None:
-        """Dead letters that the live table has not, from the replay's; it loses none either."""
+        """Copy dead letters that the live table lacks from the replay's; delete none."""
         self._command(
             f"INSERT INTO {self.live}.dead_letters_raw"
             f" SELECT * FROM {self.name}.dead_letters_raw FINAL"
@@ -169,17 +169,17 @@ class ReplayDatabase:
         )
 
     def live_counts(self, tables: Sequence[Table]) -> dict[str, int]:
-        """Rows of live tables, each once."""
+        """Count the deduplicated rows of live tables."""
         return {
             table.name: int(self._rows(f"SELECT count() FROM {self.live}.{table.raw} FINAL")[0][0])
             for table in tables
         }
 
     def check_space(self, tables: Sequence[Table]) -> None:
-        """Refuse to begin what the disk cannot hold.
+        """Check that the disk has room for the new tables.
 
         Raises:
-            ServiceUnavailable: less is free than the new tables are likely to take.
+            ServiceUnavailable: less space is free than the new tables are likely to take.
         """
         names = {"database": self.live, "names": [table.raw for table in tables]}
         used = self._rows(
@@ -193,7 +193,7 @@ class ReplayDatabase:
             raise ServiceUnavailable(
                 f"ClickHouse at {self._address.host}:{self._address.port} has"
                 f" {free / 1024**2:,.0f} MiB free and a second copy of the views takes about"
-                f" {wanted / 1024**2:,.0f} MiB; make room, or replay one view at a time"
+                f" {wanted / 1024**2:,.0f} MiB; free some space, or replay one view at a time"
             )
 
     # -- asking

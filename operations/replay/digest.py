@@ -1,8 +1,8 @@
-"""A digest of a table that no order, batching or merging changes: equal tables, equal digests.
+"""A table digest that does not depend on order, batching or merging: equal tables, equal digests.
 
-Of each row the first eight bytes of the MD5 of its columns' texts; of the table the number of rows
-and the sum of those modulo 2^64. A sum, not an exclusive or: a row that is there twice must show.
-Rows are read with FINAL: what counts is the row that stays.
+A row's hash is the first eight bytes of the MD5 of its columns' texts. A table's digest is the
+number of rows and the sum of the hashes modulo 2^64. It is a sum and not an exclusive or, so that a
+duplicate row shows. Rows are read with FINAL, so only the row that survives deduplication counts.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ MODULUS = 2**64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
-    """Rows of a table and the sum of their hashes."""
+    """Number of rows of a table and the sum of their hashes."""
 
     rows: int
     sum: int
@@ -32,7 +32,7 @@ class Digest:
 
 
 def digests(views: Views, tables: Iterable[Table], database: str) -> dict[str, Digest]:
-    """Digests of tables in a database.
+    """Return digests of tables in a database.
 
     Raises:
         PurserError: see `sinks.client.translated`.
@@ -50,14 +50,14 @@ def digests(views: Views, tables: Iterable[Table], database: str) -> dict[str, D
 
 
 def row_hash_sql(table: Table) -> str:
-    """ClickHouse expression: the hash, UInt64, of a whole row."""
+    """Return a ClickHouse expression for the UInt64 hash of a whole row."""
     texts = ", ".join(_text_sql(table, name) for name in table.columns)
     joined = f"concatWithSeparator(char(31), {texts}, '')"
     return f"reinterpretAsUInt64(reverse(substring(MD5({joined}), 1, 8)))"
 
 
 def _text_sql(table: Table, column: str) -> str:
-    """ClickHouse expression: the text of a column."""
+    """Return a ClickHouse expression for a column's text."""
     if get_type_hints(table.row_type)[column] is datetime:
         return f"toString(toUnixTimestamp64Micro(toDateTime64({column}, 6, 'UTC')))"
     return f"toString({column})"

@@ -1,7 +1,7 @@
-"""Following the topic once history is in: one reader, rows and totals and progress, in that order.
+"""Follow the topic after the history is loaded: one reader writes rows, totals, then progress.
 
-The progress of the replay's database is noted last, so that `verify` may take it for what the live
-worker's means: rows and totals up to there are in.
+Progress in the replay's database is written last. `verify` can therefore read it as it reads the
+live worker's: rows and totals up to there are written.
 """
 
 import threading
@@ -31,11 +31,11 @@ STOP_SECONDS = 60.0
 
 
 class Follower:
-    """Keeps the tables of a choice up to date, wherever each of them is at the moment.
+    """Keeps the chosen tables up to date, in whichever database each of them currently is.
 
-    `new_sink` writes into the replay's database, `live_sink` into the live one: a table that has
-    changed places is written where it is now. `notes_progress` is off for a rollback: the progress
-    that is there is not the old tables'.
+    `new_sink` writes to the replay's database, `live_sink` to the live one; a table that was
+    exchanged is written in the live one. `notes_progress` is off for a rollback, because the
+    existing progress does not describe the old tables.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Follower:
     # -- one step after the other
 
     def step(self) -> int:
-        """Read what is there and store it; how many records that were.
+        """Read and store the records that are available; return their number.
 
         Raises:
             PurserError: see `ViewSink`; what was not stored is read again by the next replay.
@@ -83,10 +83,10 @@ class Follower:
         return len(records)
 
     def until(self, ends: Offsets) -> None:
-        """Go on until these ends are reached.
+        """Continue until these ends are reached.
 
         Raises:
-            ServiceUnavailable: nothing has come for too long.
+            ServiceUnavailable: nothing has arrived for too long.
         """
         quiet_since = time.monotonic()
         while not reached(self._topic.positions, ends):
@@ -95,24 +95,24 @@ class Follower:
             elif time.monotonic() - quiet_since > self._settings.replay_give_up_seconds:
                 raise ServiceUnavailable(
                     f"Kafka at {self._settings.kafka_bootstrap} sent nothing for"
-                    f" {self._settings.replay_give_up_seconds:g} s; see that it runs, then run the"
-                    " same command again"
+                    f" {self._settings.replay_give_up_seconds:g} s; check that it runs, then run"
+                    " the same command again"
                 )
 
     def ends(self) -> dict[int, int]:
-        """Where the topic ends now."""
+        """Return the current ends of the topic."""
         return self._topic.ends()
 
     def catch_up(self) -> None:
-        """Go on until where the topic ended a moment ago."""
+        """Continue until the ends that the topic had at the start of the call."""
         self.until(self.ends())
 
     def moved(self, table: Table) -> None:
-        """The table has changed places: from now on it is written in the live database."""
+        """Mark the table as exchanged: from now on it is written in the live database."""
         self._moved.add(table)
 
     def refresh_moved_totals(self) -> None:
-        """Totals of all that came since the first table moved, from the entries where they are."""
+        """Refresh the live totals of everything stored since the first exchange."""
         if self._keys_since_move and not self._moved.isdisjoint((LEDGER_ENTRIES, SELLER_REVENUE)):
             self._retrying.copy()(self._live_sink.refresh_revenue, self._keys_since_move)
 
@@ -121,17 +121,17 @@ class Follower:
         self._new_sink.write(columns_for(folded, [*here, DEAD_LETTERS]))
         there = [table for table in self._choice.built if table in self._moved]
         self._live_sink.write(columns_for(folded, there))
-        # Of a rollback all: the old totals may lie beside entries that are not theirs.
+        # In a rollback keep all keys: the old totals may be next to entries that are not theirs.
         if self._moved or not self._notes_progress:
             self._keys_since_move |= folded.revenue_keys
         if self._choice.has_totals:
             self._refresh(folded.revenue_keys)
-        # Once tables move, totals wait for the end: what a crash leaves of them is done again.
+        # After the first exchange no progress is written: a resumed run must redo the totals.
         if self._notes_progress and not self._moved:
             self._new_sink.write(columns_for(folded, [PIPELINE_PROGRESS]))
 
     def _refresh(self, keys: Collection[RevenueKey]) -> None:
-        """Totals from their entries, unless the two are in different databases at the moment."""
+        """Refresh totals from their entries, unless the two are in different databases now."""
         entries_moved, totals_moved = LEDGER_ENTRIES in self._moved, SELLER_REVENUE in self._moved
         if entries_moved == totals_moved:
             (self._live_sink if totals_moved else self._new_sink).refresh_revenue(keys)
@@ -140,10 +140,10 @@ class Follower:
 
     @contextmanager
     def in_background(self) -> Iterator[None]:
-        """Follow in a thread while the context's body does something else.
+        """Follow in a thread while the body of the context runs.
 
         Raises:
-            PurserError: what the following came to, if it failed.
+            PurserError: the error of the thread, if it failed.
         """
         stop = threading.Event()
         failures: list[BaseException] = []
@@ -152,7 +152,7 @@ class Follower:
             try:
                 while not stop.is_set():
                     self.step()
-            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
                 failures.append(error)
 
         thread = threading.Thread(target=run, name="replay-follow", daemon=True)
@@ -169,11 +169,11 @@ class Follower:
 
 
 class _Hung(PurserError):  # noqa: N818 - named for what happened
-    """A server that neither answers nor refuses."""
+    """A server neither answers nor refuses."""
 
 
 def start_positions(noted: Mapping[int, int], begin: Mapping[int, int]) -> dict[int, int]:
-    """Where to read on: behind what is noted as stored, else where the replay began."""
+    """Return where to continue: after what is recorded as stored, else where the replay began."""
     return {
         partition: max(offset, noted.get(partition, offset)) for partition, offset in begin.items()
     }

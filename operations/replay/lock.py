@@ -1,6 +1,6 @@
-"""One replay of a ClickHouse database at a time, held by PostgreSQL for as long as we live.
+"""Allows one replay per ClickHouse database at a time, with a lock in PostgreSQL.
 
-An advisory lock of a session: a replay that is killed lets go of it, whatever it was doing.
+It is a session-level advisory lock, so a killed replay releases it, whatever it was doing.
 """
 
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ class Lock:
         self._session = session
 
     def check(self) -> None:
-        """Raise ServiceUnavailable when the session, and the lock with it, is gone."""
+        """Raise ServiceUnavailable if the session, and the lock with it, is gone."""
         try:
             self._session.execute("SELECT 1")
         except psycopg.Error as error:
             raise ServiceUnavailable(
-                "PostgreSQL ended the session that kept other replays away; run the same command"
-                " again: it goes on from here"
+                "PostgreSQL closed the session that held the replay's lock; run the same command"
+                " again to resume"
             ) from error
 
 
 @contextmanager
 def exclusive(settings: ReplaySettings, database: str) -> Iterator[Lock]:
-    """Keep other replays of this database away.
+    """Prevent other replays of this database.
 
     Raises:
         InputError: one is running.
@@ -53,6 +53,6 @@ def exclusive(settings: ReplaySettings, database: str) -> Iterator[Lock]:
             ).fetchone()
         if row is None or not row[0]:
             raise InputError(
-                "replay", f"another one is at work on database {database}; wait for it, or stop it"
+                "replay", f"another one is running on database {database}; wait for it or stop it"
             )
         yield Lock(session)

@@ -1,7 +1,8 @@
-"""One reader process: a share of the history, read, folded and written as fast as one core can.
+"""One reader process: reads, folds and writes a share of the history as fast as one core can.
 
-It tells the coordinator what is stored; when that is gone, telling fails and it ends. What it had
-not noted as stored is read again by whoever takes over, and writing rows again changes nothing.
+It reports what is stored to the coordinator. If the coordinator is gone, the report fails and the
+reader exits. Its successor reads again what was not recorded as stored; writing rows again changes
+nothing.
 """
 
 import signal
@@ -28,7 +29,7 @@ EXAMPLES_MAX = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicShare:
-    """Partitions of the topic: from where to where."""
+    """Partitions of the topic, with start and end offsets."""
 
     positions: Offsets
     ends: Offsets
@@ -36,7 +37,7 @@ class TopicShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderPlan:
-    """What one reader does; `records_per_second` None: as fast as it can."""
+    """The work of one reader; `records_per_second` None: as fast as possible."""
 
     settings: ReplaySettings
     clickhouse_url: str
@@ -47,7 +48,7 @@ class ReaderPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What became rows since the last such message; `examples` of what could not be folded."""
+    """Records stored since the last such message; `examples` of those that could not be folded."""
 
     records: int
     dead: int = 0
@@ -57,25 +58,25 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Why a reader ends; `passing`: the same again may succeed."""
+    """Why a reader exits; `passing`: a retry may succeed."""
 
     message: str
     passing: bool
 
 
 class Pace:
-    """Holds a reader back to a number of records per second."""
+    """Limits a reader to a number of records per second."""
 
     def __init__(self, records_per_second: float | None) -> None:
         self._rate = records_per_second
         self._due = time.monotonic()
 
     def batch(self, most: int) -> int:
-        """Records to take at once: about a quarter of a second of them."""
+        """Return the size of the next batch: about a quarter of a second of records."""
         return most if self._rate is None else max(1, min(most, int(self._rate / 4)))
 
     def take(self, records: int) -> None:
-        """Wait for as long as these records may take."""
+        """Wait for as long as these records should take."""
         if self._rate is None:
             return
         self._due = max(self._due, time.monotonic() - 1.0) + records / self._rate
@@ -84,18 +85,18 @@ class Pace:
 
 @entry_point
 def read_share(plan: ReaderPlan, link: Connection) -> None:
-    """The process's main; everything it has to say goes through `link`."""
-    # Ctrl-C reaches the whole process group; the coordinator decides what becomes of us.
+    """Main function of the process; it reports everything through `link`."""
+    # Ctrl-C reaches the whole process group; the coordinator stops the readers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tune_gc()
     try:
         build_share(plan, link.send)
     except (BrokenPipeError, ConnectionResetError):
-        return  # nobody is left to tell
+        return  # the coordinator is gone
     except PurserError as error:
         link.send(Failed(message=str(error), passing=isinstance(error, ServiceUnavailable)))
     except Exception as error:
-        # A mistake of ours: another try would come to the same.
+        # A bug: a retry would fail in the same way.
         link.send(Failed(message=f"a reader failed: {error!r}", passing=False))
         raise
     finally:
@@ -103,10 +104,10 @@ def read_share(plan: ReaderPlan, link: Connection) -> None:
 
 
 def build_share(plan: ReaderPlan, tell: Callable[[Stored], None]) -> None:
-    """Read the plan's share, fold it and store it; `tell` hears of everything that is stored.
+    """Read the plan's share, fold it and store it; call `tell` for everything that is stored.
 
     Raises:
-        PurserError: a server is away for too long, or refuses.
+        PurserError: a server is unavailable for too long, or refuses.
     """
     tables = [table for table in VIEWS if table.name in plan.tables]
     settings = ClickHouseSettings.load(plan.clickhouse_url)
@@ -133,7 +134,7 @@ def build_share(plan: ReaderPlan, tell: Callable[[Stored], None]) -> None:
                     )
                 else:
                     builder.finish()
-                # `add` and `finish` return when the batch before is stored.
+                # `add` and `finish` return after the previous batch is stored.
                 tell(before)
                 pace.take(len(records))
             builder.finish()
@@ -143,7 +144,7 @@ def build_share(plan: ReaderPlan, tell: Callable[[Stored], None]) -> None:
 
 
 def _batches(plan: ReaderPlan, pace: Pace) -> Iterator[tuple[Batch, tuple[int, ...]]]:
-    """Records, and the numbers of the key ranges that are complete with them."""
+    """Yield records, and the numbers of the key ranges that are complete with them."""
     most = plan.settings.replay_rows_max
     if isinstance(plan.share, KeyShare):
         yield from read_ranges(plan.settings, plan.share, lambda: pace.batch(most))
@@ -153,10 +154,10 @@ def _batches(plan: ReaderPlan, pace: Pace) -> Iterator[tuple[Batch, tuple[int, .
 
 
 def read_topic(settings: ReplaySettings, share: TopicShare, size: BatchSize) -> Iterator[Records]:
-    """The share's records until all its ends are reached; some beyond an end may be among them.
+    """Yield the share's records until all its ends are reached; may include some beyond an end.
 
     Raises:
-        ServiceUnavailable: nothing has come for too long.
+        ServiceUnavailable: nothing has arrived for too long.
         TopicCutOff: an offset is gone.
     """
     quiet_since = time.monotonic()
@@ -171,11 +172,11 @@ def read_topic(settings: ReplaySettings, share: TopicShare, size: BatchSize) -> 
             elif time.monotonic() - quiet_since > settings.replay_give_up_seconds:
                 raise ServiceUnavailable(
                     f"Kafka at {settings.kafka_bootstrap} sent nothing for"
-                    f" {settings.replay_give_up_seconds:g} s; see that it runs, then run the same"
-                    " command again: it goes on from here"
+                    f" {settings.replay_give_up_seconds:g} s; check that it runs, then run the same"
+                    " command again to resume"
                 )
 
 
 def reached(positions: Offsets, ends: Offsets) -> bool:
-    """Whether every partition was read to its end, as far as `ends` names one."""
+    """Return whether every partition in `ends` was read to its end."""
     return all(positions.get(partition, 0) >= end for partition, end in ends.items())

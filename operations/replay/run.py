@@ -1,6 +1,6 @@
 """A replay from its first step to its last, resumed after an interruption.
 
-A dry run goes the same way up to the proof. Then it compares the live tables as well, swaps
+A dry run takes the same steps up to the proof. Then it also compares the live tables, swaps
 nothing, and drops what it built.
 """
 
@@ -32,11 +32,11 @@ from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
 
 SHRINK = 2
-"""The bulk path goes on with what was appended while it read, while that gets less by this."""
+"""The bulk path reads again what was appended meanwhile, as long as that shrinks by this factor."""
 
 
 class ReplayDiverged(PurserError):  # noqa: N818 - named for what was found
-    """The new tables are not what PostgreSQL holds, `report` shows where; nothing was swapped."""
+    """The new tables differ from PostgreSQL (see `report`); nothing was swapped."""
 
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
@@ -49,11 +49,12 @@ class Options:
 
     - `views`: names; none for all.
     - `readers`: processes of the bulk path.
-    - `records_per_second`: of the bulk path, all readers together; None: as fast as they can.
+    - `records_per_second`: of the bulk path, all readers together; None: as fast as possible.
     - `verify_seconds`: how long `verify` waits for rows that are on their way.
-    - `force`: let tables change places although they differ from PostgreSQL.
+    - `force`: swap the tables even if they differ from PostgreSQL.
     - `dry_run`: build and prove the new tables, verify the live ones, and drop the new ones.
-    - `on_step`: told what begins. `on_progress`: told (what, records so far, of how many).
+    - `on_step`: called with the step that starts. `on_progress`: called with (what, records so far,
+      of how many).
     """
 
     views: tuple[str, ...] = ()
@@ -77,11 +78,12 @@ class Options:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a replay did; `before` is the verdict on the new tables, `after` that on the live ones.
+    """Result of a replay; `before` is the verdict on the new tables, `after` on the live ones.
 
     After a dry run the live tables are still the old ones, and the new ones are gone.
 
-    `records` were read in bulk by this run in `bulk_seconds`; `followed` one batch after the other.
+    `records` is the number that this run read in bulk, in `bulk_seconds`; `followed` is the number
+    that it read batch by batch afterwards.
     """
 
     views: tuple[str, ...]
@@ -98,18 +100,18 @@ class Outcome:
 
     @property
     def diverged(self) -> bool:
-        """Whether the live tables are proven to differ from PostgreSQL now."""
+        """Whether the live tables are now proven to differ from PostgreSQL."""
         return self.after is not None and self.after.verdict is Verdict.DIVERGED
 
 
 @contextmanager
 def opened(settings: ReplaySettings) -> Iterator[tuple[ReplayDatabase, Lock]]:
-    """Both databases, with other replays kept away.
+    """Open both databases and prevent other replays.
 
     Raises:
-        SchemaVersionError: the live tables are not the ones that this code knows.
-        InputError: another replay is at work.
-        ServiceUnavailable, ConfigurationError: a server is away, an address or password is wrong.
+        SchemaVersionError: the live tables have another version than this code expects.
+        InputError: another replay is running.
+        ServiceUnavailable, ConfigurationError: a server is down, an address or password is wrong.
     """
     check_schema(settings.clickhouse_url.get_secret_value())
     with (
@@ -120,7 +122,7 @@ def opened(settings: ReplaySettings) -> Iterator[tuple[ReplayDatabase, Lock]]:
 
 
 class Replay:
-    """One run over one database; every step may be the first, after an interruption."""
+    """One run over one database; after an interruption it may start at any step."""
 
     def __init__(
         self, settings: ReplaySettings, options: Options, database: ReplayDatabase, lock: Lock
@@ -139,7 +141,7 @@ class Replay:
             InputError: an unfinished replay of other views, or old tables, are in the way.
             ReplayDiverged: the new tables differ from PostgreSQL; nothing was swapped.
             TopicCutOff: the topic no longer has its first records.
-            PurserError: a server is away or refuses; what is done is kept for the next run.
+            PurserError: a server is down or refuses; what is done is kept for the next run.
         """
         started = time.monotonic()
         state = self._database.state()
@@ -148,7 +150,7 @@ class Replay:
         else:
             self._check_resumable(state)
             self._outcome.resumed_at = state.step
-            self._options.on_step(f"going on at: {state.step}")
+            self._options.on_step(f"resuming at: {state.step}")
         if state.step is not Step.SWAP:
             state = self._totals(self._read(state))
         if self._options.dry_run:
@@ -168,7 +170,8 @@ class Replay:
         if self._options.source is Source.KAFKA:
             positions = begin(ranges, self._settings.payments_topic)
         else:
-            # Before the snapshot is taken: whatever it does not see comes behind these.
+            # Taken before the snapshot: everything that the snapshot does not see comes after
+            # these.
             positions = {partition: end for partition, (_, end) in ranges.items()}
         state = State(
             views=self._choice.names,
@@ -188,7 +191,7 @@ class Replay:
             raise InputError(
                 "replay",
                 f"{begun} is done and its old tables are kept: --rollback to return to them,"
-                " --cleanup to drop them; then start anew",
+                " --cleanup to drop them; then start again",
             )
         if state.rolled_back:
             raise InputError("replay", f"the rollback of {begun} is unfinished: --rollback again")
@@ -204,7 +207,7 @@ class Replay:
     # -- history
 
     def _read(self, state: State) -> State:
-        """All of history but the last few records; repeatable, goes on from what is stored."""
+        """Read all of history except the last few records; resumes from what is stored."""
         if state.source is Source.POSTGRES and not state.snapshot_done:
             state = self._read_snapshot(state)
         left_before: float = float("inf")
@@ -360,12 +363,12 @@ class Replay:
         if report.verdict is Verdict.UNDECIDED:
             raise ServiceUnavailable(
                 f"could not tell whether the new tables are right: {report.reason}; nothing was"
-                " swapped, run the same command again"
+                " swapped; run the same command again"
             )
         raise ReplayDiverged(
             f"the new tables are not what PostgreSQL holds: {report.reason}; nothing was swapped."
-            " Redrive dead letters or mend the cause, then run the same command again; --force"
-            " swaps all the same, --cleanup removes the new tables",
+            " Redrive dead letters or fix the cause, then run the same command again; --force"
+            " swaps anyway, --cleanup removes the new tables",
             report,
         )
 
@@ -376,7 +379,7 @@ class Replay:
 
 @contextmanager
 def sink_of(url: str) -> Iterator[ClickHouseSink]:
-    """A sink for a while."""
+    """Open a sink for the length of a `with`."""
     sink = ClickHouseSink(ClickHouseSettings.load(url))
     try:
         yield sink

@@ -1,4 +1,4 @@
-"""Settings of a replay: what it reads, where it builds, and how much of the machine it may take."""
+"""Settings of a replay: what it reads, where it builds, and how many resources it uses."""
 
 from typing import Annotated
 
@@ -9,21 +9,21 @@ from schemas.topics import PAYMENTS_TOPIC
 
 
 class ReplaySettings(Settings):
-    """What a replay needs to know; it reads PostgreSQL and Kafka and writes only ClickHouse."""
+    """Settings of a replay; it reads PostgreSQL and Kafka and writes only to ClickHouse."""
 
     postgres_reader_dsn: Secret
     clickhouse_url: Secret
-    """Of the live views; what is rebuilt grows in a database beside theirs, on the same server."""
+    """URL of the live views; the rebuilt ones grow in a second database on the same server."""
     kafka_bootstrap: Text
     payments_topic: TopicName = PAYMENTS_TOPIC
 
     replay_rows_max: Count = 50_000
-    """Records that are folded and written in one go."""
+    """Most records that are folded and written at once."""
     replay_fetch_bytes_max: Bytes = 4 * 1024**2
-    """Bytes of one partition in one fetch: 1 MiB, the client's default, halves the rate."""
+    """Most bytes of one partition in one fetch; 1 MiB, the client's default, halves the rate."""
     replay_tail_records_max: Count = 20_000
-    """How far behind the topic's end the bulk path may stop and leave the rest to one reader."""
+    """How close to the topic's end the bulk path stops and leaves the rest to one reader."""
     replay_give_up_seconds: Seconds = 120.0
-    """How long a server that is away is waited for; what was done until then is kept."""
+    """How long to wait for a server that is down; the work done so far is kept."""
     replay_reader_restarts_max: Annotated[int, Field(ge=0, le=100)] = 3
-    """How often a reader process that died is started anew."""
+    """How often a dead reader process is restarted."""

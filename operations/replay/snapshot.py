@@ -1,9 +1,9 @@
-"""History out of PostgreSQL, when the topic no longer has it: one snapshot, read in shares.
+"""Reads history from PostgreSQL, if the topic no longer has it: one snapshot, in shares.
 
-Rows come as the envelopes that Debezium's initial snapshot would have made of them (op `r`), so
-that they go through the same decoding and the same fold; PostgreSQL itself writes the JSON. They
-have no place in the topic: partition and offset are 0, and a record of the topic that brings the
-same event replaces them.
+Rows come as the envelopes that Debezium's initial snapshot would have written (op `r`), so that
+they pass through the same decoding and the same fold. PostgreSQL itself writes the JSON. The rows
+have no position in the topic: partition and offset are 0, and a record of the topic with the same
+event replaces them.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,11 +22,11 @@ from schemas.events import COLUMNS
 from streams.decode import Record, SourceRecord
 
 BatchSize = Callable[[], int]
-"""How many records the next batch may have."""
+"""Returns the largest size of the next batch."""
 
 
 RANGES = 64
-"""Payment ids are hashes, so ranges of equal width hold about equally many rows."""
+"""Payment ids are hashes, so ranges of equal width hold about the same number of rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class KeyShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A snapshot that readers may join while it is held, and about how many rows it has."""
+    """A snapshot that readers can join while it is held, and its approximate number of rows."""
 
     snapshot: str
     rows: int
@@ -47,7 +47,7 @@ class Held:
 
 @contextmanager
 def held_snapshot(settings: ReplaySettings) -> Iterator[Held]:
-    """Hold a snapshot of PostgreSQL for as long as the context lasts.
+    """Hold a PostgreSQL snapshot for the length of the context.
 
     Raises:
         ServiceUnavailable, ConfigurationError, SchemaVersionError: see `postgres_errors`.
@@ -66,10 +66,10 @@ def held_snapshot(settings: ReplaySettings) -> Iterator[Held]:
 def read_ranges(
     settings: ReplaySettings, share: KeyShare, size: BatchSize
 ) -> Iterator[tuple[list[SourceRecord], tuple[int, ...]]]:
-    """Batches of records, and the numbers of the ranges that are complete with them.
+    """Yield batches of records, and the numbers of the ranges that are complete with them.
 
     Raises:
-        ServiceUnavailable: PostgreSQL is away, or the snapshot is no longer held.
+        ServiceUnavailable: PostgreSQL is down, or the snapshot is no longer held.
     """
     with postgres_errors(), _session(settings) as session:
         session.execute("SET TimeZone = 'UTC'")
@@ -81,8 +81,8 @@ def read_ranges(
             )
         except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject) as error:
             raise ServiceUnavailable(
-                "the snapshot of PostgreSQL is gone; run the same command again: it goes on from"
-                " here with a new one"
+                "the snapshot of PostgreSQL is gone; run the same command again to resume with a"
+                " new one"
             ) from error
         batch: list[SourceRecord] = []
         complete: list[int] = []
@@ -104,7 +104,7 @@ def _record(payment_id: str, recorded_ms: str, envelope: str) -> Record:
 
 
 def bounds(number: int) -> tuple[UUID, UUID]:
-    """The first and the last payment id of a range."""
+    """Return the first and the last payment id of a range."""
     width = 2**128 // RANGES
     return UUID(int=number * width), UUID(int=(number + 1) * width - 1)
 
@@ -119,14 +119,14 @@ def _session(settings: ReplaySettings) -> "psycopg.Connection[tuple[Any, ...]]":
 
 
 def _copy(number: int) -> sql.Composed:
-    """COPY of a range: payment id, time of recording in ms since 1970, envelope as JSON."""
+    """Return a COPY of a range: payment id, recording time in ms since 1970, envelope as JSON."""
     columns = ", ".join(
-        # jsonb reaches Kafka as a JSON string, see the envelope.
+        # jsonb reaches Kafka as a JSON string; see schemas/envelope.py.
         "details::text AS details" if column == "details" else column
         for column in COLUMNS
     )
     first, last = bounds(number)
-    # No txid, which is "unknown": a row that is read here counts as one of the initial snapshot.
+    # Without a txid ("unknown"), a row counts as one of the initial snapshot.
     query = (
         "SELECT payment_id::text, recorded_ms::text,"
         ' \'{"op":"r","source":{"ts_ms":\' || recorded_ms || \'},"after":\''

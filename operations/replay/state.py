@@ -1,7 +1,7 @@
-"""How far a replay is: one small document, kept beside the tables that it is about.
+"""The state of a replay: one small document, stored beside its tables.
 
-Everything that a replay killed at any moment has to know when it is run again. Positions are not in
-it: they are the progress rows of the replay's own database, written after the rows they cover.
+It holds everything that a replay killed at any moment needs to resume. Positions are not part of
+it: they are the progress rows in the replay's database, written after the rows that they cover.
 """
 
 from datetime import datetime
@@ -16,43 +16,42 @@ FORMAT = 1
 
 
 class Source(StrEnum):
-    """Where the history is read from; what comes after it always comes from the topic."""
+    """Where the history is read from. Later events always come from the topic."""
 
     KAFKA = "kafka"
     POSTGRES = "postgres"
 
 
 class Step(StrEnum):
-    """Steps of a replay, in order; each is noted before it begins and can be begun again."""
+    """Steps of a replay, in order. Each is stored before it starts, and can be repeated."""
 
     READ = "read"
-    """History becomes rows of tables that nobody looks at."""
+    """History is folded into tables that nobody reads yet."""
     TOTALS = "totals"
     """The sellers' totals are computed from the entries, once."""
     VERIFY = "verify"
-    """New tables follow the topic while they are compared with PostgreSQL."""
+    """The new tables follow the topic while they are compared with PostgreSQL."""
     SWAP = "swap"
-    """Tables change places, and what the live worker wrote into the old ones at the last moment is
-    written into the new."""
+    """Tables are exchanged. Rows that the live worker wrote to the old ones are written again."""
     DONE = "done"
     """The new tables are live; the old ones are kept."""
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
-    """One table's two incarnations before the swap, by their UUIDs: who is where says it all."""
+    """The UUIDs of a table's two versions before the swap, which show later what was swapped."""
 
     new: str
     old: str
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """The document.
+    """The state document.
 
-    `views` change places. `start_positions`: where reading the topic begins, by partition.
-    `ranges_done`: ranges of payment ids whose rows are stored, `snapshot_done`: all of them are.
-    `exchanges` by table and `old_positions`, the next offsets that the old tables may lack, are
-    set before the first table moves. `rolled_back`: the old tables are, or are to be, live again;
-    `follow_from` is from where they are brought up to date. `dry_run`: nothing is to be swapped.
+    `views` are exchanged. `start_positions`: where reading the topic starts, by partition.
+    `ranges_done`: ranges of payment ids whose rows are stored; `snapshot_done`: all are.
+    `exchanges` by table and `old_positions`, the next offsets that the old tables may lack, are set
+    before the first exchange. `rolled_back`: the old tables are live again, or are to be;
+    `follow_from` is where bringing them up to date starts. `dry_run`: nothing is to be swapped.
     """
 
     format: int = FORMAT
@@ -71,30 +70,30 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     follow_from: dict[int, int] = {}
 
     def at(self, step: Step) -> Self:
-        """The same, one step further."""
+        """Return the same state at another step."""
         return msgspec.structs.replace(self, step=step)
 
     def encode(self) -> str:
-        """As JSON."""
+        """Return the state as JSON."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def decode(cls, text: str, database: str) -> Self:
-        """From JSON.
+        """Parse JSON.
 
         Raises:
-            ConfigurationError: it was written by other code than this.
+            ConfigurationError: it was written by another version.
         """
         try:
             state = msgspec.json.decode(text, type=cls)
         except msgspec.DecodeError as error:
             raise ConfigurationError(
                 f"the state of the replay in database {database} cannot be read ({error}); remove"
-                " the replay with `purser replay --cleanup`, then start anew"
+                " the replay with `purser replay --cleanup`, then start again"
             ) from error
         if state.format != FORMAT:
             raise ConfigurationError(
-                f"the replay in database {database} was begun by another version of Purser; remove"
-                " it with `purser replay --cleanup`, then start anew"
+                f"the replay in database {database} was started by another version of Purser;"
+                " remove it with `purser replay --cleanup`, then start again"
             )
         return state

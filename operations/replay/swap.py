@@ -1,17 +1,17 @@
-"""Tables change places under live traffic: no pause, no gap, no double.
+"""Exchange tables under live traffic: no pause, no gap, no duplicate.
 
-The live worker is not told. A batch that it writes at that very moment may end up half in the old
-tables, half in the new ones; all its records lie before the topic's end as it is *after* the last
-exchange. So the new tables are whole once everything up to that end is written into them, and
-writing what the worker wrote there already changes nothing.
+The live worker does not know of the swap. A batch that it is writing at that moment may end up
+partly in the old tables and partly in the new ones. All records of such a batch are before the
+topic's end as read *after* the last exchange. So the new tables are complete once everything up to
+that end is written to them. Writing rows again that the worker has already written changes nothing.
 
-What a crash costs, step by step (the replay is run again, and finds out by the tables' UUIDs):
+The cost of a crash at each step (the replay is run again and finds the step by the tables' UUIDs):
 
-1. note      both UUIDs of each table are stored        nothing has moved: noted again
+1. record    both UUIDs of each table are stored          nothing has moved: recorded again
 2. catch up  the new table has all up to the topic's end  as 1
-3. exchange  one table, atomically                      it is where it belongs, the next follow
-4. settle    inserts that hold the old table have ended as 3
-5. follow    up to the topic's end after all of them    moments are missing until it is run again
+3. exchange  one table, atomically                        it is done, the others follow
+4. settle    inserts that use the old table have ended    as 3
+5. follow    up to the topic's end after all exchanges    last moments are missing until resumed
 """
 
 import time
@@ -35,11 +35,11 @@ def swap(
     exchanges: Mapping[str, Exchange],
     say: Callable[[str], None],
 ) -> None:
-    """Let every table of the choice change places that has not, then read on past all others.
+    """Exchange every chosen table that is not exchanged yet, then read past all other writers.
 
     Raises:
-        ConfigurationError: somebody else moved a table meanwhile; nothing more is moved.
-        PurserError: a server is away; run it again.
+        ConfigurationError: another process moved a table meanwhile; no further table is moved.
+        PurserError: a server is down; run it again.
     """
     for table in choice.swapped:
         noted, now = exchanges[table.name], database.uuids([table])[table.name]
@@ -53,17 +53,17 @@ def swap(
                 _settle(database, running)
         elif (now.new, now.old) != (noted.old, noted.new):
             raise ConfigurationError(
-                f"table {table.name} was replaced by somebody else while it was replayed; remove"
-                " the replay with `purser replay --cleanup`, then start anew"
+                f"table {table.name} was replaced by another process during the replay; remove"
+                " the replay with `purser replay --cleanup`, then start again"
             )
         follower.moved(table)
-    say("follow until past the live worker")
+    say("follow the topic past the live worker")
     follower.until(follower.ends())
     follower.refresh_moved_totals()
 
 
 def _settle(database: ReplayDatabase, running: frozenset[str]) -> None:
-    """Wait, bounded, until queries that began before the exchange have ended."""
+    """Wait, for a limited time, until queries that started before the exchange have ended."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while running & database.running_inserts(LEDGER_ENTRIES) and time.monotonic() < deadline:
         time.sleep(SETTLE_POLL_SECONDS)

@@ -1,6 +1,6 @@
-"""The topic as a replay reads it: where it begins and ends, and its records batch by batch.
+"""The replay's reader of the topic: where it begins and ends, and its records batch by batch.
 
-Read-committed, and no group: a replay moves no offset that anybody else relies on.
+It reads committed records and joins no group: a replay moves no offset that others rely on.
 """
 
 import logging
@@ -18,7 +18,7 @@ from streams.records import Records, records_of_messages
 
 ANSWER_SECONDS = 10.0
 POLL_RECORDS_MAX = 10_000
-# Never stored with the broker: nothing is committed, and nobody joins it.
+# The broker never stores this group: nothing is committed and nobody joins.
 GROUP = "purser-replay"
 
 _PARTITION, _OFFSET = methodcaller("partition"), methodcaller("offset")
@@ -28,11 +28,11 @@ Offsets = Mapping[int, int]
 
 
 class TopicCutOff(ConfigurationError):  # noqa: N818 - named for what the topic is
-    """The topic no longer has its first records: it cannot give the views from the beginning."""
+    """The topic no longer has its first records, so it cannot rebuild the views."""
 
 
 class Topic:
-    """A reader of some partitions, or of none: then it only answers where they begin and end."""
+    """A reader of some partitions; without any, it only returns where partitions begin and end."""
 
     def __init__(self, settings: ReplaySettings, positions: Offsets | None = None) -> None:
         """Read from `positions`, the next offset of each partition; raises ServiceUnavailable."""
@@ -46,15 +46,15 @@ class Topic:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "isolation.level": "read_committed",
-                # An offset that is gone must be an error: silence would be a hole in the views.
+                # A deleted offset must be an error. Skipping it would leave a hole in the views.
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
-                # A full queue is looked at again after 5 ms instead of a second.
+                # Check a full queue again after 5 ms instead of a second.
                 "fetch.queue.backoff.ms": 5,
                 "fetch.message.max.bytes": settings.replay_fetch_bytes_max,
                 "queued.max.messages.kbytes": 64 * 1024,
                 "fetch.wait.max.ms": 50,
-                "log_level": 0,  # what it would log, its errors say as well
+                "log_level": 0,  # its errors carry the same information
             },
             logger=logging.getLogger("purser.kafka"),
         )
@@ -79,11 +79,11 @@ class Topic:
 
     @property
     def positions(self) -> dict[int, int]:
-        """Partition -> the next offset; transaction markers behind the last record are passed."""
+        """Each partition's next offset, past the transaction markers behind the last record."""
         return dict(self._positions)
 
     def ranges(self) -> dict[int, tuple[int, int]]:
-        """Partition -> its first offset and its end (exclusive).
+        """Return each partition's first offset and its end (exclusive).
 
         Raises:
             ServiceUnavailable: Kafka does not answer, or there is no such topic.
@@ -103,15 +103,15 @@ class Topic:
             raise self._unavailable(error.args[0]) from error
 
     def ends(self) -> dict[int, int]:
-        """Partition -> its end (exclusive); raises ServiceUnavailable."""
+        """Return each partition's end (exclusive); raises ServiceUnavailable."""
         return {partition: end for partition, (_, end) in self.ranges().items()}
 
     def read(self, records_max: int, wait_seconds: float) -> Records:
-        """Up to so many records, in order within a partition; few or none after `wait_seconds`.
+        """Read at most `records_max` records, ordered within a partition, waiting at most so long.
 
         Raises:
             TopicCutOff: an offset that should be read is gone.
-            ServiceUnavailable: the broker will not let us read.
+            ServiceUnavailable: the broker refuses to be read.
         """
         found: list[Message] = []
         deadline = time.monotonic() + wait_seconds
@@ -127,13 +127,13 @@ class Topic:
             if errors:
                 records = [message for message in messages if message.error() is None]
             found += records
-            # In order within a partition: its last one is the furthest.
+            # Records are ordered within a partition, so its last one is the furthest.
             last = dict(zip(map(_PARTITION, records), map(_OFFSET, records), strict=True))
             self._positions.update({partition: last[partition] + 1 for partition in last})
             for message in errors:
                 self._take_error(message, message.error())
             if not records:
-                break  # the news that partitions are at their ends, and nothing else
+                break  # only notices that partitions are at their ends
         return records_of_messages(found)
 
     def _consume(self, count: int, seconds: float) -> list[Message]:
@@ -152,7 +152,7 @@ class Topic:
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise TopicCutOff(
                 f"topic {self._name}: offset {self._positions.get(message.partition() or 0)} of"
-                f" partition {message.partition()} is gone while it is read; rebuild with"
+                f" partition {message.partition()} was deleted while being read; rebuild with"
                 " `purser replay --source postgres`"
             )
         elif not error.retriable() and code not in _PASSING:
@@ -166,7 +166,7 @@ class Topic:
     def _unavailable(self, error: Any) -> ServiceUnavailable:
         text = error.str() if isinstance(error, KafkaError) else str(error)
         return ServiceUnavailable(
-            f"Kafka at {self._bootstrap} does not answer: {text}; see that it runs, then run the"
+            f"Kafka at {self._bootstrap} does not answer: {text}; check that it runs, then run the"
             " same command again"
         )
 
@@ -181,14 +181,14 @@ _PASSING = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
     }
 )
-"""Errors in the midst of reading that the client cures by itself."""
+"""Errors during reading from which the client recovers by itself."""
 
 
 def begin(ranges: Mapping[int, tuple[int, int]], topic: str) -> dict[int, int]:
-    """The positions of the very first records.
+    """Return the positions of the very first records.
 
     Raises:
-        TopicCutOff: retention, or somebody, has taken the first records away.
+        TopicCutOff: retention, or somebody, has deleted the first records.
     """
     for partition, (first, _end) in ranges.items():
         if first > 0:

@@ -1,4 +1,4 @@
-"""After a replay: back to the old tables, or drop them."""
+"""After a replay: restore the old tables, or drop them."""
 
 from dataclasses import dataclass
 
@@ -16,25 +16,25 @@ from schemas.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack:
-    """Views whose old tables are live again; `followed` records were written into them before."""
+    """Views whose old tables are live again, and how many records brought them up to date."""
 
     views: tuple[str, ...]
     followed: int
 
 
 def roll_back(settings: ReplaySettings, options: Options, database: ReplayDatabase) -> RolledBack:
-    """Bring the old tables up to date from the topic, then let them change places; repeatable.
+    """Bring the old tables up to date from the topic, then exchange them back; repeatable.
 
     Raises:
-        InputError: there is no finished replay to go back from.
+        InputError: there is no finished replay to roll back.
         TopicCutOff: the topic no longer has what the old tables lack.
-        PurserError: a server is away; run it again.
+        PurserError: a server is down; run it again.
     """
     state = database.state()
     if state is None or (state.step is not Step.DONE and not state.rolled_back):
-        raise InputError("rollback", "no replay is done here, so there is nothing to go back from")
+        raise InputError("rollback", "no replay is finished, so there is nothing to roll back")
     if state.step is Step.DONE and state.rolled_back:
-        raise InputError("rollback", "it is done already; --cleanup drops the tables of the replay")
+        raise InputError("rollback", "it is already done; --cleanup drops the tables of the replay")
     views = Choice.of(state.views)
     choice = Choice(swapped=views.swapped, built=views.swapped)
     if not state.rolled_back:
@@ -62,10 +62,10 @@ def roll_back(settings: ReplaySettings, options: Options, database: ReplayDataba
 
 
 def clean_up(database: ReplayDatabase) -> State | None:
-    """Drop the replay's database, whatever is in it; what it was, None when there was none.
+    """Drop the replay's database, whatever it contains; returns its state, None if it had none.
 
     Raises:
-        InputError: tables are just changing places; that has to be finished first.
+        InputError: a swap is unfinished; it has to be finished first.
     """
     state = database.state()
     if state is not None and state.step is Step.SWAP:

@@ -1,24 +1,24 @@
-"""Proof that ClickHouse holds what PostgreSQL holds, exactly and under live traffic.
+"""Proof that ClickHouse holds exactly what PostgreSQL holds, under live traffic.
 
-    settings.py   which two servers, as reader
-    cut.py        what of ClickHouse belongs to a PostgreSQL snapshot, by transaction ids alone
-    columns.py    one text of an event, the same in both databases
-    source.py     PostgreSQL: the cut, fingerprints, single rows
-    views.py      ClickHouse: a reading client that spills to disk instead of growing
-    events.py     payments = payment_events, to the row
-    missing.py    of a row that ClickHouse does not have: lost, or still on its way?
-    keyed.py      views against each other, key by key, looked at again while traffic moves them
-    meaning.py    what rows of older schema versions mean today, in SQL
-    derived.py    what the questions that keyed.py asks have in common
-    ledger.py     a question each: postings, balance
-    latest.py     orders, payouts, refunds, sequences
-    revenue.py    sellers' totals
-    report.py     findings, results, the report and its JSON
-    checks.py     the table of checks: what each proves
-    run.py        all of them in order, and the verdict
+    settings.py        the two servers, with reading roles
+    cut.py             which ClickHouse rows belong to a PostgreSQL snapshot, by transaction id only
+    columns.py         one text per event, the same in both databases
+    source.py          PostgreSQL: the cut, fingerprints, single rows
+    views.py           ClickHouse: a reading client that spills to disk
+    events.py          payments = payment_events, to the row
+    missing.py         decides whether a row missing in ClickHouse is lost or late
+    compare.py         compares views key by key, and again while traffic moves them
+    old_rows.py        today's meaning of rows of older schema versions, in SQL
+    event_question.py  what the questions about events have in common
+    postings.py        questions about postings and balance
+    states.py          questions about orders, payouts, refunds and sequences
+    revenue.py         the question about sellers' totals
+    report.py          findings, results, the report and its JSON
+    checks.py          the table of checks and what each proves
+    run.py             runs all checks in order and gives the verdict
 
-It stands beside the way of the data and only reads. It must never trust an offset, an LSN or a
-clock where it says "equal".
+It stands beside the live path and only reads. It must never rely on an offset, an LSN or a clock to
+call anything equal.
 """
 
 from operations.verify.report import CheckResult, Finding, Report, Verdict

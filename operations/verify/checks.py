@@ -1,4 +1,4 @@
-"""Every check there is, and what it proves: the table of contents of a verification."""
+"""All checks and what each one proves: the table of contents of a verification."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ SOURCE_SEQUENCES = (
     "sequences_postgres",
     "in PostgreSQL every payment's seq is 1, 2, 3, … without a gap",
 )
-"""Name and meaning of the two checks that read PostgreSQL."""
+"""Names and meanings of the two checks that read PostgreSQL."""
 
 QUESTIONS: Sequence[Question] = (
     SEQUENCES,
@@ -26,6 +26,6 @@ QUESTIONS: Sequence[Question] = (
     PAYOUT_STATES,
     REFUNDS,
 )
-"""What is asked of ClickHouse alone, given that its events are the source's."""
+"""Questions to ClickHouse alone. They assume that its events equal the source's."""
 
 NAMES = (SOURCE_SEQUENCES[0], EVENTS[0], *(question.name for question in QUESTIONS))

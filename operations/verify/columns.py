@@ -1,11 +1,10 @@
-"""One text of an event, the same in both databases, and its hash.
+"""One text per event, the same in both databases, and its hash.
 
-Every column of `payments` is in it. The text is made of the columns' own texts with a unit
-separator (U+001F) between them, which none of them can hold: ids are printable ASCII by the
-table's constraints, jsonb writes control characters escaped. A column that may be null
-(`buyer_id`, `psp_reference`) is an empty text where it is; the views keep a null text so, and the
-table's constraints refuse an empty one, so the two cannot be mistaken for each other. Times are
-UTC to the microsecond.
+The text covers every column of `payments`. It joins the columns' texts with a unit separator
+(U+001F), which no column can contain: the table's constraints limit ids to printable ASCII, and
+jsonb escapes control characters. In a nullable column (`buyer_id`, `psp_reference`), null becomes
+an empty text. The views store null as an empty text, and the table's constraints reject empty
+texts, so the two cannot be confused. Times are UTC, to the microsecond.
 """
 
 from types import NoneType
@@ -20,19 +19,19 @@ TIMES = frozenset({"occurred_at", "recorded_at"})
 
 
 def postgres_text(column: str) -> str:
-    """PostgreSQL expression for a column's text; the session's time zone must be UTC."""
+    """Return a PostgreSQL expression for a column's text; the session's time zone must be UTC."""
     if column in TIMES:
         return f"to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US')"
     if column in NULLABLE:
         return f"coalesce({column}::text, '')"
-    # jsonb's text is what Debezium delivers: the server writes it in both cases.
+    # Debezium delivers the same text of a jsonb value: the server writes it in both cases.
     return f"{column}::text"
 
 
 def clickhouse_text(column: str) -> str:
-    """ClickHouse expression for a column's text."""
+    """Return a ClickHouse expression for a column's text."""
     if column in TIMES:
-        # The view may be kept coarser or finer; what is compared are microseconds.
+        # The view may store another precision; the comparison uses microseconds.
         return f"toString(toDateTime64({column}, 6, 'UTC'))"
     if column in NULLABLE:
         return f"ifNull(toString({column}), '')"
@@ -47,7 +46,7 @@ POSTGRES_HASH = (
     )
     + ")), 16))::bit(64)::bigint"
 )
-"""Signed 64 bit: the first eight bytes of the text's MD5, big-endian."""
+"""The first eight bytes of the text's MD5, big-endian, as a signed 64-bit number."""
 
 CLICKHOUSE_HASH = (
     "reinterpretAsInt64(reverse(substring(MD5(concatWithSeparator(char(31), "
@@ -55,7 +54,8 @@ CLICKHOUSE_HASH = (
     + ")), 1, 8)))"
 )
 
-# Sums of 64 bit hashes: exact on both sides (numeric; Int128), so no order and no modulus matters.
+# Sums of 64-bit hashes are exact on both sides (numeric; Int128), so neither order nor a modulus
+# matters.
 POSTGRES_HASH_SUM = f"sum({POSTGRES_HASH})"
 CLICKHOUSE_HASH_SUM = f"sum(toInt128({CLICKHOUSE_HASH}))"
 

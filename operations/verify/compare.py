@@ -1,16 +1,17 @@
-"""Two sides of ClickHouse against each other, key by key, while traffic moves both.
+"""Compare two sides within ClickHouse key by key, while traffic moves both.
 
-ClickHouse has no snapshot across tables, so a difference may only mean that one table was written
-and the other not yet. What tells the two apart is what the pipeline promises: when it notes an
-offset as done (`pipeline_progress`), all rows and totals of the events up to it are in. So
+ClickHouse has no snapshot across tables. A difference may only mean that one table has been written
+and the other not yet. The pipeline's promise distinguishes the cases: when it marks an offset as
+done (`pipeline_progress`), all rows and totals of the events up to it are written. So
 
-- a difference that no row still to come could explain is *definite* at once;
-- a side that is *behind* (it saw less than the other) is looked at again, when every event that
-  ClickHouse held at the look before is noted as done. If it still has not what follows from those
-  events, it is behind for good;
-- a view that is *ahead* of the events is false when PostgreSQL does not have the event either.
+- a difference that no future row could explain is *definite* immediately;
+- a side that is *behind* (it has seen less than the other) is checked again once every event that
+  ClickHouse held at the previous look is marked as done. If it still lacks what follows from
+  those events, it is behind for good;
+- a view that is *ahead* of the events is wrong if PostgreSQL does not have the event either.
 
-What can be told neither way before the deadline (the worker died half-way, say) is undecided.
+A key that cannot be decided before the deadline (for example because the worker died half-way) is
+undecided.
 """
 
 import time
@@ -23,12 +24,12 @@ from operations.verify.source import EventKey, Source, Window
 from operations.verify.views import Views
 
 SUSPECTS_MAX = 5_000
-"""Keys that are looked at one by one at a time."""
+"""Most keys that are examined one by one at a time."""
 SUSPECTS_AGAIN_MAX = 200_000
-"""The same keys seen again, and others of the same payments."""
+"""Most keys of a repeated look: the same keys, and others of the same payments."""
 PROBE_SECONDS = 0.25
 GRACE_SECONDS = 0.5
-"""Between two looks at a key, at least: most of what is under way arrives in that time."""
+"""Least time between two looks at a key; most writes in progress arrive in that time."""
 
 Key = tuple[Any, ...]
 
@@ -37,9 +38,9 @@ Key = tuple[Any, ...]
 class Suspect:
     """A key whose two sides differ.
 
-    `expected` and `found` are versions (a seq, a number of entries) that only ever grow: who has
-    the smaller one has seen less. `certain` is how much of `expected` follows from events that
-    ClickHouse held already: what must be found once those are noted as done.
+    `expected` and `found` are versions (a seq, a number of entries) that only grow: the side with
+    the smaller one has seen less. `certain` is the part of `expected` that follows from events that
+    ClickHouse already held. It must be found once those events are marked as done.
     """
 
     key: Key
@@ -50,38 +51,41 @@ class Suspect:
 
 
 class Question(Protocol):
-    """What is compared: SQL that finds differing keys, and words for them."""
+    """A comparison: SQL that finds differing keys, and the texts that describe them."""
 
     @property
     def name(self) -> str:
-        """Of the check."""
+        """Name of the check."""
 
     @property
     def proves(self) -> str:
-        """One sentence."""
+        """What an equal result proves, in one sentence."""
 
     def everywhere(self, window: Window, limit: int) -> str:
-        """SQL: one row `(compared, differing, [(key…, expected, found, certain, definite), …])`."""
+        """SQL for a row `(compared, differing, [(key…, expected, found, certain, definite), …])`.
+
+        The list holds at most `limit` of the differing keys.
+        """
 
     def among(self, keys: Collection[Key], limit: int) -> str:
-        """The same, for what these keys touch."""
+        """Return the same SQL, limited to these keys and what they touch."""
 
     def source_event(self, suspect: Suspect) -> EventKey | None:
-        """The event that a view which is ahead claims to have seen; None when it names none."""
+        """Return the event that a view ahead of the events claims to have seen, or None."""
 
     def findings(self, views: Views, suspects: Sequence[Suspect]) -> list[Finding]:
-        """These suspects in words, with both sides' values."""
+        """Describe these suspects with both sides' values."""
 
 
 @dataclass(slots=True)
 class _State:
-    """How far the suspects of one look are decided."""
+    """Which suspects of one look are proven and which are still open."""
 
     proven: dict[Key, Suspect] = field(default_factory=dict)
     open: dict[Key, Suspect] = field(default_factory=dict)
 
     def prove(self, suspect: Suspect) -> None:
-        """It is a difference."""
+        """Mark the suspect as a proven difference."""
         self.proven[suspect.key] = suspect
         self.open.pop(suspect.key, None)
 
@@ -94,13 +98,13 @@ def ask(
     deadline: float,
     rows: int,
 ) -> CheckResult:
-    """Answer one question; `deadline` is a time of `time.monotonic()`, `rows` findings at most."""
+    """Answer one question; `deadline` is in `time.monotonic()`, `rows` the most findings."""
     started = time.monotonic()
     state = _State()
     while True:
         compared, total, suspects = _look(views, question.everywhere(window, SUSPECTS_MAX))
         _decide(question, views, now, suspects, state, deadline)
-        # All that were looked at have settled, but there were more: look at the whole again.
+        # All suspects examined were cleared, but there are more: repeat the whole comparison.
         overflow = total > len(suspects)
         if state.proven or state.open or not overflow or time.monotonic() >= deadline:
             break
@@ -117,7 +121,7 @@ def ask(
         proves=question.proves,
         verdict=verdict,
         compared=compared,
-        # When more keys differ than were judged, the rest may be differences or on their way.
+        # If more keys differ than were examined, the others may be differences or late.
         differences=len(state.proven),
         differences_at_least=bool(state.proven) and overflow,
         findings=findings,
@@ -149,7 +153,7 @@ def _decide(
     state: _State,
     deadline: float,
 ) -> None:
-    """Look at the suspects again until each is cleared, proven, or the deadline has come."""
+    """Examine the suspects repeatedly until each is cleared or proven, or the deadline passes."""
     state.open = {suspect.key: suspect for suspect in suspects}
     _prove_definite(question, now, state)
     while state.open:
@@ -159,7 +163,7 @@ def _decide(
             return
         _, total, again = _look(views, question.among(list(before), SUSPECTS_AGAIN_MAX))
         still = {suspect.key: suspect for suspect in again if suspect.key in before}
-        # What did not fit into the answer is not cleared.
+        # A key that did not fit into the answer is not cleared.
         state.open = still if total <= len(again) else before | still
         for suspect in list(still.values()):
             _compare_with(before[suspect.key], suspect, question, state)
@@ -169,11 +173,11 @@ def _decide(
 
 
 def _compare_with(before: Suspect, suspect: Suspect, question: Question, state: _State) -> None:
-    """What was certain when the key was seen before must be found now.
+    """Check that what was certain at the previous look is found now.
 
-    All events that ClickHouse held then are noted as done by now, so a view that still has less is
-    behind for good. A view that names no event was computed from what its table held: if the table
-    has less than that even now, something is gone.
+    All events that ClickHouse held then are marked as done by now, so a view that still has less is
+    behind for good. A view that names no event was computed from its table's rows: if the table has
+    fewer rows even now, rows have been lost.
     """
     behind = suspect.found < before.certain
     named = question.source_event(suspect) is not None
@@ -183,7 +187,7 @@ def _compare_with(before: Suspect, suspect: Suspect, question: Question, state: 
 
 
 def _prove_definite(question: Question, now: Source, state: _State) -> None:
-    """Settle what needs no second look: definite ones, and views ahead of PostgreSQL itself."""
+    """Prove what needs no second look: definite suspects, and views ahead of PostgreSQL."""
     ahead: dict[EventKey, list[Suspect]] = {}
     for suspect in list(state.open.values()):
         event = question.source_event(suspect)
@@ -200,7 +204,7 @@ def _prove_definite(question: Question, now: Source, state: _State) -> None:
 
 
 def _settle(views: Views, not_before: float, deadline: float) -> bool:
-    """Wait until all that ClickHouse holds at `not_before` is noted as done; False: never was."""
+    """Wait until everything in ClickHouse at `not_before` is marked done; False at the deadline."""
     time.sleep(max(0.0, not_before - time.monotonic()))
     frontier: Mapping[int, int] = views.frontier()
     while True:
@@ -213,7 +217,7 @@ def _settle(views: Views, not_before: float, deadline: float) -> bool:
 
 
 def column_differences(row: Mapping[str, Any]) -> dict[str, tuple[Scalar, Scalar]]:
-    """From columns `e_x` (expected) and `f_x` (found): x -> both, where they differ."""
+    """Return the columns whose `e_x` (expected) and `f_x` (found) differ, with both values."""
     return {
         name[2:]: (_scalar(value), _scalar(row[f"f_{name[2:]}"]))
         for name, value in row.items()

@@ -1,12 +1,13 @@
-"""The exact cut: which rows of ClickHouse belong to one PostgreSQL snapshot.
+"""The exact cut: which ClickHouse rows belong to one PostgreSQL snapshot.
 
-A snapshot is `(xmin, xmax, xip)`: transactions below xmin have ended, those from xmax on had not
-begun, of those between, the ones in xip were still under way. Debezium gives each row the id of
-its (top-level) transaction, and only committed transactions reach it. So a row was visible when
+A snapshot is `(xmin, xmax, xip)`. Transactions below xmin have ended. Transactions from xmax on had
+not started. Of those in between, the ones in xip were still in progress. Debezium stores each row's
+(top-level) transaction id and delivers only committed transactions. So the snapshot sees a row if
+and only if
 
     txid < xmin  or  (txid < xmax and txid not in xip)
 
-No offset, LSN or clock can tell that: commits interleave, and all three run backwards somewhere.
+No offset, LSN or clock can decide this: commits interleave, and all three can run backwards.
 """
 
 from dataclasses import dataclass
@@ -15,26 +16,26 @@ from datetime import datetime, timedelta
 TXID_MODULUS = 2**32
 
 ALWAYS_VISIBLE_AFTER = timedelta(hours=12)
-"""Rows recorded longer ago than this before the snapshot count as visible, whatever their txid.
+"""Rows recorded longer than this before the snapshot count as visible, whatever their txid.
 
-The source has 32 bit ids and wraps, so a txid is compared with xmin by their distance modulo 2^32,
-read as a signed number. That is right only for transactions less than 2^31 away from xmin. Older
-rows would look as if they came from the future. They must be told by age, and the age must lie
+The source has 32-bit ids that wrap around, so a txid is compared with xmin by their distance modulo
+2^32, read as a signed number. This is correct only for transactions less than 2^31 away from xmin.
+Older rows would seem to come from the future, so they are recognized by age. This age must be
 
-- above the longest time that any transaction may stay open after it inserted (its rows are
-  recorded long ago and still not visible): writers commit in milliseconds, a bulk import commits
-  each chunk. A session that sits on uncommitted payments for half a day has other problems;
-- below the time in which PostgreSQL can use up 2^31 ids: for 12 hours that would take 49,710
-  transactions a second, all the time. The pipeline's ceiling is below that.
+- longer than any transaction stays open after an insert, because its rows were recorded long ago
+  and are still invisible. Writers commit in milliseconds, and a bulk import commits each chunk.
+  A session that keeps payments uncommitted for half a day has other problems;
+- shorter than the time in which PostgreSQL can use up 2^31 ids. In 12 hours that would take 49,710
+  transactions a second without pause, which is above the pipeline's limit.
 
-Were both assumptions wrong, rows would be misjudged only as outside or inside of the cut: what is
-left over is looked up again in a newer snapshot before anybody calls it a difference.
+If both assumptions failed, rows would only be counted on the wrong side of the cut. They are looked
+up again in a newer snapshot before they are reported as a difference.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """One PostgreSQL snapshot; ids are 64 bit, `in_progress` those between xmin and xmax."""
+    """One PostgreSQL snapshot; ids are 64-bit, `in_progress` are those between xmin and xmax."""
 
     xmin: int
     xmax: int
@@ -43,7 +44,7 @@ class Cut:
 
     @classmethod
     def parse(cls, snapshot: str, taken_at: datetime) -> "Cut":
-        """From the text of a `pg_snapshot`: `xmin:xmax:xip,xip,…`."""
+        """Parse the text of a `pg_snapshot`: `xmin:xmax:xip,xip,…`."""
         xmin, xmax, xip = snapshot.split(":")
         return cls(
             xmin=int(xmin),
@@ -56,7 +57,7 @@ class Cut:
         return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.in_progress))}"
 
     def holds(self, txid: int, *, op: str = "c", recorded_at: datetime | None = None) -> bool:
-        """Whether a row with this 32 bit txid is in the cut: the rule, as Python reads it."""
+        """Return whether a row with this 32-bit txid is in the cut: the rule in Python."""
         if op == "r" or txid == 0:
             return True
         if recorded_at is not None and recorded_at < self.taken_at - ALWAYS_VISIBLE_AFTER:
@@ -68,10 +69,10 @@ class Cut:
         return distance < self.xmax - self.xmin and txid not in in_progress
 
     def clickhouse_condition(self) -> str:
-        """The same rule as a ClickHouse condition on txid, op and recorded_at.
+        """Return the same rule as a ClickHouse condition on txid, op and recorded_at.
 
-        Rows of Debezium's initial snapshot (op `r`) and rows without a txid have no transaction
-        to ask for: they count as visible.
+        Rows of Debezium's initial snapshot (op `r`) and rows without a txid have no known
+        transaction and count as visible.
         """
         oldest = self.taken_at - ALWAYS_VISIBLE_AFTER
         in_progress = ", ".join(str(txid % TXID_MODULUS) for txid in self.in_progress)

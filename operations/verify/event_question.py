@@ -1,7 +1,7 @@
-"""The questions about the views: each view recomputed from the events by SQL of its own.
+"""Questions about the views: SQL that recomputes each view from the events.
 
-None of the SQL is shared with the fold or with the sink that keeps the totals: a mistake there
-shows here as a difference.
+The SQL shares nothing with the fold or with the sink that maintains the totals, so a mistake there
+shows up here as a difference.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,13 +18,13 @@ from operations.verify.views import Views, days, uuids
 class EventQuestion:
     """A question whose keys begin with a payment_id.
 
-    - `sql`: groups with columns of `key`, `expected`, `found`, `differs`, `definite`; `{table}`
-      stands for the events, `{events}` and `{others}` for the conditions that narrow both sides.
-    - `others_day`: how the other side knows its day; empty: narrowed by payment instead.
-    - `other_id`: its column for the payment's id.
-    - `claims_seq`: `found` is a seq that the other side has seen (else the key's second is).
-    - `names_event`: whether a view that is ahead claims one certain event.
-    - `details`: SQL for `e_x`, `f_x` columns of given suspects; placeholders as above.
+    - `sql`: groups with columns of `key`, `expected`, `found`, `differs`, `definite`. `{table}`
+      stands for the events, `{events}` and `{others}` for the conditions that restrict both sides.
+    - `others_day`: expression for the other side's day. If empty, it is restricted by payment.
+    - `other_id`: the other side's column for the payment's id.
+    - `claims_seq`: `found` is a seq that the other side has seen (else the key's second part is).
+    - `names_event`: whether a view that is ahead claims one particular event.
+    - `details`: SQL for the columns `e_x`, `f_x` of given suspects; placeholders as above.
     """
 
     name: str
@@ -39,7 +39,7 @@ class EventQuestion:
     names_event: bool = True
 
     def everywhere(self, window: Window, limit: int) -> str:
-        """All keys of a window."""
+        """Select all keys of a window."""
         if window.is_open:
             return self._summary("1", "1", limit)
         if self.others_day:
@@ -47,22 +47,22 @@ class EventQuestion:
             day = self.others_day
             others = f"({day} >= toDate('{since[:10]}') AND {day} < toDate('{until[:10]}'))"
             return self._summary(days(window), others, limit)
-        # The latest state of an order needs all its events, also those outside of the window.
+        # The latest state of an order needs all its events, including those outside the window.
         touched = f"(SELECT payment_id FROM payment_events_raw WHERE {days(window)})"
         return self._summary(f"payment_id IN {touched}", f"{self.other_id} IN {touched}", limit)
 
     def among(self, keys: Collection[Key], limit: int) -> str:
-        """All keys of these payments."""
+        """Select all keys of these payments."""
         return self._summary(*self._payments(keys), limit)
 
     def source_event(self, suspect: Suspect) -> EventKey | None:
-        """The event that the other side has seen."""
+        """Return the event that the other side has seen."""
         if not self.names_event:
             return None
         return str(suspect.key[0]), suspect.found if self.claims_seq else int(suspect.key[1])
 
     def findings(self, views: Views, suspects: Sequence[Suspect]) -> list[Finding]:
-        """With the columns that differ."""
+        """Describe the suspects with the columns that differ."""
         if not suspects:
             return []
         events, others = self._payments([suspect.key for suspect in suspects])
@@ -100,7 +100,7 @@ def _filled(sql: str, events: str, others: str) -> str:
 
 
 def summary(key: tuple[str, ...], groups: str, limit: int) -> str:
-    """One row of an answer, however many groups: only differing keys are gathered, a few."""
+    """Return SQL for one row, however many groups there are; it gathers few differing keys."""
     versions = ("toInt64(expected)", "toInt64(found)", "toInt64(certain)", "toUInt8(definite)")
     columns = ", ".join((*key, *versions))
     return (

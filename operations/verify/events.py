@@ -1,7 +1,8 @@
 """payments = payment_events: the same events in both databases, to the row and the cent.
 
-First by (day, event type, currency): count, sum of amounts, sum of hashes of all columns. Where a
-bucket differs both sides stream the keys and hashes of its events in one order, and are merged.
+The first comparison is by (day, event type, currency): count, sum of amounts, sum of the hashes of
+all columns. If a bucket differs, both sides stream the keys and hashes of its events in the same
+order, and the streams are merged.
 """
 
 import heapq
@@ -19,17 +20,17 @@ from operations.verify.views import Views
 POLL_FIRST_SECONDS = 0.2
 POLL_MOST_SECONDS = 2.0
 STALL_SECONDS = 5.0
-"""When nothing has arrived for so long, look once whether what is missing is provably lost."""
+"""After this time without new rows, check once whether a missing row is provably lost."""
 JUDGED_MAX = 2_000
-"""Missing, extra and different events that are looked at one by one, at most."""
+"""Most missing, extra and different events that are examined one by one."""
 
 OnProgress = Callable[[str, int, int], None]
-"""(what is done, so far, of how many)."""
+"""Arguments: the current activity, how much is done, of how much."""
 
 
 @dataclass(slots=True)
 class Difference:
-    """What the merge of two streams found; only some keys are kept, all are counted."""
+    """Result of merging two streams; all differences are counted, only some keys are kept."""
 
     missing_count: int = 0
     extra: list[EventKey] = field(default_factory=list)
@@ -39,7 +40,7 @@ class Difference:
     _oldest_missing: list[tuple[float, str, Fingerprint]] = field(default_factory=list)
 
     def add_missing(self, event: Fingerprint) -> None:
-        """Count it; of all missing ones the oldest are kept: what is late is young."""
+        """Count a missing event; the oldest are kept, because late events are young."""
         self.missing_count += 1
         entry = (-event.recorded_at.timestamp(), f"{event.payment_id}/{event.seq}", event)
         if len(self._oldest_missing) < JUDGED_MAX:
@@ -61,7 +62,7 @@ class Difference:
 
     @property
     def missing(self) -> list[Fingerprint]:
-        """The oldest of the missing events, oldest first."""
+        """The oldest missing events, oldest first."""
         return [event for _, _, event in sorted(self._oldest_missing, reverse=True)]
 
 
@@ -88,18 +89,18 @@ def merge(expected: Iterable[Fingerprint], found: Iterable[Fingerprint]) -> Diff
 def differing(
     expected: Mapping[BucketKey, Bucket], found: Mapping[BucketKey, Bucket]
 ) -> list[BucketKey]:
-    """Keys of the buckets that are not alike in all three figures."""
+    """Return the keys of buckets that differ in any of the three values."""
     keys = expected.keys() | found.keys()
     return sorted(key for key in keys if expected.get(key) != found.get(key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsOutcome:
-    """What comparing the events at one cut came to.
+    """Result of comparing the events at one cut.
 
-    `extra`: of the events that only ClickHouse has, those that PostgreSQL does not have even now.
-    `misjudged`: rows were on the wrong side of the cut (an initial snapshot is under way, for
-    example), so that a newer cut must be taken.
+    `extra`: events that only ClickHouse has and that PostgreSQL does not have even now.
+    `misjudged`: why a newer cut is needed, because rows were on the wrong side of this one (for
+    example during an initial snapshot).
     """
 
     postgres_events: int
@@ -112,17 +113,17 @@ class EventsOutcome:
     waited_seconds: float = 0.0
 
     def count(self, fate: Fate) -> int:
-        """How many of the judged events met this fate."""
+        """Count the judged events with this fate."""
         return sum(1 for event in self.judged if event.fate is fate)
 
     @property
     def proven(self) -> int:
-        """Differences that are proven: lost, extra and different events."""
+        """Number of proven differences: lost, extra and different events."""
         return self.count(Fate.LOST) + len(self.extra) + self.difference.different_count
 
     @property
     def proven_at_least(self) -> bool:
-        """Whether there are more differing events than were looked at one by one."""
+        """Whether more events differ than were examined one by one."""
         difference = self.difference
         return bool(self.proven) and (
             difference.missing_count > len(self.judged)
@@ -131,7 +132,7 @@ class EventsOutcome:
 
 
 class EventsCheck:
-    """The comparison at one cut; `source` reads in it, `now` outside of it."""
+    """The comparison at one cut; `source` reads inside the cut, `now` outside of it."""
 
     def __init__(
         self, source: Source, now: Source, views: Views, window: Window, on_progress: OnProgress
@@ -143,7 +144,8 @@ class EventsCheck:
     def compare(self, cut: Cut, deadline: float) -> EventsOutcome:
         """Wait until ClickHouse has as many events of the cut as PostgreSQL, then compare.
 
-        `deadline` is a time of `time.monotonic()`; what is not there by then is judged by evidence.
+        `deadline` is a time of `time.monotonic()`. Events that have not arrived by then are judged
+        by evidence.
         """
         self._on_progress("reading PostgreSQL", 0, 0)
         expected = self._source.buckets(self._window)
@@ -180,14 +182,14 @@ class EventsCheck:
     def _wait(
         self, cut: Cut, expected: Mapping[BucketKey, Bucket], deadline: float
     ) -> dict[BucketKey, Bucket]:
-        """Buckets of ClickHouse, when they hold as many events, or waiting is of no more use."""
+        """Return ClickHouse's buckets once they have all events or more waiting is useless."""
         total = sum(bucket.events for bucket in expected.values())
         pause, best, grown_at = POLL_FIRST_SECONDS, -1, time.monotonic()
         patience = STALL_SECONDS
         while True:
             asked_at = time.monotonic()
-            # Duplicates make this count too high, never too low: only when it is high enough, or
-            # nothing moves, the exact one is worth its price.
+            # Duplicates make this count too high, never too low. The exact count is expensive, so
+            # take it only when this one is high enough or nothing moves.
             count = self._views.raw_count(cut, self._window)
             if count > best:
                 best, grown_at = count, asked_at
@@ -207,18 +209,18 @@ class EventsCheck:
             pause = min(pause * 1.5, POLL_MOST_SECONDS)
 
     def _something_is_lost(self, cut: Cut, buckets: Collection[BucketKey]) -> bool:
-        """Nothing arrives any more: is it certain already that something never will?"""
-        self._on_progress("nothing arrives; looking at what is missing", 0, 0)
+        """After arrivals have stopped: return whether some event is certainly lost."""
+        self._on_progress("no new rows; checking the missing events", 0, 0)
         difference = self._merge(cut, buckets)
         judged = judge(difference.missing, self._now, self._views, cut)
         return any(event.fate is Fate.LOST for event in judged)
 
     def findings(self, outcome: EventsOutcome, limit: int) -> list[Finding]:
-        """Proven differences first, then what is late, at most `limit`."""
+        """Return proven differences first, then late events, at most `limit`."""
         difference = outcome.difference
         findings = self._different_findings(difference.different[:limit])
         findings += [
-            Finding(problem="extra", where=_where(key), note="PostgreSQL does not have it")
+            Finding(problem="extra", where=_where(key), note="not in PostgreSQL")
             for key in outcome.extra[:limit]
         ]
         for fate in (Fate.LOST, Fate.OUTSIDE, Fate.LATE):
@@ -248,13 +250,14 @@ class EventsCheck:
 
 
 def _misjudged(judged: Iterable[Judged], newer: Collection[EventKey]) -> str:
-    """Why a newer cut is needed, or nothing."""
+    """Return why a newer cut is needed, or an empty text."""
     for event in judged:
         if event.fate is Fate.ARRIVED:
-            return "events arrived while they were looked for"
+            return "events arrived during the comparison"
         if event.fate is Fate.OUTSIDE:
             return event.evidence
-    # PostgreSQL has them by now: Debezium's snapshot, or an assumption of the cut did not hold.
+    # PostgreSQL has them by now: Debezium's snapshot is running, or an assumption of the cut
+    # failed.
     return "events newer than the cut count as part of it by their txid or op" if newer else ""
 
 
@@ -265,7 +268,7 @@ def _where(key: EventKey) -> dict[str, Scalar]:
 def _columns(
     expected: Mapping[str, str | None], found: Mapping[str, str]
 ) -> dict[str, tuple[Scalar, Scalar]]:
-    """Columns whose texts differ; the views keep null as an empty text."""
+    """Return the columns whose texts differ; the views store null as an empty text."""
     return {
         name: (text, found.get(name))
         for name, text in expected.items()

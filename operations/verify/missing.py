@@ -1,16 +1,18 @@
-"""Of an event that ClickHouse does not have: is it lost, or still on its way?
+"""Decides whether an event that ClickHouse does not have is lost or still on its way.
 
-Only evidence counts. An event is *lost* when something that the pipeline does later has been done:
+Only evidence counts. An event is *lost* if the pipeline has already done something that comes
+later:
 
 - a later event of the same payment has arrived (one payment, one Kafka partition, in order);
-- it was parked among the dead letters;
-- an event of the same partition has arrived that was committed clearly later. Here, and nowhere
-  else, a clock is trusted, PostgreSQL's own: to call a row lost or late, never to call it there;
-- the pipeline noted an offset of its partition as written, and no row with that offset, or a
-  higher one, exists any more.
+- the event was parked among the dead letters;
+- an event of the same partition with a clearly later commit time has arrived. Only this rule trusts
+  a clock, PostgreSQL's own, and only to call a row lost or late, never to call it present;
+- the pipeline marked an offset of its partition as written, but no row with that or a higher offset
+  exists any more.
 
-Everything else is *late*. With both databases silent a lost row that was the last of its partition
-cannot be told from one that the pipeline has not brought yet, except by the last rule.
+Every other event is *late*. If both databases are idle, a lost row that was the last of its
+partition looks like one that the pipeline has not delivered yet. Only the last rule can distinguish
+them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +27,13 @@ from operations.verify.views import Views, literal, utc, uuids
 from schemas.topics import PAYMENTS_TOPIC
 
 COMMIT_ORDER_MARGIN = timedelta(seconds=1)
-"""Commits reach the log in nearly the order of their times: not less than this apart."""
+"""Commits are in the log in almost the order of their times: in order if this far apart."""
 TRANSACTION_OPEN_MAX = timedelta(seconds=60)
-"""Assumed between a row's insert and its commit where PostgreSQL does not note commit times."""
+"""Longest assumed time from insert to commit if PostgreSQL does not record commit times."""
 
 
 class Fate(StrEnum):
-    """What became of an event that the comparison did not see in ClickHouse."""
+    """The fate of an event that the comparison did not see in ClickHouse."""
 
     LOST = "missing"
     LATE = "late"
@@ -48,7 +50,7 @@ class Judged(NamedTuple):
 
 
 class _Payment(NamedTuple):
-    """What ClickHouse has of a payment: its highest seq and its Kafka partition."""
+    """A payment in ClickHouse: its highest seq and its Kafka partition."""
 
     seq_max: int
     partition: int
@@ -56,7 +58,7 @@ class _Payment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """Everything the judgement needs, read once."""
+    """All evidence for the judgement, read once."""
 
     payments: Mapping[str, _Payment]
     present: Mapping[EventKey, Mapping[str, str]]
@@ -67,11 +69,10 @@ class _Evidence:
 
 
 def judge(missing: Sequence[Fingerprint], now: Source, views: Views, cut: Cut) -> list[Judged]:
-    """Decide about each of these events; `now` reads PostgreSQL outside of the cut."""
+    """Judge each of these events; `now` reads PostgreSQL outside of the cut."""
     keys = [(event.payment_id, event.seq) for event in missing]
     evidence = _Evidence(
-        # First what may only grow for the better, the rows themselves last: an event that arrives
-        # meanwhile is then seen as arrived.
+        # Read the rows themselves last: an event that arrives meanwhile is then seen as arrived.
         committed=now.commit_times(keys),
         arrived_until=_arrived_until(views),
         vanished=_vanished(views),
@@ -87,7 +88,7 @@ def _judge(event: Fingerprint, evidence: _Evidence, cut: Cut) -> tuple[Fate, str
     if row := evidence.present.get(key):
         if cut.holds(int(row["txid"]), op=row["op"], recorded_at=event.recorded_at):
             return Fate.ARRIVED, ""
-        return Fate.OUTSIDE, f"ClickHouse has it with txid {row['txid']}, not in {cut}"
+        return Fate.OUTSIDE, f"in ClickHouse with txid {row['txid']}, which is outside {cut}"
     for parked_as in (key, (event.payment_id, 0)):
         if note := evidence.parked.get(parked_as):
             return Fate.LOST, note
@@ -96,7 +97,7 @@ def _judge(event: Fingerprint, evidence: _Evidence, cut: Cut) -> tuple[Fate, str
         return Fate.LOST, f"event {payment.seq_max} of the same payment has arrived"
     partitions = [payment.partition] if payment else list(evidence.arrived_until)
     if any(partition in evidence.vanished for partition in partitions):
-        return Fate.LOST, "rows that the pipeline noted as written are gone"
+        return Fate.LOST, "rows that the pipeline marked as written are gone"
     committed = evidence.committed.get(key)
     later = (
         committed + COMMIT_ORDER_MARGIN if committed else event.recorded_at + TRANSACTION_OPEN_MAX
@@ -121,10 +122,10 @@ def _payments(views: Views, keys: Sequence[EventKey]) -> dict[str, _Payment]:
 
 
 def _parked(views: Views, keys: Sequence[EventKey]) -> dict[tuple[str, int], str]:
-    """(payment_id, seq) -> where its record is parked; seq 0 when the record does not say.
+    """Return (payment_id, seq) -> where its record is parked; seq is 0 if the record has none.
 
-    One that was redriven is an event by now, so where it does not say which it tells nothing more;
-    where it does, its rows were there and are gone.
+    A redriven record without a seq proves nothing, because it is an event by now. A redriven record
+    with a seq does: its rows existed and are gone.
     """
     ids = ", ".join(literal(payment_id) for payment_id in {payment_id for payment_id, _ in keys})
     rows = views.rows(
@@ -142,9 +143,9 @@ def _parked(views: Views, keys: Sequence[EventKey]) -> dict[tuple[str, int], str
 
 
 def _arrived_until(views: Views) -> dict[int, datetime]:
-    """Partition -> the latest commit time that has arrived by streaming.
+    """Return each partition's latest commit time that arrived by streaming.
 
-    Rows of the initial snapshot bear the snapshot's time, which says nothing about order.
+    Rows of the initial snapshot carry the snapshot's time, which says nothing about order.
     """
     rows = views.rows(
         "SELECT toInt64(kafka_partition) AS p, max(committed_at)"
@@ -154,7 +155,7 @@ def _arrived_until(views: Views) -> dict[int, datetime]:
 
 
 def _vanished(views: Views) -> frozenset[int]:
-    """Partitions whose progress names an offset beyond every row that exists."""
+    """Return the partitions whose progress is beyond every existing row."""
     acknowledged = views.acknowledged()
     written = views.frontier()
     parked: dict[int, int] = dict(

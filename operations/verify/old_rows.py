@@ -1,23 +1,24 @@
-"""What old rows of `payment_events` mean today, in ClickHouse's words.
+"""Today's meaning of old rows of `payment_events`, as ClickHouse SQL.
 
-`payment_events` holds rows as PostgreSQL does, each as its `schema_version` wrote it; the other
-views follow from what a row means today, which `schemas.upcast` says in Python. Here the same is
-said once more in SQL, so that a view made with a wrong upcaster does not pass for right.
+`payment_events` stores rows as PostgreSQL does, each in its own `schema_version`. The other views
+follow from a row's meaning today, which `schemas.upcast` defines in Python. This module defines it
+a second time, in SQL, so that a wrong upcaster is detected.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 MEANING: Mapping[str, str] = MappingProxyType({})
-"""Column -> expression of its value today, over the columns as they are stored.
+"""Column -> expression of its value today, over the stored columns.
 
-Only columns that an upcaster changes and another view depends on. A stored column is `stored.x`:
-`{"method": "if(stored.schema_version < 2 AND stored.method = 'card', 'credit', stored.method)"}`.
+It lists only columns that an upcaster changes and that another view depends on. A stored column is
+`stored.x`: `{"method": "if(stored.schema_version < 2 AND stored.method = 'card', 'credit',
+stored.method)"}`.
 """
 
 
 def events_table() -> str:
-    """What stands for the events behind FROM; each event once, with today's meaning."""
+    """Return the FROM expression for the events: each event once, with today's meaning."""
     if not MEANING:
         return "payment_events_raw FINAL"
     replaced = ", ".join(f"{expression} AS {column}" for column, expression in MEANING.items())

@@ -1,9 +1,9 @@
-"""Questions about the ledger: does each event balance, and are its postings the right ones?
+"""Questions about the ledger: does each event balance, and are its postings correct?
 
-The postings are derived a second time, not by the fold's rules but from what the events say about
-themselves: the receivable and the platform's shares by the event's sign, the seller's available
-balance from `available_delta_minor`, pending as what is left so that the legs sum to zero. Only
-which events have a sign is from the table of effects.
+The postings are derived a second time, not by the fold's rules but from the event's own columns.
+The receivable and the platform's shares follow from the event's sign, and the seller's available
+balance from `available_delta_minor`. Pending is the remainder, so that the legs sum to zero. Only
+the events' signs come from the table of effects.
 """
 
 from operations.verify.columns import CLICKHOUSE_DAY
@@ -15,12 +15,12 @@ from schemas.sql_words import quoted
 
 
 def _taking(sign: int) -> str:
-    """Pay-in events that take from the buyer, or give back."""
+    """Return pay-in events that take money from the buyer (+1) or give it back (-1)."""
     return quoted(event_types(lambda e: e.captured - e.refunded == sign, Direction.IN))
 
 
 def _payouts(side: str, account: AccountType) -> str:
-    """Payout events with this account on the side `debit` or `credit`."""
+    """Return payout events with this account on the side `debit` or `credit`."""
     return quoted(event_types(lambda e: getattr(e.transfer, side, None) is account, Direction.OUT))
 
 
@@ -45,7 +45,7 @@ _AMOUNTS = f"""
     FROM {{table}} WHERE {{events}}
 """
 
-# Account type, the column that is the account's id, the amount.
+# Account type, column with the account's id, column with the amount.
 _LEGS = (
     ("psp_receivable", "psp", "receivable"),
     ("seller_pending", "seller_id", "pending"),
@@ -131,7 +131,7 @@ BALANCE = EventQuestion(
     key=("payment_id", "seq", "currency"),
     others_day="day",
     names_event=False,
-    # An event's legs are one insert; were they seen in two halves, a second look finds the whole.
+    # An event's legs are one insert. If only half of them were seen, a second look sees all.
     sql="""
     SELECT toString(id) AS payment_id, toUInt32(seq) AS seq, toString(code) AS currency,
         1 AS expected, 0 AS found, sum(amount_minor) != 0 AS differs, 0 AS definite

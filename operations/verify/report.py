@@ -1,6 +1,6 @@
-"""What a verification found: one result per check, a verdict, and its shape as JSON.
+"""The result of a verification: one result per check, a verdict, and its JSON form.
 
-The JSON shape is documented in `docs/reference/verify.md`; fields are added, never renamed.
+The JSON form is documented in `docs/reference/verify.md`. Fields are added, never renamed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ Scalar = str | int | None
 
 
 class Verdict(StrEnum):
-    """Equal, proven different, or not known."""
+    """Equal, proven different, or not decided."""
 
     EQUAL = "equal"
     DIVERGED = "diverged"
@@ -29,12 +29,12 @@ EXIT_STATUS: Mapping[Verdict, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is not as it must be.
+    """One deviation.
 
     - `problem`: `missing`, `late`, `extra`, `different`, `gap`, `unbalanced`, … (see the docs).
     - `where`: the key, for example payment_id and seq.
-    - `columns`: column -> (what it should be, what ClickHouse has).
-    - `note`: anything else that helps, such as the dead letter that holds the event.
+    - `columns`: column -> (expected value, value in ClickHouse).
+    - `note`: further information, such as the dead letter that holds the event.
     """
 
     problem: str
@@ -65,9 +65,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """One check: how much it compared, how many differences are proven, some of them in `findings`.
+    """One check: how much it compared, and how many differences are proven.
 
-    `differences_at_least` is set where more differ than were looked at one by one.
+    `findings` holds some of the differences. `differences_at_least` is set if more keys differ than
+    were examined one by one.
     """
 
     name: str
@@ -86,7 +87,7 @@ class CheckResult:
         return max(0, self.differences - len(self.findings))
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, `more` as well."""
+        """Return all fields, including `more`."""
         return {
             "name": self.name,
             "proves": self.proves,
@@ -103,7 +104,7 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutSummary:
-    """The moment that was compared: when, and PostgreSQL's snapshot at it."""
+    """The compared moment and PostgreSQL's snapshot at it."""
 
     taken_at: datetime
     snapshot: str
@@ -111,9 +112,9 @@ class CutSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The whole answer. `reason` is one line for what is not equal, empty when all is.
+    """The whole answer; `reason` is one line about what is not equal, or empty.
 
-    Counts are None where the verification did not come so far.
+    Counts are None if the verification did not get that far.
     """
 
     verdict: Verdict
@@ -130,11 +131,11 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 equal, 1 diverged, 2 could not tell."""
+        """0: equal, 1: diverged, 2: undecided."""
         return EXIT_STATUS[self.verdict]
 
     def to_json(self) -> dict[str, Any]:
-        """The machine's form; the same keys whatever the verdict."""
+        """Return the JSON form; its keys do not depend on the verdict."""
         return {
             "verdict": str(self.verdict),
             "exit_status": self.exit_status,

@@ -1,8 +1,8 @@
-"""The question about sellers' totals: are they what the ledger's entries say?
+"""The question about sellers' totals: are they the sums of the ledger's entries?
 
-`seller_revenue` is absolute and keeps how many entries it counted. Entries are never taken away,
-so two answers that counted equally many counted the same ones: then the sums must be equal, now,
-whatever else is going on. One that counted fewer must catch up.
+`seller_revenue` holds absolute totals and the number of entries that each counts. Entries are never
+removed, so two sides with the same count have counted the same entries and must have equal sums,
+even under traffic. The side with the smaller count must catch up.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,12 +21,12 @@ _KEY = ("seller_id", "currency", "day")
 
 
 def _is(column: Revenue) -> str:
-    """Condition that an entry's event counts in a column, as the table of effects says."""
+    """Return the condition that an entry's event counts in a column, by the table of effects."""
     events = event_types(lambda effect: effect.revenue is column)
     return f"type IN ({quoted(events)})"
 
 
-# What it is called in the view, and what it is of a key's entries (credit is negative there).
+# Column of the view -> its value from a key's entries (credit is negative there).
 _TOTALS = {
     "gross_minor": f"-sumIf(amount, {_is(Revenue.GROSS)})",
     "refunds_minor": f"sumIf(amount, {_is(Revenue.REFUNDS)})",
@@ -44,9 +44,9 @@ _NAMES = (*_TOTALS, "net_minor")
 
 
 def _sides(condition: str, has_event: str = "0") -> str:
-    """Per key: `e_*` from the entries, `f_*` from the view, and both counts of entries.
+    """Return SQL per key: `e_*` from the entries, `f_*` from the view, and both entry counts.
 
-    `has_event`: condition that an entry's event is there already; entries are written before it.
+    `has_event` is the condition that an entry's event has arrived; entries are written before it.
     """
     totals = ", ".join(f"toInt64({sql}) AS {name}" for name, sql in _TOTALS.items())
     names = ", ".join(_NAMES)
@@ -98,7 +98,7 @@ class RevenueQuestion:
     proves: str = "every seller's daily totals are the sums of the ledger's entries"
 
     def everywhere(self, window: Window, limit: int) -> str:
-        """All keys with a day in the window."""
+        """Select all keys with a day in the window."""
         if window.is_open:
             return self._summary("1", limit)
         since, until = window.bounds()
@@ -107,7 +107,7 @@ class RevenueQuestion:
         )
 
     def among(self, keys: Collection[Key], limit: int) -> str:
-        """These keys."""
+        """Select these keys."""
         condition = self._keys(keys)
         payments = (
             "SELECT payment_id FROM ledger_entries_raw"
@@ -120,11 +120,11 @@ class RevenueQuestion:
         return self._summary(condition, limit, has_event)
 
     def source_event(self, suspect: Suspect) -> EventKey | None:
-        """Totals name no event."""
+        """Return None: totals name no event."""
         return None
 
     def findings(self, views: Views, suspects: Sequence[Suspect]) -> list[Finding]:
-        """With the totals that differ."""
+        """Describe the suspects with the totals that differ."""
         if not suspects:
             return []
         rows = views.dictionaries(_sides(self._keys([suspect.key for suspect in suspects])))
@@ -148,7 +148,7 @@ class RevenueQuestion:
         )
 
     def _keys(self, keys: Collection[Key]) -> str:
-        # Through the first columns of both tables' sorting keys, so that little is read.
+        # Use the first columns of both tables' sorting keys, so that little is read.
         sellers = ", ".join(sorted({literal(str(seller)) for seller, _, _ in keys}))
         triples = ", ".join(
             f"({literal(str(seller))}, {literal(str(currency))}, '{day}')"

@@ -1,4 +1,4 @@
-"""A verification from the cut to the verdict: the order of the checks and their deadline."""
+"""Run a verification: the order of the checks, their deadline, and the verdict."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,24 +17,24 @@ from schemas.errors import InputError
 from sinks.migrate import check_schema
 
 CUTS_MAX = 3
-"""How often a new cut is taken when rows turn out to be on the wrong side of one."""
+"""Most cuts that are taken if rows turn out to be on the wrong side of a cut."""
 AFTER_DIVERGENCE_SECONDS = 5.0
-"""Once a difference is proven, the other checks no longer wait for what may be under way."""
+"""Once a difference is proven, the other checks wait only this long for late rows."""
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
-    """Nobody watches."""
+    """Report no progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What to verify and how patiently.
+    """What to verify and how long to wait.
 
     - `timeout_seconds`: how long to wait for rows that may be on their way.
-    - `rows`: differences that are shown for each check, at most.
+    - `rows`: most differences shown for each check.
     - `window`: days of occurred_at.
-    - `questions`: what is asked besides the events themselves.
-    - `on_progress`: told (what is done, so far, of how many).
+    - `questions`: the questions asked in addition to comparing the events.
+    - `on_progress`: called with the current activity, how much is done, and of how much.
     """
 
     timeout_seconds: float = 60.0
@@ -54,12 +54,12 @@ class Options:
 
 
 def verify(settings: VerifySettings, options: Options) -> Report:
-    """Compare source and views, once.
+    """Compare source and views once.
 
     Raises:
-        ServiceUnavailable: a server is down or ends the conversation.
+        ServiceUnavailable: a server is down or closes the connection.
         ConfigurationError: a wrong address, user or password; a standby instead of the primary.
-        SchemaVersionError: tables are missing or not the ones this code knows.
+        SchemaVersionError: tables are missing or have another version than this code expects.
     """
     started = time.monotonic()
     check_schema(settings.clickhouse_url.get_secret_value())
@@ -76,7 +76,7 @@ def verify(settings: VerifySettings, options: Options) -> Report:
             if any(result.verdict is Verdict.DIVERGED for result in results):
                 deadline = min(deadline, time.monotonic() + AFTER_DIVERGENCE_SECONDS)
             options.on_progress(question.name, 0, 0)
-            # A check may always look twice, however long the ones before it took.
+            # A check may always look twice, however long the earlier ones took.
             patience = max(deadline, time.monotonic() + min(options.timeout_seconds, 5.0))
             results.append(ask(question, views, now, options.window, patience, options.rows))
         verdict, reason = _verdict(results, outcome)
@@ -98,7 +98,7 @@ def verify(settings: VerifySettings, options: Options) -> Report:
 def _compare_events(
     source: Source, now: Source, views: Views, options: Options, deadline: float
 ) -> tuple[Cut, CheckResult, EventsOutcome, CheckResult]:
-    """The checks that read PostgreSQL, at one cut; a newer cut when this one was misjudged."""
+    """Run the checks that read PostgreSQL at one cut; take a newer cut if it was misjudged."""
     check = EventsCheck(source, now, views, options.window, options.on_progress)
     for attempt in range(1, CUTS_MAX + 1):
         cut = source.take_cut()
@@ -169,7 +169,7 @@ def _events_note(outcome: EventsOutcome) -> str:
 
 
 def _verdict(results: list[CheckResult], outcome: EventsOutcome) -> tuple[Verdict, str]:
-    """The worst of all, and one line about it."""
+    """Return the worst verdict, and one line about it."""
     diverged = [result for result in results if result.verdict is Verdict.DIVERGED]
     undecided = [result for result in results if result.verdict is Verdict.UNDECIDED]
     if diverged:

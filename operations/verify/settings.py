@@ -1,10 +1,10 @@
-"""Settings of a verification: two servers to read, nothing to write."""
+"""Settings of a verification: two servers to read from, none to write to."""
 
 from schemas.settings import Secret, Settings
 
 
 class VerifySettings(Settings):
-    """Where the source and the views are; PostgreSQL's reader role is enough."""
+    """Addresses of the source and the views; PostgreSQL's reader role is sufficient."""
 
     postgres_reader_dsn: Secret
     clickhouse_url: Secret

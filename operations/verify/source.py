@@ -1,7 +1,7 @@
-"""PostgreSQL, the source: the cut, and what `payments` held at it.
+"""PostgreSQL, the source: the cut, and the contents of `payments` at it.
 
-Everything is read in one repeatable-read, read-only transaction, so every answer is about the same
-moment however long it takes. An append-only table loses nothing by a long reader.
+Everything is read in one repeatable-read, read-only transaction, so all answers describe the same
+moment, however long they take. A long-running reader costs an append-only table nothing.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from schemas.events import COLUMNS
 CONNECT_SECONDS = 10
 FETCH_ROWS = 10_000
 BUCKETS_NAMED_MAX = 500
-"""More differing buckets than this are not named in a query: all rows of their days are read."""
+"""If more buckets differ, the query does not list them and reads all rows of the window."""
 
 EventKey = tuple[str, int]
 """payment_id as text, seq."""
@@ -35,7 +35,7 @@ BucketKey = tuple[date, str, str]
 
 
 class Bucket(NamedTuple):
-    """What is compared per (day, event type, currency)."""
+    """The values that are compared per (day, event type, currency)."""
 
     events: int
     amount_minor: int
@@ -43,7 +43,7 @@ class Bucket(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    """One event: its key, the hash of all its columns, when it was recorded."""
+    """One event: its key, the hash of all its columns, and when it was recorded."""
 
     payment_id: str
     seq: int
@@ -52,7 +52,7 @@ class Fingerprint(NamedTuple):
 
 
 class SequenceGaps(NamedTuple):
-    """Payments looked at, payments with a gap, and some of these as (id, events, highest seq)."""
+    """Number of payments, number with a gap, and some of these as (id, events, highest seq)."""
 
     compared: int
     total: int
@@ -61,24 +61,24 @@ class SequenceGaps(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Days of occurred_at, UTC, both included; None is open."""
+    """Days of occurred_at in UTC, both inclusive; None is open."""
 
     since: date | None = None
     until: date | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether everything is in it."""
+        """Whether the window includes everything."""
         return self.since is None and self.until is None
 
     def bounds(self) -> tuple[str, str]:
-        """First instant in the window and the first after it, as text; of open ends, far ones."""
+        """Return the first instant in the window and the first after it; open ends are far away."""
         since = self.since or date(1970, 1, 1)
         until = (self.until or date(2149, 6, 5)) + timedelta(days=1)
         return f"{since} 00:00:00", f"{until} 00:00:00"
 
     def postgres(self) -> str:
-        """Condition on occurred_at."""
+        """Return a condition on occurred_at."""
         if self.is_open:
             return "true"
         since, until = self.bounds()
@@ -87,7 +87,7 @@ class Window:
 
 @contextmanager
 def postgres_errors() -> Iterator[None]:
-    """Translate psycopg's errors into ours; none of its texts holds a password."""
+    """Translate psycopg's errors into Purser's; their texts contain no password."""
     try:
         yield
     except psycopg.errors.UndefinedTable as error:
@@ -128,9 +128,9 @@ class Source:
             self._session.execute("SET DateStyle = 'ISO'")
             self._session.execute("SET enable_partitionwise_aggregate = on")
             if self._value("SELECT pg_is_in_recovery()"):
-                # A standby's snapshots do not list the transactions that run: no cut there.
+                # A standby's snapshots do not list running transactions, so they define no cut.
                 raise ConfigurationError(
-                    "PURSER_POSTGRES_READER_DSN: leads to a standby; verify must read the primary"
+                    "PURSER_POSTGRES_READER_DSN: is a standby; verify must read the primary"
                 )
 
     def __enter__(self) -> Self:
@@ -141,7 +141,7 @@ class Source:
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with postgres_errors():
-            # Without parameters a % stands for itself.
+            # Without parameters, psycopg leaves a % unchanged.
             return self._session.execute(sql.encode(), parameters or None).fetchall()
 
     def _value(self, sql: str) -> Any:
@@ -150,7 +150,7 @@ class Source:
     # -- the cut
 
     def take_cut(self) -> Cut:
-        """Begin a new snapshot, leaving the one before, and say which it is."""
+        """Start a new snapshot, end the previous one, and return it."""
         self.leave_cut()
         with postgres_errors():
             self._session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -158,14 +158,14 @@ class Source:
         return Cut.parse(snapshot, taken_at)
 
     def leave_cut(self) -> None:
-        """End the snapshot's transaction: later questions are about the moment they are asked."""
+        """End the snapshot's transaction; later queries see the moment of their execution."""
         with postgres_errors():
             self._session.rollback()
 
     # -- what is in it
 
     def buckets(self, window: Window) -> dict[BucketKey, Bucket]:
-        """Counts, sums and hashes per (day, event type, currency), in one pass."""
+        """Return counts, sums and hashes per (day, event type, currency), in one pass."""
         rows = self._rows(
             f"SELECT {POSTGRES_DAY}, event_type, currency, count(*), sum(amount_minor),"
             f" {POSTGRES_HASH_SUM} FROM payments WHERE {window.postgres()} GROUP BY 1, 2, 3"
@@ -176,7 +176,7 @@ class Source:
         }
 
     def sequence_gaps(self, window: Window, limit: int) -> "SequenceGaps":
-        """Payments whose seq is not 1, 2, 3, …; of a window, the payments that it touches."""
+        """Find payments whose seq is not 1, 2, 3, …, among the payments that the window touches."""
         scope = (
             "true"
             if window.is_open
@@ -200,7 +200,7 @@ class Source:
         return SequenceGaps(compared, total, tuple(examples))
 
     def fingerprints(self, window: Window, buckets: Collection[BucketKey]) -> Iterator[Fingerprint]:
-        """Every event of these buckets, ordered by key, streamed."""
+        """Stream every event of these buckets, ordered by key."""
         condition, parameters = "true", []
         if len(buckets) <= BUCKETS_NAMED_MAX:
             condition = (
@@ -219,7 +219,7 @@ class Source:
                 yield Fingerprint(*row)
 
     def events(self, keys: Collection[EventKey]) -> dict[EventKey, Mapping[str, str | None]]:
-        """Whole rows, every column as text, null as None."""
+        """Return whole rows with every column as text, null as None."""
         texts = ", ".join(
             f"{column}::text" if column in NULLABLE else postgres_text(column) for column in COLUMNS
         )
@@ -228,20 +228,20 @@ class Source:
         return {(row["payment_id"], int(row["seq"])): row for row in columns}
 
     def existing(self, keys: Collection[EventKey]) -> set[EventKey]:
-        """Which of these events `payments` has."""
+        """Return those of these events that `payments` has."""
         rows = self._rows(
             f"SELECT payment_id::text, seq FROM payments WHERE {_KEYS}", _key_arrays(keys)
         )
         return {(payment_id, seq) for payment_id, seq in rows}
 
     def commit_times(self, keys: Collection[EventKey]) -> dict[EventKey, datetime]:
-        """When these events were committed, as far as PostgreSQL remembers.
+        """Return when these events were committed, as far as PostgreSQL remembers.
 
-        Empty without `track_commit_timestamp`; it forgets transactions that it has frozen.
+        Empty without `track_commit_timestamp`. PostgreSQL forgets the times of frozen transactions.
         """
         if self._value("SELECT current_setting('track_commit_timestamp')") != "on":
             return {}
-        # A row of a savepoint has a subtransaction's id: PostgreSQL notes the time for it as well.
+        # A row of a savepoint has a subtransaction's id; PostgreSQL records its time as well.
         rows = self._rows(
             "SELECT payment_id::text, seq, pg_xact_commit_timestamp(xmin) FROM payments"
             f" WHERE {_KEYS}",

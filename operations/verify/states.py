@@ -1,4 +1,4 @@
-"""Questions about orders and payouts: their latest state, their sums, their sequences."""
+"""Questions about orders and payouts: their latest states, their sums, their sequences."""
 
 from typing import get_type_hints
 
@@ -8,7 +8,7 @@ from schemas.lifecycle import Direction
 from schemas.sql_words import quoted
 from schemas.views import BUYER_ORDERS, PAYOUTS, Table
 
-# Column of the view -> the event's column, where it is named differently.
+# Column of the view -> the event's column, where the names differ.
 _ORDER_COLUMNS = {"amount_minor": "order_amount_minor", "updated_at": "occurred_at"}
 _PAYOUT_COLUMNS = {
     "payout_id": "payment_id",
@@ -19,7 +19,7 @@ _PAYOUT_COLUMNS = {
 
 
 def _texts(table: Table, renamed: dict[str, str]) -> tuple[list[str], list[str], list[str]]:
-    """The view's columns, and the text of each as the events and as the view have it."""
+    """Return the view's columns, and SQL for the text of each in the events and in the view."""
     times = {name for name, hint in get_type_hints(table.row_type).items() if "date" in str(hint)}
     names = [name for name in table.columns if name != "seq"]
 
@@ -38,7 +38,7 @@ def _texts(table: Table, renamed: dict[str, str]) -> tuple[list[str], list[str],
 def _latest(
     table: Table, renamed: dict[str, str], direction: str, key: tuple[str, ...]
 ) -> tuple[str, str]:
-    """SQL of the summary and of the details: last events of a direction against the view."""
+    """Return SQL of summary and details: the last events of a direction against the view."""
     names, of_events, of_view = _texts(table, renamed)
     view_key = [
         next((view for view, event in renamed.items() if event == name), name) for name in key
@@ -90,7 +90,7 @@ _PAYOUTS_SQL, _PAYOUTS_DETAILS = _latest(PAYOUTS, _PAYOUT_COLUMNS, "out", ("paym
 
 ORDERS = EventQuestion(
     name="buyer_orders",
-    proves="every order stands exactly as its last event left it",
+    proves="every order has exactly the state of its last event",
     problem="",
     key=("payment_id", "order_id"),
     sql=_ORDERS_SQL,
@@ -100,7 +100,7 @@ ORDERS = EventQuestion(
 
 PAYOUT_STATES = EventQuestion(
     name="payouts",
-    proves="every payout stands exactly as its last event left it",
+    proves="every payout has exactly the state of its last event",
     problem="",
     key=("payment_id",),
     sql=_PAYOUTS_SQL,
@@ -128,7 +128,7 @@ _ORDER_SUMS = f"""
 
 REFUNDS = EventQuestion(
     name="refunds_within_captures",
-    proves="no order gave back more than was captured, and its running sums are its events' sums",
+    proves="no order refunds more than was captured, and running sums equal the sums of events",
     problem="refunds",
     key=("payment_id", "order_id"),
     names_event=False,

@@ -1,6 +1,6 @@
-"""ClickHouse, the views: a client that reads, and spills to disk instead of growing.
+"""ClickHouse, the views: a reading client that spills to disk.
 
-Raw tables are read with FINAL: what counts is the row that stays when duplicates are gone.
+Raw tables are read with FINAL, so that only the row that survives deduplication counts.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -31,7 +31,7 @@ from sinks.settings import ClickHouseSettings
 QUERY_SECONDS = 1800
 SPILL_BYTES = 128 * 1024**2
 SETTINGS: Mapping[str, Any] = {
-    # Beyond this a query works on disk: the server may have little memory and much to do.
+    # Above this limit a query spills to disk: the server may have little memory and much load.
     "max_bytes_before_external_group_by": SPILL_BYTES,
     "max_bytes_before_external_sort": SPILL_BYTES,
     "max_bytes_ratio_before_external_group_by": 0,
@@ -58,17 +58,17 @@ class Views:
         self._client.close()
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """All rows of an answer that is known to be small."""
+        """Return all rows of an answer that is known to be small."""
         with translated(self._address):
             return list(self._client.query(sql, settings=dict(SETTINGS)).result_rows)
 
     def dictionaries(self, sql: str) -> list[dict[str, Any]]:
-        """As `rows`, each as column name -> value."""
+        """Like `rows`, with each row as column name -> value."""
         with translated(self._address):
             return list(self._client.query(sql, settings=dict(SETTINGS)).named_results())
 
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
-        """Rows one by one, block by block."""
+        """Yield rows one by one, reading block by block."""
         with (
             translated(self._address),
             self._client.query_rows_stream(sql, settings=dict(SETTINGS)) as answer,
@@ -78,7 +78,7 @@ class Views:
     # -- payment_events
 
     def raw_count(self, cut: Cut, window: Window) -> int:
-        """Rows in the cut, duplicates counted: never less than there are events, and cheap."""
+        """Count rows in the cut with duplicates: cheap, and never less than there are events."""
         return int(
             self.rows(
                 "SELECT count() FROM payment_events_raw"
@@ -87,7 +87,7 @@ class Views:
         )
 
     def buckets(self, cut: Cut, window: Window) -> dict[BucketKey, Bucket]:
-        """As `Source.buckets`, of the rows in the cut."""
+        """Like `Source.buckets`, for the rows in the cut."""
         rows = self.rows(
             f"SELECT {CLICKHOUSE_DAY} AS bucket_day, event_type, currency, count(),"
             f" sum(toInt128(amount_minor)), {CLICKHOUSE_HASH_SUM} FROM payment_events_raw FINAL"
@@ -102,28 +102,28 @@ class Views:
     def fingerprints(
         self, cut: Cut, window: Window, buckets: Collection[BucketKey]
     ) -> Iterator[Fingerprint]:
-        """As `Source.fingerprints`, of the rows in the cut."""
+        """Like `Source.fingerprints`, for the rows in the cut."""
         condition = "1"
         if len(buckets) <= BUCKETS_NAMED_MAX:
             named = ", ".join(
                 f"(toDate('{day}'), {literal(event_type)}, {literal(currency)})"
                 for day, event_type, currency in buckets
             )
-            # As text: event_type and currency may be kept in a dictionary.
+            # As text, because event_type and currency may be stored as LowCardinality.
             key = f"({CLICKHOUSE_DAY}, toString(event_type), toString(currency))"
             condition = f"{key} IN ({named})"
         rows = self.stream(
             f"SELECT toString(payment_id) AS id, seq, {CLICKHOUSE_HASH},"
             " toDateTime64(recorded_at, 6, 'UTC') FROM payment_events_raw FINAL"
             f" WHERE {cut.clickhouse_condition()} AND {days(window)} AND {condition}"
-            # A UUID's own order in ClickHouse is not the order of its text.
+            # ClickHouse orders UUIDs differently from their texts.
             " ORDER BY id, seq"
         )
         for payment_id, seq, row_hash, recorded_at in rows:
             yield Fingerprint(payment_id, seq, row_hash, utc(recorded_at))
 
     def events(self, keys: Collection[EventKey]) -> dict[EventKey, Mapping[str, str]]:
-        """Whole rows, every column as text, also what they came with: op and txid."""
+        """Return whole rows with every column as text, and their op and txid."""
         texts = ", ".join(f"{clickhouse_text(column)} AS t_{column}" for column in COLUMNS)
         found = self.dictionaries(
             f"SELECT {texts}, toString(op) AS t_op, toString(txid) AS t_txid"
@@ -135,7 +135,7 @@ class Views:
     # -- how far the pipeline is
 
     def acknowledged(self) -> dict[int, int]:
-        """Partition -> the last offset whose rows and totals are all in."""
+        """Return each partition's last offset whose rows and totals are all written."""
         return dict(
             self.rows(
                 "SELECT toInt64(partition), toInt64(max(last_offset)) FROM pipeline_progress_raw"
@@ -145,7 +145,7 @@ class Views:
         )
 
     def frontier(self) -> dict[int, int]:
-        """Partition -> the highest offset that any row of payment_events has."""
+        """Return each partition's highest offset among the rows of payment_events."""
         return dict(
             self.rows(
                 "SELECT toInt64(kafka_partition) AS p, toInt64(max(kafka_offset))"
@@ -154,12 +154,12 @@ class Views:
         )
 
     def dead_letters(self) -> int:
-        """Records that could not be folded and were not redriven since."""
+        """Count the records that could not be folded and were not redriven since."""
         return int(self.rows("SELECT count() FROM dead_letters WHERE state = 'open'")[0][0])
 
 
 def days(window: Window, column: str = "occurred_at") -> str:
-    """ClickHouse condition for a window, on a time."""
+    """Return a ClickHouse condition for a window on a time column."""
     if window.is_open:
         return "1"
     since, until = window.bounds()
@@ -171,24 +171,24 @@ def _time(text: str) -> str:
 
 
 def utc(moment: datetime) -> datetime:
-    """A time as the client gives it, which for UTC may come without a zone."""
+    """Add the UTC zone to a time of the client, which may omit it."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def literal(text: str) -> str:
-    """A ClickHouse string literal."""
+    """Return a ClickHouse string literal."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def uuids(payment_ids: Collection[str]) -> str:
-    """A list of UUID literals; at least one, so that it can stand behind IN."""
+    """Return a list of UUID literals, at least one, so that it is valid after IN."""
     texts = [f"toUUID('{UUID(text)}')" for text in payment_ids]
     return ", ".join(texts or ["toUUID('00000000-0000-0000-0000-000000000000')"])
 
 
 def event_keys(keys: Collection[EventKey]) -> str:
-    """Condition for (payment_id, seq) being one of `keys`; payment_id alone uses the index."""
+    """Return a condition for (payment_id, seq) in `keys`; payment_id alone uses the index."""
     if not keys:
         return "0"
     pairs = ", ".join(f"('{UUID(payment_id)}', {int(seq)})" for payment_id, seq in keys)

@@ -1,7 +1,7 @@
-"""Whole batches: records in, rows of every view out, and no record lost on the way.
+"""Fold whole batches: every record becomes rows of the views or a dead letter.
 
-A batch's rows are the rows of its events one by one, except that of the states of an order or a
-payout only the latest is kept: in the table it would replace the others anyway.
+A batch gives the same rows as its events one by one, with one exception: it keeps only the latest
+state of an order or a payout, because the table would replace the earlier ones anyway.
 """
 
 from bisect import bisect_left
@@ -45,18 +45,18 @@ from streams.fold.rows import (
 from streams.records import Records, records_of
 
 FOLDED_TABLES = (PAYMENT_EVENTS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS)
-"""What events are folded into; dead letters and progress come with every batch."""
+"""The tables that events are folded into. Dead letters and progress come with every batch."""
 
 _Entries = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldedBatch:
-    """What a batch of records amounts to; every record is an event or a dead letter.
+    """The result of folding a batch; every record is an event or a dead letter.
 
-    `columns` goes to the sink as it is: it includes the dead letters and the progress.
-    `revenue_keys` are the keys of `seller_revenue` whose entries it touches. `row_count` counts
-    the rows of all tables.
+    `columns` goes to the sink unchanged and includes the dead letters and the progress.
+    `revenue_keys` are the keys of `seller_revenue` whose entries the batch touches. `row_count`
+    counts the rows of all tables.
     """
 
     columns: Mapping[Table, Columns]
@@ -66,15 +66,15 @@ class FoldedBatch:
 
     @property
     def row_count(self) -> int:
-        """Rows of all tables together."""
+        """Number of rows in all tables."""
         return sum(len(columns[0]) for columns in self.columns.values() if columns)
 
 
 def fold(decoded: Decoded) -> dict[Table, Columns]:
-    """Every row that one event makes, by table; the same event and place, the same rows.
+    """Return all rows of one event, by table; the same event and position give the same rows.
 
     Raises:
-        BrokenInvariant: the event contradicts itself; `decode` lets none such through.
+        BrokenInvariant: the event contradicts itself. `decode` never returns such an event.
     """
     envelope = wire_envelope(decoded)
     entries = ledger_entry_rows(envelope.after)
@@ -89,11 +89,11 @@ def fold_batch(
     parked_at: datetime,
     tables: Collection[Table] = FOLDED_TABLES,
 ) -> FoldedBatch:
-    """Fold records of any partitions, in any order; raises nothing for what a record holds.
+    """Fold records of any partitions, in any order; no record content makes it raise.
 
-    `consumer` names who reads, in the progress and in the dead letters; `parked_at` is the time
-    that dead letters bear, given because the fold has no clock. Of `FOLDED_TABLES` only `tables`
-    get rows.
+    `consumer` is the reader's name in the progress and in the dead letters. `parked_at` is the time
+    of the dead letters, passed in because the fold has no clock. Only those of `FOLDED_TABLES` that
+    are in `tables` get rows.
     """
     records = records_of(records)
     batch = decode_records(records)
@@ -122,14 +122,14 @@ def fold_batch(
 
 
 def _of(values: Sequence[int], indexes: Sequence[int]) -> Sequence[int]:
-    """The values at `indexes`, which are in order; mostly all of them."""
+    """Return the values at `indexes`, which are ascending and usually cover all values."""
     if len(values) == len(indexes):
         return values
     return [values[index] for index in indexes]
 
 
 def _ledger_entries(batch: DecodedBatch) -> tuple[_Entries, DecodedBatch]:
-    """Rows of `ledger_entries`, and the events without those that contradict their postings."""
+    """Return rows of `ledger_entries`, and the batch without events that have no valid postings."""
     entries: _Entries = []
     refused: dict[int, DecodeError] = {}
     for index, envelope in zip(batch.indexes, batch.envelopes, strict=True):
@@ -161,7 +161,7 @@ def _columns(
     entries: _Entries,
     tables: Collection[Table],
 ) -> dict[Table, Columns]:
-    """Columns of `tables`."""
+    """Return the columns of `tables`."""
     columns: dict[Table, Columns] = {}
     if PAYMENT_EVENTS in tables:
         columns[PAYMENT_EVENTS] = payment_event_columns(
@@ -183,7 +183,7 @@ def _columns(
 
 
 def _latest(envelopes: Iterable[WireEnvelope]) -> Collection[WireEvent]:
-    """Of each order's events, and of each payout's, the one with the highest seq."""
+    """Return the event with the highest seq of each order and of each payout."""
     latest: dict[tuple[str, str], WireEvent] = {}
     for envelope in envelopes:
         event = envelope.after
@@ -195,7 +195,7 @@ def _latest(envelopes: Iterable[WireEnvelope]) -> Collection[WireEvent]:
 
 
 def _revenue_keys(entries: Columns | None) -> frozenset[RevenueKey]:
-    """Keys of `seller_revenue` that these rows of `ledger_entries` are part of."""
+    """Return the keys of `seller_revenue` that these rows of `ledger_entries` belong to."""
     if not entries:
         return frozenset()
     account_types, account_ids, currencies, days = entries[:4]
@@ -210,7 +210,7 @@ def _revenue_keys(entries: Columns | None) -> frozenset[RevenueKey]:
 
 
 def _progress(records: Records, batch: DecodedBatch, consumer: str) -> list[ProgressRow]:
-    """By partition the highest offset, and when the event there was committed."""
+    """Return each partition's highest offset and the commit time of the event there."""
     last: dict[tuple[str, int], int] = {}
     offsets = records.offsets
     for index, place in enumerate(zip(records.topics, records.partitions, strict=True)):
@@ -230,7 +230,7 @@ def _progress(records: Records, batch: DecodedBatch, consumer: str) -> list[Prog
 
 
 def _committed_at_ms(records: Records, batch: DecodedBatch, index: int) -> int:
-    """When a record's event was committed; when the record was written, if it has none."""
+    """Return the event's commit time, or the record's time if it has no event."""
     position = bisect_left(batch.indexes, index)
     if position < len(batch.indexes) and batch.indexes[position] == index:
         return batch.envelopes[position].source.ts_ms
@@ -240,7 +240,7 @@ def _committed_at_ms(records: Records, batch: DecodedBatch, index: int) -> int:
 def _dead_letter(
     record: SourceRecord, error: DecodeError, consumer: str, parked_at: datetime
 ) -> DeadLetterRow:
-    """The record whole, with its place and the reason."""
+    """Return the unchanged record with its position and the reason."""
     return DeadLetterRow(
         topic=record.topic,
         partition=record.partition,

@@ -1,10 +1,10 @@
-"""Records of a batch into events, most of them without an object for an id or a time.
+"""Decode a batch of records, mostly without creating Python objects for ids and times.
 
-A batch in which all envelopes are written just as Debezium writes them is taken as it stands,
-column by column: ids are the texts of the keys, times are texts that a store can cast. In any other
-batch each record is looked at by itself, and what is not plain is judged by `streams.decode`. So
-there is one judge of what is right: this module may only recognize what that judge would let pass,
-and never refuses anything itself.
+If every envelope is written exactly as Debezium writes it, the batch is decoded column by column:
+ids are the texts of the keys, times are texts that a store can cast. Otherwise each record is
+checked separately, and `streams.decode` handles every record that is not plain. Only
+`streams.decode` decides what is valid: this module may only recognize records that `streams.decode`
+would accept, and must never reject one.
 """
 
 import re
@@ -30,10 +30,10 @@ from streams.records import Records
 
 
 class DecodedBatch(NamedTuple):
-    """What became of each record: an event, with its place among the records, or an error.
+    """The result for each record: an event with its index among the records, or an error.
 
-    `fields` are the events' as PostgreSQL holds them: for a row of an older schema version not
-    what its envelope says, which is what it means today.
+    `fields` holds the events as PostgreSQL stores them. For a row of an older schema version this
+    differs from its envelope, which holds the event in today's version.
     """
 
     envelopes: Sequence[WireEnvelope]
@@ -55,16 +55,16 @@ _PLAIN_KEY = re.compile(
     rb'\{"payment_id":"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"\}'
 )
 _BUYERS = {(Direction.IN, False), (Direction.OUT, True)}
-"""Direction, and whether there is no buyer."""
+"""Allowed pairs of direction and "has no buyer"."""
 
 
 def decode_records(records: Records) -> DecodedBatch:
-    """Every record's event, in order, and the records that have none. Raises nothing."""
+    """Decode every record, in order, and list those without an event. Raises nothing."""
     return _all_plain(records) or _one_by_one(records)
 
 
 def _all_plain(records: Records) -> DecodedBatch | None:
-    """All records' events, none of them looked at by itself; None when one may not be plain."""
+    """Decode all records column by column; None if one of them may not be plain."""
     try:
         envelopes = list(map(_decode_wire, records.values))  # type: ignore[arg-type]  # a TypeError
     except _NOT_PLAIN:
@@ -82,7 +82,7 @@ def _all_plain(records: Records) -> DecodedBatch | None:
 
 
 def _one_by_one(records: Records) -> DecodedBatch:
-    """Each record's event, or its error."""
+    """Decode the records one by one, each to an event or an error."""
     plain = _plain_envelopes(records.values)
     version = _version()
     contradiction = decode.contradiction
@@ -112,17 +112,17 @@ def _one_by_one(records: Records) -> DecodedBatch:
 
 
 def _version() -> int:
-    version: int = decode.SCHEMA_VERSION  # type: ignore[attr-defined]  # where decode has it from
+    version: int = decode.SCHEMA_VERSION  # type: ignore[attr-defined]  # decode imports it
     return version
 
 
 def stored_event(decoded: Decoded) -> WireEvent:
-    """The row of an event that was decoded, as PostgreSQL holds it."""
+    """Return the row of a decoded event as PostgreSQL stores it."""
     return wire_event(decoded.event if decoded.stored is None else decoded.stored)
 
 
 def wire_envelope(decoded: Decoded) -> WireEnvelope:
-    """An event that was decoded, as Debezium would have written it."""
+    """Return a decoded event in the form that Debezium would have written."""
     return WireEnvelope(
         after=wire_event(decoded.event),
         source=Source(ts_ms=decoded.committed_at_ms, tx_id=decoded.txid, lsn=decoded.lsn),
@@ -131,7 +131,7 @@ def wire_envelope(decoded: Decoded) -> WireEnvelope:
 
 
 def wire_event(event: Event) -> WireEvent:
-    """A row with its id and its times as text."""
+    """Return a row with its id and its times as text."""
     fields = msgspec.structs.asdict(event) | {
         "payment_id": str(event.payment_id),
         "occurred_at": _instant_text(event.occurred_at),
@@ -141,9 +141,9 @@ def wire_event(event: Event) -> WireEvent:
 
 
 class _PaymentIds(dict[bytes | None, str | None]):
-    """Key of a record -> text of the payment's id; None when it is not written as Debezium does.
+    """A record's key -> text of the payment's id; None if it is not as Debezium writes it.
 
-    Kept for one batch: many of its events are of the same few payments.
+    Kept for one batch, because many of its events belong to the same few payments.
     """
 
     def __missing__(self, key: bytes | None) -> str | None:
@@ -153,7 +153,7 @@ class _PaymentIds(dict[bytes | None, str | None]):
 
 
 def _plain_envelopes(values: Sequence[bytes | None]) -> list[WireEnvelope | None]:
-    """Envelope for envelope; None for one that is not plain, or not certain to be."""
+    """Decode each envelope; None for one that is not plain, or may not be."""
     envelopes: list[WireEnvelope | None] = []
     for value in values:
         try:
@@ -165,14 +165,15 @@ def _plain_envelopes(values: Sequence[bytes | None]) -> list[WireEnvelope | None
         [event.recorded_at for event in events]
     ):
         return envelopes
-    # Which of the times it is does not matter: Debezium writes none such, so this is rare.
+    # No need to find the offending time: Debezium writes no such times, so this is rare.
     return [None] * len(envelopes)
 
 
 def _are_plain(times: Sequence[str]) -> bool:
-    """Whether all are UTC times that end in Z and lie within what the tables can hold.
+    """Return whether all are UTC times that end in Z and lie within the tables' range.
 
-    Arrow reads nothing else with so many characters than what `decode` reads, to the microsecond.
+    For texts of at least this length, Arrow accepts only what `decode` accepts, with the same
+    result to the microsecond.
     """
     if not times:
         return True
@@ -182,25 +183,25 @@ def _are_plain(times: Sequence[str]) -> bool:
             return False
         if not compute.all(compute.ends_with(texts, "Z")).as_py():
             return False
-        # As integers: Python has no object for the year 0.
+        # As integers, because Python cannot represent the year 0.
         span = compute.min_max(texts.cast(_INSTANT).cast(pyarrow.int64())).as_py()
-    except ValueError:  # Arrow's own derives from it, and so does that of text without UTF-8
+    except ValueError:  # Arrow's errors and the error for text that is not UTF-8 derive from it
         return False
     return bool(span["min"] >= _EARLIEST and span["max"] < _LATEST)
 
 
 def _are_keyed(payment_ids: Sequence[str], keys: Sequence[bytes | None]) -> bool:
-    """Whether all ids are plain, and each is what the record's key says, as Debezium writes it."""
+    """Return whether all ids are plain and equal those in the keys, as Debezium writes them."""
     if any(key is None or len(key) != _KEY_LENGTH for key in keys):
         return False
     if set(map(len, payment_ids)) != {_ID_LENGTH}:
         return False
-    # All lengths are right: so each pair is the same when all of them behind each other are.
+    # All lengths are right, so the pairs are equal if and only if their concatenations are.
     said = _KEY_START + (_KEY_END + _KEY_START).join(payment_ids) + _KEY_END
     ids = "".join(payment_ids)
     digits = ids.replace("-", "")
     try:
-        if said.encode() != b"".join(keys):  # type: ignore[arg-type]  # no None is left
+        if said.encode() != b"".join(keys):  # type: ignore[arg-type]  # no None left
             return False
         unhexlify(digits)
     except ValueError:
@@ -213,7 +214,7 @@ def _are_keyed(payment_ids: Sequence[str], keys: Sequence[bytes | None]) -> bool
 
 
 def _agree(fields: EventFields) -> bool:
-    """Whether no event contradicts itself: `decode.contradiction` of all of them at once."""
+    """Return whether no event contradicts itself: `decode.contradiction` for the whole batch."""
     directions = fields["direction"]
     without_buyer = map(is_, fields["buyer_id"], repeat(None))
     if not set(zip(directions, without_buyer, strict=True)) <= _BUYERS:
@@ -237,7 +238,7 @@ def _agree(fields: EventFields) -> bool:
             "available_delta_minor",
         )
     )
-    # Amounts are at most 10^15 here: nothing overflows.
+    # Amounts are at most 10^15 here, so nothing overflows.
     share = compute.subtract(compute.subtract(amount, commission), logistics_fee)
     highest = compute.multiply(sign, amount)
     lowest = compute.subtract(highest, compute.multiply(reverses, share))

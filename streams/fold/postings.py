@@ -1,8 +1,8 @@
-"""Double-entry postings of an event, by one table of rules, one pure function each.
+"""Double-entry postings of an event, from one table of rules, each a pure function.
 
-Debits are positive, credits negative; `schemas/accounts.py` is the chart of accounts. Which events
-move money is said by `schemas/effects.py`: a pay-in's postings follow from its move, a payout's are
-its transfer. No rule looks at another event, a clock or a balance.
+Debits are positive, credits negative. `schemas/accounts.py` is the chart of accounts.
+`schemas/effects.py` says which events move money: a pay-in's postings follow from its move, a
+payout's from its transfer. No rule may use another event, a clock or a balance.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ Rule = Callable[[Movement], Legs]
 
 
 def postings(event: Movement) -> Legs:
-    """Double-entry legs of one event; they sum to zero in the event's currency.
+    """Return the double-entry legs of one event; they sum to zero in the event's currency.
 
-    Empty for an event that moves no money (created, shipped, …). Legs of zero are left out, and
-    the first leg of a pay-in's movement between PSP and seller is always the PSP's.
+    Empty for an event that moves no money (created, shipped, …). Legs of zero are left out. The
+    first leg of a pay-in's movement between PSP and seller is always the PSP's.
 
     Raises:
-        BrokenInvariant: an event type that does not happen in the event's direction.
+        BrokenInvariant: the event type does not happen in the event's direction.
         UnbalancedPosting: the legs do not sum to zero.
     """
     rule = POSTING_RULES[event.direction].get(event.event_type)
@@ -47,7 +47,7 @@ def _nothing(_event: Movement) -> Legs:
 
 
 def _capture(event: Movement) -> Legs:
-    """The PSP owes us the amount; we owe the seller its share and have earned the rest."""
+    """The PSP owes us the amount. We owe the seller its share and have earned the rest."""
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
     return _without_zeros(
         Posting(AccountType.PSP_RECEIVABLE, event.psp, event.amount_minor),
@@ -58,10 +58,10 @@ def _capture(event: Movement) -> Legs:
 
 
 def _reverse(event: Movement) -> Legs:
-    """A capture taken back, by the event's own shares.
+    """Reverse a capture by the event's own shares.
 
-    What of the seller's share had been released comes out of its available balance (the event says
-    how much: `-available_delta_minor`), which may go negative; the rest out of pending.
+    The part of the seller's share that was already released (`-available_delta_minor`) comes out of
+    the available balance, which may become negative. The rest comes out of pending.
     """
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
     from_available = -event.available_delta_minor
@@ -75,7 +75,7 @@ def _reverse(event: Movement) -> Legs:
 
 
 def _release(event: Movement) -> Legs:
-    """A share of the seller's matured: what we owe it can now be paid out."""
+    """A seller's share matures: what we owe the seller can now be paid out."""
     return _without_zeros(
         Posting(AccountType.SELLER_PENDING, event.seller_id, event.amount_minor),
         Posting(AccountType.SELLER_AVAILABLE, event.seller_id, -event.amount_minor),
@@ -83,7 +83,7 @@ def _release(event: Movement) -> Legs:
 
 
 def _transferred(transfer: Transfer) -> Rule:
-    """The rule of a payout's event: its amount to the debit of one account, from the other."""
+    """Return the rule of a payout event: debit one account with the amount, credit the other."""
     debit, credit = transfer
     debit_id, credit_id = _account_id(debit), _account_id(credit)
 
@@ -121,7 +121,7 @@ POSTING_RULES: Mapping[Direction, Mapping[EventType, Rule]] = {
     direction: {event_type: _rule(effect) for event_type, effect in effects.items()}
     for direction, effects in EFFECTS.items()
 }
-"""Direction -> event type -> rule; a missing key is an event that cannot happen."""
+"""Direction -> event type -> rule. A missing key is an event that cannot happen."""
 
 MONEY_EVENTS = frozenset(event_types(lambda effect: effect.moves_money))
-"""Event types that move money in one direction or the other: all others have no postings."""
+"""Event types that move money in at least one direction. All others have no postings."""

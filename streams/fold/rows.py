@@ -1,7 +1,7 @@
-"""Rows of the views from events as the wire has them: one pure function for each table.
+"""Build rows of the views from events in wire form, with one pure function per table.
 
-Tables that take what an event says as it stands are built column by column: no row ever exists,
-which is the cheaper half of the hot path. A ledger entry is made of an event, row by row.
+Tables that take an event's values unchanged are built column by column, without creating rows: on
+the hot path this is much cheaper. Ledger entries are computed event by event, as rows.
 """
 
 from array import array
@@ -20,12 +20,12 @@ _DAY_LENGTH = len("2026-01-05")
 
 
 EventFields = Mapping[str, Sequence[Any]]
-"""Field of `WireEvent` -> its values, an event's at one place in all of them; empty for none."""
+"""Field of `WireEvent` -> its values; an event has the same index in all. Empty without events."""
 
 
 def event_fields(events: Sequence[WireEvent]) -> EventFields:
-    """The events' fields."""
-    # All fields at once: to ask each event for each field would take twice as long.
+    """Return the events' fields as columns."""
+    # All fields at once; reading them one by one takes twice as long.
     values = zip(*map(astuple, events), strict=True)
     return dict(zip(WireEvent.__struct_fields__, values, strict=bool(events)))
 
@@ -36,10 +36,10 @@ def payment_event_columns(
     partitions: Sequence[int],
     offsets: Sequence[int],
 ) -> Columns:
-    """Columns of `payment_events`: each event whole, and its place. Absent texts are empty.
+    """Return columns of `payment_events`: every event whole, and its position.
 
-    `fields` are the events' as PostgreSQL holds them, so that the two compare, and `envelopes` say
-    the rest.
+    Absent texts are empty. `fields` holds the events as PostgreSQL stores them, so that the two
+    stores can be compared. The other values come from `envelopes`.
     """
     if not fields:
         return []
@@ -56,10 +56,10 @@ def payment_event_columns(
 
 
 def ledger_entry_rows(event: WireEvent) -> list[tuple[Any, ...]]:
-    """Rows of `ledger_entries`, one for each posting, id and day as text; legs count from 0.
+    """Return rows of `ledger_entries`, one per posting; id and day are text, legs count from 0.
 
     Raises:
-        BrokenInvariant: as `postings`.
+        BrokenInvariant: as `postings` does.
     """
     legs = postings(event)
     if not legs:
@@ -82,7 +82,7 @@ def ledger_entry_rows(event: WireEvent) -> list[tuple[Any, ...]]:
 
 
 def ledger_entry_columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
-    """Columns of `ledger_entries` from such rows."""
+    """Return columns of `ledger_entries` from the rows of `ledger_entry_rows`."""
     if not rows:
         return []
     account_types, account_ids, currencies, days, payment_ids, *rest = columns_of(rows)
@@ -90,7 +90,7 @@ def ledger_entry_columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
 
 
 def buyer_order_columns(events: Sequence[WireEvent]) -> Columns:
-    """Columns of `buyer_orders`: the order's state after each of these pay-in events."""
+    """Return columns of `buyer_orders`: the order's state after each of these pay-in events."""
     if not events:
         return []
     fields = _columns(event_fields(events))
@@ -98,14 +98,14 @@ def buyer_order_columns(events: Sequence[WireEvent]) -> Columns:
 
 
 def payout_columns(events: Sequence[WireEvent]) -> Columns:
-    """Columns of `payouts`: the payout's state after each of these payout events."""
+    """Return columns of `payouts`: the payout's state after each of these payout events."""
     if not events:
         return []
     fields = _columns(event_fields(events))
     return [fields[_PAYOUT_FIELDS.get(column, column)] for column in PAYOUTS.columns]
 
 
-# Columns that do not have the name of the event's field.
+# Columns whose name differs from the event's field.
 _ORDER_FIELDS = {"amount_minor": "order_amount_minor", "updated_at": "occurred_at"}
 _PAYOUT_FIELDS = {
     "payout_id": "payment_id",
@@ -116,7 +116,7 @@ _PAYOUT_FIELDS = {
 
 
 def _columns(fields: EventFields) -> dict[str, Column]:
-    """Field of an event -> its column, in the order of the fields."""
+    """Return each field's column, in the order of the fields."""
     return {name: form(fields[name]) for name, form in _FORMS.items()}
 
 
@@ -147,4 +147,4 @@ _FORMS: dict[str, Callable[[Sequence[Any]], Column]] = (
         "recorded_at": InstantTexts,
     }
 )
-"""Field of an event -> what becomes of its values; in the order of the fields."""
+"""Field of an event -> converter of its values, in the order of the fields."""

@@ -1,10 +1,10 @@
-"""The batch transport: Kafka to Faust streams, a whole partition batch at a time.
+"""The batch transport: delivers Kafka records to Faust streams as whole partition batches.
 
-Stock Faust spends four asyncio tasks on every record. Here a stream's event is a batch: its
-`value` is the list of records that one fetch brought for one partition, its offset that of the
-last record. `streams.app.make_app` makes an app that reads through it.
+Stock Faust uses four asyncio tasks per record. Here an event of a stream is a batch: its `value` is
+the list of records that one fetch returned for one partition, its offset is that of the last
+record. `streams.app.make_app` makes an app that reads through this transport.
 
-An agent reads batches, finishes with them and only then acknowledges::
+An agent reads a batch, finishes its work and only then acknowledges::
 
     @app.agent(app.topic("purser.public.payments"))
     async def views(stream):
@@ -13,18 +13,18 @@ An agent reads batches, finishes with them and only then acknowledges::
             await write(records)             # milliseconds), .key and .value (bytes or None)
             event.ack()                      # may be called in any order, on the loop's thread
 
-What that promises: a partition's committed offset is the end of its unbroken run of acknowledged
-batches. Every record whose offset was not committed comes again after a crash, a rebalance or a
-stop; nothing that was not acknowledged is skipped. Acknowledging a batch whose partition was
-revoked meanwhile is harmless and without effect. An exception must not leave the agent: with
-`noack` it acknowledges nothing, but the batches that the agent held are then never acknowledged
-and the partition stops after `in_flight_batches_max` of them.
+The guarantee: a partition's committed offset is the end of its unbroken run of acknowledged
+batches. After a crash, a rebalance or a stop, every record whose offset was not committed is
+delivered again. No unacknowledged record is skipped. Acknowledging a batch whose partition has been
+revoked has no effect. An exception must not leave the agent: with `noack` nothing is acknowledged,
+but the agent's batches then stay unacknowledged for ever, and the partition stops after
+`in_flight_batches_max` of them.
 
-When the app stops, streams hand out nothing more, then `app.on_before_shutdown` is sent: what an
-agent finishes and acknowledges while that signal is handled is still committed. `app.consumer` has
+When the app stops, streams first stop handing out batches, then `app.on_before_shutdown` is sent.
+What an agent acknowledges while that signal is handled is still committed. `app.consumer` has
 `health()`, `lag()` and `next_offsets()` for metrics.
 
-It must never acknowledge by itself, nor read what is not committed by its producer.
+The transport must never acknowledge by itself, and must never read uncommitted records.
 """
 
 from typing import Any, ClassVar
@@ -45,7 +45,7 @@ __all__ = [
 
 
 class BatchTransport(driver.Transport):
-    """Faust's aiokafka driver with the batch consumer; producers are the stock ones."""
+    """Faust's aiokafka driver with the batch consumer and the stock producers."""
 
     Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
 

@@ -1,8 +1,8 @@
 """The batch consumer: one Faust message per fetched partition batch, committed strictly in order.
 
-It stands between Kafka and the streams. It must never let a commit pass a batch that a stream
-has not acknowledged, never hold more than the named limits, and never drop a record that was
-fetched: what cannot be handed out is fetched again.
+It stands between Kafka and the streams. It must never commit past a batch that a stream has not
+acknowledged, never exceed the limits of `limits.py`, and never lose a fetched record: what cannot
+be handed out is fetched again.
 """
 
 import asyncio
@@ -27,23 +27,23 @@ from streams.transport.thread import BatchConsumerThread, FetchedBatch, Position
 logger = logging.getLogger("purser.transport")
 
 FETCH_WAIT_SECONDS = 1.0
-# With some partitions held back, look again this often whether they have room.
+# How often to check whether partitions that are held back have room again.
 HELD_BACK_WAIT_SECONDS = 0.02
 RETRY_WAIT_SECONDS = 0.5
 LITTLE_RECORDS = 200
-# What a record takes beside its key and value; 335 were measured.
+# Memory of a record besides its key and value; 335 were measured.
 RECORD_OVERHEAD_BYTES = 350
-COMMITS_TO_BE_SURE = 2  # one may be under way already, and not have the last acknowledgements
+COMMITS_TO_BE_SURE = 2  # one may already be running, without the last acknowledgements
 
 
 class BatchMessage(ConsumerMessage):
-    """A batch as Faust's message: `value` is the list of its records, `offset` the last one's."""
+    """A batch as a Faust message: `value` is the list of records, `offset` that of the last one."""
 
     delivery: Delivery[TP]
 
 
 class BatchConsumer(driver.Consumer):
-    """Faust's Kafka consumer with batches for messages and its own acknowledgement tracker."""
+    """Faust's Kafka consumer with batches as messages and its own acknowledgement tracker."""
 
     _thread: BatchConsumerThread
     mundane_level = "debug"  # no message for starting and stopping
@@ -74,8 +74,8 @@ class BatchConsumer(driver.Consumer):
     async def _drain_messages(self, fetcher: Any) -> None:
         """Hand batches to the streams until the consumer or the fetcher stops.
 
-        Replaces the stock loop, which drops what it takes for already read; a batch dropped there
-        would hold back its partition's commit for ever.
+        Replaces the stock loop, which drops messages that it believes were already read. A dropped
+        batch would hold back its partition's commit for ever.
         """
         try:
             while not (self.should_stop or fetcher.should_stop):
@@ -112,13 +112,13 @@ class BatchConsumer(driver.Consumer):
         fetched: Mapping[TP, FetchedBatch] = await self._getmany(roomy, wait)
         for tp, batch in fetched.items():
             if self.should_stop or not self.flow_active:
-                # Dropped, and noticed by the next call: the fetch was counted by the thread.
+                # The batch is dropped. The next call notices, because the thread counted the fetch.
                 return
             if self._is_next(tp, batch):
                 yield tp, self._to_batch_message(tp, batch)
 
     def _is_next(self, tp: TP, batch: FetchedBatch) -> bool:
-        """Whether the batch follows what was handed out last; anything else is fetched again."""
+        """Return whether the batch follows the last one handed out; if not, it is fetched again."""
         if tp not in self._tracker or not batch.stamp.same_start(self._thread.stamp(tp)):
             return False
         return batch.number == self._next_number(tp, batch.stamp)
@@ -128,10 +128,10 @@ class BatchConsumer(driver.Consumer):
         return before[1] + 1 if before is not None and before[0].same_start(stamp) else 0
 
     def _is_in_step(self, active: Iterable[TP]) -> bool:
-        """Whether everything that the thread fetched was handed out, of every active partition.
+        """Return whether every fetched batch of the active partitions was handed out.
 
-        It is not when a fetch came back while the flow was stopped, or its task was cancelled, or
-        going to the committed offsets failed.
+        This is not so if a fetch returned while the flow was stopped, if its task was cancelled, or
+        if seeking to the committed offsets failed.
         """
         for tp in active:
             last = self._thread.last_fetched(tp)
@@ -142,7 +142,7 @@ class BatchConsumer(driver.Consumer):
         return True
 
     async def _go_back(self) -> bool:
-        """Read again from the committed offsets; False: that failed and has to be tried again."""
+        """Read again from the committed offsets; False if that failed and must be retried."""
         self._rewinds_total += 1
         await self.perform_seek()
         if self._tracker.partitions():
@@ -182,7 +182,7 @@ class BatchConsumer(driver.Consumer):
     # -- back-pressure
 
     def _with_room(self, active: set[TP]) -> set[TP]:
-        """The partitions that may be fetched from, by the limits on what is in flight."""
+        """The partitions that may be fetched from under the in-flight limits."""
         limits = self.limits
         if self._tracker.bytes_in_flight >= limits.in_flight_bytes_max:
             return set()
@@ -191,7 +191,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _wait_for_room(self, seconds: float) -> None:
         self._room.clear()
-        # A group member that does not fetch for long is put out of the group.
+        # The group expels a member that does not fetch for a long time.
         await self._thread.stay_member()
         try:
             async with asyncio.timeout(seconds):
@@ -202,10 +202,10 @@ class BatchConsumer(driver.Consumer):
     # -- acknowledging
 
     def ack(self, message: Any) -> bool:
-        """Note that a stream is done with a batch; True when that was news.
+        """Mark a batch as done by its stream; True if it was not marked before.
 
-        Without effect for a batch whose partition was revoked or sought since, and for one that
-        was skipped instead of handed out: a stream acknowledges what it skips during a rebalance.
+        Has no effect if the batch's partition was revoked or sought since, or if the batch was
+        skipped: during a rebalance, a stream also acknowledges the batches that it skips.
         """
         with ack_lock:
             if not isinstance(message, BatchMessage) or self._was_skipped(message):
@@ -220,7 +220,7 @@ class BatchConsumer(driver.Consumer):
     def _was_skipped(self, message: BatchMessage) -> bool:
         if not message.tracked:
             return True
-        # Among several streams, one may have skipped what another one was handed.
+        # With several streams, one may have skipped a batch that another one received.
         streams = len(self.app.topics._tp_index.get(message.tp, ()))
         return streams > 1 and not self.app.flow_control.is_active()
 
@@ -238,12 +238,12 @@ class BatchConsumer(driver.Consumer):
             return self._tracker.committable(tp)
 
     def _should_commit(self, tp: TP, offset: int) -> bool:
-        return True  # the tracker names no offset that is committed already
+        return True  # the tracker returns only offsets that are not committed yet
 
     async def _commit_offsets(
         self, offsets: Mapping[TP, int], start_new_transaction: bool = True
     ) -> bool:
-        # The generation is taken before anything is awaited: the offsets were computed in it.
+        # Read the generation before the first await: the offsets were computed in it.
         generation = self.app.consumer_generation_id
         await self.app.producer.flush()
         if not await self._thread.commit_in_generation(offsets, generation):
@@ -258,7 +258,7 @@ class BatchConsumer(driver.Consumer):
         return True
 
     async def on_stop(self) -> None:
-        """Commit what was acknowledged until now, then stop."""
+        """Commit everything acknowledged so far, then stop."""
         for _ in range(COMMITS_TO_BE_SURE):
             await self.commit()
         await super().on_stop()
@@ -266,14 +266,14 @@ class BatchConsumer(driver.Consumer):
     # -- positions and rebalances
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets of all partitions; batches in flight are void."""
+        """Seek all partitions to their committed offsets; batches in flight become void."""
         self._tracker.forget(self._tracker.partitions())
         try:
             committed = await self._thread.seek_to_committed()
         except (KafkaError, TimeoutError) as error:
-            # Not raised: Faust's recovery takes it for the end of the service and never resumes
+            # Not raised: Faust's recovery would treat it as the end of the service and never resume
             # the streams. `getmany` sees that the tracker was not started, and seeks again.
-            logger.warning("Cannot go to the committed offsets, trying again: %r", error)
+            logger.warning("Cannot seek to the committed offsets; retrying: %r", error)
             return
         for tp in committed.keys() & self.assignment():
             self._tracker.start(tp, committed[tp])
@@ -281,9 +281,9 @@ class BatchConsumer(driver.Consumer):
         self._room.set()
 
     async def seek(self, partition: TP, offset: int) -> None:
-        """Go to an offset; the partition's batches in flight are void.
+        """Seek to an offset; the partition's batches in flight become void.
 
-        The committed offset follows once it is passed: it never goes back.
+        The committed offset moves only once this position passes it: it never goes back.
         """
         await super().seek(partition, offset)
         tp = ensure_TP(partition)
@@ -292,11 +292,11 @@ class BatchConsumer(driver.Consumer):
         self._room.set()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit what was acknowledged, forget the rest: the partitions may go elsewhere."""
+        """Commit what was acknowledged and forget the rest: the partitions may move elsewhere."""
         if revoked:
             logger.info("Revoked: %s", describe(revoked))
         self.stop_flow()
-        # Also waits for a commit under way, so that none reaches over into the next generation.
+        # This also waits for a running commit, so that none extends into the next generation.
         for _ in range(COMMITS_TO_BE_SURE):
             await self.commit()
         self._tracker.forget(revoked)
@@ -305,19 +305,19 @@ class BatchConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Say what is ours now; reading begins when Faust has sought the committed offsets."""
+        """Log the assignment; reading starts after Faust has sought the committed offsets."""
         logger.info("Assigned in generation %d: %s", generation_id, describe(assigned))
         await super().on_partitions_assigned(assigned, generation_id)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: the stock check writes pages of guesses to the log; see `health`."""
+        """Do nothing: the stock check logs pages of guesses; see `health` instead."""
 
     # -- health
 
     def next_offsets(self) -> dict[TP, int]:
-        """Per assigned partition: the lowest offset that is not done, once it is known.
+        """Return each assigned partition's lowest offset that is not done, once it is known.
 
-        Above the last record it is the position, which passes transaction markers.
+        When nothing is in flight this is the position, which passes transaction markers.
         """
         found = {}
         for tp in self.assignment():
@@ -330,10 +330,10 @@ class BatchConsumer(driver.Consumer):
         return found
 
     def lag(self) -> dict[TP, int]:
-        """Per assigned partition: end of the partition minus the lowest offset not done.
+        """Return each assigned partition's end minus its lowest offset that is not done.
 
-        Counts transaction markers, as offsets do, but not those behind the last record. A partition
-        whose end or position is not known yet is left out.
+        Transaction markers count, as they do in offsets, except those behind the last record. A
+        partition whose end or position is not known yet is left out.
         """
         found = {}
         for tp, done in self.next_offsets().items():
@@ -348,7 +348,7 @@ class BatchConsumer(driver.Consumer):
         return max(0.0, time.time() - max(answers)) if answers else None
 
     def health(self) -> ConsumerHealth:
-        """A snapshot for metrics and the health endpoint."""
+        """Return a snapshot for metrics and the health endpoint."""
         last = self._last_commit_at
         return ConsumerHealth(
             lag=self.lag(),
@@ -369,8 +369,8 @@ class BatchConsumer(driver.Consumer):
 
 
 def memory_of(records: list[Any]) -> int:
-    """About how many bytes the records of a batch take."""
+    """Estimate the memory of a batch's records in bytes."""
     values = sum(map(attrgetter("serialized_value_size"), records))
     keys = sum(map(attrgetter("serialized_key_size"), records))
-    # A missing key or value counts as -1 byte.
+    # A missing key or value has size -1.
     return max(0, int(values + keys)) + RECORD_OVERHEAD_BYTES * len(records)

@@ -1,4 +1,4 @@
-"""What the batch consumer tells about itself, for metrics, the health endpoint and messages."""
+"""The batch consumer's state, for metrics, the health endpoint and log messages."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from faust.types import TP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerHealth:
-    """What an operator and the metrics want to know; times in seconds."""
+    """State of the consumer for operators and metrics; times in seconds."""
 
     lag: Mapping[TP, int]
-    """Records (and transaction markers) per assigned partition that are not done yet."""
+    """Records (and transaction markers) not yet done, per assigned partition."""
     batches_in_flight: Mapping[TP, int]
     records_in_flight: int
     bytes_in_flight: int
@@ -20,8 +20,9 @@ class ConsumerHealth:
     seconds_since_commit: float | None
     """None before the first commit of this process."""
     seconds_since_answer: float | None
-    """Since a broker last answered a fetch, with or without records; it does so all the time. None
-    while no partition is assigned or none was answered for."""
+    """Time since a broker last answered a fetch, with or without records. Brokers answer
+    constantly. None while no partition is assigned or none has been answered for.
+    """
     records_total: int
     batches_total: int
     commits_total: int
@@ -30,7 +31,7 @@ class ConsumerHealth:
 
 
 def describe(partitions: Iterable[TP]) -> str:
-    """Partitions for a message, `topic[0 1 2] other[4]`."""
+    """Format partitions for a message, as `topic[0 1 2] other[4]`."""
     by_topic: dict[str, list[int]] = {}
     for tp in sorted(partitions):
         by_topic.setdefault(tp.topic, []).append(tp.partition)

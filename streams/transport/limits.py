@@ -1,28 +1,32 @@
-"""The named limits of the batch transport: how much it holds in memory, and how long it waits."""
+"""Limits of the batch transport: how much it holds in memory, and how long it waits."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportLimits:
-    """Limits of one consumer; all are whole numbers above zero.
+    """Limits of one consumer; all are positive integers.
 
-    Memory of records: at most `in_flight_bytes_max` and one fetch more. Fetched ahead and not yet
-    unpacked: at most `fetch_response_bytes_max` twice per broker (one answer waiting, one coming).
+    Records take at most `in_flight_bytes_max` of memory plus one fetch. Data fetched ahead and not
+    yet unpacked take at most twice `fetch_response_bytes_max` per broker (one response waiting, one
+    arriving).
     """
 
     in_flight_batches_max: int = 256
-    """Unacknowledged batches per partition; beyond it the partition is not read."""
+    """Most unacknowledged batches per partition; at this limit the partition is not read."""
     in_flight_bytes_max: int = 192 * 1024 * 1024
-    """Memory of unacknowledged records of all partitions; beyond it nothing is read."""
+    """Most memory of unacknowledged records, over all partitions; at this limit nothing is read."""
     fetch_response_bytes_max: int = 16 * 1024 * 1024
-    """Bytes of one answer of a broker, all partitions together."""
+    """Most bytes of one fetch response of a broker, over all partitions."""
     fetch_wait_milliseconds: int = 100
-    """How long a broker waits with an answer that would be empty. A broker serves one request at a
-    time, so this bounds how long a busy partition waits behind idle ones."""
+    """How long a broker delays an empty fetch response. A broker serves one request at a time, so
+    this bounds how long a busy partition waits behind idle ones.
+    """
     gather_milliseconds: int = 5
-    """Pause after a fetch that brought little. A fetch costs as much CPU as 500 records; without
-    the pause every record would have its own fetch under light load."""
+    """Pause after a fetch that returned few records. A fetch costs as much CPU as 500 records.
+    Without the pause, every record would have its own fetch under light load.
+    """
     answer_timeout_milliseconds: int = 3_000
-    """After it a commit, or the look-up of committed offsets, counts as failed and is tried again.
-    It is short because a rebalance and a stop wait for it."""
+    """After this time a commit, or a lookup of committed offsets, counts as failed and is retried.
+    It is short because a rebalance and a stop wait for it.
+    """

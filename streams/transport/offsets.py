@@ -1,9 +1,9 @@
-"""Which offset of a partition may be committed: the bookkeeping behind acknowledgements, pure.
+"""Offset tracking: which offset of a partition may be committed. Pure bookkeeping.
 
-The consumer writes every batch that it hands to a stream into the tracker, the stream's
-acknowledgements come back to it, and the commit asks it how far each partition is done. It knows
-no Faust, no Kafka and no clock but the one it is given; it must never name an offset above a batch
-that was handed out and not acknowledged.
+The consumer registers every batch that it hands to a stream. The stream acknowledges batches in any
+order. A commit asks how far each partition is done. The tracker knows neither Faust nor Kafka, and
+no clock except the one passed in. It must never return an offset above a batch that was handed out
+and not acknowledged.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ Partition = TypeVar("Partition", bound=Hashable)
 
 @dataclass(slots=True, eq=False)
 class Delivery(Generic[Partition]):
-    """One batch handed to a stream: offsets (both inclusive), size, and when it was handed out."""
+    """One batch handed to a stream: its offsets (inclusive), its size, when it was handed out."""
 
     partition: Partition
     offset_first: int
@@ -29,7 +29,7 @@ class Delivery(Generic[Partition]):
 
 @dataclass(slots=True, eq=False)
 class _Partition(Generic[Partition]):
-    """What the tracker knows of one partition since its last start; offsets are exclusive ends."""
+    """State of one partition since its last start; offsets are exclusive ends."""
 
     committed: int | None
     done_to: int | None = None
@@ -37,11 +37,11 @@ class _Partition(Generic[Partition]):
 
 
 class OffsetTracker(Generic[Partition]):
-    """Deliveries in flight and the offsets that may be committed.
+    """Deliveries in flight, and the offsets that may be committed.
 
-    A partition has to be started before a batch of it can be delivered, and forgetting or
-    restarting it makes every delivery of before void: acknowledging one of those changes nothing,
-    because its records are fetched again, here or by another worker.
+    A partition must be started before a batch of it can be delivered. Forgetting or restarting it
+    voids all earlier deliveries: acknowledging one of them has no effect, because its records are
+    fetched again, here or by another worker.
     """
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
@@ -51,12 +51,12 @@ class OffsetTracker(Generic[Partition]):
         self._bytes_in_flight = 0
 
     def start(self, partition: Partition, committed: int | None) -> None:
-        """Begin at the committed offset (None: nothing is committed yet), all before is void."""
+        """Start at the committed offset (None if there is none) and void earlier deliveries."""
         self.forget([partition])
         self._partitions[partition] = _Partition(committed=committed)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Drop partitions that are no longer ours."""
+        """Drop partitions that are no longer assigned to this worker."""
         for partition in partitions:
             state = self._partitions.pop(partition, None)
             for each in state.in_flight if state is not None else ():
@@ -75,7 +75,7 @@ class OffsetTracker(Generic[Partition]):
         record_count: int,
         byte_count: int,
     ) -> Delivery[Partition]:
-        """Note a batch that is about to be handed out; raises KeyError for an unknown partition."""
+        """Register a batch that is about to be handed out; KeyError for a partition not started."""
         assert 0 <= offset_first <= offset_last
         assert record_count > 0
         assert byte_count >= 0
@@ -96,9 +96,9 @@ class OffsetTracker(Generic[Partition]):
         self._bytes_in_flight += sign * delivery.byte_count
 
     def acknowledge(self, delivery: Delivery[Partition]) -> bool:
-        """Note that a batch is done; False if that was known already or the delivery is void."""
+        """Mark a batch as done; False if it was already, or if the delivery is void."""
         state = self._partitions.get(delivery.partition)
-        # Identity, not equality of offsets: the same batch may have been fetched again since.
+        # Compare identity, not offsets: the same batch may have been fetched again since.
         if state is None or all(each is not delivery for each in state.in_flight):
             return False
         if delivery.acknowledged:
@@ -111,14 +111,15 @@ class OffsetTracker(Generic[Partition]):
         return True
 
     def committable(self, partition: Partition) -> int | None:
-        """The offset to commit (of the next record to read), None when there is nothing new.
+        """Return the offset to commit (of the next record to read), or None if it has not moved.
 
-        Never above the first record of a batch still in flight, always above what is committed.
+        It is never above the first record of a batch in flight, and always above the committed
+        offset.
         """
         state = self._partitions.get(partition)
         if state is None or state.done_to is None:
             return None
-        # The first in flight is not always the lowest: a position can have gone backwards.
+        # The first in flight is not always the lowest: a position can move backwards.
         unacknowledged = (each.offset_first for each in state.in_flight if not each.acknowledged)
         offset = min(unacknowledged, default=state.done_to)
         offset = min(offset, state.done_to)
@@ -127,17 +128,17 @@ class OffsetTracker(Generic[Partition]):
         return offset
 
     def committed(self, partition: Partition, offset: int) -> None:
-        """Note that the broker has stored this offset."""
+        """Record that the broker has stored this offset."""
         state = self._partitions.get(partition)
         if state is not None:
             state.committed = offset if state.committed is None else max(state.committed, offset)
 
     def partitions(self) -> list[Partition]:
-        """The partitions that were started and not forgotten."""
+        """The partitions that were started and not forgotten since."""
         return list(self._partitions)
 
     def batches_in_flight(self, partition: Partition) -> int:
-        """Batches that hold back the partition's commit, acknowledged ones behind them included."""
+        """Batches that hold back the partition's commit, with acknowledged ones behind them."""
         state = self._partitions.get(partition)
         return 0 if state is None else len(state.in_flight)
 
@@ -148,11 +149,11 @@ class OffsetTracker(Generic[Partition]):
 
     @property
     def bytes_in_flight(self) -> int:
-        """Memory of those records, as counted by whoever delivered them."""
+        """Memory of those records, as passed to `deliver`."""
         return self._bytes_in_flight
 
     def next_offset(self, partition: Partition) -> int | None:
-        """The lowest offset that is not done; None when no delivery tells."""
+        """The lowest offset that is not done; None if no delivery determines it."""
         state = self._partitions.get(partition)
         if state is None:
             return None
@@ -162,7 +163,7 @@ class OffsetTracker(Generic[Partition]):
         return state.done_to if lowest is None else lowest
 
     def seconds_unacknowledged(self) -> float:
-        """Age of the oldest delivery that is not acknowledged; 0.0 when there is none."""
+        """Age of the oldest unacknowledged delivery; 0.0 when there is none."""
         oldest = min(
             (
                 each.delivered_at

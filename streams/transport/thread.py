@@ -1,8 +1,8 @@
-"""The consumer's thread: a Kafka consumer of read-committed records, and the stamps on its fetches.
+"""The consumer's thread: a read-committed Kafka consumer that stamps its fetches.
 
-Group membership, fetching and committing run in a thread of their own, so that heartbeats go on
-while the main thread works. Nothing here knows what a batch is worth: `consumer` decides what of
-a fetch is handed out.
+Group membership, fetching and committing run in a separate thread, so that heartbeats continue
+while the main thread works. This module decides nothing about records: `consumer` decides which
+part of a fetch is handed out.
 """
 
 import asyncio
@@ -31,33 +31,34 @@ from streams.transport.limits import TransportLimits
 
 logger = logging.getLogger("purser.transport")
 
-CALL_SECONDS = 1.0  # for a call to come to its turn in the thread, on top of its own time
+CALL_SECONDS = 1.0  # queueing time of a call in the thread, on top of its own time
 
-# The group has moved on without us: the offsets will be committed by whoever reads them again.
+# The group has moved on without this worker. The partition's new owner reads the records again and
+# commits their offsets.
 MEMBERSHIP_LOST = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PositionStamp:
-    """From which start of a partition records were read.
+    """Identifies the start of reading from which a partition's records were fetched.
 
-    A new assignment and a seek both start a partition anew, at another position; records stamped
-    with an earlier start are read again and must not be used.
+    A new assignment and a seek each restart a partition at another position. Records with an
+    earlier stamp are read again and must not be used.
     """
 
     assignment: Any
     seeks: int
 
     def same_start(self, other: "PositionStamp") -> bool:
-        """Whether both are of one uninterrupted reading of the partition."""
+        """Return whether both belong to one uninterrupted reading of the partition."""
         return self.assignment is other.assignment and self.seeks == other.seeks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionProgress:
-    """A partition's end and the next offset to fetch, and when (epoch seconds) the broker answered.
+    """A partition's end, the next offset to fetch, and when the broker answered (epoch seconds).
 
-    Each None while it is not known.
+    Each is None while unknown.
     """
 
     end: int | None
@@ -67,7 +68,7 @@ class PartitionProgress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FetchedBatch:
-    """Records of one partition, ascending by offset, the `number`-th fetch since the start."""
+    """Records of one partition in offset order, from fetch `number` (0, 1, …) since the start."""
 
     stamp: PositionStamp
     number: int
@@ -75,7 +76,7 @@ class FetchedBatch:
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """The stock consumer thread, but read-committed, stamped, and committing only what it may."""
+    """The stock thread, but read-committed, with stamped fetches and generation-checked commits."""
 
     mundane_level = "debug"  # no message for starting and stopping
 
@@ -91,7 +92,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         return limits
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
-        """The consumer as the stock driver makes it, with the differences said beside them.
+        """Create the consumer like the stock driver, with the differences in the comments below.
 
         Raises ConfigurationError for an app whose settings this transport cannot honour.
         """
@@ -109,7 +110,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             max_poll_records=conf.broker_max_poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000.0),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
-            # Stock waits 1.5 s, and takes the client's default of 50 MB.
+            # The stock driver waits 1.5 s and uses the client's default of 50 MB.
             fetch_max_wait_ms=self.limits.fetch_wait_milliseconds,
             fetch_max_bytes=self.limits.fetch_response_bytes_max,
             request_timeout_ms=int(conf.broker_request_timeout * 1000.0),
@@ -117,7 +118,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             session_timeout_ms=int(conf.broker_session_timeout * 1000.0),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000.0),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000.0),
-            # Stock reads uncommitted records outside its own transactions: wrong totals.
+            # The stock driver reads uncommitted records outside its own transactions: wrong totals.
             isolation_level="read_committed",
             metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
             connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
@@ -125,12 +126,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         )
 
     async def on_thread_stop(self) -> None:
-        """Leave the group, also as a static member: its partitions are not to wait for a timeout.
+        """Leave the group even as a static member, so that its partitions move without a timeout.
 
-        The client lets a static member stay, in the hope that it is back soon; a worker that was
-        told to stop may be one too many.
+        The client keeps a static member in the group because it may return soon. But a worker that
+        was told to stop may have been removed for good.
         """
-        # The driver's own, but between its two steps.
+        # Same as the driver's method, with one change between its two steps.
         await super(driver.AIOKafkaConsumerThread, self).on_thread_stop()
         if self._consumer is not None:
             self._consumer._coordinator._group_instance_id = None
@@ -139,7 +140,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     # -- reading
 
     def stamp(self, tp: TP) -> PositionStamp:
-        """The stamp of the partition's present start."""
+        """The stamp of the partition's current start."""
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         return PositionStamp(assignment, self._seeks.get(tp, 0))
@@ -152,7 +153,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         max_records: int | None = None,
     ) -> dict[TP, FetchedBatch]:
         fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-        # Nothing is awaited between taking the records and here, so the stamp is theirs.
+        # Nothing is awaited between taking the records and this line, so the stamp is theirs.
         return {tp: self._stamped(ensure_TP(tp), fetched[tp]) for tp in fetched}
 
     def _stamped(self, tp: TP, records: list[Any]) -> FetchedBatch:
@@ -160,17 +161,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         before = self._fetched.get(tp)
         number = before.number + 1 if before and before.stamp.same_start(stamp) else 0
         batch = FetchedBatch(stamp, number, records)
-        # The records themselves are not kept: only how far this start has been read.
+        # Do not keep the records, only how far this start has been read.
         self._fetched[tp] = FetchedBatch(stamp, number, [])
         return batch
 
     def last_fetched(self, tp: TP) -> FetchedBatch | None:
-        """The partition's last fetch without its records; None before the first of this start."""
+        """The partition's last fetch of this start, without its records; None before the first."""
         last = self._fetched.get(tp)
         return last if last is not None and last.stamp.same_start(self.stamp(tp)) else None
 
     async def stay_member(self) -> None:
-        """Tell the group that we are alive although nothing can be fetched at the moment."""
+        """Prevent the group from expelling this worker while it cannot fetch anything."""
         await self.call_thread(self._note_activity)
 
     async def _note_activity(self) -> None:
@@ -178,7 +179,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             pass
 
     def progress(self, tp: TP) -> "PartitionProgress | None":
-        """What the broker said last of an assigned partition; None for any other."""
+        """The broker's latest report on an assigned partition; None for any other partition."""
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         if assignment is None or driver.ensure_aiokafka_TP(tp) not in assignment.tps:
@@ -193,16 +194,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     # -- positions
 
     def seek(self, partition: TP, offset: int) -> None:
-        """Go to an offset; what was fetched before is stale."""
+        """Seek to an offset; records fetched before are stale."""
         super().seek(partition, offset)
         self._seeks[partition] = self._seeks.get(partition, 0) + 1
 
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
-        """Go back to the committed offset of every assigned partition; None: to the beginning.
+        """Seek every assigned partition to its committed offset; None: to the beginning.
 
-        The stock seek leaves a partition without a committed offset where it is, after the records
-        that were fetched and dropped: they would never be read again.
-        Raises KafkaError or TimeoutError; then some partitions may have been sought.
+        The stock seek does not move a partition without a committed offset. Records that were
+        fetched and dropped would then never be read again. Raises KafkaError or TimeoutError; some
+        partitions may have been moved by then.
         """
         async with asyncio.timeout(self._patience_seconds + CALL_SECONDS):
             committed: Mapping[TP, int | None] = await self.call_thread(self._seek_to_committed)
@@ -215,12 +216,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def _seek_to_committed(self) -> Mapping[TP, int | None]:
         consumer = self._ensure_consumer()
         found: dict[TP, int | None] = {}
-        # A call that waits for a broker that is down must not keep one of the thread's few workers.
+        # A call that waits for a dead broker must not block one of the thread's few workers.
         async with asyncio.timeout(self._patience_seconds):
             for partition in consumer.assignment():
                 tp = ensure_TP(partition)
                 offset = await consumer.committed(partition)
-                # In one step of the loop with the move of the position: no fetch comes between.
+                # No await between this and the seek, so that no fetch comes between them.
                 self._seeks[tp] = self._seeks.get(tp, 0) + 1
                 if offset is None:
                     await consumer.seek_to_beginning(partition)
@@ -232,23 +233,23 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     # -- committing
 
     async def commit_in_generation(self, offsets: Mapping[TP, int], generation: int) -> bool:
-        """Commit offsets, unless the group has moved on since `generation`; True when stored.
+        """Commit offsets unless the group has moved on since `generation`; True when stored.
 
-        One try: whoever calls comes again. Raises KafkaError for what trying again cannot help.
+        Tries once; the caller retries. Raises KafkaError for errors that a retry cannot cure.
         """
         try:
-            # Two timeouts: all of the thread's workers can be busy waiting for a rebalance to end.
+            # A second timeout: all workers of the thread may be waiting for a rebalance to end.
             async with asyncio.timeout(self._patience_seconds + CALL_SECONDS):
                 stored: bool = await self.call_thread(self._commit_once, offsets, generation)
                 return stored
         except TimeoutError:
-            logger.warning("Commit timed out, trying again with the next one")
+            logger.warning("Commit timed out; the next commit retries it")
         except MEMBERSHIP_LOST as error:
-            logger.info("Commit refused, the group is rebalancing: %s", type(error).__name__)
+            logger.info("Commit refused because the group is rebalancing: %s", type(error).__name__)
         except KafkaError as error:
             if not error.retriable:
                 raise
-            logger.warning("Commit failed, trying again with the next one: %r", error)
+            logger.warning("Commit failed; the next commit retries it: %r", error)
         return False
 
     async def _commit_once(self, offsets: Mapping[TP, int], generation: int) -> bool:
@@ -263,8 +264,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator = consumer._coordinator
         await coordinator.ensure_coordinator_known()
         async with coordinator._commit_lock:
-            # From here to the request nothing is awaited. The client's own commit retries across
-            # rebalances with the generation of the moment, and so can move a partition's offset
+            # Nothing is awaited from here to the request. The client's own commit retries across
+            # rebalances with whatever generation is current then. It can move a partition's offset
             # backwards after another worker has moved it forwards.
             assigned = self.assignment()
             if coordinator.generation != generation or not offsets.keys() <= assigned:
@@ -279,7 +280,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 def refuse_unfit_app(app: Any) -> None:
-    """Raise ConfigurationError for settings under which this transport would lose records."""
+    """Raise ConfigurationError for settings with which this transport would lose records."""
     if app.tables:
         raise ConfigurationError(
             "Faust tables cannot be recovered through the batch transport; keep state elsewhere"

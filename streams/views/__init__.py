@@ -1,7 +1,7 @@
-"""The views worker: batches of change events in, rows and totals in ClickHouse out, then the ack.
+"""The views worker: writes rows and totals of change events to ClickHouse, then acknowledges.
 
-Reading order is the way of a batch: `agent` takes it from Faust, `coalescer` joins it with others
-into a flush, `pipeline` folds, writes, parks, refreshes totals and acknowledges, `steps` does each
-of these for real. `dead_letters` keeps what cannot be folded, `health`, `monitor` and `metrics`
-tell how it goes, `startup` refuses to begin what cannot end well.
+Read the modules in the order of a batch's path. `agent` takes it from Faust, `coalescer` joins it
+with others into a flush, `pipeline` folds, writes, parks, refreshes totals and acknowledges, and
+`steps` implements these steps. `parking` stores records that cannot be folded. `health`,
+`lag_monitor` and `metrics` report the worker's state, and `startup` checks the servers first.
 """

@@ -1,6 +1,6 @@
-"""The Faust agent: from the batches of the transport to the pipeline, nothing else.
+"""The Faust agent: passes batches from the transport to the pipeline, and does nothing else.
 
-No exception may leave it: Faust would take the batch for done, or stop reading.
+No exception may leave it: Faust would treat the batch as done, or stop reading.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from streams.views.pipeline import Pipeline
 
 
 def add_views_agent(app: faust.App, topic: str, pipeline: Pipeline[Any, Any]) -> None:
-    """Let the app read a topic into the pipeline, which acknowledges each batch itself."""
+    """Make the app read a topic into the pipeline, which acknowledges the batches itself."""
 
     async def views(stream: Any) -> None:
         async for event in stream.noack().events():
             try:
                 await pipeline.put(_batch(app, event))
-            except Exception as error:  # noqa: BLE001 - handed over: it ends the worker
+            except Exception as error:  # noqa: BLE001 - passed on; it ends the worker
                 pipeline.fail(error)
                 await asyncio.Event().wait()
 

@@ -1,8 +1,8 @@
-"""Join the batches of all partitions into flushes: how much to write at once, and when.
+"""Combine the batches of all partitions into flushes: how much to write at once, and when.
 
-An insert costs the same few milliseconds for one row as for thousands, so the busier the stream,
-the longer it pays to wait. Pure bookkeeping: no clock, no task, no socket; whoever calls says what
-time it is. It must never drop a record of a batch that is still ours, nor reorder a partition.
+An insert costs the same few milliseconds for one row as for thousands, so waiting pays more under
+higher load. Pure bookkeeping: no clock, no task, no socket; the caller passes the time. It must
+never drop a record of a current batch, and never reorder a partition.
 """
 
 from collections import deque
@@ -12,18 +12,18 @@ from math import exp
 from typing import Any
 
 Record = Any
-"""A Kafka record as the client gives it: topic, partition, offset, timestamp, key, value."""
+"""A Kafka record in the client's form: topic, partition, offset, timestamp, key, value."""
 
 RATE_MEMORY_SECONDS = 1.0
-"""How far back the rate of records looks: long enough to span a flush, short enough to notice."""
+"""Averaging time of the record rate: long enough to span a flush, short enough to react."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """Records of one partition in the order of their offsets, to be acknowledged as one.
+    """Records of one partition in offset order, acknowledged as a whole.
 
-    `acknowledge` tells the transport that they are done. `is_current` is False once the partition
-    was taken away, or fetched anew: the records come again, here or elsewhere.
+    `acknowledge` marks them as done in the transport. `is_current` returns False once the partition
+    was revoked or is read again: the records then arrive again, here or elsewhere.
     """
 
     topic: str
@@ -33,13 +33,13 @@ class Batch:
     is_current: Callable[[], bool]
 
     def release(self) -> None:
-        """Forget the records, also for whoever else holds the list; the ack needs none of them."""
+        """Empty the list of records, also for others that hold it; the ack does not need them."""
         self.records.clear()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Flush:
-    """What is written together: records, and the batches that are complete with it."""
+    """Records that are written together, and the batches that are complete with them."""
 
     records: list[Record]
     batches: tuple[Batch, ...]
@@ -47,7 +47,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoalescerLimits:
-    """`linger_seconds` is reached at `busy_records_per_second` and proportional below it."""
+    """The linger is `linger_seconds` from `busy_records_per_second` on, proportional below it."""
 
     rows_max: int
     linger_seconds: float
@@ -60,12 +60,12 @@ class CoalescerLimits:
 
 
 class Coalescer:
-    """Batches that wait for their flush, oldest first."""
+    """Batches that wait to be flushed, oldest first."""
 
     def __init__(self, limits: CoalescerLimits) -> None:
         self._limits = limits
         self._waiting: deque[Batch] = deque()
-        self._taken_of_first = 0  # records of the first batch that earlier flushes took
+        self._taken_of_first = 0  # records of the first batch that earlier flushes contain
         self._rows = 0
         self._last_start = float("-inf")
         self._rate = 0.0
@@ -78,35 +78,35 @@ class Coalescer:
 
     @property
     def is_full(self) -> bool:
-        """Whether a whole flush is waiting."""
+        """Whether the waiting records fill a flush."""
         return self._rows >= self._limits.rows_max
 
     def add(self, batch: Batch, now: float) -> None:
-        """Let a batch wait for the next flush."""
+        """Add a batch to the waiting ones."""
         self._waiting.append(batch)
         self._rows += len(batch.records)
         self._rate = self._rate_now(now) + len(batch.records) / RATE_MEMORY_SECONDS
         self._rate_at = now
 
     def linger(self, now: float) -> float:
-        """Seconds to leave between the starts of two flushes that are not full, at this load."""
+        """Return the seconds between the starts of two flushes that are not full, at this load."""
         share = self._rate_now(now) / self._limits.busy_records_per_second
         return self._limits.linger_seconds * min(1.0, share)
 
     def due_in(self, now: float) -> float | None:
-        """Seconds until what waits may be flushed without being full; None: nothing waits.
+        """Return the seconds until a flush that is not full is due; None if nothing waits.
 
-        Counted from the start of the last flush, so that after a quiet time nothing waits at all.
+        Counted from the start of the last flush, so that after a quiet time nothing has to wait.
         """
         if not self._rows:
             return None
         return max(0.0, self._last_start + self.linger(now) - now)
 
     def take(self, now: float) -> Flush | None:
-        """The next flush, at most `rows_max` records, oldest first; None when nothing waits.
+        """Return the next flush of at most `rows_max` records, oldest first; None if nothing waits.
 
-        A batch too large for what is left of a flush is split; it belongs to the flush that takes
-        its last record. Batches that are no longer ours are dropped, unacknowledged.
+        A batch that does not fit is split and belongs to the flush that takes its last record.
+        Batches that are no longer current are dropped without acknowledgement.
         """
         records: list[Record] = []
         complete: list[Batch] = []
@@ -132,7 +132,7 @@ class Coalescer:
         return Flush(records=records, batches=tuple(complete))
 
     def clear(self) -> None:
-        """Drop all that waits: it was never acknowledged, so it will be read again."""
+        """Drop all waiting batches: they were not acknowledged, so they are read again."""
         self._waiting.clear()
         self._taken_of_first = 0
         self._rows = 0
@@ -143,6 +143,6 @@ class Coalescer:
         self._taken_of_first = 0
 
     def _rate_now(self, now: float) -> float:
-        """Records per second of about the last second, fading as time passes."""
+        """Return the records per second of about the last second; decays as time passes."""
         elapsed = max(0.0, now - self._rate_at)
         return self._rate * exp(-elapsed / RATE_MEMORY_SECONDS)

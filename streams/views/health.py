@@ -1,7 +1,7 @@
-"""Is the worker well? What it reports of itself, and the judgement over it; no input or output.
+"""The worker's health: its state and the judgement on it. No input or output.
 
-A worker can look alive and do nothing, so the judgement rests on work done: records wait in a
-partition and its next offset does not move.
+A worker can look alive and do nothing. The judgement therefore depends on work done: a partition
+has stalled if records wait in it and its next offset does not move.
 """
 
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StallLimits:
-    """Seconds without progress, while records wait, after which the worker is unhealthy, or ends.
+    """Seconds without progress, while records wait, until the worker is unhealthy or exits.
 
-    `exit_seconds` is not counted while a step is being tried again: that has its own limit.
+    `exit_seconds` does not apply while a step is retried: retries have their own limit.
     """
 
     unhealthy_seconds: float
@@ -22,7 +22,7 @@ class StallLimits:
 
 @dataclass(slots=True)
 class PartitionProgress:
-    """One partition of ours: records behind, the lowest offset not done, when it last moved."""
+    """One assigned partition: lag in records, lowest offset not done, when that last moved."""
 
     lag: int
     next_offset: int
@@ -31,20 +31,20 @@ class PartitionProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """`reasons` is empty for a healthy worker; `stalled` says why it should end, or is None."""
+    """`reasons` is empty for a healthy worker; `stalled` is why it should exit, or None."""
 
     reasons: tuple[str, ...]
     stalled: str | None
 
     @property
     def healthy(self) -> bool:
-        """Whether all is well."""
+        """Whether the worker is healthy."""
         return not self.reasons
 
 
 @dataclass(slots=True)
 class Health:
-    """What is known of the worker's state; times are a monotonic clock's seconds."""
+    """The worker's state; times are seconds of a monotonic clock."""
 
     limits: StallLimits
     partitions: dict[int, PartitionProgress] = field(default_factory=dict)
@@ -54,32 +54,32 @@ class Health:
     _probe_failed: str | None = None
 
     def started(self) -> None:
-        """Every check at the start is passed."""
+        """The worker has passed all start-up checks."""
         self._starting = None
 
     def retrying(self, step: str, error: BaseException, now: float) -> None:
-        """A step failed and will be tried again."""
+        """A step failed and will be retried."""
         since = self._retrying[step][1] if step in self._retrying else now
         self._retrying[step] = (str(error), since)
 
     def recovered(self, step: str, now: float) -> None:
-        """A step has succeeded after tries that did not; the partitions' clocks begin anew."""
+        """A step succeeded after retries; the partitions' clocks restart."""
         self._retrying.pop(step, None)
         for partition in self.partitions.values():
             partition.moved_at = now
 
     def failed(self, error: BaseException) -> None:
-        """The worker ends."""
+        """The worker is about to exit."""
         self._failure = str(error)
 
     def probe_failed(self, error: BaseException) -> None:
-        """The partitions' ends could not be asked for; what is known of them stays."""
+        """The partitions' ends could not be fetched; earlier values stay."""
         self._probe_failed = str(error)
 
     def looked(self, ends: Mapping[int, int], next_offsets: Mapping[int, int], now: float) -> None:
-        """Take in each partition's end, from the broker, and its lowest offset not done, from us.
+        """Record each partition's end (broker's) and lowest offset not done (consumer's).
 
-        A partition that is not in `next_offsets` is not ours, or its position is not known yet.
+        A partition missing from `next_offsets` is not assigned, or its position is not known yet.
         """
         self._probe_failed = None
         before, self.partitions = self.partitions, {}
@@ -91,10 +91,10 @@ class Health:
             self.partitions[partition] = PartitionProgress(lag, next_offset, moved_at)
 
     def judge(self, now: float) -> Judgement:
-        """Whether the worker is well, and whether it stood still so long that it should end."""
+        """Judge whether the worker is healthy, or has stalled so long that it must exit."""
         reasons = [text for text in (self._failure, self._starting) if text is not None]
         for step, (error, since) in self._retrying.items():
-            reasons.append(f"{step} is being tried again for {now - since:.1f} s: {error}")
+            reasons.append(f"{step} has been retried for {now - since:.1f} s: {error}")
         if self._probe_failed is not None:
             reasons.append(f"the lag is unknown: {self._probe_failed}")
         stalled = None
@@ -103,7 +103,7 @@ class Health:
             if still < self.limits.unhealthy_seconds:
                 continue
             text = (
-                f"partition {number} stands still at offset {partition.next_offset} "
+                f"partition {number} has been stuck at offset {partition.next_offset} "
                 f"for {still:.1f} s with {partition.lag} records waiting"
             )
             reasons.append(text)
@@ -112,7 +112,7 @@ class Health:
         return Judgement(reasons=tuple(reasons), stalled=stalled)
 
     def report(self, now: float) -> dict[str, Any]:
-        """The body of `/health`: status, reasons, and each partition's lag and stillness."""
+        """Return the body of `/health`: status, reasons, and each partition's progress."""
         judgement = self.judge(now)
         return {
             "status": "healthy" if judgement.healthy else "unhealthy",

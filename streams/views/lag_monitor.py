@@ -1,8 +1,9 @@
-"""Look at the lag every few seconds; end a worker that is alive and does nothing.
+"""Measure the lag every few seconds, and end a worker that is alive but makes no progress.
 
-Each look also tells the watchdog that the event loop runs: one that does not ends the process, too.
+Each measurement also signals the watchdog that the event loop runs. If the loop is blocked, the
+watchdog ends the process.
 
-The partitions' ends come from a connection of its own: a consumer that no longer fetches does not
+The partitions' ends come over a separate connection: a consumer that no longer fetches does not
 know how far behind it is.
 """
 
@@ -19,16 +20,16 @@ from streams.views.health import Health
 from streams.views.metrics import ViewsMetrics
 
 PROBE_SECONDS = 5.0
-"""How long a look may take; longer is a Kafka that does not answer."""
+"""Time limit of one measurement; if it takes longer, Kafka counts as unreachable."""
 
 
-class WorkerStalled(PurserError):  # noqa: N818 - named for what the worker did
-    """Records wait and none was done for too long; starting anew may help."""
+class WorkerStalled(PurserError):  # noqa: N818 - named for what happened
+    """Records wait and none was finished for too long; a restart may help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerState:
-    """What the consumer says of itself: offsets of our partitions, and its last commit's age."""
+    """The consumer's own state: offsets of its partitions, and the age of its last commit."""
 
     next_offsets: Mapping[int, int]
     records_in_flight: int
@@ -36,7 +37,7 @@ class ConsumerState:
 
 
 class EndOffsets:
-    """The ends of a topic's partitions, asked of the brokers over a connection of its own."""
+    """Fetches the ends of a topic's partitions from the brokers over a separate connection."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._bootstrap = bootstrap
@@ -44,7 +45,7 @@ class EndOffsets:
         self._consumer: AIOKafkaConsumer | None = None
 
     async def __call__(self, partitions: list[int]) -> dict[int, int]:
-        """Ask for the ends (exclusive); raises ServiceUnavailable when Kafka does not answer."""
+        """Return the ends (exclusive); raises ServiceUnavailable if Kafka does not answer."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 consumer = await self._connected()
@@ -54,7 +55,7 @@ class EndOffsets:
         except (KafkaError, TimeoutError) as error:
             await self.stop()
             raise ServiceUnavailable(
-                f"Kafka at {self._bootstrap} does not say where its partitions end: {error!r}"
+                f"Kafka at {self._bootstrap} did not return its partitions' ends: {error!r}"
             ) from error
         return {place.partition: offset for place, offset in ends.items()}
 
@@ -84,7 +85,7 @@ class EndOffsets:
 class LagMonitor:
     """Keeps the health and the metrics up to date.
 
-    `end` is called once for a worker at a stand, `loop_runs` at every look.
+    `end` is called once, for a stalled worker; `loop_runs` is called at every measurement.
     """
 
     health: Health
@@ -96,19 +97,19 @@ class LagMonitor:
     interval_seconds: float
 
     async def run(self) -> None:
-        """Look again and again; returns when the worker is to end."""
+        """Measure repeatedly; returns when the worker is to exit."""
         while True:
             self.loop_runs()
             await self.look()
             judgement = self.health.judge(monotonic())
             if judgement.stalled is not None:
-                self.end(WorkerStalled(f"{judgement.stalled}; ending, to be started anew"))
+                self.end(WorkerStalled(f"{judgement.stalled}; exiting to be restarted"))
                 return
             await asyncio.sleep(self.interval_seconds)
 
     async def look(self) -> None:
-        """One look."""
-        # Ours first: what is done meanwhile must not look like lag.
+        """Measure once."""
+        # Read our own offsets first, so that work done meanwhile does not look like lag.
         state = self.consumer_state()
         try:
             ends = await self.end_offsets(sorted(state.next_offsets)) if state.next_offsets else {}

@@ -1,6 +1,6 @@
-"""Prometheus metrics of the views worker; every name and unit stands here.
+"""Prometheus metrics of the views worker, with every name and unit.
 
-The metrics have a registry of their own, so that several workers fit into one process in tests.
+The metrics use a separate registry, so that tests can run several workers in one process.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ FRESHNESS_BUCKETS = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5, 1, 2.5
 
 
 class ViewsMetrics:
-    """What the worker counts and measures; `registry` is what `/metrics` shows."""
+    """The worker's counters and measurements; `/metrics` serves `registry`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.records = Counter(
-            "purser_views_records", "Records read and written or parked.", registry=self.registry
+            "purser_views_records", "Records written or parked.", registry=self.registry
         )
         self.events = Counter(
             "purser_views_events", "Events whose rows were written.", registry=self.registry
@@ -40,7 +40,7 @@ class ViewsMetrics:
             registry=self.registry,
         )
         self.retries = Counter(
-            "purser_views_retries", "Tries of a step that failed.", ["step"], registry=self.registry
+            "purser_views_retries", "Failed attempts of a step.", ["step"], registry=self.registry
         )
         self.flush_rows = Histogram(
             "purser_views_flush_rows",
@@ -50,7 +50,7 @@ class ViewsMetrics:
         )
         self.step_seconds = Histogram(
             "purser_views_step_seconds",
-            "Seconds that fold, write and refresh took, each time.",
+            "Duration of each fold, write and refresh in seconds.",
             ["step"],
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
@@ -62,7 +62,7 @@ class ViewsMetrics:
         )
         self.freshness = Histogram(
             "purser_views_freshness_seconds",
-            "From a flush's newest PostgreSQL commit to its rows being visible.",
+            "Time from a flush's newest PostgreSQL commit until its rows are visible.",
             buckets=FRESHNESS_BUCKETS,
             registry=self.registry,
         )
@@ -74,18 +74,20 @@ class ViewsMetrics:
         )
         self.commit_age = Gauge(
             "purser_views_commit_age_seconds",
-            "Since the last commit of this process; 0 before the first.",
+            "Time since this process last committed; 0 before its first commit.",
             registry=self.registry,
         )
         self.records_in_flight = Gauge(
             "purser_views_records_in_flight",
-            "Records read and not acknowledged.",
+            "Records read and not yet acknowledged.",
             registry=self.registry,
         )
-        self.healthy = Gauge("purser_views_healthy", "1 healthy, 0 not.", registry=self.registry)
+        self.healthy = Gauge(
+            "purser_views_healthy", "1 if healthy, 0 if not.", registry=self.registry
+        )
 
     def wrote(self, *, records: int, events: int, newest: datetime | None, now: datetime) -> None:
-        """Count a flush whose rows are in; `newest` is the latest commit time among them."""
+        """Count a flush whose rows are written; `newest` is the latest commit time among them."""
         self.records.inc(records)
         self.events.inc(events)
         self.flush_rows.observe(records)
@@ -93,7 +95,7 @@ class ViewsMetrics:
             self.freshness.observe(max(0.0, (now - newest).total_seconds()))
 
     def show_lag(self, lag: Mapping[int, int]) -> None:
-        """Show the lag of the partitions that are ours, and of no others."""
+        """Show the lag of the assigned partitions, and of no others."""
         self.lag.clear()
         for partition, records in lag.items():
             self.lag.labels(partition=str(partition)).set(records)

@@ -1,8 +1,9 @@
-"""Dead letters: records that cannot be folded go whole to a topic, unless there are too many.
+"""Parking: sends records that cannot be folded, unchanged, to the dead letters' topic.
 
-The row in table `dead_letters` is the sink's; here is the record in topic `purser.dead_letters`,
-where an operator can redrive it from. It must be there before the batch it came in is acknowledged.
-A message's key is the record's position, so that one parked twice is seen to be the same.
+The sink writes the row in table `dead_letters`; this module sends the record to topic
+`purser.dead_letters`, from which an operator can redrive it. The record must be there before its
+batch is acknowledged. The message key is the record's position, so that a record parked twice can
+be recognized. If too many records cannot be folded, the worker stops instead.
 """
 
 import asyncio
@@ -18,25 +19,25 @@ from schemas.errors import PurserError, ServiceUnavailable, WriteRefused
 from schemas.views import DeadLetterRow
 
 MESSAGE_BYTES_MAX = 32 * 1024 * 1024
-"""More than any broker lets into the source topic by default, headers included."""
+"""More than any broker accepts into the source topic by default, headers included."""
 REQUEST_SECONDS = 30.0
 FLOOD_WINDOW_RECORDS = 1_000
 
 
-class DeadLetterFlood(PurserError):  # noqa: N818 - named for what it is
-    """So many records cannot be folded that it is this code, or the source, that is wrong."""
+class DeadLetterFlood(PurserError):  # noqa: N818 - named for what happened
+    """So many records cannot be folded that this code or the source must be wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloodLimits:
-    """More than `share_max` of the last records, and at least `records_min` of them."""
+    """A flood is more than `share_max` of the last records, and at least `records_min` of them."""
 
     share_max: float
     records_min: int
 
 
 class FloodDetector:
-    """Tells a poisoned record, which is parked, from a poisoned stream, which stops the worker."""
+    """Distinguishes a bad record, which is parked, from a bad stream, which stops the worker."""
 
     def __init__(self, limits: FloodLimits) -> None:
         self._limits = limits
@@ -45,7 +46,7 @@ class FloodDetector:
         self._dead = 0
 
     def check(self, records: int, dead: int, example: str) -> None:
-        """Count a flush; raises DeadLetterFlood, with `example`, when the last ones are too bad."""
+        """Count a flush; raises DeadLetterFlood, with `example`, after too many dead records."""
         self._window.append((records, dead))
         self._records += records
         self._dead += dead
@@ -62,14 +63,14 @@ class FloodDetector:
 
 
 def dead_letter_key(row: DeadLetterRow) -> bytes:
-    """The message key of a parked record: its position, the same however often it is parked."""
+    """Return the message key of a parked record: its position, however often it is parked."""
     return f"{row.topic}/{row.partition}/{row.kafka_offset}".encode()
 
 
 def dead_letter_headers(row: DeadLetterRow) -> list[tuple[str, bytes]]:
-    """Where a parked record comes from and why it is parked, as text.
+    """Return a parked record's origin and the reason, as text.
 
-    The record's own key is the header `source_key`; it is missing when the record had none.
+    The header `source_key` is the record's own key, or empty if the record had none.
     """
     texts = {
         "source_topic": row.topic,
@@ -85,7 +86,7 @@ def dead_letter_headers(row: DeadLetterRow) -> list[tuple[str, bytes]]:
 
 
 class DeadLetterTopic:
-    """The topic's producer; connects when there is something to send, and anew after an error."""
+    """The topic's producer; connects when it first sends, and reconnects after an error."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._bootstrap = bootstrap
@@ -93,11 +94,11 @@ class DeadLetterTopic:
         self._producer: AIOKafkaProducer | None = None
 
     async def send(self, rows: Sequence[DeadLetterRow]) -> None:
-        """Send records and return when all replicas that must have them do.
+        """Send records and return when all in-sync replicas have them.
 
         Raises:
-            ServiceUnavailable: Kafka is away; again may help, and gives the same messages.
-            WriteRefused: Kafka will not have it.
+            ServiceUnavailable: Kafka is unavailable; a retry may help and sends the same messages.
+            WriteRefused: Kafka rejects the messages.
         """
         if not rows:
             return
@@ -119,10 +120,10 @@ class DeadLetterTopic:
             raise _translated(self._topic, error) from error
 
     async def stop(self) -> None:
-        """Close the connection, if there is one; what was not confirmed will be sent again."""
+        """Close the connection, if there is one; unconfirmed messages will be sent again."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(KafkaError):  # `send` has reported it
+            with suppress(KafkaError):  # `send` has already reported it
                 await producer.stop()
 
     async def _connected(self) -> AIOKafkaProducer:

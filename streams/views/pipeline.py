@@ -1,11 +1,11 @@
-"""From batches to acknowledged batches: fold, write, park, refresh totals, acknowledge.
+"""The pipeline for batches: fold, write, park, refresh totals, acknowledge.
 
-Three tasks of the event loop hand flushes to each other; the work itself runs in threads. A flush
-that is full is folded while the one before it is written; a smaller one waits until nothing is
-under way, and grows meanwhile. It must never acknowledge a batch before its rows *and* the totals
-they belong to are in, and never go on after a step has failed for good.
+Three tasks of the event loop pass flushes to each other; the work itself runs in threads. A full
+flush is folded while the previous one is written. A smaller one waits until no flush is in
+progress, and grows meanwhile. The pipeline must never acknowledge a batch before its rows *and* its
+totals are written, and never continue after a step has failed for good.
 
-What a crash costs, step by step (a restarted worker reads again all that was not acknowledged):
+The cost of a crash at each step (a restarted worker reads all unacknowledged records again):
 
 1. take    a flush leaves the coalescer                    nothing is lost, nothing was written
 2. fold    records become rows                             as 1
@@ -40,36 +40,39 @@ Result = TypeVar("Result")
 
 
 class Steps(Protocol[Folded, Receipt]):
-    """The work on a flush. All but `park` block and run in a thread; each may be called again.
+    """The work on a flush. All steps but `park` block and run in a thread; each may be repeated.
 
-    They raise `ServiceUnavailable` for what a later try may cure; anything else ends the worker.
+    They raise `ServiceUnavailable` for errors that a retry may cure; any other error ends the
+    worker.
     """
 
     def fold(self, flush: Flush) -> Folded:
-        """Make rows of records; touches nothing outside."""
+        """Turn records into rows; has no side effects on the stores."""
 
     def write(self, folded: Folded) -> Receipt:
-        """Write the rows; when it returns, a reader sees all of them. The receipt is small: it is
-        kept until the refresh, the rows are not.
+        """Write the rows; when it returns, readers see all of them.
+
+        The receipt is small, because it is kept until the refresh; the rows are not.
         """
 
     async def park(self, folded: Folded) -> None:
-        """Send what could not be folded to the dead letters' topic."""
+        """Send records that could not be folded to the dead letters' topic."""
 
     def refresh(self, written: list[Receipt]) -> None:
-        """Recompute the totals that these flushes touch, and note how far the views are."""
+        """Recompute the totals that these flushes touch, and record the progress of the views."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineLimits:
-    """How much is under way at once, how often totals are refreshed, how long to try again.
+    """How much is in progress at once, how often totals are refreshed, how long to retry.
 
-    - `refresh_seconds`: between the starts of two refreshes, at least.
-    - `refresh_share_max`: of the time may go into refreshing totals; when a refresh takes long,
-      the next one waits longer and covers more flushes, up to half of `flushes_unrefreshed_max`:
-      with the other half rows go on becoming visible while totals are refreshed.
-    - `retry_first_seconds`, `retry_most_seconds`: the first and the longest wait between tries.
-    - `give_up_seconds`: after so long without success the worker ends, unacknowledged.
+    - `refresh_seconds`: least time between the starts of two refreshes.
+    - `refresh_share_max`: largest share of the time spent on refreshing totals. After a slow
+      refresh the next one waits longer and covers more flushes, up to half of
+      `flushes_unrefreshed_max`. The other half leaves room for rows to become visible during a
+      refresh.
+    - `retry_first_seconds`, `retry_most_seconds`: the first and the longest wait between attempts.
+    - `give_up_seconds`: after this time without success the worker exits without acknowledging.
     """
 
     refresh_seconds: float = 0.5
@@ -81,24 +84,24 @@ class PipelineLimits:
 
 
 class Observer(Protocol):
-    """Who wants to know how it goes; must be quick and must not raise."""
+    """Receives the pipeline's progress; must be quick and must not raise."""
 
     def retrying(self, step: str, error: BaseException, attempt: int) -> None:
-        """A step failed and is tried again."""
+        """A step failed and will be retried."""
 
     def recovered(self, step: str) -> None:
-        """A step that was tried again has succeeded."""
+        """A step that was retried has succeeded."""
 
     def acknowledged(self, batches: Iterable[Batch]) -> None:
         """Batches are done."""
 
 
 FLUSHES_UNDER_WAY_MAX = 2
-"""One is written while the next is folded."""
+"""One flush is written while the next is folded."""
 
 
 class Pipeline(Generic[Folded, Receipt]):
-    """The tasks that carry flushes, and the first failure that stopped them."""
+    """The tasks that process flushes, and the first failure that stopped them."""
 
     def __init__(
         self,
@@ -125,15 +128,15 @@ class Pipeline(Generic[Folded, Receipt]):
     # -- the outside
 
     def start(self) -> None:
-        """Begin to carry flushes."""
+        """Start to process flushes."""
         for stage in (self._fold_stage, self._write_stage, self._refresh_stage):
             self._tasks.append(asyncio.create_task(self._guard(stage()), name=stage.__name__))
 
     async def put(self, batch: Batch) -> None:
-        """Hand over a batch; returns at once unless a whole flush is already waiting.
+        """Hand over a batch; returns immediately unless a full flush is already waiting.
 
-        Never raises: after a failure or during a stop the batch is left unacknowledged and the
-        caller is held until it is cancelled.
+        Never raises: after a failure or during a stop, the batch stays unacknowledged and the
+        caller blocks until it is cancelled.
         """
         async with self._changed:
             if not self._is_closed():
@@ -144,7 +147,7 @@ class Pipeline(Generic[Folded, Receipt]):
             await asyncio.Event().wait()
 
     def fail(self, error: BaseException) -> None:
-        """Stop for good; the first failure is the one that counts."""
+        """Stop for good; only the first failure counts."""
         if self._failure is None:
             self._failure = error
             self._failed.set()
@@ -161,7 +164,7 @@ class Pipeline(Generic[Folded, Receipt]):
         return self._failure
 
     async def drain(self) -> None:
-        """Finish and acknowledge what is under way; what still waits is left to be read again."""
+        """Finish and acknowledge the flushes in progress; waiting batches are read again later."""
         async with self._changed:
             self._draining = True
             self._coalescer.clear()
@@ -171,7 +174,7 @@ class Pipeline(Generic[Folded, Receipt]):
             )
 
     async def close(self) -> None:
-        """End the tasks, whatever they are doing; threads in a call end when the call does."""
+        """Cancel the tasks, whatever they are doing; a thread ends after its current call."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -191,9 +194,9 @@ class Pipeline(Generic[Folded, Receipt]):
             self._folded.put_nowait((flush.batches, folded))
 
     async def _next_flush(self) -> Flush:
-        """Step 1: a full flush as soon as there is room, a smaller one once nothing is under way.
+        """Step 1: take a full flush as soon as there is room, a smaller one when none is in work.
 
-        While one is written, the next would only wait for it: better that it grows meanwhile.
+        While a flush is written, a small one would only wait for it, so let it grow meanwhile.
         """
         while True:
             async with self._changed:
@@ -234,7 +237,7 @@ class Pipeline(Generic[Folded, Receipt]):
             started = monotonic()
             receipts = [receipt for _, receipt in written]
             await self._persist("refresh", self._in_thread, self._steps.refresh, receipts)
-            # Rows and totals are in: only now.
+            # Acknowledge only now that rows and totals are written.
             batches = [batch for done, _ in written for batch in done]
             for batch in batches:
                 batch.acknowledge()
@@ -245,7 +248,7 @@ class Pipeline(Generic[Folded, Receipt]):
             await self._pause_refresh(monotonic() - started)
 
     async def _pause_refresh(self, took_seconds: float) -> None:
-        """Let flushes gather before the next refresh, unless the worker is stopping."""
+        """Let flushes accumulate before the next refresh, unless the worker is stopping."""
         wanted = max(self._limits.refresh_seconds, took_seconds / self._limits.refresh_share_max)
         with suppress(TimeoutError):
             async with asyncio.timeout(wanted - took_seconds), self._changed:
@@ -261,7 +264,7 @@ class Pipeline(Generic[Folded, Receipt]):
     async def _persist(
         self, step: str, call: Callable[..., Awaitable[Result]], *arguments: Any
     ) -> Result:
-        """Try until it succeeds, with growing waits; give up after `give_up_seconds`."""
+        """Retry with growing waits until it succeeds; give up after `give_up_seconds`."""
 
         def before_sleep(state: RetryCallState) -> None:
             assert state.outcome is not None
@@ -290,10 +293,10 @@ class Pipeline(Generic[Folded, Receipt]):
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
 
     async def _guard(self, stage: Awaitable[None]) -> None:
-        """Whatever ends a stage ends the worker: nothing behind it may be acknowledged."""
+        """End the worker when a stage ends: nothing after it may be acknowledged."""
         try:
             await stage
-        except Exception as error:  # noqa: BLE001 - handed over to whoever waits for `failed`
+        except Exception as error:  # noqa: BLE001 - passed to the waiters of `failed`
             self.fail(error)
             async with self._changed:
                 self._changed.notify_all()

@@ -1,6 +1,6 @@
-"""The worker's own HTTP endpoints on 127.0.0.1: `/metrics` for Prometheus, `/health` for people.
+"""The worker's HTTP endpoints on 127.0.0.1: `/metrics` for Prometheus, `/health` for operators.
 
-They run on the worker's event loop on purpose: a loop that hangs does not answer.
+They deliberately run on the worker's event loop: if the loop hangs, they do not answer.
 """
 
 from time import monotonic
@@ -27,7 +27,7 @@ class HealthServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen; raises ConfigurationError when the port cannot be had."""
+        """Listen; raises ConfigurationError if the port cannot be used."""
         app = web.Application()
         app.add_routes([web.get("/health", self._answer_health), web.get("/metrics", self._answer)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS)
@@ -48,7 +48,7 @@ class HealthServer:
             await runner.cleanup()
 
     async def _answer_health(self, _request: web.Request) -> web.Response:
-        """200 with the report when healthy, 503 with the report when not."""
+        """Answer with the report: status 200 if healthy, 503 if not."""
         report: dict[str, Any] = self._health.report(monotonic())
         return web.json_response(report, status=200 if report["status"] == "healthy" else 503)
 

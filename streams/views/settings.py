@@ -1,4 +1,4 @@
-"""Settings of the views worker: those of every stream worker, and what the views need besides."""
+"""Settings of the views worker, in addition to those of every stream worker."""
 
 from typing import Annotated
 
@@ -16,53 +16,54 @@ from streams.views.pipeline import PipelineLimits
 
 
 class ViewsSettings(StreamSettings):
-    """What the views worker needs to know."""
+    """Settings of the views worker."""
 
     clickhouse_url: Secret
     """`http://user:password@host:port/database`."""
     payments_topic: TopicName = PAYMENTS_TOPIC
-    """What is read; Debezium's topic of the table `payments`."""
+    """The topic to read: Debezium's topic of the table `payments`."""
     dead_letters_topic: TopicName = DEAD_LETTERS_TOPIC
-    """Where records go that cannot be folded; made when it is not there."""
+    """Topic for records that cannot be folded; created if it does not exist."""
     views: str = ",".join(table.name for table in FOLDED_TABLES)
-    """Tables that this worker keeps, comma separated; seller_revenue follows ledger_entries.
+    """Tables that this worker maintains, comma separated; seller_revenue goes with ledger_entries.
 
-    Whatever it leaves out must be kept by workers of another group: offsets are the group's.
+    Workers of another group must maintain the tables left out, because offsets belong to a group.
     """
     worker_metrics_port: PortNumber = 15_410
-    """Where `/metrics` and `/health` answer, on 127.0.0.1 only."""
+    """Port of `/metrics` and `/health`, on 127.0.0.1 only."""
 
     linger_seconds: Seconds = 1.0
-    """How long records wait for more, under load; it shrinks with the load, to nothing."""
+    """How long records wait for more records under load; it shrinks with the load, down to 0."""
     busy_records_per_second: Count = 10_000
-    """The load from which the linger is as long as it gets."""
+    """The load from which on the linger has its full length."""
     refresh_seconds: Seconds = 0.5
-    """Between two refreshes of the totals, at least."""
+    """Least time between two refreshes of the totals."""
 
     give_up_seconds: Seconds = 300.0
-    """How long a write is tried again before the worker ends without acknowledging it."""
+    """How long a write is retried before the worker exits without acknowledging it."""
     startup_wait_seconds: Seconds = 120.0
-    """How long to wait for servers that are down before the worker starts."""
+    """How long the worker waits at its start for servers that are down."""
     drain_seconds: Annotated[float, Field(ge=0.5, le=30)] = 6.0
-    """How long a stop waits for what is under way; less than stop_timeout_seconds."""
+    """How long a stop waits for work in progress; less than stop_timeout_seconds."""
 
     stall_unhealthy_seconds: Seconds = 15.0
-    """Records wait and none was done for so long: unhealthy."""
+    """After this time with waiting records and no progress, the worker is unhealthy."""
     stall_exit_seconds: Seconds = 45.0
-    """Records wait and none was done for so long: end, and let the supervisor start anew. So does a
-    worker whose event loop does not run for about as long."""
+    """After this time with waiting records and no progress, the worker exits so that the supervisor
+    restarts it. A worker whose event loop is blocked for about as long exits, too.
+    """
     probe_seconds: Seconds = 2.0
-    """How often the lag is looked at."""
+    """How often the lag is measured."""
 
     flood_share_max: Share = 0.5
-    """Stop rather than park when more than this share of recent records cannot be folded."""
+    """Stop instead of parking when more than this share of recent records cannot be folded."""
     flood_records_min: Count = 100
-    """Never stop for fewer dead letters than this."""
+    """Never stop for fewer dead letters than this number."""
 
     @field_validator("views")
     @classmethod
     def known_views(cls, value: str) -> str:
-        """Accept only names of tables that events are folded into, each at most once."""
+        """Accept only names of tables that events are folded into; drop repeated names."""
         known = [table.name for table in FOLDED_TABLES]
         names = [name.strip() for name in value.split(",")]
         if not set(names) <= set(known):
@@ -76,7 +77,7 @@ class ViewsSettings(StreamSettings):
 
     @property
     def coalescer_limits(self) -> CoalescerLimits:
-        """How much goes into a flush, and when."""
+        """How large flushes become, and when they are due."""
         return CoalescerLimits(
             rows_max=self.rows_max,
             linger_seconds=self.linger_seconds,
@@ -85,14 +86,14 @@ class ViewsSettings(StreamSettings):
 
     @property
     def pipeline_limits(self) -> PipelineLimits:
-        """How flushes are carried."""
+        """Limits of the pipeline."""
         return PipelineLimits(
             refresh_seconds=self.refresh_seconds, give_up_seconds=self.give_up_seconds
         )
 
     @property
     def stall_limits(self) -> StallLimits:
-        """When a worker that does nothing is unhealthy, and when it ends."""
+        """When a worker without progress is unhealthy, and when it exits."""
         return StallLimits(
             unhealthy_seconds=self.stall_unhealthy_seconds, exit_seconds=self.stall_exit_seconds
         )

@@ -1,7 +1,8 @@
-"""What must be there before the worker reads a record; a server that is down is waited for.
+"""Start-up checks: the servers that must answer before the worker reads a record.
 
-A wrong setting, password or schema is refused at once: waiting would not make it right. Everything
-here blocks, so it runs before the event loop does.
+The worker waits for a server that is down. It rejects a wrong setting, password or schema
+immediately, because waiting would not cure it. These checks block, so they run before the event
+loop.
 """
 
 import logging
@@ -18,7 +19,7 @@ from streams.views.parking import MESSAGE_BYTES_MAX
 ANSWER_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 REPORT_SECONDS = 10.0
-"""While waiting, say so this often."""
+"""How often to log a message while waiting."""
 
 _log = logging.getLogger("purser.views")
 
@@ -33,7 +34,7 @@ def wait_for(
 ) -> None:
     """Repeat a check until it no longer raises ServiceUnavailable.
 
-    Raises the last ServiceUnavailable after `wait_seconds`, and at once whatever else it raises.
+    Raises the last ServiceUnavailable after `wait_seconds`, and any other exception immediately.
     """
     started = clock()
     reported = float("-inf")
@@ -53,14 +54,14 @@ def wait_for(
 
 
 def check_topics(bootstrap: str, source_topic: str, dead_letters_topic: str) -> None:
-    """The source topic exists, and the dead letters' topic does afterwards; nothing expires there.
+    """Check that the source topic exists, and create the dead letters' topic without expiry.
 
     Raises:
-        ServiceUnavailable: Kafka does not answer, or the source topic is not there yet: the
+        ServiceUnavailable: Kafka does not answer, or the source topic does not exist yet: the
             connector creates it with its first record.
-        ConfigurationError: Kafka refuses the dead letters' topic.
+        ConfigurationError: Kafka refuses to create the dead letters' topic.
     """
-    # What librdkafka logs about a broker that is down, the exceptions say as well.
+    # Silence librdkafka's log: the exceptions carry the same information.
     admin = AdminClient(
         {"bootstrap.servers": bootstrap, "log_level": 0}, logger=logging.getLogger("purser.kafka")
     )
@@ -102,7 +103,7 @@ def _create_dead_letters_topic(admin: AdminClient, topic: str) -> None:
 
 
 def check_port_free(port: int) -> None:
-    """Raise ConfigurationError when something already answers where our metrics should."""
+    """Raise ConfigurationError if the port of the metrics is already in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

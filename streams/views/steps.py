@@ -1,7 +1,7 @@
-"""What the pipeline does to a flush, for real: fold, sink, dead letters' topic, totals.
+"""The pipeline's steps: fold, write to the sink, send dead letters, refresh totals.
 
-Between the pipeline, which decides when, and the fold and the sink, which know how. It must never
-change what the fold made: rows that are written again have to be the same rows.
+They stand between the pipeline, which decides when, and the fold and the sink, which do the work.
+They must never change the fold's rows: rows that are written again have to be the same rows.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -30,14 +30,14 @@ from streams.views.parking import FloodDetector
 
 
 class DeadLetterSender(Protocol):
-    """Where dead letters are sent to; see `DeadLetterTopic.send`."""
+    """Sends dead letters; see `DeadLetterTopic.send`."""
 
     async def send(self, rows: tuple[DeadLetterRow, ...]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What is left to do for a flush whose rows are in: totals to refresh, progress to note."""
+    """What remains to do for a flush whose rows are written: refresh totals, record progress."""
 
     revenue_keys: frozenset[RevenueKey]
     progress: tuple[ProgressRow, ...]
@@ -47,7 +47,7 @@ class Receipt:
 class ViewSteps:
     """`streams.views.pipeline.Steps` over a sink.
 
-    `consumer` names who reads, `tables` which of the tables it keeps.
+    `consumer` is the reader's name; `tables` are the tables that it maintains.
     """
 
     sink: ViewSink
@@ -59,7 +59,7 @@ class ViewSteps:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def fold(self, flush: Flush) -> FoldedBatch:
-        """Decode and fold; raises DeadLetterFlood when too much of it cannot be."""
+        """Decode and fold; raises DeadLetterFlood if too many records cannot be folded."""
         with self._timed("fold"):
             folded = fold_to_arrow(
                 flush.records, consumer=self.consumer, parked_at=self.now(), tables=self.tables
@@ -69,10 +69,10 @@ class ViewSteps:
         return folded
 
     def write(self, folded: FoldedBatch) -> Receipt:
-        """Write the rows of all tables but the progress, which comes after the totals.
+        """Write the rows of all tables except the progress, which follows after the totals.
 
-        Raises ServiceUnavailable for the sink's troubles that pass, WriteRefused naming the row
-        for those that do not.
+        Raises ServiceUnavailable for temporary errors of the sink, and WriteRefused, which names
+        the row, for permanent ones.
         """
         columns = {
             table: rows for table, rows in folded.columns.items() if table is not PIPELINE_PROGRESS
@@ -94,15 +94,15 @@ class ViewSteps:
         return Receipt(revenue_keys=folded.revenue_keys, progress=progress)
 
     async def park(self, folded: FoldedBatch) -> None:
-        """Send the dead letters to their topic; their rows are in the table already."""
+        """Send the dead letters to their topic; their rows are already in the table."""
         await self.dead_letters.send(folded.dead_letters)
         for row in folded.dead_letters:
             self.metrics.dead_letters.labels(reason=row.reason).inc()
 
     def refresh(self, written: list[Receipt]) -> None:
-        """Recompute the totals that these flushes touch, then note how far the views are.
+        """Recompute the totals that these flushes touch, then record the progress.
 
-        The progress comes last, so that it never promises more than rows and totals hold.
+        The progress comes last, so that it never claims more than rows and totals contain.
         """
         keys: set[RevenueKey] = set()
         last: dict[tuple[str, int], ProgressRow] = {}
@@ -128,9 +128,10 @@ def _described(row: DeadLetterRow) -> str:
 
 
 def _culprit(sink: ViewSink, columns: Mapping[Table, Columns]) -> str:
-    """The row that the sink refuses, as the end of a sentence; "" when it cannot be told.
+    """Return the row that the sink refuses, as the end of a sentence; "" if it cannot be found.
 
-    Found by writing halves: the rows are the same as before, so writing them again changes nothing.
+    It is found by writing halves. The rows are the same as before, so writing them again changes
+    nothing.
     """
     for table, whole in columns.items():
         start, stop = 0, len(whole[0]) if whole else 0

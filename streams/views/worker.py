@@ -1,8 +1,8 @@
 """The views worker's process: `python -m streams.views.worker`.
 
-Reads the topic of payments and keeps the views in ClickHouse; everything it needs comes from the
-environment (`purser env` prints it for the local stack). It ends with status 0 only after a clean
-stop; whatever else ends it has been logged in one line, and nothing was acknowledged for it.
+It reads the payments topic and maintains the views in ClickHouse. It takes all settings from the
+environment (`purser env` prints them for the local stack). It exits with status 0 only after a
+clean stop. Any other reason is logged in one line, and the affected work is not acknowledged.
 """
 
 import asyncio
@@ -41,12 +41,12 @@ from streams.watchdog import LoopWatchdog
 
 _log = logging.getLogger("purser.views")
 
-# What these say about a server that is away, the errors that we log ourselves say as well.
+# These log unreachable servers, which our own errors report as well.
 TALKATIVE_LOGGERS = ("urllib3", "clickhouse_connect")
 
 
 class ViewsWorker(mode.Service):
-    """The pipeline, its monitor and its endpoints, beside a Faust app that feeds them."""
+    """The pipeline, its monitor and its endpoints, next to the Faust app that feeds them."""
 
     mundane_level = "debug"
 
@@ -76,21 +76,21 @@ class ViewsWorker(mode.Service):
         )
         add_views_agent(app, settings.payments_topic, self._pipeline)
         app.service(self)
-        # By then the flow is stopped, and the consumer, which commits at its end, is not.
+        # At that signal the flow is stopped, but the consumer, which commits at its end, is not.
         app.on_before_shutdown.connect(self._drain)
 
     # -- what the pipeline tells
 
     def retrying(self, step: str, error: BaseException, attempt: int) -> None:
-        """A step failed and is tried again."""
+        """A step failed and will be retried."""
         self._metrics.retries.labels(step=step).inc()
         self._health.retrying(step, error, monotonic())
-        _log.warning("%s failed, try %d: %s", step, attempt, error)
+        _log.warning("%s failed, attempt %d: %s", step, attempt, error)
 
     def recovered(self, step: str) -> None:
-        """A step that was tried again has succeeded."""
+        """A step that was retried has succeeded."""
         self._health.recovered(step, monotonic())
-        _log.info("%s goes on", step)
+        _log.info("%s succeeded after retries", step)
 
     def acknowledged(self, batches: Iterable[Batch]) -> None:
         """Batches are done."""
@@ -98,7 +98,7 @@ class ViewsWorker(mode.Service):
     # -- life
 
     async def on_start(self) -> None:
-        """Serve, look and work."""
+        """Start the pipeline, the endpoints and the monitor."""
         self._pipeline.start()
         await self._server.start()
         monitor = LagMonitor(
@@ -115,31 +115,31 @@ class ViewsWorker(mode.Service):
         self._health.started()
 
     async def on_stop(self) -> None:
-        """Let go of everything."""
+        """Stop the pipeline and close all connections."""
         await self._pipeline.close()
         await self._end_offsets.stop()
         await self._dead_letters.stop()
         await self._server.stop()
 
     async def _drain(self, _sender: Any, **_kwargs: Any) -> None:
-        """Finish what is under way, for so long as there is; the rest will be read again."""
+        """Finish the work in progress within `drain_seconds`; the rest will be read again."""
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
                 await self._pipeline.drain()
         except TimeoutError:
             _log.warning(
-                "stopping without what is under way: not done after %g s",
+                "stopping before the work in progress is finished: it took more than %g s",
                 self._settings.drain_seconds,
             )
 
     async def _end_on_failure(self) -> None:
-        """End the process when the pipeline cannot go on; nothing more is acknowledged."""
+        """End the process when the pipeline fails; nothing more is acknowledged."""
         self.failure = await self._pipeline.failed()
         self._health.failed(self.failure)
         if isinstance(self.failure, PurserError):
-            _log.critical("ending, nothing was acknowledged: %s", self.failure)
+            _log.critical("exiting, nothing was acknowledged: %s", self.failure)
         else:
-            _log.critical("ending, nothing was acknowledged", exc_info=self.failure)
+            _log.critical("exiting, nothing was acknowledged", exc_info=self.failure)
         signal.raise_signal(signal.SIGTERM)
 
     def _consumer_state(self) -> ConsumerState:
@@ -153,11 +153,11 @@ class ViewsWorker(mode.Service):
 
 
 def prepare(settings: ViewsSettings) -> ClickHouseSink:
-    """Wait for the servers, refuse what waiting does not cure, and connect.
+    """Wait for the servers, check them and the configuration, and connect.
 
     Raises:
-        ServiceUnavailable: a server was not there in time.
-        ConfigurationError: a port, a password or a schema is not as it should be.
+        ServiceUnavailable: a server was not available in time.
+        ConfigurationError: a port, a password or a schema is wrong.
     """
     url = settings.clickhouse_url.get_secret_value()
     wait_seconds = settings.startup_wait_seconds
@@ -171,14 +171,14 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
         wait_seconds=wait_seconds,
     )
     sink = ClickHouseSink(ClickHouseSettings.load(url))
-    # Before it joins the group: afterwards partitions would wait for it.
+    # Before the worker joins the group: its partitions would wait for it afterwards.
     wait_for("ClickHouse", sink.warm_up, wait_seconds=wait_seconds)
     return sink
 
 
 @entry_point
 def main() -> NoReturn:
-    """Run until told to stop, or until going on would lose something."""
+    """Run until told to stop, or until continuing would lose something."""
     status = 0
     worker = None
     try:
@@ -205,7 +205,7 @@ def main() -> NoReturn:
 
 
 def _exit(status: int) -> NoReturn:
-    """End now: a thread that waits for a server that is away must not keep the process."""
+    """Exit immediately: a thread that waits for an unreachable server must not delay it."""
     logging.shutdown()
     sys.stderr.flush()
     if any(thread is not threading.main_thread() for thread in threading.enumerate()):

@@ -30,8 +30,8 @@ def test_library_repeating_itself_is_said_once_and_counted() -> None:
             passed.append(each.getMessage())
     assert passed == [
         "node 0 is down",
-        "node 10 is down (9 more like this left out)",
-        "node 20 is down (9 more like this left out)",
+        "node 10 is down (9 similar messages suppressed)",
+        "node 20 is down (9 similar messages suppressed)",
     ]
 
 

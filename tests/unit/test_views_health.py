@@ -57,7 +57,7 @@ def test_a_partition_that_stands_still_with_records_waiting(
     assert (judgement.stalled is not None) is is_stalled
     if not is_healthy:
         [reason] = judgement.reasons
-        assert "partition 0 stands still at offset 40" in reason
+        assert "partition 0 has been stuck at offset 40" in reason
         assert "160 records waiting" in reason
 
 
@@ -75,7 +75,7 @@ def test_a_step_that_is_tried_again_is_unhealthy_but_no_reason_to_end() -> None:
     health.retrying("write", ServiceUnavailable("ClickHouse is away"), 1.0)
     health.retrying("write", ServiceUnavailable("ClickHouse is away"), 100.0)
     judgement = health.judge(200.0)
-    assert "write is being tried again for 199.0 s: ClickHouse is away" in judgement.reasons
+    assert "write has been retried for 199.0 s: ClickHouse is away" in judgement.reasons
     assert judgement.stalled is None
     health.recovered("write", 200.0)
     assert health.judge(201.0).healthy, "the stall's clock begins anew"
@@ -129,7 +129,7 @@ def test_the_watchdog_ends_a_worker_at_a_stand() -> None:
     [error] = ended
     assert isinstance(error, WorkerStalled)
     assert len(signs_of_life) > 1, "the guard hears of every look"
-    assert "partition 0 stands still at offset 4" in str(error)
+    assert "partition 0 has been stuck at offset 4" in str(error)
     assert metrics.registry.get_sample_value("purser_views_lag_records", {"partition": "0"}) == 6
 
 

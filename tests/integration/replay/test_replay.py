@@ -35,7 +35,7 @@ STEPS = (
     "swap payouts",
     "swap seller_revenue",
     "swap payment_events",
-    "follow until past the live worker",
+    "follow the topic past the live worker",
     "verify the live tables",
 )
 
@@ -221,7 +221,7 @@ def test_the_old_tables_come_back_up_to_date(world: World) -> None:
         world.assert_equal()
     assert "done already" in world.refused("--rollback")
     world.replay("--cleanup")
-    assert "nothing to go back from" in world.refused("--rollback")
+    assert "nothing to roll back" in world.refused("--rollback")
     assert "nothing to drop" in world.replay("--cleanup").output
 
 
@@ -267,7 +267,7 @@ def test_only_one_replay_at_a_time_and_only_with_the_same_views(world: World) ->
     assert first.wait_for("read "), first.said
     first.kill()
     assert "is unfinished" in world.refused("buyer_orders")
-    assert "nothing to go back from" in world.refused("--rollback")
+    assert "nothing to roll back" in world.refused("--rollback")
     world.replay("payouts")
     assert "its old tables are kept" in world.refused("payouts")
 

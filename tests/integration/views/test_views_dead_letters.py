@@ -58,7 +58,7 @@ def test_a_flood_of_bad_records_stops_the_worker_instead(
     pipeline.send(events)
     worker = pipeline.start_worker()
     assert worker.wait_ended() == 1
-    [line] = [line for line in worker.output().splitlines() if "ending, nothing was" in line]
+    [line] = [line for line in worker.output().splitlines() if "exiting, nothing was" in line]
     assert "records cannot be folded, so they are not parked; look at what changed" in line
     assert "Traceback" not in worker.output()
     partition = int(line.split(f"({pipeline.name} partition ")[1].split()[0])

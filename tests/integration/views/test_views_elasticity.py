@@ -67,7 +67,7 @@ def test_a_worker_that_does_not_fetch_shows_its_lag_and_ends(pipeline: Pipeline)
     assert worker.health()[1]["lag_records"] > 0
     assert worker.metric("purser_views_lag_records") > 0
     assert worker.wait_ended() == 1
-    assert "records waiting; ending, to be started anew" in worker.output()
+    assert "records waiting; exiting to be restarted" in worker.output()
     pipeline.send(waiting)
     pipeline.workers.remove(worker)
     pipeline.start_worker()

@@ -96,7 +96,7 @@ def test_clickhouse_killed_under_load_is_waited_for(pipeline: Pipeline) -> None:
         pipeline.server.kill()
         try:
             wait_until(lambda: worker.health()[0] == 503, "unhealthy while it cannot write")
-            assert "is being tried again" in " ".join(worker.health()[1]["reasons"])
+            assert "has been retried for" in " ".join(worker.health()[1]["reasons"])
             time.sleep(1.0)
         finally:
             pipeline.server.start()
@@ -172,7 +172,7 @@ def test_a_worker_that_cannot_write_ends_rather_than_acknowledge(pipeline: Pipel
     try:
         pipeline.send(events[500:])
         assert worker.wait_ended() == 2
-        assert "ending, nothing was acknowledged: ClickHouse at " in worker.output()
+        assert "exiting, nothing was acknowledged: ClickHouse at " in worker.output()
         assert "Traceback" not in worker.output()
         assert pipeline.committed() == committed
     finally:
@@ -202,9 +202,9 @@ def test_a_worker_that_stands_still_is_unhealthy_and_ends(pipeline: Pipeline) ->
     with frozen(pipeline):
         pipeline.send(events[500:])
         wait_until(lambda: worker.health()[0] == 503, "unhealthy")
-        assert "stands still at offset" in worker.health()[1]["reasons"][0]
+        assert "has been stuck at offset" in worker.health()[1]["reasons"][0]
         assert worker.wait_ended() == 1
-        assert "ending, nothing was acknowledged: partition " in worker.output()
+        assert "exiting, nothing was acknowledged: partition " in worker.output()
         assert "Traceback" not in worker.output()
         assert pipeline.committed() == committed
     pipeline.workers.remove(worker)
