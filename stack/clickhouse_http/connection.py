@@ -20,6 +20,10 @@ from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, ref
 from stack.clickhouse_http.statement import InsertData, Select
 
 DEFAULT_DATABASE: Final = "default"
+PARAMETER_ESCAPES: Final = str.maketrans(
+    {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": r"\0", "\b": r"\b", "\f": r"\f"}
+)
+"""How the value of a query parameter is written."""
 CHDB_ERRORS: Final = (RuntimeError, ValueError, chdb.ChdbError)
 
 
@@ -131,10 +135,11 @@ class Connection:
         try:
             return self.run(text, format_name, parameters)[1]
         except ClickHouseError as error:
-            if error.code != Code.SYNTAX_ERROR:
+            # Code 62 may also come from the middle of the answer: `formatQuery(column)`.
+            if error.code != Code.SYNTAX_ERROR or self._is_statement(text):
                 raise
         # Either the SQL is wrong, and its own text gives the error a user understands, or it is
-        # of the kind that takes no INTO OUTFILE. A text that does not parse has not begun to run.
+        # of the kind that takes no INTO OUTFILE.
         answer, counts = self.run(statement.text, format_name, parameters)
         with os.fdopen(os.dup(write_fd), "wb") as pipe:
             pipe.write(answer)
@@ -168,6 +173,15 @@ class Connection:
             format_name.encode(),
         )
         return self.run(text, parameters=parameters)[1]
+
+    def _is_statement(self, text: bytes) -> bool:
+        """Whether the engine can parse `text`, so that it has begun to run it."""
+        escaped = text.decode("utf-8", "surrogateescape").translate(PARAMETER_ESCAPES)
+        try:
+            self.run("SELECT formatQuery({text:String})", parameters={"text": escaped})
+        except ClickHouseError as error:
+            return error.code != Code.SYNTAX_ERROR
+        return True
 
     def _set(self, values: Mapping[str, str]) -> None:
         self.run("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in values.items()))

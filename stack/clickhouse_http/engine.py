@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import resource
+import secrets
 import shutil
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,14 @@ from stack.clickhouse_http.configuration import write_configuration
 from stack.clickhouse_http.connection import CHDB_ERRORS, Connection, quote
 from stack.clickhouse_http.errors import Code, from_engine, refusal
 from stack.clickhouse_http.settings import MIB, ServerSettings
+
+
+def new_mark() -> str:
+    """A comment that marks one statement so that it can be stopped.
+
+    Made here, never by a client: whoever could choose it could choose that of another's statement.
+    """
+    return f"statement {secrets.token_hex(16)} end"
 
 
 class Engine:
@@ -110,7 +119,7 @@ class Engine:
             raise from_engine(error) from None
 
     def kill(self, mark: str) -> None:
-        """Stop the running statement that carries the comment `mark`."""
+        """Stop the running statement that carries the comment `mark`: see `new_mark`."""
         with contextlib.closing(self.connect()) as connection:
             connection.run(
                 f"KILL QUERY WHERE position(query, {quote(mark)}) > 0"

@@ -54,19 +54,22 @@ class ExternalTable:
 
 
 async def read_form(
-    request: Request, max_field_bytes: int
+    request: Request, max_field_bytes: int, *, may_hold_tables: bool
 ) -> tuple[QueryRequest, tuple[ExternalTable, ...]]:
     """The query of a form, its fields taking their place among the query string's items.
 
-    Raises `ClickHouseError` 36 for a broken form and for a file without structure.
+    Raises `ClickHouseError` 36 for a broken form and for a file without structure, 164 for any
+    file where none may be: before it is received.
     """
     try:
         form = await request.form(
-            max_files=MAX_EXTERNAL_TABLES,
+            max_files=MAX_EXTERNAL_TABLES if may_hold_tables else 0,
             max_fields=MAX_FORM_FIELDS,
             max_part_size=max_field_bytes,
         )
     except HTTPException as error:
+        if not may_hold_tables and "Too many files" in error.detail:
+            raise refusal(Code.READONLY, "External data need a writing user.") from None
         raise refusal(Code.BAD_ARGUMENTS, f"Malformed form: {error.detail}") from None
     uploads = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
     options: dict[str, str] = {}

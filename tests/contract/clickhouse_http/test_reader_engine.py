@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from stack.clickhouse_http.configuration import HIDDEN_SYSTEM_TABLES
-from stack.clickhouse_http.reader import harmless_setting
+from stack.clickhouse_http.harmless import harmless_setting
 from tests.contract.clickhouse_http.reader_world import World, ask
 
 _TO_SEE = """
