@@ -16,6 +16,7 @@ from typing import IO, Any, Final
 
 import chdb
 
+from schemas.sql_words import clickhouse_literal, clickhouse_name
 from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, refusal
 from stack.clickhouse_http.statement import InsertData, Select
 
@@ -62,7 +63,7 @@ class Connection:
         """
         wanted_database = database or self._home_database
         if wanted_database != self._database:
-            self.run(f"USE {quote_identifier(wanted_database)}")
+            self.run(f"USE {clickhouse_name(wanted_database)}")
             self._database = wanted_database
         wanted = dict(settings)
         if wanted == self._applied:
@@ -86,7 +87,7 @@ class Connection:
 
     def set_role(self, role: str) -> None:
         """Take on `role`; the engine answers for one that does not exist."""
-        self.run(f"SET ROLE {quote_identifier(role)}")
+        self.run(f"SET ROLE {clickhouse_name(role)}")
 
     def forget_applied(self) -> None:
         """After a SET or USE statement: what it left is the session's own state from now on."""
@@ -184,10 +185,13 @@ class Connection:
         return True
 
     def _set(self, values: Mapping[str, str]) -> None:
-        self.run("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in values.items()))
+        self.run(
+            "SET "
+            + ", ".join(f"{name} = {clickhouse_literal(value)}" for name, value in values.items())
+        )
 
     def _current(self, names: Iterable[str]) -> dict[str, str]:
-        listed = ", ".join(quote(name) for name in names)
+        listed = ", ".join(clickhouse_literal(name) for name in names)
         answer, _ = self.run(
             f"SELECT name, value FROM system.settings WHERE name IN ({listed})", "TabSeparatedRaw"
         )
@@ -199,16 +203,6 @@ def _memory_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("insert"), "w+b")
     return tempfile.TemporaryFile()
-
-
-def quote(value: str) -> str:
-    """`value` as a string literal of SQL."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def quote_identifier(name: str) -> str:
-    """`name` as a quoted identifier of SQL."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def check_format(name: str) -> str:

@@ -16,8 +16,9 @@ from typing import IO, Any
 import chdb
 
 from schemas.errors import ConfigurationError
+from schemas.sql_words import clickhouse_literal
 from stack.clickhouse_http.configuration import write_configuration
-from stack.clickhouse_http.connection import CHDB_ERRORS, Connection, quote
+from stack.clickhouse_http.connection import CHDB_ERRORS, Connection
 from stack.clickhouse_http.errors import Code, from_engine, refusal
 from stack.clickhouse_http.settings import MIB, ServerSettings
 
@@ -122,7 +123,7 @@ class Engine:
         """Stop the running statement that carries the comment `mark`: see `new_mark`."""
         with contextlib.closing(self.connect()) as connection:
             connection.run(
-                f"KILL QUERY WHERE position(query, {quote(mark)}) > 0"
+                f"KILL QUERY WHERE position(query, {clickhouse_literal(mark)}) > 0"
                 " AND query_kind != 'KillQuery' ASYNC"
             )
 

@@ -14,7 +14,8 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from stack.clickhouse_http.connection import Connection, check_format, quote_identifier
+from schemas.sql_words import clickhouse_name
+from stack.clickhouse_http.connection import Connection, check_format
 from stack.clickhouse_http.errors import Code, refusal
 from stack.clickhouse_http.request import QueryRequest, read_request
 from stack.clickhouse_http.statement import InsertData, parse
@@ -41,12 +42,12 @@ class ExternalTable:
 
     def load(self, connection: Connection) -> None:
         """Make the temporary table and fill it."""
-        create = f"CREATE TEMPORARY TABLE {quote_identifier(self.name)} ({self.columns})"
+        create = f"CREATE TEMPORARY TABLE {clickhouse_name(self.name)} ({self.columns})"
         parse(create.encode())  # refuses several statements
         connection.run(create)
         self.upload.file.seek(0)
         connection.insert(
-            InsertData(b"INSERT INTO " + quote_identifier(self.name).encode(), b"", None, 0),
+            InsertData(b"INSERT INTO " + clickhouse_name(self.name).encode(), b"", None, 0),
             self.format_name,
             {},
             iter(lambda: self.upload.file.read(_CHUNK_BYTES), b""),
@@ -124,4 +125,4 @@ def external_tables(connection: Connection, tables: tuple[ExternalTable, ...]) -
         yield
     finally:
         for table in tables:
-            connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote_identifier(table.name)}")
+            connection.run(f"DROP TEMPORARY TABLE IF EXISTS {clickhouse_name(table.name)}")

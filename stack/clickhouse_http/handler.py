@@ -13,11 +13,12 @@ from typing import Final, TypeVar
 from starlette.requests import Request
 from starlette.types import Receive, Send
 
+from schemas.clickhouse.rights import ANALYST_ROLE
+from schemas.sql_words import clickhouse_literal
 from stack.clickhouse_http import harmless
 from stack.clickhouse_http.auth import Authenticator, User
 from stack.clickhouse_http.body import BodyReader, Spool
-from stack.clickhouse_http.configuration import ANALYST_ROLE
-from stack.clickhouse_http.connection import Connection, Counts, check_format, quote
+from stack.clickhouse_http.connection import Connection, Counts, check_format
 from stack.clickhouse_http.engine import Engine, new_mark
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 from stack.clickhouse_http.external import ExternalTable, external_tables, read_form
@@ -395,4 +396,4 @@ def _read_only_clause(job: _Job) -> str:
     level = job.asked.settings.get("readonly", "0")
     if job.session is None or not job.keeps_state or level == "0":
         return ""
-    return f"readonly = {quote(level)}"
+    return f"readonly = {clickhouse_literal(level)}"

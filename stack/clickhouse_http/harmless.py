@@ -39,6 +39,9 @@ _OTHER = """
 OTHER_FUNCTIONS: Final = frozenset(_OTHER.split())
 """Harmless functions of other categories, and words that the engine's parser takes for calls."""
 
+REFUSED_FUNCTIONS: Final = frozenset({"chdb", "formatRow", "formatRowNoNewline"})
+"""Of allowed categories: a format as a function may read a template or a schema."""
+
 TABLE_FUNCTIONS: Final = frozenset(
     {"generateseries", "generate_series", "merge", "numbers", "numbers_mt", "primes", "view"}
     | {"zeros", "zeros_mt"}

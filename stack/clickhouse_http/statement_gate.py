@@ -20,6 +20,7 @@ from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 from stack.clickhouse_http.harmless import (
     CATEGORIES,
     OTHER_FUNCTIONS,
+    REFUSED_FUNCTIONS,
     TABLE_FUNCTIONS,
     check_settings,
 )
@@ -83,10 +84,14 @@ class StatementGate:
         for name, category, is_aggregate, is_system, alias_to in rows:
             known.add(name.lower())
             original = alias_to or name
-            if is_system and (
-                is_aggregate
-                or of.get(original, category) in CATEGORIES
-                or original in OTHER_FUNCTIONS
+            if (
+                is_system
+                and original not in REFUSED_FUNCTIONS
+                and (
+                    is_aggregate
+                    or of.get(original, category) in CATEGORIES
+                    or original in OTHER_FUNCTIONS
+                )
             ):
                 allowed.add(name)
             if is_aggregate:

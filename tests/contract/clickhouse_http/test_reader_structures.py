@@ -37,7 +37,7 @@ def _check(world: World, reader: httpx.Client, statement: str, **options: str) -
     """The error's code, empty for none; the secret is in no answer."""
     response = reader.post("/", params=options, content=world.filled(statement))
     assert world.secret not in response.text, statement
-    return response.headers.get("X-ClickHouse-Exception-Code", "")
+    return str(response.headers.get("X-ClickHouse-Exception-Code", ""))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
