@@ -154,7 +154,7 @@ CASE WHEN {ROW}direction = 'out' THEN {ROW}order_id = {ROW}payment_id::text
         ),
     }
 )
-"""Name -> rule, in the order in which they are checked."""
+"""Name -> rule. PostgreSQL's convention: a row that breaks several is told the first by name."""
 
 
 def all_of(rules: Iterable[RowRule], row: str, indent: str) -> str:
