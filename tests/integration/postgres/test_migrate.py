@@ -199,6 +199,23 @@ def test_a_server_that_is_down_is_a_clear_error() -> None:
             act()
 
 
+def test_the_guards_can_be_applied_on_top_of_themselves(empty_database: Database) -> None:
+    """As they will be when a rule changes: the same file, generated again, next number."""
+    migrate(empty_database.owner)
+    (guards,) = [migration for migration in load() if migration.name.endswith("_guards")]
+    again = Migration.of("0098_guards", guards.sql)
+    with psycopg.connect(empty_database.writer) as session:
+        insert(session, Book().create())
+    assert migrate(empty_database.owner, [*load(), again]) == ["0098_guards"]
+    with psycopg.connect(empty_database.writer) as session:
+        insert(session, Book().create())
+        with pytest.raises(psycopg.Error, match="seq"):
+            session.execute(
+                "INSERT INTO payments SELECT (jsonb_populate_record(payments,"
+                " '{\"seq\": 9}')).* FROM payments LIMIT 1"
+            )
+
+
 def test_a_dsn_that_cannot_be_read_is_a_clear_error_without_its_text() -> None:
     for act in (lambda: check_schema("user=a password=b secret"), lambda: migrate("nonsense")):
         with pytest.raises(ConfigurationError, match="DSN cannot be read") as caught:
