@@ -18,7 +18,7 @@ from operations.replay.choice import Choice
 from operations.replay.database import SUFFIX, ReplayDatabase
 from operations.replay.follow import Follower, start_positions
 from operations.replay.lock import Lock, exclusive
-from operations.replay.reader import ReaderPlan, Stored, TopicShare
+from operations.replay.reader_process import ReaderPlan, Stored, TopicShare
 from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import RANGES, KeyShare, held_snapshot
 from operations.replay.state import Source, State, Step
