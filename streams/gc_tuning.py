@@ -1,4 +1,4 @@
-"""Garbage collector settings for processes that fold, where the defaults cost a third of the CPU."""
+"""Garbage collector settings for folding, where the defaults cost a third of the CPU."""
 
 import gc
 

@@ -88,9 +88,7 @@ class Builder:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def add(self, records: Batch) -> FoldedBatch:
-        """Fold a batch and start writing it after the previous one; raises the previous one's
-        error.
-        """
+        """Fold a batch and start writing it after the previous one; raises that one's error."""
         folded = folded_records(records, self._tables)
         self.finish()
         self._in_flight = self._thread.submit(self._write, columns_for(folded, self._tables))
