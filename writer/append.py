@@ -1,8 +1,9 @@
-"""The append path: load a stream, decide, append its new rows; again when somebody was faster.
+"""The append path: load a stream, decide, append the new rows; repeat after losing a race.
 
-The only door for a fact. Two writers that race on the same payment meet at `(payment_id, seq)`:
-one wins, the other reads again and decides again. When a connection breaks nobody knows whether
-the append is in, so the same happens: the idempotency key tells on reading.
+This is the only way to append an event. Two writers that race on the same payment insert the same
+`(payment_id, seq)`: one succeeds, the other reads again and decides again. If a connection breaks,
+the result of the append is unknown and the same happens: after reading again, the idempotency key
+shows whether the first attempt succeeded.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from writer.store import EventStore
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The command holds: its rows are in the table. `already_done`: they were before."""
+    """The command was carried out and its rows are stored. `already_done`: they were before."""
 
     events: tuple[Event, ...]
     already_done: bool = False
@@ -31,7 +32,7 @@ Answer = Appended | Rejection
 
 
 class Writer:
-    """Appends what commands ask for; safe for threads when its store is."""
+    """Appends the rows of commands; thread-safe if its store is."""
 
     def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._store = store
@@ -42,7 +43,7 @@ class Writer:
 
         Raises:
             ServiceUnavailable: not possible now; send the same command again with the same key.
-            ConfigurationError, SchemaVersionError: not possible until somebody repairs it.
+            ConfigurationError, SchemaVersionError: not possible until somebody fixes the cause.
         """
         return self._retrying.copy()(self._try, command)
 
@@ -70,6 +71,6 @@ def _stored(event: object) -> Event:
 
 @contextmanager
 def open_writer(dsn: str) -> Iterator[Writer]:
-    """A writer on PostgreSQL, for the length of a `with`; raises what `open_store` raises."""
+    """Open a writer on PostgreSQL for the length of a `with`; raises what `open_store` raises."""
     with open_store(dsn) as store:
         yield Writer(store)

@@ -1,12 +1,13 @@
-"""Commands: everything that one can ask the writer to record, in the imperative.
+"""Commands: all requests to the writer, in the imperative.
 
-Each has an idempotency key, the time at which it happened in the world (aware), and the provider's
-reference where there is one. Nothing is checked here; `writer.decide` refuses what is wrong.
+A command has an idempotency key, the time at which it happened (with a time zone), and the
+provider's reference if there is one. Nothing is checked here; `writer.decide` rejects invalid
+commands.
 
-- No `order_id` means every order of the payment that the command can concern.
-- No `amount_minor` means all that is left; a part without `order_id` is spread over the orders in
-  proportion to what each has left, by largest remainder.
-- Sending the same command again under the same key changes nothing and gets the same answer.
+- Without `order_id`, a command applies to every order of the payment to which it can apply.
+- Without `amount_minor`, it applies to all that is left. An amount without `order_id` is split over
+  the orders in proportion to what each has left, by largest remainder.
+- Sending the same command again under the same key changes nothing and returns the same answer.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from schemas.lifecycle import Direction, EventType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What all commands have."""
+    """Fields of all commands."""
 
     event_type: ClassVar[EventType]
     direction: ClassVar[Direction] = Direction.IN
@@ -31,7 +32,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderLine:
-    """One order that a payment pays for; shares are parts of the amount, the rest the seller's."""
+    """One order of a payment; the shares are parts of the amount, the rest is the seller's."""
 
     order_id: str
     seller_id: str
@@ -42,7 +43,7 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatePayment(Command):
-    """Open a payment; its id is made from the key, so a second submit finds the first."""
+    """Open a payment; its id is derived from the key, so a second submit finds the first."""
 
     event_type = EventType.CREATED
 
@@ -60,7 +61,7 @@ class CreatePayment(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPayout(Command):
-    """Take an amount out of a seller's payable balance in order to pay it out by `psp`."""
+    """Take an amount out of a seller's available balance in order to pay it out through `psp`."""
 
     event_type = EventType.REQUESTED
     direction = Direction.OUT
@@ -79,7 +80,7 @@ class RequestPayout(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change(Command):
-    """A command about a payment or payout that exists."""
+    """A command about an existing payment or payout."""
 
     payment_id: PaymentId
 
@@ -93,28 +94,28 @@ class OrderChange(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AmountChange(OrderChange):
-    """A command about an amount of one order, or spread over all of them."""
+    """A command about an amount of one order, or one split over all of them."""
 
     amount_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequireAction(OrderChange):
-    """The buyer has to do something, such as 3-D Secure."""
+    """The buyer must act, for example with 3-D Secure."""
 
     event_type = EventType.ACTION_REQUIRED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkProcessing(OrderChange):
-    """The PSP works on it, as with a bank transfer under way."""
+    """The PSP is processing the charge, for example a bank transfer."""
 
     event_type = EventType.PROCESSING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkUnknown(OrderChange):
-    """We asked the PSP and do not know the outcome."""
+    """The PSP was asked and the outcome is unknown."""
 
     event_type = EventType.UNKNOWN
 
@@ -137,7 +138,7 @@ class Fail(OrderChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel(OrderChange):
-    """The charge was given up before any capture."""
+    """The charge was cancelled before any capture."""
 
     event_type = EventType.CANCELLED
 
@@ -146,7 +147,7 @@ class Cancel(OrderChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expire(OrderChange):
-    """Time ran out, by the PSP's word."""
+    """The charge expired, as the PSP reported."""
 
     event_type = EventType.EXPIRED
 
@@ -176,14 +177,14 @@ class Deliver(OrderChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release(AmountChange):
-    """A share of the seller's matured: from pending to payable. The amount is the seller's."""
+    """A seller's share matured and moves from pending to available. The amount is the seller's."""
 
     event_type = EventType.RELEASED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefund(AmountChange):
-    """Money is to go back to the buyer; it is set aside until the outcome is known."""
+    """Money is to be refunded to the buyer; it is reserved until the outcome is known."""
 
     event_type = EventType.REFUND_REQUESTED
 
@@ -192,10 +193,11 @@ class RequestRefund(AmountChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRefund(AmountChange):
-    """Money went back to the buyer.
+    """Money was refunded to the buyer.
 
-    With the `refund_id` of an open request it settles that request (orders and amount are the
-    request's, and an amount given must be equal); otherwise it is a refund made at the PSP.
+    With the `refund_id` of an open request it settles that request: orders and amount are the
+    request's, and a given amount must be equal to it. Otherwise it records a refund made at the
+    PSP.
     """
 
     event_type = EventType.REFUNDED
@@ -205,7 +207,7 @@ class RecordRefund(AmountChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailRefund(Change):
-    """A refund that was requested will not happen."""
+    """A requested refund will not happen."""
 
     event_type = EventType.REFUND_FAILED
 
@@ -215,7 +217,7 @@ class FailRefund(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenDispute(AmountChange):
-    """The buyer's bank disputes an amount; it is set aside until the bank decides."""
+    """The buyer's bank disputes an amount; it is reserved until the bank decides."""
 
     event_type = EventType.DISPUTE_OPENED
 
@@ -224,14 +226,14 @@ class OpenDispute(AmountChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinDispute(OrderChange):
-    """The bank decided for us: all that the open dispute set aside is free again."""
+    """The bank decided for us: everything that the open dispute reserved is free again."""
 
     event_type = EventType.DISPUTE_WON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoseDispute(OrderChange):
-    """The bank decided for the buyer: all that the open dispute set aside is gone."""
+    """The bank decided for the buyer: everything that the open dispute reserved is lost."""
 
     event_type = EventType.DISPUTE_LOST
 
@@ -245,7 +247,7 @@ class PayoutChange(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitPayout(PayoutChange):
-    """The provider has the payout."""
+    """The provider accepted the payout."""
 
     event_type = EventType.SUBMITTED
 
@@ -259,7 +261,7 @@ class MarkPayoutPaid(PayoutChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailPayout(PayoutChange):
-    """The payout failed; the amount is payable again."""
+    """The payout failed; the amount is available again."""
 
     event_type = EventType.FAILED
 
@@ -268,7 +270,7 @@ class FailPayout(PayoutChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnPayout(PayoutChange):
-    """The seller's bank sent a paid payout back; the amount is payable again."""
+    """The seller's bank returned a paid payout; the amount is available again."""
 
     event_type = EventType.RETURNED
 
@@ -277,7 +279,7 @@ class ReturnPayout(PayoutChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelPayout(PayoutChange):
-    """The payout was called off; the amount is payable again."""
+    """The payout was cancelled; the amount is available again."""
 
     event_type = EventType.CANCELLED
 
@@ -285,4 +287,4 @@ class CancelPayout(PayoutChange):
 
 
 AnyCommand = CreatePayment | RequestPayout | Change
-"""Every command has a `payment_id`: given, or made from its key."""
+"""Every command has a `payment_id`, given or derived from its key."""

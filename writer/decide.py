@@ -1,7 +1,7 @@
-"""The decision: a state and a command -> the rows to append, or the reason why not. Pure.
+"""The decision: a pure function of state and command that returns rows to append or a rejection.
 
-`HANDLERS` lists what may be asked. Checks come in the order of `schemas.rejections`: the command
-alone, its idempotency key, what it names, the lifecycle, money. No clock, no socket, no database.
+`HANDLERS` lists the commands. Checks run in the order of `schemas.rejections`: the command alone,
+its idempotency key, what it refers to, the lifecycle, money. No clock, no socket, no database.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ _MAX_FIELDS_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class AlreadyDone:
-    """The key was used for this very request before; `events` are what was appended then."""
+    """The key was already used for the same request; `events` were appended then."""
 
     events: tuple[NewEvent, ...]
 
@@ -56,16 +56,18 @@ HANDLERS: Mapping[type[Change], Handler] = {
     commands.ReturnPayout: payouts.change_payout,
     commands.CancelPayout: payouts.change_payout,
 }
-"""Command about something that exists -> its handler, which raises `Rejection` or returns rows."""
+"""Command about an existing payment or payout -> handler, which raises `Rejection` or returns rows.
+"""
 
 
 def decide(
     state: PaymentState | None, command: AnyCommand, *, available_minor: int | None = None
 ) -> Decision:
-    """What `command` means for the payment or payout in `state` (None: it does not exist yet).
+    """Decide `command` for the payment or payout in `state` (None: it does not exist yet).
 
-    `available_minor` is the seller's payable balance as last read, needed for `RequestPayout`
-    only; the database checks again under a lock. A `Rejection` is returned, not raised.
+    `available_minor` is the seller's available balance as last read, and is needed only for
+    `RequestPayout`; the database checks it again under a lock. A `Rejection` is returned, not
+    raised.
     """
     try:
         validate(command)
@@ -96,7 +98,7 @@ def _rows(
     state: PaymentState | None, command: AnyCommand, available_minor: int | None
 ) -> tuple[NewEvent, ...]:
     if isinstance(command, commands.CreatePayment):
-        # The id is made from the key: a state without that key cannot be this payment's.
+        # The id is derived from the key, so a state without that key cannot belong to this payment.
         assert state is None, command.payment_id
         return payins.create(command)
     if isinstance(command, commands.RequestPayout):
@@ -123,7 +125,7 @@ def _rows(
 def _assert_rows(
     state: PaymentState | None, command: AnyCommand, rows: tuple[NewEvent, ...]
 ) -> None:
-    """What must hold for rows about to be appended, whatever the command."""
+    """Assert what must hold for all rows before they are appended, whatever the command."""
     last_seq = state.last_seq if state else 0
     payment_id = command.payment_id
     assert rows, command

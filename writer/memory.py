@@ -1,7 +1,6 @@
-"""An event store in memory: for simulations and tests, and the plainest statement of the rules.
+"""An event store in memory, for simulations and tests; the simplest statement of the rules.
 
-It has the table's uniqueness and the payout guard and nothing else; one lock makes it safe for
-threads.
+It implements only the table's uniqueness and the payout guard. One lock makes it thread-safe.
 """
 
 from collections import defaultdict
@@ -20,7 +19,7 @@ from writer.store import StreamMoved
 
 
 class MemoryStore:
-    """`EventStore` without a server; `clock` gives `recorded_at`."""
+    """`EventStore` without a server; `clock` supplies `recorded_at`."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -38,7 +37,7 @@ class MemoryStore:
         return {key: self._streams[key] for key in payment_ids if key in self._streams}
 
     def recover(self) -> None:
-        """Nothing here can die."""
+        """Do nothing: there are no connections."""
 
     def append_many(self, events: Sequence[NewEvent]) -> None:
         self.append(events)

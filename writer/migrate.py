@@ -1,9 +1,9 @@
-"""Bring PostgreSQL's schema to what this code knows, and check that it is there.
+"""Migrate PostgreSQL's schema to the version that this code expects, and check it.
 
-Several runners may start at once: one migrates, the others wait and find nothing left to do. Each
-migration is one transaction together with the note that it was applied, so a crash leaves whole
-migrations behind and the next run goes on. What was applied is remembered with its checksum in
-`public.purser_migrations`; applied files are history and must not be edited.
+Several runners may start at the same time: one migrates, the others wait and find nothing left to
+do. A migration and its record run in one transaction, so a crash leaves only whole migrations, and
+the next run continues after them. `public.purser_migrations` records each applied migration with
+its checksum. Applied files must not be edited.
 """
 
 import time
@@ -16,10 +16,10 @@ from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavai
 from schemas.postgres.migrations import Migration, load
 from writer.postgres_errors import one_line, translate
 
-LOCK_KEY = 0x70757273_00000001  # "purs": one lock per database, whatever the role
+LOCK_KEY = 0x70757273_00000001  # "purs": one lock per database, for all roles
 LOCK_WAIT_SECONDS = 120
 TABLE_LOCK_SECONDS = 2
-"""How long a migration waits for a table at a time: all who come after it wait behind it."""
+"""How long one attempt waits for a table: every later query waits behind it."""
 TABLE_LOCK_PAUSE_SECONDS = 1.0
 CONNECT_SECONDS = 10
 CLIENT_CHECK_SECONDS = 2
@@ -34,23 +34,23 @@ CREATE TABLE IF NOT EXISTS public.purser_migrations (
 
 
 def migrate(admin_dsn: str, migrations: Sequence[Migration] | None = None) -> list[str]:
-    """Apply what is missing, as the owner; returns the names applied now, in order.
+    """Apply missing migrations as the owner; returns the names applied now, in order.
 
     Raises:
         SchemaVersionError: the database is newer than this code, an applied migration was edited,
-            or a migration was refused; what was applied before it stays.
-        ConfigurationError: the DSN cannot be read, or the login is refused.
-        ServiceUnavailable: no connection, or another runner held the lock too long, or a reader
-            a table.
+            or a migration was refused; the migrations applied before it stay.
+        ConfigurationError: the DSN cannot be parsed, or the login is refused.
+        ServiceUnavailable: no connection; or another runner held the lock, or a reader a table, for
+            too long.
     """
     known = load() if migrations is None else tuple(migrations)
     applied_now = []
     try:
         with _connect(admin_dsn) as session:
             session.execute(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'")
-            # A runner that is killed in a long migration is noticed, and its lock given up.
+            # The server notices a runner killed in a long migration and releases its lock.
             session.execute(f"SET client_connection_check_interval = '{CLIENT_CHECK_SECONDS}s'")
-            # Held by the session, so it goes with a runner that is killed.
+            # A session lock, so it is released if the runner is killed.
             session.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
             session.execute(_CREATE_TABLE)
             for migration in _pending(_applied(session), known):
@@ -70,11 +70,11 @@ def migrate(admin_dsn: str, migrations: Sequence[Migration] | None = None) -> li
 
 
 def check_schema(dsn: str, migrations: Sequence[Migration] | None = None) -> None:
-    """Return when the schema is exactly the one this code knows; any role of ours may ask.
+    """Return if the schema is exactly the one this code expects; every Purser role may check.
 
     Raises:
         SchemaVersionError: missing, behind, newer, or an applied migration was edited.
-        ConfigurationError: the DSN cannot be read, or the login is refused.
+        ConfigurationError: the DSN cannot be parsed, or the login is refused.
         ServiceUnavailable: no connection.
     """
     known = load() if migrations is None else tuple(migrations)
@@ -83,7 +83,7 @@ def check_schema(dsn: str, migrations: Sequence[Migration] | None = None) -> Non
             applied = _applied(session)
     except psycopg.errors.UndefinedTable:
         raise SchemaVersionError(
-            "PostgreSQL has no schema of ours; create it with `purser migrate`"
+            "PostgreSQL has no Purser schema; create it with `purser migrate`"
         ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise SchemaVersionError(
@@ -102,7 +102,7 @@ def _connect(dsn: str) -> psycopg.Connection:
     try:
         conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
-        # Not `from error`: its text may hold a part of the password.
+        # Not `from error`, because its text may contain part of the password.
         raise ConfigurationError(
             "the PostgreSQL DSN cannot be read; write postgresql://user:password@host:port/database"
         ) from None
@@ -110,13 +110,13 @@ def _connect(dsn: str) -> psycopg.Connection:
 
 
 def _applied(session: psycopg.Connection) -> Mapping[str, str]:
-    """Name -> checksum of what was applied, in order."""
+    """Return the applied migrations, name -> checksum, in order."""
     rows = session.execute("SELECT name, checksum FROM public.purser_migrations ORDER BY name")
     return dict(rows)
 
 
 def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Migration, ...]:
-    """What is left to apply.
+    """Return the migrations that are left to apply.
 
     Raises:
         SchemaVersionError: an applied migration is unknown here, edited, or follows a missing one.
@@ -143,9 +143,10 @@ def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Mi
 
 
 def _apply(session: psycopg.Connection, migration: Migration) -> None:
-    """Run one migration and note it, both or neither; again while its tables are not to be had.
+    """Run and record one migration, both or neither; retries while its tables are locked.
 
-    One that waited for a table as long as a long reader has it would stop every writer meanwhile.
+    A migration that waited for as long as a long reader holds a table would block every writer
+    meanwhile.
     """
     deadline = time.monotonic() + LOCK_WAIT_SECONDS
     while True:
@@ -155,8 +156,8 @@ def _apply(session: psycopg.Connection, migration: Migration) -> None:
             if time.monotonic() > deadline:
                 raise ServiceUnavailable(
                     f"migration {migration.name} did not get its tables within"
-                    f" {LOCK_WAIT_SECONDS} s and was undone; end what has them for so long, such as"
-                    " a `purser verify`, then migrate again"
+                    f" {LOCK_WAIT_SECONDS} s and was undone; end the sessions that lock them,"
+                    " such as a `purser verify`, then migrate again"
                 ) from error
         time.sleep(TABLE_LOCK_PAUSE_SECONDS)
 
@@ -171,7 +172,7 @@ def _apply_once(session: psycopg.Connection, migration: Migration) -> None:
                 [migration.name, migration.checksum],
             )
     except psycopg.OperationalError:
-        raise  # the server, not the migration: translated by our caller
+        raise  # a server error, not the migration's; the caller translates it
     except psycopg.Error as error:
         hint = f"; {error.diag.message_hint}" if error.diag.message_hint else ""
         raise SchemaVersionError(

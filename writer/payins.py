@@ -1,7 +1,7 @@
 """Pay-in handlers: what each command does to the orders of a payment. Pure.
 
-Each raises `Rejection` or returns the rows to append, in the order in which the orders were
-created. `_rows` is the one place where a pay-in row is made.
+Each handler raises `Rejection` or returns the rows to append, in the order in which the orders were
+created. `_rows` is the only function that creates pay-in rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,14 +40,14 @@ from writer.validate import refusal
 
 
 class _Part(NamedTuple):
-    """What one order has of an event."""
+    """One order's part of an event."""
 
     order: OrderState
     amount_minor: int = 0
 
 
 def create(command: CreatePayment) -> tuple[NewEvent, ...]:
-    """The first row of each order: its whole amount and the planned shares."""
+    """Return the first row of each order, with its whole amount and the planned shares."""
     state = empty_state(command)
     start = next_state(Direction.IN, None, command.event_type)
     assert start is not None
@@ -74,19 +74,19 @@ def create(command: CreatePayment) -> tuple[NewEvent, ...]:
 
 
 def change_state(state: PaymentState, command: OrderChange) -> tuple[NewEvent, ...]:
-    """An event of no amount or of the whole one, for the named order or all that are not over."""
+    """An event without an amount or of the whole amount, for one order or all open ones."""
     is_whole = effect_of(command).amount is Amount.WHOLE
     orders = _movable(state, command)
     return _rows(state, command, [_Part(o, o.amount_minor if is_whole else 0) for o in orders])
 
 
 def move_amount(state: PaymentState, command: AmountChange) -> tuple[NewEvent, ...]:
-    """An event of some amount: up to what the order has left of what the event takes."""
+    """An event of part of the amount, up to what the order has left for this event."""
     return _rows(state, command, _amounts(state, command))
 
 
 def release(state: PaymentState, command: Release) -> tuple[NewEvent, ...]:
-    """Make up to the seller's pending share payable; not while a dispute is open."""
+    """Make up to the seller's pending share available; not while a dispute is open."""
     named = _named_order(state, command.order_id)
     orders = [named] if named else state.orders.values()
     if all(order.state.dispute is Dispute.OPEN for order in orders):
@@ -99,7 +99,7 @@ def release(state: PaymentState, command: Release) -> tuple[NewEvent, ...]:
 
 
 def request_refund(state: PaymentState, command: RequestRefund) -> tuple[NewEvent, ...]:
-    """Set aside what is to go back to the buyer."""
+    """Reserve what is to be refunded to the buyer."""
     _named_order(state, command.order_id)
     _refuse_known_refund(state, command.refund_id)
     return move_amount(state, command)
@@ -118,13 +118,13 @@ def record_refund(state: PaymentState, command: RecordRefund) -> tuple[NewEvent,
 
 
 def fail_refund(state: PaymentState, command: FailRefund) -> tuple[NewEvent, ...]:
-    """Free what an open request had set aside."""
+    """Free what an open request had reserved."""
     refund = state.refunds.get(command.refund_id)
     if refund is None:
         raise refusal(
             RejectionCode.UNKNOWN_REFUND,
             "refund_id",
-            f"{command.refund_id} was never requested at this payment",
+            f"{command.refund_id} was never requested for this payment",
         )
     if not refund.is_open:
         _refuse_known_refund(state, command.refund_id)
@@ -132,7 +132,7 @@ def fail_refund(state: PaymentState, command: FailRefund) -> tuple[NewEvent, ...
 
 
 def settle_dispute(state: PaymentState, command: WinDispute | LoseDispute) -> tuple[NewEvent, ...]:
-    """The bank decided every open dispute that the command concerns, for its whole amount."""
+    """Settle every open dispute that the command concerns, for its whole amount."""
     orders = _concerned(state, command)
     return _rows(state, command, [_Part(order, order.disputed_minor) for order in orders])
 
@@ -168,10 +168,10 @@ def _illegal(order: OrderState, event_type: EventType) -> Rejection:
 
 
 def _movable(state: PaymentState, command: OrderChange) -> Sequence[OrderState]:
-    """The named order, or all that are not over; every one of them must allow the event.
+    """Return the named order, or all that are not over; every one of them must allow the event.
 
-    An order that failed, was cancelled or expired is over: it no longer takes part in what happens
-    to the rest of its payment.
+    An order that failed, was cancelled or expired is over: later events of its payment no longer
+    apply to it.
     """
     named = _named_order(state, command.order_id)
     if named:
@@ -186,7 +186,7 @@ def _movable(state: PaymentState, command: OrderChange) -> Sequence[OrderState]:
 
 
 def _concerned(state: PaymentState, command: OrderChange) -> Sequence[OrderState]:
-    """The named order, or all that allow the event; at least one must."""
+    """Return the named order, or all that allow the event; at least one must."""
     named = _named_order(state, command.order_id)
     orders = [named] if named else list(state.orders.values())
     able = [order for order in orders if _can(order, command.event_type)]
@@ -199,7 +199,7 @@ def _concerned(state: PaymentState, command: OrderChange) -> Sequence[OrderState
 
 
 def _left(order: OrderState, effect: Effect) -> int:
-    """How much of an order an event of some amount may take."""
+    """Return how much of an order an event of part of its amount may take."""
     match effect.move:
         case Move.CAPTURE:
             return order.amount_minor - order.captured_minor
@@ -210,7 +210,7 @@ def _left(order: OrderState, effect: Effect) -> int:
 
 
 def _too_much(effect: Effect) -> RejectionCode:
-    """Why an amount above what is left is refused."""
+    """Return the code for an amount above what is left."""
     match effect:
         case Effect(move=Move.CAPTURE):
             return RejectionCode.CAPTURE_ABOVE_AMOUNT
@@ -223,7 +223,7 @@ def _too_much(effect: Effect) -> RejectionCode:
 
 
 def _amounts(state: PaymentState, command: AmountChange) -> list[_Part]:
-    """Each concerned order and its positive part of the command's amount."""
+    """Return each concerned order with its positive part of the command's amount."""
     effect = effect_of(command)
     orders = _concerned(state, command)
     lefts = [_left(order, effect) for order in orders]
@@ -255,7 +255,7 @@ def _refuse_known_refund(state: PaymentState, refund_id: str) -> None:
 
 
 def _check_same_refund(command: RecordRefund, refund: Refund) -> None:
-    """A refund settles its request as it was asked for, or not at all."""
+    """Check that the refund equals its request: it settles exactly that, or nothing."""
     if command.order_id is not None and [*refund.amounts] != [command.order_id]:
         raise refusal(
             RejectionCode.AMOUNT_DIFFERS,
@@ -282,7 +282,7 @@ def _requested_amounts(state: PaymentState, refund: Refund) -> list[_Part]:
 def _rows(
     state: PaymentState, command: Change, parts: Iterable[_Part], *, settles: bool = False
 ) -> tuple[NewEvent, ...]:
-    # Nothing below this line can be refused: an assertion that fails here is our mistake.
+    # Nothing below this line can be rejected: a failing assertion here is a bug.
     first_details, other_details = details_texts(command)
     return tuple(
         _row(state, command, part, seq, other_details if index else first_details, settles)

@@ -1,4 +1,4 @@
-"""Payout handlers: money on its way to one seller. Pure."""
+"""Payout handlers: money on its way to a seller. Pure."""
 
 from schemas.details import NO_DETAILS
 from schemas.effects import effect_of
@@ -14,7 +14,7 @@ from writer.validate import refusal
 
 
 def request_payout(command: RequestPayout, available_minor: int) -> tuple[NewEvent, ...]:
-    """Take the amount out of the seller's payable balance, which must cover it."""
+    """Take the amount out of the seller's available balance, which must cover it."""
     if command.amount_minor > available_minor:
         raise above_balance(command, available_minor)
     # Nothing below this line can be refused.
@@ -31,7 +31,7 @@ def request_payout(command: RequestPayout, available_minor: int) -> tuple[NewEve
 
 
 def above_balance(command: RequestPayout, available_minor: int | None) -> Rejection:
-    """The rejection of a payout that the balance does not cover (None: not known how much)."""
+    """Return the rejection of a payout above the balance (None: the balance is unknown)."""
     has = "less" if available_minor is None else str(available_minor)
     return refusal(
         RejectionCode.PAYOUT_ABOVE_BALANCE,
@@ -42,7 +42,7 @@ def above_balance(command: RequestPayout, available_minor: int | None) -> Reject
 
 
 def change_payout(state: PaymentState, command: PayoutChange) -> tuple[NewEvent, ...]:
-    """What happened to the payout; a reference, once known, stays with it."""
+    """Record what happened to the payout; a reference, once known, stays with it."""
     (payout,) = state.orders.values()
     after = next_state(Direction.OUT, payout.state, command.event_type)
     if after is None:

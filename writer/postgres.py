@@ -1,7 +1,7 @@
-"""The event store in PostgreSQL: the statements, and the connection pool they run in.
+"""The event store in PostgreSQL: its statements and its connection pool.
 
-Every append is one statement, hence one transaction; whatever psycopg raises is translated by
-`writer.postgres_errors`, and nowhere else.
+Every append is one statement and therefore one transaction. Only `writer.postgres_errors`
+translates psycopg's errors.
 """
 
 import logging
@@ -27,7 +27,7 @@ from schemas.upcast import upcast
 from writer.migrate import check_schema
 from writer.postgres_errors import translated
 
-# What the pool says of a server that is away our errors say too: it goes to whoever asks for it.
+# Our errors report an unreachable server too, so the pool's log stays quiet unless configured.
 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
 APPLICATION = "purser-writer"
@@ -36,7 +36,7 @@ POOL_CONNECTIONS_MAX = 8
 POOL_WAIT_SECONDS = 5.0
 STATEMENT_SECONDS = 5
 BULK_STATEMENT_SECONDS = 120
-STATEMENTS_KEPT = 32  # one for each number of rows that is appended at once
+STATEMENTS_KEPT = 32  # one per number of rows in an append
 
 _NEW_COLUMNS = NewEvent.__struct_fields__
 
@@ -44,12 +44,12 @@ _NEW_COLUMNS = NewEvent.__struct_fields__
 
 _COLUMN_LIST = SQL(", ").join(map(Identifier, _NEW_COLUMNS))
 
-# jsonb comes as text: details are compared as they were written.
+# Read jsonb as text: details are compared as they were written.
 _READ_COLUMNS = SQL(", ").join(
     SQL("details::text") if name == "details" else Identifier(name) for name in COLUMNS
 )
 
-# The stream of one payment: its partition is chosen when the statement runs, the others stay shut.
+# The stream of one payment. Its partition is chosen at execution; the others are not opened.
 _LOAD = (
     SQL("SELECT {} FROM public.payments WHERE payment_id = %s ORDER BY seq")
     .format(_READ_COLUMNS)
@@ -63,13 +63,13 @@ _LOAD_MANY = (
     .as_bytes()
 )
 
-# A seller's payable balance; the predicate is the partial index's.
+# A seller's available balance; the predicate is that of the partial index.
 _AVAILABLE = """
 SELECT coalesce(sum(available_delta_minor), 0) FROM public.payments
 WHERE seller_id = %s AND currency = %s AND available_delta_minor <> 0
 """
 
-# All rows of one command at once: one statement is one transaction, without a BEGIN and a COMMIT.
+# All rows of one command in one statement: one transaction without BEGIN and COMMIT.
 _APPEND = SQL("INSERT INTO public.payments ({}) VALUES {} RETURNING recorded_at")
 _PLACEHOLDERS = SQL("({})").format(SQL(", ").join(SQL("%s") for _ in _NEW_COLUMNS))
 
@@ -78,7 +78,7 @@ _COPY = SQL("COPY public.payments ({}) FROM STDIN").format(_COLUMN_LIST)
 
 
 class PostgresStore:
-    """`EventStore` in PostgreSQL; safe for threads. Use `open_store` to get one."""
+    """`EventStore` in PostgreSQL; thread-safe. `open_store` creates one."""
 
     def __init__(self, pool: ConnectionPool[psycopg.Connection[tuple[Any, ...]]]) -> None:
         self._pool = pool
@@ -124,7 +124,7 @@ class PostgresStore:
                     copy.write_row(msgspec.structs.astuple(event))
 
     def recover(self) -> None:
-        """Drop connections that died, so that the next try gets one that works."""
+        """Drop dead connections, so that the next attempt gets a working one."""
         self._pool.check()
 
     @contextmanager
@@ -135,12 +135,12 @@ class PostgresStore:
 
 @contextmanager
 def open_store(dsn: str) -> Iterator[PostgresStore]:
-    """A store on a checked schema, for the length of a `with`.
+    """Open a store on a checked schema for the length of a `with`.
 
     Raises:
         ConfigurationError: `dsn` is not a connection string.
         SchemaVersionError: the schema is missing, behind or newer than this code.
-        ServiceUnavailable: nobody answers, or the login is refused.
+        ServiceUnavailable: the server does not answer, or refuses the login.
     """
     check_dsn(dsn)
     check_schema(dsn)
@@ -151,7 +151,7 @@ def open_store(dsn: str) -> Iterator[PostgresStore]:
 def open_pool(
     dsn: str, connections_max: int = POOL_CONNECTIONS_MAX
 ) -> ConnectionPool[psycopg.Connection[tuple[Any, ...]]]:
-    """The connections of a store, to be closed by a `with`; looks at no schema."""
+    """Return a store's connection pool, to be closed by a `with`; does not check the schema."""
     return ConnectionPool(
         dsn,
         kwargs={
@@ -169,10 +169,10 @@ def open_pool(
 
 
 def check_dsn(dsn: str) -> None:
-    """Refuse what is not a connection string.
+    """Reject a text that is not a connection string.
 
     Raises:
-        ConfigurationError: without the text, which may hold a password.
+        ConfigurationError: without the text, which may contain a password.
     """
     try:
         conninfo_to_dict(dsn)
@@ -184,10 +184,10 @@ def check_dsn(dsn: str) -> None:
 
 
 def configure_session(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Settings of every session; the payout guard needs READ COMMITTED.
+    """Configure a session; the payout guard needs READ COMMITTED.
 
-    Our few statements are planned once per session: to plan one again for each payment costs more
-    than to run it. They all go by an index, also when the plan was made on an empty table.
+    The few statements are planned once per session, because planning one for each payment costs
+    more than running it. All of them use an index, even if the plan was made on an empty table.
     """
     connection.execute(
         "SELECT set_config('statement_timeout', %s, false), set_config('timezone', 'UTC', false),"
@@ -218,10 +218,10 @@ _DIRECTIONS = _by_value(Direction)
 
 
 def _event(row: tuple[Any, ...]) -> Event:
-    """One row as an event, as today's schema version means it.
+    """Convert a row to an event of today's schema version.
 
     Raises:
-        SchemaVersionError: written by newer code than this, so nothing may be decided on it.
+        SchemaVersionError: newer code wrote the row, so no decision may be based on it.
     """
     values = dict(zip(COLUMNS, row, strict=True))
     if values["schema_version"] < SCHEMA_VERSION:
@@ -246,10 +246,10 @@ def _event(row: tuple[Any, ...]) -> Event:
 
 
 def _older_event(values: Mapping[str, Any]) -> Event:
-    """A row of an older schema version, upcast: decisions are about what a row means today.
+    """Upcast a row of an older schema version: decisions use its meaning today.
 
     Raises:
-        SchemaVersionError: its upcaster fails on it, so nothing may be decided on it.
+        SchemaVersionError: its upcaster fails on it, so no decision may be based on it.
     """
     try:
         row = upcast(msgspec.to_builtins(values), values["schema_version"])

@@ -1,7 +1,8 @@
-"""The one place where what PostgreSQL says becomes an error of ours.
+"""The only place where PostgreSQL's errors become Purser's errors.
 
-Three kinds: somebody was faster (decide again), a rule was broken (a `Rejection`), or the server
-cannot be used now (retry with the same idempotency key) or as configured (do not).
+There are three kinds: another writer was faster (decide again), a rule was broken (a `Rejection`),
+or the server cannot be used, either now (retry with the same idempotency key) or in this
+configuration (do not retry).
 """
 
 from collections.abc import Iterator
@@ -26,20 +27,20 @@ from writer.store import StreamMoved
 _GUARD_CLASS = "PU"
 _WRONG_LOGIN = (errors.InvalidPassword, errors.InvalidAuthorizationSpecification)
 _NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
-# While it connects libpq gives no SQLSTATE, only the server's words.
+# While connecting, libpq gives no SQLSTATE, only the server's message.
 _WRONG_LOGIN_WORDS = ("password authentication failed", "no password supplied", "does not exist")
 _LOST_A_RACE = (errors.SerializationFailure, errors.DeadlockDetected)
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise every error of psycopg's as one of ours.
+    """Raise every psycopg error as one of Purser's.
 
     Raises:
-        StreamMoved: the position is taken, or not the next one.
+        StreamMoved: the position is taken, or is not the next one.
         Rejection: a guard or a constraint refused a row.
         SchemaVersionError, ConfigurationError: no retry can help.
-        ServiceUnavailable: the server is down, busy or lost; an append may or may not be in.
+        ServiceUnavailable: the server is down, busy or lost; the append may have succeeded.
     """
     try:
         yield
@@ -48,7 +49,7 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: psycopg.Error) -> PurserError:
-    """What an error of psycopg's means for the writer."""
+    """Return what a psycopg error means for the writer."""
     said = one_line(error)
     match error:
         case errors.UniqueViolation():
@@ -62,13 +63,13 @@ def translate(error: psycopg.Error) -> PurserError:
         case _ if isinstance(error, _WRONG_LOGIN) or _is_login_refused(error):
             return ConfigurationError(f"PostgreSQL refuses the login: {said}; check the DSN")
         case _ if isinstance(error, _NO_SCHEMA):
-            return SchemaVersionError(f"PostgreSQL's schema is not ours: {said}; migrate it")
+            return SchemaVersionError(f"PostgreSQL's schema does not fit: {said}; migrate it")
         case errors.InsufficientPrivilege():
             return ConfigurationError(f"PostgreSQL: {said}; connect as purser_writer")
         case errors.QueryCanceled():
             return ServiceUnavailable(f"PostgreSQL took too long ({said}); try again")
         case _ if isinstance(error, _LOST_A_RACE):
-            return StreamMoved(f"PostgreSQL gave another transaction way ({said}); try again")
+            return StreamMoved(f"PostgreSQL aborted the transaction ({said}); try again")
         case _ if (error.sqlstate or "").startswith(_GUARD_CLASS):
             return _guarded(error)
         case _:
@@ -81,7 +82,7 @@ def _is_login_refused(error: psycopg.Error) -> bool:
 
 
 def one_line(error: psycopg.Error) -> str:
-    """An error's text on one line; psycopg never puts a password into it."""
+    """Return an error's text on one line; psycopg never includes a password."""
     return " ".join((error.diag.message_primary or str(error)).split())
 
 
@@ -98,7 +99,7 @@ def _guarded(error: psycopg.Error) -> PurserError:
 def _refused(
     error: psycopg.Error, code: RejectionCode = RejectionCode.REFUSED_BY_DATABASE
 ) -> Rejection:
-    """A guard's refusal: its message is `field: problem`; what a rule demands is in a table."""
+    """Convert a guard's refusal, `field: problem`; for a row rule, the table gives the text."""
     if rule := ROW_RULES.get(error.diag.constraint_name or ""):
         return Rejection(code=code, field=rule.column, problem=rule.expected)
     field = error.diag.column_name or error.diag.constraint_name or "row"

@@ -1,9 +1,9 @@
-"""Knowing a request again: the fields of a command, and the same fields read off its rows.
+"""Recognizes a repeated request: the fields of a command, and the same fields read from its rows.
 
-A key that comes back with the same fields gets the first answer again; with others it is refused,
-naming them. Nothing is stored twice for this: rows show almost all of their request, and the first
-row's `details.asked` has the rest. The time is not compared: a client that tries again has a later
-clock, and what counts is when the first request said that it happened.
+A key that comes back with the same fields gets the first answer again. With other fields it is
+rejected, and the rejection names them. No separate record is stored: rows contain almost all of
+their request, and `details.asked` of the first row contains the rest. The time is not compared: a
+client that retries has a later clock, and the first request determines when the event happened.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from schemas.lifecycle import FIRST_EVENT, Direction
 from writer.commands import AnyCommand, CreatePayment, OrderLine
 
 Request = Mapping[str, object]
-"""Field name -> value; `command` is the event type that the command leads to."""
+"""Field name -> value; `command` is the event type of the command."""
 
 _NOT_COMPARED = frozenset({"idempotency_key", "occurred_at", "payment_id", "orders"})
 _CREATION_FIELDS: Mapping[Direction, tuple[str, ...]] = {
@@ -26,7 +26,7 @@ _CREATION_FIELDS: Mapping[Direction, tuple[str, ...]] = {
 
 
 def request_of_command(command: AnyCommand) -> Request:
-    """The fields by which a command is known again."""
+    """Return the fields that identify a request, from its command."""
     request: dict[str, object] = {"command": command.event_type}
     for field in fields(command):
         if field.name not in _NOT_COMPARED:
@@ -37,7 +37,7 @@ def request_of_command(command: AnyCommand) -> Request:
 
 
 def request_of_rows(rows: Sequence[NewEvent]) -> Request:
-    """The fields of the command that led to these rows, which share one idempotency key."""
+    """Return the same fields from the rows of one command, which share an idempotency key."""
     first = rows[0]
     request: dict[str, object] = {
         "command": first.event_type,
@@ -57,13 +57,13 @@ def request_of_rows(rows: Sequence[NewEvent]) -> Request:
 
 
 def differing_fields(command: AnyCommand, rows: Sequence[NewEvent]) -> tuple[str, ...]:
-    """Names of the fields in which `command` is not the request that led to `rows`."""
+    """Return the fields in which `command` differs from the request that led to `rows`."""
     asked, answered = request_of_command(command), request_of_rows(rows)
     if asked["command"] != answered["command"]:
         return ("command",)
     names = [name for name in asked if asked[name] != answered.get(name)]
     names += [name for name in answered if name not in asked and answered[name] is not None]
-    # A payout keeps the reference that it once got, so a row may have one that nobody gave again.
+    # A payout keeps its first reference, so a row may have one that the command did not give.
     if command.direction is Direction.OUT and command.psp_reference is None:
         names = [name for name in names if name != "psp_reference"]
     return tuple(names)
@@ -80,7 +80,7 @@ def _line(row: NewEvent) -> OrderLine:
 
 
 def _lines_request(lines: Sequence[OrderLine]) -> Request:
-    """Every field of every line under its own name, so that a difference can be named."""
+    """Return every field of every line under a separate name, so that a difference has one."""
     request: dict[str, object] = {"orders": len(lines)}
     for index, line in enumerate(lines):
         for field in fields(line):

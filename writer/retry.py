@@ -1,8 +1,7 @@
-"""How long the writer tries again, in one place.
+"""The writer's retry policy, in one place.
 
-Every try reads before it writes, so trying again is always safe: who was slower in a race decides
-on the new state, and after a broken connection the idempotency key tells whether the first try is
-in.
+Every attempt reads before it writes, so a retry is always safe. The loser of a race decides on the
+new state. After a broken connection the idempotency key shows whether the first attempt succeeded.
 """
 
 from tenacity import (
@@ -19,7 +18,7 @@ from writer.store import EventStore, StreamMoved
 
 ATTEMPTS_MAX = 100
 RETRY_SECONDS = 15.0
-"""Longer than the 1.5 to 4 s in which a standby takes over from a primary that died."""
+"""Longer than the 1.5 to 4 s that a standby needs to take over from a dead primary."""
 WAIT_SECONDS_FIRST = 0.002
 WAIT_SECONDS_MAX = 0.5
 
@@ -27,7 +26,7 @@ WAIT_SECONDS_MAX = 0.5
 def retrying(
     store: EventStore, *, attempts_max: int = ATTEMPTS_MAX, retry_seconds: float = RETRY_SECONDS
 ) -> Retrying:
-    """A policy for what reads and appends in `store`; raises the last error when it gives up."""
+    """Return a policy for reading and appending in `store`; raises the last error in the end."""
 
     def before_sleep(attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome else None

@@ -1,4 +1,4 @@
-"""The one place where a row of `payments` is made. Pure."""
+"""The only place where rows of `payments` are created. Pure."""
 
 from schemas.details import NO_DETAILS, Asked, details_text
 from schemas.effects import effect_of
@@ -10,7 +10,7 @@ from writer.sums import Sums
 
 
 def empty_state(command: CreatePayment | RequestPayout) -> PaymentState:
-    """The payment or payout that a command is about to create: no orders yet."""
+    """Return the state of a payment or payout that is about to be created: no orders yet."""
     return PaymentState(
         payment_id=command.payment_id,
         direction=command.direction,
@@ -39,7 +39,7 @@ def make_row(
     details: str,
     psp_reference: str | None,
 ) -> NewEvent:
-    """One event of one order; `after` and `sums` are the order's state after it."""
+    """Return one event of one order; `after` and `sums` are the order's state after it."""
     return NewEvent(
         payment_id=state.payment_id,
         seq=seq,
@@ -73,7 +73,7 @@ def make_row(
 
 
 def details_texts(command: Change) -> tuple[str, str]:
-    """Details of a command's first row, which also has what was asked, and of the others."""
+    """Return the details of a command's first row, with what was asked, and of the others."""
     model = effect_of(command).details
     facts = {
         name: value

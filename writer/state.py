@@ -1,7 +1,7 @@
-"""The state of one payment or payout: the fold of its stream, and the base of every decision.
+"""The state of one payment or payout: the fold of its stream, on which every decision is based.
 
-Pure. A row already carries its order's sums, so the fold takes those over and adds what only the
-whole history tells: shares taken and given back, open refunds and disputes, used keys.
+Pure. A row already carries its order's sums. The fold copies them and adds what only the whole
+history shows: shares taken and given back, open refunds and disputes, used keys.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ NO_SHARES = Shares()
 
 
 class OrderState(msgspec.Struct, frozen=True, kw_only=True):
-    """One order of a payment (or a payout, which is its own only order) after its last event.
+    """One order of a payment (or a payout, treated as its own only order) after its last event.
 
     `planned` are the shares of the whole amount, `taken` those of all captures, `given_back` those
     of all refunds and lost disputes. `disputed_minor` is the amount of the open dispute, else 0.
@@ -60,16 +60,16 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refund(msgspec.Struct, frozen=True):
-    """A refund by its id: amounts by order, and whether they still wait for the outcome."""
+    """One refund: amounts by order, and whether its outcome is still open."""
 
     amounts: Mapping[str, int]
     is_open: bool
 
 
 class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole payment or payout after its event number `last_seq`.
+    """A whole payment or payout after event number `last_seq`.
 
-    `answers` has, for every idempotency key used, the rows that were appended for it.
+    `answers` maps every used idempotency key to the rows that were appended for it.
     """
 
     payment_id: PaymentId
@@ -86,13 +86,13 @@ class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fold(events: Iterable[NewEvent]) -> PaymentState | None:
-    """The state after a whole stream, in the order of `seq`; None for no events."""
+    """Return the state after a whole stream in the order of `seq`; None without events."""
     rows = tuple(events)
     return apply(None, rows) if rows else None
 
 
 def apply(before: PaymentState | None, events: Sequence[NewEvent]) -> PaymentState:
-    """The state after `events`, which follow `before` without a gap; at least one."""
+    """Return the state after `events`, at least one, which follow `before` without a gap."""
     first, last = events[0], events[-1]
     last_seq = before.last_seq if before else 0
     orders = dict(before.orders) if before else {}

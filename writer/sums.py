@@ -1,6 +1,6 @@
 """What an event does to money: an order's running sums after it, and how amounts are split.
 
-Pure arithmetic on whole minor units, by the table in `schemas.effects`.
+Pure arithmetic in minor units, from the table in `schemas.effects`.
 """
 
 from typing import NamedTuple, assert_never
@@ -11,7 +11,7 @@ from writer.state import NO_SHARES, OrderState, Shares
 
 
 class Sums(NamedTuple):
-    """An order's running sums after an event, and the event's change of the payable balance."""
+    """An order's running sums after an event, and the event's change of the available balance."""
 
     captured_minor: int
     refunded_minor: int
@@ -27,10 +27,10 @@ NO_SUMS = Sums(0, 0, 0, 0, 0, 0)
 def sums_after(
     order: OrderState, effect: Effect, amount_minor: int, shares: Shares, *, settles: bool
 ) -> Sums:
-    """The sums of `order` after a pay-in event of `amount_minor`.
+    """Return the sums of `order` after a pay-in event of `amount_minor`.
 
-    `shares` are the platform's parts of the amount, the rest is the seller's.
-    `settles`: it was asked for before, so what was set aside for it is free again.
+    `shares` are the platform's parts of the amount; the rest is the seller's. `settles`: the event
+    settles an earlier request, so the amount reserved for it is freed.
     """
     reserved_sign = effect.reserved - (settles and effect.may_settle)
     seller_minor = amount_minor - shares.commission_minor - shares.logistics_fee_minor
@@ -53,7 +53,7 @@ def sums_after(
 
 
 def _move(pending_minor: int, move: Move, seller_minor: int) -> tuple[int, int]:
-    """Pending after, and the change of available, when the seller's share moves."""
+    """Return the new pending sum and the change of available when the seller's share moves."""
     match move:
         case Move.NONE | Move.PLAN:
             return pending_minor, 0
@@ -69,9 +69,10 @@ def _move(pending_minor: int, move: Move, seller_minor: int) -> tuple[int, int]:
 
 
 def shares_of(order: OrderState, move: Move, amount_minor: int) -> Shares:
-    """The platform's parts of an event's amount.
+    """Return the platform's parts of an event's amount.
 
-    Over all captures they are exactly the planned ones, and those taken when all is given back.
+    Over all captures they sum exactly to the planned parts; if everything is refunded, the refunds'
+    parts sum exactly to those taken.
     """
     match move:
         case Move.CAPTURE:

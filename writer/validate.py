@@ -1,4 +1,4 @@
-"""Checks of a command by itself, before any state is looked at; pure."""
+"""Checks of a command by itself, before any state is read; pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,17 +18,17 @@ from writer.commands import (
 )
 
 MAX_ORDERS_PER_PAYMENT = 1_000
-"""So that the rows of one command fit one INSERT (65,535 parameters) with room to spare."""
+"""The rows of one command then fit into one INSERT (65,535 parameters) with room to spare."""
 
 MAX_NAME_LENGTH = 64
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-"""`EARLIEST <= occurred_at < LATEST`: what every store of the pipeline can hold as a date."""
+"""`EARLIEST <= occurred_at < LATEST`: the dates that every store of the pipeline can hold."""
 
 
 def validate(command: AnyCommand) -> None:
-    """Refuse a command that no state could make acceptable.
+    """Reject a command that is invalid in every state.
 
     Raises:
         Rejection: the first rule broken, in the order of `RejectionCode`.
@@ -76,7 +76,7 @@ def _check_id(field: str, value: str, *, max_length: int = MAX_ID_LENGTH) -> Non
 
 
 def _check_name(field: str, value: str) -> None:
-    """The name of a PSP or of a method: an id that we choose, hence shorter."""
+    """Check the name of a PSP or a method: an id that we choose, and therefore shorter."""
     _check_id(field, value, max_length=MAX_NAME_LENGTH)
 
 
@@ -131,7 +131,7 @@ def _check_orders(orders: Sequence[OrderLine]) -> None:
 
 
 def check_amount(field: str, amount_minor: int) -> None:
-    """Refuse what is not 1 to `MAX_AMOUNT_MINOR` minor units."""
+    """Reject an amount that is not 1 to `MAX_AMOUNT_MINOR` minor units."""
     assert type(amount_minor) is int, f"{field}: a float or bool never touches money"
     if amount_minor < 1:
         raise refusal(
@@ -164,5 +164,5 @@ def _check_shares(index: int, line: OrderLine) -> None:
 
 
 def refusal(code: RejectionCode, field: str, problem: str) -> Rejection:
-    """A rejection, with its code from the closed list."""
+    """Return a rejection with a code from the closed list."""
     return Rejection(code=code, field=field, problem=problem)

@@ -1,9 +1,9 @@
-"""Appending decided histories by the thousand, so that doing it again changes nothing.
+"""Appends decided histories in bulk; repeating an import changes nothing.
 
-A batch is one transaction. What is stored already is compared, not appended: a history that has
-grown gets its new rows, one that differs is refused. A batch that the database refuses is tried
-again line by line, so that only the bad line is left out. A connection that breaks may leave a
-batch in or out; it is read again before it is tried again.
+A batch is one transaction. Rows that are already stored are compared, not appended: a history that
+has grown gets its new rows, and one that differs is rejected. If the database refuses a batch, it
+is retried line by line, so that only the bad line is left out. After a broken connection the batch
+may or may not be stored; it is read again before it is retried.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class BadLine:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a batch: `payments` got `events` new rows, `unchanged` had all of theirs."""
+    """Result of a batch: `payments` got `events` new rows, `unchanged` had all of theirs."""
 
     payments: int = 0
     events: int = 0
@@ -53,7 +53,7 @@ class Outcome:
     bad: list[BadLine] = field(default_factory=list)
 
     def add(self, other: "Outcome") -> None:
-        """Count another batch in."""
+        """Add another batch's counts."""
         self.payments += other.payments
         self.events += other.events
         self.unchanged += other.unchanged
@@ -61,10 +61,10 @@ class Outcome:
 
 
 class Target(Protocol):
-    """Where decided histories go; no two of one batch are of the same payment."""
+    """Receives decided histories; a batch never has two of the same payment."""
 
     def write(self, batch: Sequence[Decided]) -> Outcome:
-        """Bring the payments of a batch to what their lines record."""
+        """Make the payments of a batch equal to what their lines record."""
 
 
 class BulkAppender:
@@ -106,7 +106,7 @@ class BulkAppender:
 
 
 class DryRun:
-    """`Target` that writes nothing; it knows the payments of this run by a digest of their rows."""
+    """`Target` that writes nothing; remembers this run's payments by a digest of their rows."""
 
     def __init__(self) -> None:
         self._seen: dict[PaymentId, tuple[int, bytes]] = {}
@@ -129,12 +129,13 @@ class DryRun:
 
 
 def rows_missing(rows: Sequence[NewEvent], stored: Sequence[Event]) -> Sequence[NewEvent]:
-    """Those of `rows` that are not stored yet; what is stored must agree.
+    """Return those of `rows` that are not stored yet; stored ones must be equal.
 
-    A payment that went on after its import has more than the history, which is then unchanged.
+    A payment that continued after its import has more events than the history, which then counts as
+    unchanged.
 
     Raises:
-        InputError: naming the field of the line that differs from what is stored.
+        InputError: names the field of the line that differs from what is stored.
     """
     for row, was in zip(rows, stored, strict=False):
         if msgspec.structs.astuple(row) != msgspec.structs.astuple(was)[:-1]:

@@ -1,9 +1,9 @@
-"""Recorded history: one line of a file -> the rows of one payment. Pure.
+"""Recorded history: converts one line of a file to the rows of one payment. Pure.
 
-Each line becomes the commands that would have been sent at the time, and the same `decide` that
-serves live traffic decides them one after the other. The stream order is the order of the events
-in the line, so their times must not go backwards; times of live traffic may, they come from the
-clocks of others.
+Each line becomes the commands that would have been sent at the time. The same `decide` that serves
+live traffic decides them one after the other. The stream has the order of the events in the line,
+so their times must not go backwards. Times of live traffic may, because they come from other
+clocks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,24 +32,24 @@ _COMMANDS: Mapping[str, type[Change]] = {
 
 _KNOWN = ", ".join(_COMMANDS)
 _KEY = "history-"
-"""Begins the idempotency keys of imported events; their number in the line, from 1, follows."""
+"""Prefix of imported events' idempotency keys; their number in the line, from 1, follows."""
 
 CREATION_FIELDS: Mapping[str, str] = {"occurred_at": "created_at"}
 EVENT_FIELDS: Mapping[str, str] = {"occurred_at": "at", "command": "type", "event_type": "type"}
-"""A command's field -> the field of the file that it came from, where the names differ."""
+"""A command's field -> the file's field, where the names differ."""
 
 
 def decide_line(line: bytes, *, psp: str) -> tuple[NewEvent, ...]:
-    """The rows of the payment that one line records.
+    """Return the rows of the payment that one line records.
 
     Raises:
-        InputError: naming the field (`events[3].amount_minor`), what is wrong and what to do.
+        InputError: names the field (`events[3].amount_minor`), what is wrong and what to do.
     """
     return decide_history(parse_line(line), psp=psp)
 
 
 def parse_line(line: bytes) -> HistoryPayment:
-    """One line as the format wants it.
+    """Parse one line of the format.
 
     Raises:
         InputError: not JSON, or a field that is missing, unknown or of the wrong type.
@@ -63,10 +63,10 @@ def parse_line(line: bytes) -> HistoryPayment:
 
 
 def decide_history(payment: HistoryPayment, *, psp: str) -> tuple[NewEvent, ...]:
-    """Every row of the payment, decided event by event as live traffic would be.
+    """Return every row of the payment, decided event by event as live traffic is.
 
     Raises:
-        InputError: naming the field that breaks a rule, which rule, and what would be accepted.
+        InputError: names the field that breaks a rule, the rule, and what would be accepted.
     """
     if len(payment.events) > MAX_EVENTS_PER_PAYMENT:
         raise InputError("events", f"has over {MAX_EVENTS_PER_PAYMENT} events; split the payment")
@@ -122,7 +122,7 @@ def _creation(payment: HistoryPayment, psp: str) -> CreatePayment:
 
 
 def _command(state: PaymentState, event: HistoryEvent, index: int) -> Change:
-    """The command for event number `index`, under a key that every import of the line makes."""
+    """Return the command for event `index`, with a key that every import of the line repeats."""
     where = f"events[{index}]."
     if (command := _COMMANDS.get(event.type)) is None:
         raise InputError(
@@ -146,12 +146,12 @@ def _command(state: PaymentState, event: HistoryEvent, index: int) -> Change:
 
 
 def event_index(row: NewEvent) -> int:
-    """Which of a line's events, from 0, led to this imported row."""
+    """Return the index, from 0, of the line's event that led to this imported row."""
     return int(row.idempotency_key.removeprefix(_KEY)) - 1
 
 
 def _refund_id(state: PaymentState, event: HistoryEvent, index: int, claim: Claim) -> str | None:
-    """The id of a refund that the line does not name; None for a refund made at the PSP."""
+    """Return the id of a refund that the line does not name; None for one made at the PSP."""
     if claim is Claim.OPENS:
         return f"refund-{index + 1}"
     for refund_id, refund in state.refunds.items():
@@ -171,7 +171,7 @@ def _is_about(event: HistoryEvent, refund: Refund) -> bool:
 
 
 def _check_said(event: HistoryEvent, rows: Sequence[NewEvent], where: str) -> None:
-    """What the line says of an event must be so, also where the rules left no choice."""
+    """Check that the line's amount and order are right, even where the rules left no choice."""
     amount_minor = sum(row.amount_minor for row in rows)
     if event.amount_minor not in (None, amount_minor):
         raise InputError(
@@ -197,7 +197,7 @@ _VALUE_SHOWN = frozenset({"int_type", "string_type", "tuple_type", "value_error"
 
 
 def _problem(error: ErrorDetails) -> str:
-    """One line for one of Pydantic's errors."""
+    """Describe one of Pydantic's errors in one line."""
     kind = error["type"]
     if kind == "json_invalid":
         return f"is not JSON ({error['ctx']['error']}); write one object on one line"
@@ -206,7 +206,7 @@ def _problem(error: ErrorDetails) -> str:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """`("events", 3, "at")` -> `events[3].at`; the whole line is `line`."""
+    """Convert `("events", 3, "at")` to `events[3].at`; the whole line is `line`."""
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part[:_MAX_SHOWN]}"
@@ -214,6 +214,6 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value fit for a message: short, on one line, nothing unprintable."""
+    """Format a value for a message: short, on one line, printable."""
     text = ascii(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

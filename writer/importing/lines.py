@@ -1,7 +1,7 @@
-"""Lines of a file that somebody gave us: plain or gzip, bounded in memory, each with its number.
+"""Reads the lines of a user's file: plain or gzip, with bounded memory, numbered.
 
-What is wrong with the file as a whole is raised; what is wrong with one line comes with that line,
-so that the others can be processed.
+A problem of the whole file is raised. A problem of one line is returned with that line, so that the
+others can be processed.
 """
 
 import gzip
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from schemas.errors import ConfigurationError
 
 MAX_LINE_BYTES = 4 * 2**20
-"""A payment of 1,000 orders and 10,000 events takes less; a longer line is skipped, not held."""
+"""A payment of 1,000 orders and 10,000 events is shorter; longer lines are skipped, not kept."""
 
 _HEAD_BYTES = 8192
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -30,10 +30,10 @@ class Line(NamedTuple):
 
 
 def read_lines(file: io.BufferedReader, name: str) -> Iterator[Line]:
-    """The lines of `file` that are not blank, numbered from 1; gzip is told by its first bytes.
+    """Yield the lines of `file` that are not blank, numbered from 1; detects gzip.
 
     Raises:
-        ConfigurationError: empty, or binary; naming the file.
+        ConfigurationError: the file, which it names, is empty or binary.
     """
     head = file.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     if not head:
@@ -53,15 +53,16 @@ def read_lines(file: io.BufferedReader, name: str) -> Iterator[Line]:
 
 
 def _check_text(head: bytes, name: str) -> None:
-    """Refuse a binary file at once instead of line by line.
+    """Reject a binary file as a whole instead of line by line.
 
-    JSON Lines start with a brace; a file that does and is damaged further on is read line by line.
+    JSON Lines start with a brace. A file that does, and is damaged further on, is read line by
+    line.
     """
     start = head.removeprefix(_BYTE_ORDER_MARK).lstrip(_SPACE)
     if start.startswith(b"{"):
         return
     try:
-        # The last character may be cut in two.
+        # The last character may be truncated.
         head.decode("utf-8", errors="strict")
         is_text = b"\0" not in head
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
-"""Importing a file of recorded history: read, decide, append, and count what became of it.
+"""Imports a file of recorded history: read, decide, append, and count the results.
 
-Deciding the next batch and appending the last one run side by side: one of them waits for the
-processor, the other for PostgreSQL. What is not decided is never half done: a line is in whole, or
-left out whole and reported. Interrupted anywhere, doing it again goes on from there.
+Deciding the next batch and appending the previous one run in parallel: one waits for the CPU, the
+other for PostgreSQL. A line is imported as a whole, or left out as a whole and reported. After an
+interruption at any point, running the import again resumes it.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,12 +15,13 @@ from writer.importing.history import decide_line
 from writer.importing.lines import Line
 
 EVENTS_PER_BATCH = 5_000
-"""Rows of one transaction, more or less: enough to make its fixed cost small, few enough that
-progress moves several times a second and little is decided again after an interruption."""
+"""About the number of rows per transaction. Large enough to make the fixed cost small, small enough
+to report progress several times a second and to repeat little after an interruption.
+"""
 
 
 class Importer:
-    """One import; `total` is what is certain so far, also after an interruption."""
+    """One import; `total` counts what is certainly stored, even after an interruption."""
 
     def __init__(
         self,
@@ -42,7 +43,8 @@ class Importer:
         """Import all lines.
 
         Raises:
-            ServiceUnavailable, ConfigurationError: the store cannot be used; batches before are in.
+            ServiceUnavailable, ConfigurationError: the store cannot be used; earlier batches are
+                stored.
         """
         with ThreadPoolExecutor(1, thread_name_prefix="append") as executor:
             try:
@@ -53,7 +55,7 @@ class Importer:
                 self._finish()
 
     def _batches(self, lines: Iterable[Line]) -> Iterable[list[Decided]]:
-        """Decided lines; a payment that comes again waits for the next batch."""
+        """Yield batches of decided lines; a payment that occurs again waits for the next batch."""
         batch: list[Decided] = []
         payment_ids: set[PaymentId] = set()
         events = 0
@@ -79,7 +81,7 @@ class Importer:
             return None
 
     def _finish(self) -> None:
-        """Wait for the batch that is being appended, if there is one, and count it."""
+        """Wait for the batch that is being appended, if any, and count it."""
         if self._pending is None:
             return
         outcome = self._pending.result()
