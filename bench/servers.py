@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from schemas.errors import ServiceUnavailable
 from schemas.topics import CONNECTOR, PAYMENTS_TOPIC
+from stack.local_http import local_get
 from stack.native import Stack
 from stack.topology import PROGRAMS
 
@@ -73,7 +74,7 @@ def set_connector(connect_url: str, state: str) -> None:
     httpx.put(f"{base}/{state}", timeout=ANSWER_SECONDS).raise_for_status()
 
     def reached() -> bool:
-        status = httpx.get(f"{base}/status", timeout=ANSWER_SECONDS).json()
+        status = local_get(f"{base}/status", ANSWER_SECONDS).json()
         return [task["state"] for task in status["tasks"]] == [wanted]
 
     wait_until(reached, f"the connector did not {state}")

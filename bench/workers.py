@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from sinks.migrate import migrate
+from stack.local_http import local_get
 from stack.native import Stack
 from stack.ports import lend_port
 from stack.settings import CHECKOUT
@@ -204,6 +205,6 @@ def has_partitions(port: int) -> bool:
     """Whether the worker with this metrics port answers and has a share of the partitions."""
     try:
         url = f"http://127.0.0.1:{port}/health"
-        return bool(httpx.get(url, timeout=ANSWER_SECONDS, verify=False).json()["partitions"])
+        return bool(local_get(url, ANSWER_SECONDS).json()["partitions"])
     except httpx.TransportError:
         return False

@@ -1,7 +1,7 @@
-"""The analysts' user on a ClickHouse server: he may read the views, and nothing else.
+"""The analysts' user on a ClickHouse server: it may read the views and nothing else.
 
-A ClickHouse server keeps users itself, so `purser migrate` makes this one there by SQL. The local
-server has him from its start, with the rights of the same list (`stack.clickhouse_http`).
+A ClickHouse server stores users itself, so `purser migrate` creates this one by SQL. The local
+server has it from its start, with rights from the same list (`stack.clickhouse_http`).
 """
 
 import hashlib
@@ -23,9 +23,9 @@ WHERE type IN ('local_directory', 'memory', 'replicated')
 
 
 def ensure_reader(clickhouse_url: str, reader_url: str) -> None:
-    """See to it that the reader exists, with the URL's password and with rights on every view.
+    """Create the reader, or bring its password and its rights up to date.
 
-    Repeatable; a changed password and views that are new take effect. To be run after `migrate`.
+    Repeatable; run it after `migrate`. Does nothing on a server that stores no users made by SQL.
 
     Raises:
         ConfigurationError: the reader cannot log in, or the URL is no reader's.
@@ -46,7 +46,7 @@ def ensure_reader(clickhouse_url: str, reader_url: str) -> None:
 
 
 def reader_sql(database: str, user: str, password: str) -> list[str]:
-    """Statements that make the reader, or bring him up to date; none holds the password."""
+    """Statements that create the reader or bring it up to date; none holds the password."""
     rights = ", ".join(f"SELECT ON {_name(database)}.{view}" for view in VIEWS)
     digest = hashlib.sha256(password.encode()).hexdigest()
     identified = f"IDENTIFIED WITH sha256_hash BY {literal(digest)}"
@@ -64,7 +64,7 @@ def reader_sql(database: str, user: str, password: str) -> list[str]:
 
 
 def _keeps_users(client: Client) -> bool:
-    """Whether the server makes users by SQL; the local one does not."""
+    """Whether the server stores users made by SQL; the local one does not."""
     return bool(client.query(_STORES).result_rows[0][0])
 
 
@@ -84,7 +84,7 @@ def _check_login(reader: ClickHouseSettings) -> None:
         raise ConfigurationError(
             f"PURSER_CLICKHOUSE_READER_URL: ClickHouse at {address.host}:{address.port} does not"
             f" let {address.username} in; correct the password, or define this user in the"
-            " server's configuration where it keeps none made by SQL"
+            " server's configuration if it stores no users made by SQL"
         ) from error
 
 

@@ -7,6 +7,7 @@ import httpx
 from schemas.errors import ServiceUnavailable
 from stack.endpoints import CLICKHOUSE_READER, CLICKHOUSE_USER, Endpoints
 from stack.layout import Home
+from stack.local_http import local_get
 from stack.process import Specification
 from stack.settings import CHECKOUT, HOST, StackSettings
 from stack.topology import CLICKHOUSE, Port
@@ -48,7 +49,7 @@ def prepare(settings: StackSettings, home: Home, endpoints: Endpoints) -> Specif
 def check_ready(endpoints: Endpoints) -> None:
     """Raise ServiceUnavailable unless the server answers and lets us in."""
     try:
-        answer = httpx.get(endpoints.clickhouse_ping_url, timeout=READY_SECONDS)
+        answer = local_get(endpoints.clickhouse_ping_url, READY_SECONDS)
         answer.raise_for_status()
         if answer.text.strip() != "Ok.":
             raise ServiceUnavailable(

@@ -10,6 +10,7 @@ from stack.artifacts import Artifacts
 from stack.endpoints import Endpoints
 from stack.kafka import JAVA_ENVIRONMENT, java_command, link_to
 from stack.layout import Home
+from stack.local_http import local_get
 from stack.process import Specification
 from stack.settings import HOST, StackSettings
 from stack.topology import CONNECT, Port
@@ -90,7 +91,7 @@ def check_ready(endpoints: Endpoints) -> None:
     """Raise ServiceUnavailable unless Connect answers and has joined its group."""
     try:
         # Listing connectors works only after joining the group; the root page answers before.
-        answer = httpx.get(f"{endpoints.connect_url}/connectors", timeout=READY_SECONDS)
+        answer = local_get(f"{endpoints.connect_url}/connectors", READY_SECONDS)
         answer.raise_for_status()
     except httpx.HTTPError as error:
         raise ServiceUnavailable(f"Kafka Connect does not answer: {error}") from error

@@ -14,6 +14,7 @@ from stack.credentials import Credentials
 from stack.endpoints import Endpoints
 from stack.java import find_java
 from stack.layout import Home
+from stack.local_http import local_get
 from stack.process import Specification
 from stack.settings import CHECKOUT, HOST, StackSettings
 from stack.topology import Program, program_named
@@ -55,7 +56,7 @@ def worker_health(worker: Program, settings: StackSettings) -> tuple[bool, dict[
     """
     url = f"http://{HOST}:{settings.port(worker.ports[0])}/health"
     try:
-        answer = httpx.get(url, timeout=HEALTH_SECONDS)
+        answer = local_get(url, HEALTH_SECONDS)
         return answer.is_success, dict(answer.json())
     except (httpx.HTTPError, ValueError) as error:
         raise ServiceUnavailable(f"{worker.name} does not answer at {url}: {error}") from error

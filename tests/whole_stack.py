@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from operations.bring_up import bring_up
 from stack.native import Stack
 from stack.ports import lend_port_base
@@ -48,8 +50,14 @@ def empty_stack() -> Iterator[Stack]:
 
 
 @contextmanager
-def whole_stack() -> Iterator[Stack]:
-    """Servers, connector and workers for tests that kill them or change their tables."""
+def whole_stack(**environment: str) -> Iterator[Stack]:
+    """Servers, connector and workers for tests that kill them or change their tables.
+
+    The workers get these variables.
+    """
     with empty_stack() as stack:
-        bring_up(stack, print)
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            bring_up(stack, print)
         yield stack

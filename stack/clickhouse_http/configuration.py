@@ -5,7 +5,7 @@ some of the disk is always kept free.
 
 chDB has one user and no SQL for others. That user has two roles: all rights, and the analyst's,
 which may read the views. A connection begins with both; one that serves the reader is reduced to
-the second before his statement runs (`reader`).
+the second before the statement runs (`reader`).
 """
 
 from pathlib import Path

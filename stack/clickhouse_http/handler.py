@@ -316,7 +316,7 @@ class Handler:
         if asked.roles:
             raise refusal(Code.ACCESS_DENIED, "Not enough privileges: the reader has one role.")
         check_settings(name for name in asked.settings if name != "readonly")
-        # Never a connection that serves him: his statement is only spelled here.
+        # Never a connection that serves the reader: its statement is only spelled here.
         connection = self._idle.take(None, {}) or self._engine.connect()
         try:
             judged = self._judge.judge(connection, statement, asked.parameters)

@@ -1,9 +1,9 @@
-"""What the reader may say: each of his statements is judged before the engine runs it.
+"""What the reader may say: each of its statements is judged before the engine runs it.
 
 The engine has only one user, so a connection that serves the reader gives up every role but the
-analyst's. Grants then keep him from raw tables, from system tables and from all that writes. What
-no grant covers is judged here, by words: functions that read the server's files or call other
-servers, settings that hold SQL or name a file, changes of roles.
+analyst's. Grants then keep it from raw tables and from writing, row policies from what system
+tables tell. What neither covers is judged here, by words: functions that read the server's files or
+call other servers, settings that hold SQL or name a file, changes of roles.
 
 What is judged is the engine's own spelling of the statement, without comments and with every escape
 resolved, and exactly that text runs. What is not known to be harmless is refused.
@@ -51,7 +51,7 @@ _ENDS_OF_SETTINGS: Final = frozenset({"FORMAT", "UNION", "EXCEPT", "INTERSECT"})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SPELL: Final = "SELECT formatQuerySingleLine({text:String})"
 _SCOPE: Final = re.compile(r": In scope SELECT formatQuerySingleLine\(.*\)(?=\. \()", re.DOTALL)
-"""What the engine adds to its errors about our statement, not about his."""
+"""What the engine adds to its errors about our statement, not about the reader's."""
 _ESCAPES: Final = str.maketrans(
     {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": r"\0", "\b": r"\b", "\f": r"\f"}
 )

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 import clickhouse_connect
 import httpx
 
+from stack.local_http import local_get
 from stack.ports import lend_port
 
 READER: Final = "purser_reader"
@@ -115,7 +116,7 @@ class ClickHouseServer:
             if process.poll() is not None:
                 break
             try:
-                if httpx.get(f"{self.url}/ping", timeout=1.0).status_code == 200:
+                if local_get(f"{self.url}/ping", 1.0).status_code == 200:
                     return
             except httpx.TransportError:
                 time.sleep(_POLL_SECONDS)

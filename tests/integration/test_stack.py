@@ -2,13 +2,18 @@
 
 import os
 import re
+import shlex
 
+import clickhouse_connect
 import psutil
 import psycopg
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
+from cli.env import env
 from cli.status import Report, Verdict, report, show
 from operations.bring_up import bring_up
+from schemas.clickhouse.catalogue import VIEWS
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.process import living
@@ -181,3 +186,31 @@ def test_views_workers_are_added_and_taken_away(stack: Stack) -> None:
     finally:
         for name in ("views-worker", "views-worker-2", "connector-supervisor"):
             stack.stop(name)
+
+
+def test_env_prints_where_analysts_read_the_views_and_nothing_else(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PURSER_HOME", str(stack.settings.home))
+    monkeypatch.setenv("PURSER_PORT_BASE", str(stack.settings.port_base))
+    env()
+    printed = dict(
+        shlex.split(line)[1].split("=", 1) for line in capsys.readouterr().out.splitlines()
+    )
+    url = printed["PURSER_CLICKHOUSE_READER_URL"]
+    assert url.startswith("http://purser_reader:")
+    with clickhouse_connect.get_client(dsn=url) as reader:
+        names = {row[0] for row in reader.query("SHOW TABLES").result_rows}
+        assert names == set(VIEWS)
+        for name in names:
+            reader.query(f"SELECT * FROM {name} LIMIT 1")
+        for statement in (
+            "SELECT count() FROM payment_events_raw",
+            "SELECT count() FROM schema_migrations",
+            "SELECT file('/etc/hostname')",
+            "INSERT INTO payouts_raw (seller_id) VALUES ('x')",
+            "DROP VIEW payouts",
+        ):
+            with pytest.raises(DatabaseError, match="ACCESS_DENIED"):
+                reader.command(statement)
+    assert printed["PURSER_CLICKHOUSE_URL"].split("@")[1] == url.split("@")[1]

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from schemas.accounts import AccountType as A
-from schemas.effects import EFFECTS, Amount, Claim, Effect, Move, Transfer
+from schemas.effects import EFFECTS, Amount, Claim, Effect, Move, Transfer, event_types
 from schemas.lifecycle import (
     CHARGE,
     DISPUTE,
@@ -124,6 +124,13 @@ def test_pay_ins_have_moves_and_claims_and_payouts_have_transfers() -> None:
     for effect in EFFECTS[Direction.OUT].values():
         assert (effect.move, effect.refund, effect.dispute) == (Move.NONE, Claim.NONE, Claim.NONE)
         assert effect.amount is Amount.WHOLE  # the guards demand it of all of them
+
+
+def test_revenue_events_share_no_name_with_a_payouts_event() -> None:
+    # A ledger entry has no direction: the totals tell its kind by the event's name alone.
+    revenue = set(event_types(lambda effect: effect.revenue is not None))
+    assert revenue
+    assert not revenue & EFFECTS[Direction.OUT].keys()
 
 
 def test_only_what_changes_the_buyers_money_is_revenue() -> None:

@@ -18,7 +18,7 @@ _TO_SEE = """
     tokenizers unicode zeros zeros_mt
 """
 SYSTEM_TABLES_TO_SEE = frozenset(_TO_SEE.split())
-"""Constants of the engine, and what it shows to each by his own rights."""
+"""Constants of the engine, and tables that it filters by the rights of who asks."""
 
 
 def test_every_system_table_is_empty_or_harmless(world: World, reader: httpx.Client) -> None:

@@ -1,43 +1,32 @@
-"""What readers see: each row once, the derived columns, the balances, and the page about it."""
+"""What the views show: each row once, amounts, the balances; and that their page is true."""
 
+import os
 import re
-from collections.abc import Iterator
-from datetime import timedelta
+import subprocess
 from decimal import Decimal, localcontext
 from pathlib import Path
-from random import Random
 from typing import Any
 from uuid import UUID
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from operations.dead_letters import DeadLetters
-from operations.dead_letters.audit import DEAD_LETTER_REDRIVES, RedriveOutcome, RedriveRow
+from operations.dead_letters.audit import DEAD_LETTER_REDRIVES
 from schemas.clickhouse.catalogue import VIEWS
 from schemas.clickhouse.view import Amount, View
-from schemas.lifecycle import EventType as E
 from schemas.money import CURRENCY_EXPONENTS, MAX_AMOUNT_MINOR
-from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from schemas.views import (
     BUYER_ORDERS,
     PAYOUTS,
-    RECONCILIATION_LOG,
     SELLER_REVENUE,
     TABLES,
     BuyerOrderRow,
     PayoutRow,
-    ReconciliationRow,
     columns_of,
 )
 from sinks.clickhouse import ClickHouseSink
-from sinks.client import connect
-from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
-from streams.fold import fold_batch
-from tests.clickhouse_server import database
-from tests.events import NOON, PAYMENT_ID, pay_in, payout, raw_record, records
-from tests.strategies import history
+from tests.events import NOON, PAYMENT_ID
 
 pytestmark = pytest.mark.integration
 
@@ -47,111 +36,38 @@ QUERIES = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
 SECTIONS = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
 
 
-@pytest.fixture(scope="module")
-def url(clickhouse_server_url: str) -> Iterator[str]:
-    """A database that has some of everything, some of it twice."""
-    with database(clickhouse_server_url) as url:
-        migrate(url)
-        sink = ClickHouseSink(ClickHouseSettings.load(url))
-        events = [
-            *history(Random(7), payments=30, payouts=8, steps=20),
-            *a_known_seller(),
-        ]
-        source = [*records(events), raw_record(b"{", partition=1, offset=10**6)]
-        for _ in range(2):
-            batch = fold_batch(source, consumer=VIEWS_CONSUMER, parked_at=NOON)
-            assert len(batch.dead_letters) == 1
-            sink.write(batch.columns)
-            sink.refresh_revenue(batch.revenue_keys)
-        with DeadLetters(ClickHouseSettings.load(url)) as letters:
-            letters.note([a_redrive()] * 2)
-        sink.write({RECONCILIATION_LOG: columns_of([a_case(1, "open", 90), a_case(2, "open", 70)])})
-        sink.close()
-        yield url
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[Client]:
-    client = connect(ClickHouseSettings.load(url))
-    yield client
-    client.close()
-
-
-def a_case(version: int, resolution_status: str, actual_minor: int) -> ReconciliationRow:
-    return ReconciliationRow(
-        case_id="case-1",
-        version=version,
-        provider="stripe",
-        provider_reference="txn_1",
-        category="amount_differs",
-        payment_id=PAYMENT_ID,
-        order_id="order-1",
-        seller_id="seller-1",
-        currency="EUR",
-        expected_minor=100,
-        actual_minor=actual_minor,
-        resolution_status=resolution_status,
-        resolved_by="",
-        note="",
-        found_at=NOON,
-        updated_at=NOON,
-    )
-
-
-def a_redrive() -> RedriveRow:
-    return RedriveRow(
-        topic=PAYMENTS_TOPIC,
-        partition=1,
-        kafka_offset=7,
-        redriven_at=NOON,
-        redriven_by="ann@desk",
-        parked_at=NOON,
-        outcome=RedriveOutcome.REDRIVEN,
-        reason="",
-        error="",
-        payment_id=PAYMENT_ID,
-        seq=1,
-        row_count=5,
-    )
-
-
-def a_known_seller() -> list[Any]:
-    """Two days of seller-k: 8,500 captured for it, 6,000 released, 500 of them refunded; payouts
-    of 1,000 requested, 2,000 paid, 400 failed and 300 returned."""
-    of = {"seller_id": "seller-k", "payment_id": UUID(int=77), "order_id": "order-k"}
-    later = {"occurred_at": NOON + timedelta(days=1)}
-    events = [
-        pay_in(E.CAPTURED, seq=1, amount_minor=10_000, commission_minor=1_500, **of),
-        pay_in(E.RELEASED, seq=2, amount_minor=6_000, available_delta_minor=6_000, **of),
-        pay_in(
-            E.REFUNDED, seq=3, amount_minor=600, commission_minor=100,
-            available_delta_minor=-500, **of, **later,
-        ),
-    ]  # fmt: skip
-    steps: list[tuple[int, list[tuple[E, int]]]] = [
-        (1_000, [(E.REQUESTED, -1)]),
-        (2_000, [(E.REQUESTED, -1), (E.SUBMITTED, 0), (E.PAID, 0)]),
-        (400, [(E.REQUESTED, -1), (E.FAILED, +1)]),
-        (300, [(E.REQUESTED, -1), (E.SUBMITTED, 0), (E.PAID, 0), (E.RETURNED, +1)]),
-    ]
-    for number, (amount, happened) in enumerate(steps, start=100):
-        events += [
-            payout(
-                event_type,
-                seq=seq,
-                payment_id=UUID(int=number),
-                seller_id="seller-k",
-                amount_minor=amount,
-                available_delta_minor=sign * amount,
-            )
-            for seq, (event_type, sign) in enumerate(happened, start=1)
-        ]
-    return events
-
-
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: str(query.splitlines()[0][:60]))
-def test_every_example_of_the_page_runs_and_finds_something(client: Client, query: str) -> None:
-    assert client.query(query).result_rows
+def test_every_example_of_the_page_finds_something_for_the_reader(
+    reader: Client, query: str
+) -> None:
+    assert reader.query(query).result_rows
+
+
+BLOCKS = dict(re.findall(r"```(sh|python)\n(.*?)```", TEXT, re.DOTALL))
+
+
+def test_the_page_connects_with_curl_as_printed(reader_url: str) -> None:
+    whole = BLOCKS["sh"]
+    assert whole.startswith('eval "$(purser env)"\n')
+    answer = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", whole.split("\n", 1)[1]],
+        env={**os.environ, "PURSER_CLICKHOUSE_READER_URL": reader_url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "available" in answer.stdout
+    assert "seller-" in answer.stdout
+
+
+def test_the_page_connects_with_python_as_printed(
+    reader_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PURSER_CLICKHOUSE_READER_URL", reader_url)
+    found: dict[str, Any] = {}
+    exec(BLOCKS["python"], found)
+    assert found["rows"]
+    assert all(isinstance(net, Decimal) for _, net in found["rows"])
 
 
 def test_the_page_has_every_table_and_view(client: Client) -> None:

@@ -135,6 +135,7 @@ def test_it_goes_on_after_kill_9_at_every_step(world: World) -> None:
     assert live == old
 
 
+@pytest.mark.usefixtures("reserved_disk")
 def test_it_does_not_begin_without_room_for_a_second_copy(world: World) -> None:
     world.wait_quiet()
     rows = world.one("SELECT count() FROM payment_events")
@@ -145,6 +146,7 @@ def test_it_does_not_begin_without_room_for_a_second_copy(world: World) -> None:
     world.assert_equal()
 
 
+@pytest.mark.usefixtures("reserved_disk")
 def test_it_stops_when_the_disk_fills_up_and_goes_on_once_there_is_room(world: World) -> None:
     with world.traffic(seed=19):
         run = world.start(PURSER_REPLAY_ROWS_MAX="500", PURSER_REPLAY_GIVE_UP_SECONDS="2")

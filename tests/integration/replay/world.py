@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+import psycopg
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -33,6 +34,9 @@ from writer.postgres import open_store
 
 WORKER = "views-worker"
 PATIENCE_SECONDS = 240.0
+PROBE_SECONDS = 0.2
+"""How often the worker looks how far it is behind."""
+PROBES = 3
 ROOM_BYTES = 16 * 1024**3
 RESERVE_VARIABLE = "PURSER_CLICKHOUSE_MIN_FREE_DISK_BYTES"
 # The slice of history is small: all of it would fit into what one follower may catch up.
@@ -245,8 +249,9 @@ class World:
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Take so much of the disk while the body runs that ClickHouse's reserve is touched."""
-        reserve = int(_clickhouse_environment(self.stack)[RESERVE_VARIABLE])
+        """Fill the disk up to an eighth of the reserve for the body (see `disk_reserved`)."""
+        specification = self.stack.home.specification("clickhouse").read_text()
+        reserve = int(json.loads(specification)["environment"][RESERVE_VARIABLE])
         # Without a name: whatever happens to the tests, the space comes back with their process.
         with tempfile.TemporaryFile(dir=self.stack.home.path) as file:
             free = shutil.disk_usage(self.stack.home.path).free
@@ -254,40 +259,48 @@ class World:
             yield
 
     def wait_quiet(self) -> None:
-        """Wait until the worker has done all that the topic holds."""
+        """Wait until every event has come through, and the worker has acknowledged all of them."""
+        with psycopg.connect(self.stack.endpoints.postgres_reader_dsn) as session:
+            [events] = session.execute("SELECT count(*) FROM payments").fetchone() or [0]
 
-        def done() -> bool:
+        def is_through() -> bool:
+            return bool(self.one("SELECT count() FROM payment_events_v") >= events)
+
+        def has_no_lag() -> bool:
             return self.stack.worker_reports()[WORKER].get("lag_records") == 0
 
-        wait_until(done, "no lag", seconds=PATIENCE_SECONDS)
-        time.sleep(3.0)  # its watchdog looks every other second
-        wait_until(done, "no lag still", seconds=PATIENCE_SECONDS)
+        wait_until(is_through, f"{events} events in the views", seconds=PATIENCE_SECONDS)
+        time.sleep(PROBES * PROBE_SECONDS)  # what the worker reports is so old
+        wait_until(has_no_lag, "no lag", seconds=PATIENCE_SECONDS)
 
     def close(self) -> None:
         """Let go."""
         self.client.close()
 
 
-def reserve_disk(stack: Stack) -> None:
-    """Make ClickHouse keep most of the disk in reserve.
+@contextmanager
+def disk_reserved(stack: Stack) -> Iterator[None]:
+    """ClickHouse keeps most of the disk in reserve while the body runs.
 
     So a test can fill the disk up to the reserve, and every other process of the machine has room.
     """
     free = shutil.disk_usage(stack.home.path).free
     path = stack.home.specification("clickhouse")
-    content = json.loads(path.read_text())
+    before = path.read_text()
+    content = json.loads(before)
     content["environment"][RESERVE_VARIABLE] = str(free - min(free // 2, ROOM_BYTES))
-    write_private(path, json.dumps(content))
+    _restart_clickhouse(stack, json.dumps(content))
+    try:
+        yield
+    finally:
+        _restart_clickhouse(stack, before)
+
+
+def _restart_clickhouse(stack: Stack, specification: str) -> None:
+    write_private(stack.home.specification("clickhouse"), specification)
     stack.stop("clickhouse")
     stack.start("clickhouse")
     stack.wait_ready("clickhouse")
-
-
-def _clickhouse_environment(stack: Stack) -> dict[str, str]:
-    found: dict[str, str] = json.loads(stack.home.specification("clickhouse").read_text())[
-        "environment"
-    ]
-    return found
 
 
 def readers_of(run: Run) -> list[int]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,13 +150,21 @@ class Worker:
     def __init__(self, journal_path: Path, log_path: Path) -> None:
         self.journal_path = journal_path
         self.log_path = log_path
+        self._lines: list[dict[str, Any]] = []
+        self._read_bytes = 0
 
-    def lines(self) -> Iterable[dict[str, Any]]:
-        """The journal; a last line that was cut off by a kill is left out."""
-        if not self.journal_path.exists():
-            return
-        for line in self.journal_path.read_bytes().split(b"\n")[:-1]:
-            yield json.loads(line)
+    def lines(self) -> list[dict[str, Any]]:
+        """The journal; a last line that was cut off by a kill is left out.
+
+        It is asked for all the time and grows all the time, so only what is new is read.
+        """
+        if self.journal_path.exists():
+            with self.journal_path.open("rb") as journal:
+                journal.seek(self._read_bytes)
+                whole, newline, _ = journal.read().rpartition(b"\n")
+            self._lines += map(json.loads, whole.splitlines())
+            self._read_bytes += len(whole) + len(newline)
+        return self._lines
 
     def health(self) -> dict[str, Any]:
         """The last health it wrote down; empty before the first."""

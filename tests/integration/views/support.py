@@ -34,6 +34,7 @@ from schemas.views import (
 )
 from sinks.migrate import migrate
 from stack.clickhouse_http.testing import ClickHouseServer
+from stack.local_http import local_get
 from stack.ports import lend_port
 from tests.envelopes import EnvelopeProducer, expected_views, message
 from tests.integration.views.poison import POISON
@@ -83,8 +84,7 @@ class Worker:
         return answer.status_code, json.loads(answer.text)
 
     def _get(self, path: str) -> httpx.Response:
-        # Nothing to verify, and certificates take longer to load than most answers to come.
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=5.0, verify=False)
+        return local_get(f"http://127.0.0.1:{self.port}{path}", 5.0)
 
     def metric(self, name: str) -> float:
         """A metric without labels, or the sum over its labels."""
@@ -137,6 +137,7 @@ class Pipeline:
     workers: list[Worker] = field(default_factory=list)
     """Those that are expected to live, or were killed or stopped by the test."""
     started: int = 0
+    _client: Any = None
 
     def __post_init__(self) -> None:
         self.dead_letters_topic = f"{self.name}.dead"
@@ -209,16 +210,21 @@ class Pipeline:
         for worker in self.workers:
             worker.kill()
         self.query(f"DROP DATABASE IF EXISTS {self.name}")
+        self._client.close()
+        self._client = None
 
     # -- what is there
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows that ClickHouse answers."""
-        client = self.server.client(database=self.name)
+        if self._client is None:
+            self._client = self.server.client(database=self.name)
         try:
-            return [tuple(row) for row in client.query(sql).result_rows]
-        finally:
-            client.close()
+            return [tuple(row) for row in self._client.query(sql).result_rows]
+        except Exception:  # a server that was killed is asked through a new client
+            self._client.close()
+            self._client = None
+            raise
 
     def count(self, table: str) -> int:
         """Rows of a table's view, each once."""

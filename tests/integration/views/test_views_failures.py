@@ -195,7 +195,7 @@ def frozen(pipeline: Pipeline) -> Iterator[None]:
 def test_a_worker_that_stands_still_is_unhealthy_and_ends(pipeline: Pipeline) -> None:
     events = some_events(seed=16, count=1_000)
     pipeline.send(events[:500])
-    worker = pipeline.start_worker(stall_unhealthy_seconds=2, stall_exit_seconds=6)
+    worker = pipeline.start_worker(stall_unhealthy_seconds=2, stall_exit_seconds=10)
     pipeline.wait_for_rows(500)
     pipeline.wait_for_acknowledgement()
     committed = pipeline.committed()
