@@ -89,6 +89,17 @@ class Effect:
     revenue: Revenue | None = None
     details: type[Details] = Details
 
+    def __post_init__(self) -> None:
+        is_payout = self.transfer is not None
+        assert not (is_payout and self.move is not Move.NONE), self
+        assert not (is_payout and (self.refund, self.dispute) != (Claim.NONE, Claim.NONE)), self
+        assert not (is_payout and self.amount is not Amount.WHOLE), self
+        assert not (self.refund is not Claim.NONE and self.dispute is not Claim.NONE), self
+        assert self.dispute is not Claim.MAY_END, "only a refund can happen without a request"
+        assert (self.move is Move.PLAN) <= (self.amount is Amount.WHOLE), self
+        assert is_payout or (self.amount is Amount.PART) == self.changes_sums, self
+        assert (self.revenue is not None) == bool(self.captured or self.refunded), self
+
     @cached_property
     def captured(self) -> int:
         return int(self.move is Move.CAPTURE)

@@ -154,7 +154,7 @@ CASE WHEN {ROW}direction = 'out' THEN {ROW}order_id = {ROW}payment_id::text
         ),
     }
 )
-"""Name -> rule, in the order of the checks."""
+"""Name -> rule. As in PostgreSQL, a row that breaks several is reported with the first by name."""
 
 
 def all_of(rules: Iterable[RowRule], row: str, indent: str) -> str:

@@ -31,8 +31,7 @@ _FIRST_WORDS: Final = frozenset(
 )
 _STATE_WORDS: Final = frozenset({"SET", "USE"})
 _FORBIDDEN_FUNCTION: Final = re.compile(r"(?i:file|eval|getServerSetting|logTrace)|ai[A-Z]\w*")
-"""Functions that no grant covers. The bare name is refused too: as an argument it is also a call.
-"""
+"""Functions that no grant covers. The bare name is refused, because as an argument it is a call."""
 _FORBIDDEN_PAIRS: Final = frozenset(
     {("INTO", "OUTFILE"), ("FROM", "INFILE"), ("PARALLEL", "WITH")}
     | {("SET", word) for word in ("ROLE", "DEFAULT", "TRANSACTION")}
@@ -48,6 +47,7 @@ _HARMLESS_SETTING: Final = re.compile(
     r"|union_default_mode|extremes|final|limit|offset|session_timezone|log_comment|priority"
     r"|optimize_(?:read|aggregation)_in_order|cast_string_to_dynamic_use_inference"
 )
+_SETTINGS_WORDS: Final = frozenset({"SET", "SETTINGS"})
 _ENDS_OF_SETTINGS: Final = frozenset({"FORMAT", "UNION", "EXCEPT", "INTERSECT"})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SPELL: Final = "SELECT formatQuerySingleLine({text:String})"
@@ -132,16 +132,37 @@ def _settings_named(tokens: Sequence[Token]) -> Iterator[str]:
     A token that may be a name counts as one, so a column called `settings` can be refused.
     """
     depth: int | None = None
-    for before, token, following in zip(
-        [tokens[0], *tokens], tokens, [*tokens[1:], tokens[-1]], strict=False
-    ):
-        names_a_column = before.upper in (".", "AS") or following.text == "="
-        if token.upper in ("SET", "SETTINGS") and not names_a_column:
+    for index in range(_show_settings(tokens), len(tokens)):
+        token = tokens[index]
+        before = tokens[index - 1] if index else None
+        after = tokens[index + 1].text if index + 1 < len(tokens) else ""
+        if token.upper in _SETTINGS_WORDS and not _names_a_column(tokens, index):
             depth = token.depth
-        elif depth is not None and following.text == "=":
+        elif depth is None or before is None:
+            continue
+        elif (
+            before.upper in _SETTINGS_WORDS
+            or (before.text == "," and token.depth == depth)
+            or after == "="  # the end of a name with a dot in it
+        ):
             yield token.name
-        elif depth is not None and (token.depth < depth or token.upper in _ENDS_OF_SETTINGS):
+        elif token.depth < depth or token.upper in _ENDS_OF_SETTINGS:
             depth = None
+
+
+def _show_settings(tokens: Sequence[Token]) -> int:
+    """Return the number of tokens of `SHOW [CHANGED] SETTINGS`, which changes no setting."""
+    words = [token.upper for token in tokens[:3]]
+    if words[:2] == ["SHOW", "SETTINGS"]:
+        return 2
+    return 3 if words == ["SHOW", "CHANGED", "SETTINGS"] else 0
+
+
+def _names_a_column(tokens: Sequence[Token], index: int) -> bool:
+    """Return whether `settings` is a name: `system.settings`, `settings = 1`; not in `1.`."""
+    compared = index + 1 < len(tokens) and tokens[index + 1].text == "="
+    part = index >= 2 and tokens[index - 1].text == "." and bool(tokens[index - 2].name)
+    return compared or part
 
 
 def _check_identifiers(tokens: Sequence[Token], parameters: Mapping[str, str]) -> None:
