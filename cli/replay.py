@@ -198,7 +198,7 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
 def _dry_run(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
     Choice.of(options.views)  # refuses unknown names before anything connects
     with opened(settings, DRY_RUN_SUFFIX) as (database, lock):
-        database.drop()  # what an interrupted dry run has left
+        database.drop()  # remainder of an interrupted dry run
         outcome = Replay(settings, options, database, lock).run()
     assert outcome.before is not None
     assert outcome.after is not None

@@ -54,7 +54,7 @@ def reader_sql(database: str, user: str, password: str) -> list[str]:
     limits = f"DEFAULT DATABASE {_name(database)} SETTINGS readonly = 2 CONST"
     return [
         f"CREATE ROLE IF NOT EXISTS {ROLE}",
-        # In one statement, so that a running query never finds the role without its rights.
+        # In one statement, so that a running query never sees the role without its rights.
         f"GRANT {rights} TO {ROLE} WITH REPLACE OPTION",
         f"CREATE USER IF NOT EXISTS {_name(user)} {identified} {limits}",
         f"ALTER USER {_name(user)} {identified} {limits}",
@@ -89,6 +89,6 @@ def _check_login(reader: ClickHouseSettings) -> None:
 
 
 def _name(text: str) -> str:
-    """A quoted identifier."""
+    """Return a quoted identifier."""
     escaped = text.replace("\\", "\\\\").replace("`", "\\`")
     return f"`{escaped}`"

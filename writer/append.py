@@ -73,6 +73,6 @@ def _stored(event: object) -> Event:
 @contextmanager
 def open_writer(dsn: str) -> Iterator[Writer]:
     """Open a writer on PostgreSQL for the length of a `with`; raises what `open_store` raises."""
-    require_assertions()  # in a service's process too: they hold the invariants of money
+    require_assertions()  # also in a service's process: assertions protect money
     with open_store(dsn) as store:
         yield Writer(store)

@@ -22,7 +22,7 @@ from sinks.settings import ClickHouseSettings
 
 SUFFIX = "_replay"
 DRY_RUN_SUFFIX = "_dry_run"
-"""A dry run builds apart from replays: it neither needs nor disturbs what one has left."""
+"""A dry run builds in a separate database: it neither needs nor disturbs a replay's."""
 STATE_TABLE = "replay_state"
 SPACE_FACTOR = 1.5
 """Factor on the live tables' size: the new tables, and what merging them takes meanwhile."""

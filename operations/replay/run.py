@@ -181,7 +181,7 @@ class Replay:
             start_positions=positions,
         )
         self._options.on_step(f"build in database {self._database.name}")
-        # Without a state this is what a drop that was interrupted has left, never a replay.
+        # Without a state the database is the remainder of an interrupted drop, never a replay.
         self._database.drop()
         self._database.create(state)
         return state

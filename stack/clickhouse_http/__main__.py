@@ -22,7 +22,7 @@ _BACKLOG = 256
 
 @entry_point
 def main() -> int:
-    """Run the server until it is told to stop; 2 when it cannot start."""
+    """Run the server until it is told to stop; returns 2 if it cannot start."""
     parser = argparse.ArgumentParser(
         prog="python -m stack.clickhouse_http",
         description="ClickHouse's HTTP interface in front of chDB.",
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8123)
     arguments = parser.parse_args()
-    # chDB imports pyarrow where it finds it, and we hand out none of its objects: 40 MB less.
+    # chDB imports pyarrow if it is installed, but we use none of its objects; this saves 40 MB.
     sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
     from stack.clickhouse_http.app import build_app
 
@@ -59,12 +59,12 @@ def main() -> int:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Told to stop before the server ran, or (uvicorn raises the signal again) after it ended."""
+    """Exit on a signal before the server ran or (uvicorn raises it again) after it ended."""
     sys.exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before the engine starts, so that a taken one is told at once."""
+    """Bind the port before the engine starts, so that a used one is reported immediately."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

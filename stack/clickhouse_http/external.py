@@ -28,7 +28,7 @@ _SUFFIXES: Final = ("_structure", "_types", "_format")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalTable:
-    """One file of a form; `columns` is what stands between the brackets of CREATE TABLE."""
+    """One file of a form; `columns` is the column list of CREATE TABLE."""
 
     name: str
     columns: str
@@ -40,9 +40,9 @@ class ExternalTable:
         await self.upload.close()
 
     def load(self, connection: Connection) -> None:
-        """Make the temporary table and fill it."""
+        """Create the temporary table and fill it."""
         create = f"CREATE TEMPORARY TABLE {quote_identifier(self.name)} ({self.columns})"
-        parse(create.encode())  # refuses several statements
+        parse(create.encode())  # rejects several statements
         connection.run(create)
         self.upload.file.seek(0)
         connection.insert(
@@ -56,9 +56,9 @@ class ExternalTable:
 async def read_form(
     request: Request, max_field_bytes: int
 ) -> tuple[QueryRequest, tuple[ExternalTable, ...]]:
-    """The query of a form, its fields taking their place among the query string's items.
+    """Read the query of a form; its fields count as items of the query string.
 
-    Raises `ClickHouseError` 36 for a broken form and for a file without structure.
+    Raises `ClickHouseError` 36 for a malformed form and for a file without structure.
     """
     try:
         form = await request.form(
@@ -114,7 +114,7 @@ def _split_types(types: str) -> list[str]:
 
 @contextmanager
 def external_tables(connection: Connection, tables: tuple[ExternalTable, ...]) -> Iterator[None]:
-    """The tables exist inside, and are gone afterwards, also from a session."""
+    """Create the tables for the length of a `with`, and drop them afterwards, also in a session."""
     try:
         for table in tables:
             table.load(connection)

@@ -1,12 +1,12 @@
-"""What the reader may say: each of its statements is judged before the engine runs it.
+"""What the reader may run: each of its statements is checked before the engine runs it.
 
-The engine has only one user, so a connection that serves the reader gives up every role but the
-analyst's. Grants then keep it from raw tables and from writing, row policies from what system
-tables tell. What neither covers is judged here, by words: functions that read the server's files or
-call other servers, settings that hold SQL or name a file, changes of roles.
+The engine has only one user, so a connection that serves the reader gives up every role except the
+analyst's. Grants then deny it raw tables and writing; row policies hide the contents of system
+tables. What neither covers is checked here by keywords and names: functions that read the server's
+files or call other servers, settings that contain SQL or name a file, changes of roles.
 
-What is judged is the engine's own spelling of the statement, without comments and with every escape
-resolved, and exactly that text runs. What is not known to be harmless is refused.
+The text that is checked is the engine's own spelling of the statement, without comments and with
+all escapes resolved, and exactly that text runs. Everything not known to be harmless is refused.
 """
 
 import re
@@ -31,7 +31,7 @@ _FIRST_WORDS: Final = frozenset(
 )
 _STATE_WORDS: Final = frozenset({"SET", "USE"})
 _FORBIDDEN_FUNCTION: Final = re.compile(r"(?i:file|eval|getServerSetting|logTrace)|ai[A-Z]\w*")
-"""Functions that no grant covers. The bare name is refused: as an argument it is a call as well."""
+"""Functions that no grant covers. The bare name is refused, because as an argument it is a call."""
 _FORBIDDEN_PAIRS: Final = frozenset(
     {("INTO", "OUTFILE"), ("FROM", "INFILE"), ("PARALLEL", "WITH")}
     | {("SET", word) for word in ("ROLE", "DEFAULT", "TRANSACTION")}
@@ -52,27 +52,27 @@ _ENDS_OF_SETTINGS: Final = frozenset({"FORMAT", "UNION", "EXCEPT", "INTERSECT"})
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _SPELL: Final = "SELECT formatQuerySingleLine({text:String})"
 _SCOPE: Final = re.compile(r": In scope SELECT formatQuerySingleLine\(.*\)(?=\. \()", re.DOTALL)
-"""What the engine adds to its errors about our statement, not about the reader's."""
+"""The engine's addition to errors about our statement, as opposed to the reader's."""
 _ESCAPES: Final = str.maketrans(
     {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": r"\0", "\b": r"\b", "\f": r"\f"}
 )
-"""How the value of a query parameter is written."""
+"""How the value of a query parameter is escaped."""
 
 
 class Judge:
-    """Decides about statements; what `Connection`s it uses are the server's, never the reader's."""
+    """Checks statements; the `Connection`s it uses are the server's, never the reader's."""
 
     def __init__(self, connection: Connection) -> None:
-        """Ask the engine for its table functions: one that it did not have before is refused."""
+        """Ask the engine for its table functions, so that new ones are refused."""
         answer, _ = connection.run("SELECT lower(name) FROM system.table_functions")
         self._forbidden_calls = frozenset(answer.decode().split()) - _HARMLESS_TABLE_FUNCTIONS
 
     def judge(
         self, connection: Connection, statement: Statement, parameters: Mapping[str, str]
     ) -> Select | Command:
-        """The statement to run in place of this one: the same, as the engine spells it.
+        """Return the statement to run instead of this one: the same in the engine's spelling.
 
-        Raises `ClickHouseError`: 62 for what is not one statement, 164 for a setting, 497 for
+        Raises `ClickHouseError`: 62 if it is not exactly one statement, 164 for a setting, 497 for
         anything else that the reader may not do.
         """
         if isinstance(statement, InsertData):
@@ -109,12 +109,12 @@ def check_settings(names: Iterable[str]) -> None:
 
 
 def harmless_setting(name: str) -> bool:
-    """Whether a setting only limits a query or says how its answer looks."""
+    """Return whether a setting only limits a query or formats its answer."""
     return _HARMLESS_SETTING.fullmatch(name) is not None
 
 
 def _spelled(connection: Connection, text: bytes) -> bytes:
-    """The statement as the engine spells it; raises 62 when it is not one."""
+    """Return the statement in the engine's spelling; raises 62 if it is not a statement."""
     try:
         parameters = {"text": text.decode().translate(_ESCAPES)}
     except UnicodeDecodeError:
@@ -127,9 +127,9 @@ def _spelled(connection: Connection, text: bytes) -> bytes:
 
 
 def _settings_named(tokens: Sequence[Token]) -> Iterator[str]:
-    """Names of settings, wherever they are changed: `SET a = 1`, `SETTINGS a = [1, 2], b`.
+    """Yield the names of settings that are changed: `SET a = 1`, `SETTINGS a = [1, 2], b`.
 
-    What only may be a name is taken for one: a column called `settings` can be too much.
+    A token that may be a name counts as one, so a column called `settings` can be refused.
     """
     depth: int | None = None
     for index in range(_show_settings(tokens), len(tokens)):
@@ -151,7 +151,7 @@ def _settings_named(tokens: Sequence[Token]) -> Iterator[str]:
 
 
 def _show_settings(tokens: Sequence[Token]) -> int:
-    """How many tokens are `SHOW [CHANGED] SETTINGS`, which changes none."""
+    """Return the number of tokens of `SHOW [CHANGED] SETTINGS`, which changes no setting."""
     words = [token.upper for token in tokens[:3]]
     if words[:2] == ["SHOW", "SETTINGS"]:
         return 2
@@ -159,14 +159,14 @@ def _show_settings(tokens: Sequence[Token]) -> int:
 
 
 def _names_a_column(tokens: Sequence[Token], index: int) -> bool:
-    """Whether `settings` is a name itself: `system.settings`, `settings = 1`; not in `1.`."""
+    """Return whether `settings` is a name: `system.settings`, `settings = 1`; not in `1.`."""
     compared = index + 1 < len(tokens) and tokens[index + 1].text == "="
     part = index >= 2 and tokens[index - 1].text == "." and bool(tokens[index - 2].name)
     return compared or part
 
 
 def _check_identifiers(tokens: Sequence[Token], parameters: Mapping[str, str]) -> None:
-    """The value of a parameter of type Identifier becomes a word, so it is judged like one."""
+    """Check values of Identifier parameters: they become words of the statement."""
     for opening, name, _, kind in zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False):
         if opening.text == "{" and kind.name == "Identifier":
             value = parameters.get(name.name, "")

@@ -1,4 +1,4 @@
-"""What the server is told at start: where the data live, where to listen, whom to let in."""
+"""Settings of the server: where the data are, where to listen, and the users."""
 
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ MIB: Final = 1 << 20
 class ServerSettings(BaseSettings):
     """Settings from the command line and from `PURSER_CLICKHOUSE_*` in the environment.
 
-    Sizes are bytes, times are seconds. Every queue and every buffer has its limit here.
+    Sizes are bytes, times are seconds. Every queue and every buffer has a limit here.
     """
 
     model_config = SettingsConfigDict(env_prefix="PURSER_CLICKHOUSE_", frozen=True)
@@ -51,7 +51,7 @@ class ServerSettings(BaseSettings):
     @field_validator("path")
     @classmethod
     def _plain_path(cls, value: Path) -> Path:
-        # Not resolved: /proc/self/cwd/... is how a folder with such a character can be named.
+        # Not resolved: /proc/self/cwd/... can name a folder with such a character.
         absolute = value.expanduser().absolute()
         if set("?&#%") & set(str(absolute)):
             raise ValueError("must hold none of the characters ? & # %: chDB reads them as options")
@@ -59,9 +59,9 @@ class ServerSettings(BaseSettings):
 
 
 def load_settings(path: Path, host: str, port: int) -> ServerSettings:
-    """Settings from the given place and the environment.
+    """Load the settings from the arguments and the environment.
 
-    Raises `ConfigurationError` that names the environment variable at fault.
+    Raises `ConfigurationError` that names the invalid environment variable.
     """
     try:
         return ServerSettings(path=path, host=host, port=port)

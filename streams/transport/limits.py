@@ -32,5 +32,5 @@ class TransportLimits:
     """
 
     def __post_init__(self) -> None:
-        # Settings have checked what people set; this is about code that makes limits.
+        # Settings check user input; these assertions are for code that creates limits.
         assert all(isinstance(limit, int) and limit > 0 for limit in astuple(self)), self

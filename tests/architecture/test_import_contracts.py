@@ -80,13 +80,13 @@ def test_every_package_is_under_the_contracts(tree: Path) -> None:
     assert set(PACKAGES) <= named
 
 
-LAYERS = "Arrows only downwards"
-PURE = "The words, decode and the fold"
-REPLAY = "A replay causes no effect"
-STACK = "The local stack imports the words"
-BENCH = "Nobody imports the benchmarks"
-COMMANDS = "Nobody imports the command line"
-KNOWS_STACK = "Only commands, operations and benchmarks know the local stack"
+LAYERS = "Layers import only downwards"
+PURE = "Schemas, decode and the fold"
+REPLAY = "A replay has no outside effects"
+STACK = "The local stack imports only schemas"
+BENCH = "No package imports the benchmarks"
+COMMANDS = "No package imports the command line"
+KNOWS_STACK = "Only commands, operations and benchmarks import the local stack"
 FOLD = "Decode and the fold read no settings"
 
 

@@ -174,7 +174,7 @@ def test_a_hole_in_the_history_is_refused(empty_database: Database) -> None:
 
 
 def test_a_missing_schema_is_refused(empty_database: Database) -> None:
-    with pytest.raises(SchemaVersionError, match="no schema of ours"):
+    with pytest.raises(SchemaVersionError, match="no Purser schema"):
         check_schema(empty_database.writer)
 
 
