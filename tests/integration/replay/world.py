@@ -237,7 +237,7 @@ class World:
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Take the disk, and an eighth of the reserve, while the body runs (see `disk_reserved`)."""
+        """Take the disk and an eighth of the reserve while the body runs; see `disk_reserved`."""
         specification = self.stack.home.specification("clickhouse").read_text()
         reserve = int(json.loads(specification)["environment"][RESERVE_VARIABLE])
         # Without a name: whatever happens to the tests, the space comes back with their process.
