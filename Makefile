@@ -12,6 +12,8 @@ ALL_TESTS := $(FAST_TESTS) $(SERVER_TESTS) tests/chaos
 TEST_WORKERS ?= auto
 PYTEST_ARGS := -q --numprocesses $(TEST_WORKERS) --durations=20
 PYTEST := $(BIN)/pytest $(PYTEST_ARGS)
+# Tests without servers never wait: one for each core.
+PYTEST_FAST := $(BIN)/pytest -q --numprocesses logical
 COVERAGE := build/coverage
 DEMO_ARGS ?=
 BENCH_ARGS ?=
@@ -51,7 +53,7 @@ down: $(STAMP) ## stop the local stack; the data are kept
 
 .PHONY: check
 check: lint ## run format, lint, types, import contracts, unit and property tests; no servers, under a minute
-	$(PYTEST) $(FAST_TESTS)
+	$(PYTEST_FAST) $(FAST_TESTS)
 
 .PHONY: lint
 lint: $(STAMP) ## check format, lint, types and import contracts
