@@ -9,7 +9,7 @@ from connectors.debezium.settings import DebeziumSettings
 from operations.bring_up import migrate_all, register_connector
 from operations.console import say
 from schemas.settings import Secret, Settings, Text
-from sinks.reader import ensure_reader
+from sinks.analyst_user import ensure_reader
 
 
 class MigrateSettings(Settings):
@@ -32,7 +32,7 @@ def migrate(
     Reads PURSER_POSTGRES_ADMIN_DSN, PURSER_CLICKHOUSE_URL, PURSER_KAFKA_BOOTSTRAP and
     PURSER_CONNECT_URL. PURSER_DEBEZIUM_DATABASE_HOST and _PORT give the address at which Connect
     reaches PostgreSQL. With PURSER_CLICKHOUSE_READER_URL it also creates the analysts' user in
-    ClickHouse, who may only read the views. `purser up` does the same for the local stack.
+    ClickHouse, which may only read the views. `purser up` does the same for the local stack.
 
     Example: PURSER_DEBEZIUM_DATABASE_HOST=postgres purser migrate
     """

@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 from operations.verify.cut import Cut
 from operations.verify.source import EventKey, Fingerprint, Source
-from operations.verify.views import Views, literal, utc, uuids
+from operations.verify.views import Views, utc, uuids
+from schemas.sql_words import clickhouse_literal
 from schemas.topics import PAYMENTS_TOPIC
 
 COMMIT_ORDER_MARGIN = timedelta(seconds=1)
@@ -127,13 +128,15 @@ def _parked(views: Views, keys: Sequence[EventKey]) -> dict[tuple[str, int], str
     A redriven record without a seq proves nothing, because it is an event by now. A redriven record
     with a seq does: its rows existed and are gone.
     """
-    ids = ", ".join(literal(payment_id) for payment_id in {payment_id for payment_id, _ in keys})
+    ids = ", ".join(
+        clickhouse_literal(payment_id) for payment_id in {payment_id for payment_id, _ in keys}
+    )
     rows = views.rows(
         "SELECT JSONExtractString(raw_key, 'payment_id') AS id,"
         " JSONExtractInt(raw_value, 'after', 'seq') AS parked_seq, toString(topic),"
         " toInt64(partition), toInt64(kafka_offset), toString(reason),"
         " if(state = 'open', '', ', redriven, but gone since')"
-        f" FROM dead_letters WHERE id IN ({ids or literal('')})"
+        f" FROM dead_letters WHERE id IN ({ids or clickhouse_literal('')})"
         " AND (state = 'open' OR parked_seq != 0)"
     )
     return {
@@ -161,7 +164,7 @@ def _vanished(views: Views) -> frozenset[int]:
     parked: dict[int, int] = dict(
         views.rows(
             "SELECT toInt64(partition) AS p, toInt64(max(kafka_offset)) FROM dead_letters_raw"
-            f" WHERE topic = {literal(PAYMENTS_TOPIC)} GROUP BY p"
+            f" WHERE topic = {clickhouse_literal(PAYMENTS_TOPIC)} GROUP BY p"
         )
     )
     return frozenset(

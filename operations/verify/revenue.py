@@ -12,10 +12,10 @@ from operations.verify.compare import Key, Suspect, column_differences
 from operations.verify.event_question import summary
 from operations.verify.report import Finding
 from operations.verify.source import EventKey, Window
-from operations.verify.views import Views, literal
+from operations.verify.views import Views
 from schemas.accounts import SELLER_ACCOUNTS
 from schemas.effects import Revenue, event_types
-from schemas.sql_words import quoted
+from schemas.sql_words import clickhouse_literal, quoted
 
 _KEY = ("seller_id", "currency", "day")
 
@@ -149,13 +149,13 @@ class RevenueQuestion:
 
     def _keys(self, keys: Collection[Key]) -> str:
         # Use the first columns of both tables' sorting keys, so that little is read.
-        sellers = ", ".join(sorted({literal(str(seller)) for seller, _, _ in keys}))
+        sellers = ", ".join(sorted({clickhouse_literal(str(seller)) for seller, _, _ in keys}))
         triples = ", ".join(
-            f"({literal(str(seller))}, {literal(str(currency))}, '{day}')"
+            f"({clickhouse_literal(str(seller))}, {clickhouse_literal(str(currency))}, '{day}')"
             for seller, currency, day in keys
         )
         return (
-            f"{{seller}} IN ({sellers or literal('')})"
+            f"{{seller}} IN ({sellers or clickhouse_literal('')})"
             f" AND ({{seller}}, toString(currency), toString(day)) IN ({triples})"
         )
 

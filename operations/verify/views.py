@@ -24,6 +24,7 @@ from operations.verify.source import (
     Window,
 )
 from schemas.events import COLUMNS
+from schemas.sql_words import clickhouse_literal
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from sinks.client import connect, translated
 from sinks.settings import ClickHouseSettings
@@ -106,7 +107,8 @@ class Views:
         condition = "1"
         if len(buckets) <= BUCKETS_NAMED_MAX:
             named = ", ".join(
-                f"(toDate('{day}'), {literal(event_type)}, {literal(currency)})"
+                f"(toDate('{day}'), {clickhouse_literal(event_type)},"
+                f" {clickhouse_literal(currency)})"
                 for day, event_type, currency in buckets
             )
             # As text, because event_type and currency may be stored as LowCardinality.
@@ -139,8 +141,8 @@ class Views:
         return dict(
             self.rows(
                 "SELECT toInt64(partition), toInt64(max(last_offset)) FROM pipeline_progress_raw"
-                f" WHERE topic = {literal(PAYMENTS_TOPIC)}"
-                f" AND consumer = {literal(VIEWS_CONSUMER)} GROUP BY partition"
+                f" WHERE topic = {clickhouse_literal(PAYMENTS_TOPIC)}"
+                f" AND consumer = {clickhouse_literal(VIEWS_CONSUMER)} GROUP BY partition"
             )
         )
 
@@ -173,12 +175,6 @@ def _time(text: str) -> str:
 def utc(moment: datetime) -> datetime:
     """Add the UTC zone to a time of the client, which may omit it."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-
-
-def literal(text: str) -> str:
-    """Return a ClickHouse string literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def uuids(payment_ids: Collection[str]) -> str:

@@ -11,6 +11,7 @@ from schemas.clickhouse.catalogue import VIEWS
 from schemas.clickhouse.view import Column, View
 from schemas.money import CURRENCY_EXPONENTS
 from schemas.runtime import entry_point
+from schemas.sql_words import clickhouse_literal
 
 VIEWS_FILE = "0002_views.sql"
 FILE = Path(__file__).parent / VIEWS_FILE
@@ -37,7 +38,7 @@ def views_sql() -> str:
 def view_sql(view: View) -> str:
     """Return the statement that creates one view."""
     described = ",\n".join(
-        f"    {column.name} {column.type} COMMENT {literal(column.meaning)}"
+        f"    {column.name} {column.type} COMMENT {clickhouse_literal(column.meaning)}"
         for column in view.columns
     )
     selected = ",\n".join(f"    {_selected(view, column)}" for column in view.columns)
@@ -47,7 +48,7 @@ def view_sql(view: View) -> str:
     return (
         f"CREATE OR REPLACE VIEW {view.name}\n(\n{described}\n)\n"
         "DEFINER = CURRENT_USER SQL SECURITY DEFINER\n"
-        f"COMMENT {literal(view.shows)}\n"
+        f"COMMENT {clickhouse_literal(view.shows)}\n"
         f"AS\n{units}SELECT\n{selected}\nFROM {view.raw}{grouped}{settings}"
     )
 
@@ -59,15 +60,9 @@ def minor_units_sql() -> str:
         for currency, exponent in sorted(CURRENCY_EXPONENTS.items())
         if exponent != USUAL_EXPONENT
     }
-    currencies = ", ".join(literal(currency) for currency in unusual)
+    currencies = ", ".join(clickhouse_literal(currency) for currency in unusual)
     units = ", ".join(str(10**exponent) for exponent in unusual.values())
     return f"transform(currency, [{currencies}], [{units}], {10**USUAL_EXPONENT})"
-
-
-def literal(text: str) -> str:
-    """Return a ClickHouse string literal."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def _selected(view: View, column: Column) -> str:

@@ -13,7 +13,7 @@ from stack.clickhouse_http.settings import ServerSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """An authenticated user; a read-only user is an analyst: see `reader`."""
+    """Somebody who proved a password; a read-only user is an analyst: see `statement_gate`."""
 
     name: str
     read_only: bool

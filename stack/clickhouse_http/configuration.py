@@ -4,20 +4,19 @@ Inserts are synchronous and never dropped as duplicates, all times are UTC, cach
 part of the disk is always kept free.
 
 chDB has one user and no SQL for others. That user has two roles: all rights, and the analyst's,
-which may read the views. A connection starts with both; one that serves the reader is reduced to
-the second before the statement runs (`reader`).
+which may read the views. A connection begins with both; one that serves the reader is reduced to
+the second before the statement runs (`handler`).
 """
 
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from schemas.clickhouse.catalogue import VIEWS
+from schemas.clickhouse.rights import ANALYST_ROLE, analyst_rights
 from stack.clickhouse_http.settings import MIB, ServerSettings
 
 CACHE_BYTES: Final = 32 * MIB  # each of the engine's caches; production defaults are GiB
 
-ANALYST_ROLE: Final = "purser_analyst"
 _ADMIN_ROLE: Final = "purser_admin"
 
 _FIXED_SETTINGS: Final = (
@@ -133,9 +132,8 @@ def write_configuration(folder: Path, settings: ServerSettings) -> str:
             ),
             admin=_ADMIN_ROLE,
             analyst=ANALYST_ROLE,
-            # A right may name a view that does not exist yet: migrations create them later.
             rights="".join(
-                f"<query>GRANT SELECT ON {settings.database}.{view}</query>" for view in VIEWS
+                f"<query>GRANT {right}</query>" for right in analyst_rights(settings.database)
             ),
         )
     )

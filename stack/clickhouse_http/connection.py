@@ -15,10 +15,15 @@ from typing import IO, Any, Final
 
 import chdb
 
+from schemas.sql_words import clickhouse_literal, clickhouse_name
 from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, refusal
 from stack.clickhouse_http.statement import InsertData, Select
 
 DEFAULT_DATABASE: Final = "default"
+PARAMETER_ESCAPES: Final = str.maketrans(
+    {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": r"\0", "\b": r"\b", "\f": r"\f"}
+)
+"""How the value of a query parameter is written."""
 CHDB_ERRORS: Final = (RuntimeError, ValueError, chdb.ChdbError)
 
 
@@ -57,7 +62,7 @@ class Connection:
         """
         wanted_database = database or self._home_database
         if wanted_database != self._database:
-            self.run(f"USE {quote_identifier(wanted_database)}")
+            self.run(f"USE {clickhouse_name(wanted_database)}")
             self._database = wanted_database
         wanted = dict(settings)
         if wanted == self._applied:
@@ -80,8 +85,8 @@ class Connection:
         self._set({"readonly": level})
 
     def set_role(self, role: str) -> None:
-        """Switch to `role`; the engine raises for one that does not exist."""
-        self.run(f"SET ROLE {quote_identifier(role)}")
+        """Take on `role`; the engine answers for one that does not exist."""
+        self.run(f"SET ROLE {clickhouse_name(role)}")
 
     def forget_applied(self) -> None:
         """Restore the settings, so that a following SET or USE changes the session's own state."""
@@ -130,11 +135,11 @@ class Connection:
         try:
             return self.run(text, format_name, parameters)[1]
         except ClickHouseError as error:
-            if error.code != Code.SYNTAX_ERROR:
+            # Code 62 may also come from the middle of the answer: `formatQuery(column)`.
+            if error.code != Code.SYNTAX_ERROR or self._is_statement(text):
                 raise
-        # Either the SQL is wrong, and running its own text gives an understandable error, or it is
-        # of a kind that does not accept INTO OUTFILE. A text that does not parse has not started to
-        # run.
+        # Either the SQL is wrong, and its own text gives the error a user understands, or it is
+        # of the kind that takes no INTO OUTFILE.
         answer, counts = self.run(statement.text, format_name, parameters)
         with os.fdopen(os.dup(write_fd), "wb") as pipe:
             pipe.write(answer)
@@ -169,11 +174,23 @@ class Connection:
         )
         return self.run(text, parameters=parameters)[1]
 
+    def _is_statement(self, text: bytes) -> bool:
+        """Whether the engine can parse `text`, so that it has begun to run it."""
+        escaped = text.decode("utf-8", "surrogateescape").translate(PARAMETER_ESCAPES)
+        try:
+            self.run("SELECT formatQuery({text:String})", parameters={"text": escaped})
+        except ClickHouseError as error:
+            return error.code != Code.SYNTAX_ERROR
+        return True
+
     def _set(self, values: Mapping[str, str]) -> None:
-        self.run("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in values.items()))
+        self.run(
+            "SET "
+            + ", ".join(f"{name} = {clickhouse_literal(value)}" for name, value in values.items())
+        )
 
     def _current(self, names: Iterable[str]) -> dict[str, str]:
-        listed = ", ".join(quote(name) for name in names)
+        listed = ", ".join(clickhouse_literal(name) for name in names)
         answer, _ = self.run(
             f"SELECT name, value FROM system.settings WHERE name IN ({listed})", "TabSeparatedRaw"
         )
@@ -185,16 +202,6 @@ def _memory_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("insert"), "w+b")
     return tempfile.TemporaryFile()
-
-
-def quote(value: str) -> str:
-    """Return `value` as an SQL string literal."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def quote_identifier(name: str) -> str:
-    """Return `name` as a quoted SQL identifier."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def check_format(name: str) -> str:

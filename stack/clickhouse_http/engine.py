@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import resource
+import secrets
 import shutil
 from pathlib import Path
 from typing import IO, Any
@@ -15,10 +16,19 @@ from typing import IO, Any
 import chdb
 
 from schemas.errors import ConfigurationError
+from schemas.sql_words import clickhouse_literal
 from stack.clickhouse_http.configuration import write_configuration
-from stack.clickhouse_http.connection import CHDB_ERRORS, Connection, quote
+from stack.clickhouse_http.connection import CHDB_ERRORS, Connection
 from stack.clickhouse_http.errors import Code, from_engine, refusal
 from stack.clickhouse_http.settings import MIB, ServerSettings
+
+
+def new_mark() -> str:
+    """A comment that marks one statement so that it can be stopped.
+
+    Made here, never by a client: whoever could choose it could choose that of another's statement.
+    """
+    return f"statement {secrets.token_hex(16)} end"
 
 
 class Engine:
@@ -110,10 +120,10 @@ class Engine:
             raise from_engine(error) from None
 
     def kill(self, mark: str) -> None:
-        """Stop the running statement that carries the comment `mark`."""
+        """Stop the running statement that carries the comment `mark`: see `new_mark`."""
         with contextlib.closing(self.connect()) as connection:
             connection.run(
-                f"KILL QUERY WHERE position(query, {quote(mark)}) > 0"
+                f"KILL QUERY WHERE position(query, {clickhouse_literal(mark)}) > 0"
                 " AND query_kind != 'KillQuery' ASYNC"
             )
 

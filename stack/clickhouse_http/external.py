@@ -14,7 +14,8 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from stack.clickhouse_http.connection import Connection, check_format, quote_identifier
+from schemas.sql_words import clickhouse_name
+from stack.clickhouse_http.connection import Connection, check_format
 from stack.clickhouse_http.errors import Code, refusal
 from stack.clickhouse_http.request import QueryRequest, read_request
 from stack.clickhouse_http.statement import InsertData, parse
@@ -40,13 +41,13 @@ class ExternalTable:
         await self.upload.close()
 
     def load(self, connection: Connection) -> None:
-        """Create the temporary table and fill it."""
-        create = f"CREATE TEMPORARY TABLE {quote_identifier(self.name)} ({self.columns})"
-        parse(create.encode())  # rejects several statements
+        """Make the temporary table and fill it."""
+        create = f"CREATE TEMPORARY TABLE {clickhouse_name(self.name)} ({self.columns})"
+        parse(create.encode())  # refuses several statements
         connection.run(create)
         self.upload.file.seek(0)
         connection.insert(
-            InsertData(b"INSERT INTO " + quote_identifier(self.name).encode(), b"", None, 0),
+            InsertData(b"INSERT INTO " + clickhouse_name(self.name).encode(), b"", None, 0),
             self.format_name,
             {},
             iter(lambda: self.upload.file.read(_CHUNK_BYTES), b""),
@@ -54,19 +55,22 @@ class ExternalTable:
 
 
 async def read_form(
-    request: Request, max_field_bytes: int
+    request: Request, max_field_bytes: int, *, may_hold_tables: bool
 ) -> tuple[QueryRequest, tuple[ExternalTable, ...]]:
     """Read the query of a form; its fields count as items of the query string.
 
-    Raises `ClickHouseError` 36 for a malformed form and for a file without structure.
+    Raises `ClickHouseError` 36 for a broken form and for a file without structure, 164 for any
+    file where none may be: before it is received.
     """
     try:
         form = await request.form(
-            max_files=MAX_EXTERNAL_TABLES,
+            max_files=MAX_EXTERNAL_TABLES if may_hold_tables else 0,
             max_fields=MAX_FORM_FIELDS,
             max_part_size=max_field_bytes,
         )
     except HTTPException as error:
+        if not may_hold_tables and "Too many files" in error.detail:
+            raise refusal(Code.READONLY, "External data need a writing user.") from None
         raise refusal(Code.BAD_ARGUMENTS, f"Malformed form: {error.detail}") from None
     uploads = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
     options: dict[str, str] = {}
@@ -121,4 +125,4 @@ def external_tables(connection: Connection, tables: tuple[ExternalTable, ...]) -
         yield
     finally:
         for table in tables:
-            connection.run(f"DROP TEMPORARY TABLE IF EXISTS {quote_identifier(table.name)}")
+            connection.run(f"DROP TEMPORARY TABLE IF EXISTS {clickhouse_name(table.name)}")

@@ -5,24 +5,23 @@ engine, the answer. A failure before the engine is called has changed nothing.
 """
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Receive, Send
 
+from schemas.clickhouse.rights import ANALYST_ROLE
+from schemas.sql_words import clickhouse_literal
+from stack.clickhouse_http import harmless
 from stack.clickhouse_http.auth import Authenticator, User
 from stack.clickhouse_http.body import BodyReader, Spool
-from stack.clickhouse_http.configuration import ANALYST_ROLE
-from stack.clickhouse_http.connection import Connection, Counts, check_format, quote
-from stack.clickhouse_http.engine import Engine
+from stack.clickhouse_http.connection import Connection, Counts, check_format
+from stack.clickhouse_http.engine import Engine, new_mark
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 from stack.clickhouse_http.external import ExternalTable, external_tables, read_form
-from stack.clickhouse_http.reader import Judge, check_settings
 from stack.clickhouse_http.request import QueryRequest, read_request
 from stack.clickhouse_http.results import (
     Pipe,
@@ -33,7 +32,9 @@ from stack.clickhouse_http.results import (
 )
 from stack.clickhouse_http.sessions import IdleConnections, Sessions
 from stack.clickhouse_http.settings import ServerSettings
+from stack.clickhouse_http.slots import Slots
 from stack.clickhouse_http.statement import Command, InsertData, Select, Statement, parse
+from stack.clickhouse_http.statement_gate import StatementGate, denied
 
 DEFAULT_OUTPUT_FORMAT: Final = "TabSeparated"
 DEFAULT_INPUT_FORMAT: Final = "Values"
@@ -41,7 +42,6 @@ MAX_IDLE_CONNECTIONS: Final = 16
 # Formats that the engine reads from their end; from a file it need not hold them in memory.
 _FILE_FORMATS: Final = frozenset({"Arrow", "Parquet", "ORC"})
 _MIN_FILE_BYTES: Final = 64 * 1024
-_UNSAFE_IN_COMMENT: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 _STATE_VERBS: Final = frozenset({"SET", "USE"})
 _NEED_NO_ROOM: Final = frozenset(
     {"DROP", "TRUNCATE", "DETACH", "SET", "USE", "KILL", "SYSTEM", "EXCHANGE", "RENAME"}
@@ -55,10 +55,17 @@ class _Job:
 
     asked: QueryRequest
     user: User
+    slots: Slots
     statement: Statement
     external: tuple[ExternalTable, ...]
     session: Connection | None
     database: str | None
+    caps: Mapping[str, str]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Settings of this query; the reader's begin with its caps, which the gate watches."""
+        return {**self.caps, **self.asked.settings}
 
     @property
     def keeps_state(self) -> bool:
@@ -104,16 +111,16 @@ class Handler:
         self._sessions = Sessions(engine, settings.max_sessions)
         self._idle = IdleConnections(MAX_IDLE_CONNECTIONS)
         with closing(engine.connect()) as connection:
-            self._judge = Judge(connection)
-        self._slots = asyncio.Semaphore(settings.max_concurrent_queries)
-        self._threads = ThreadPoolExecutor(
-            settings.max_concurrent_queries, thread_name_prefix="query"
-        )
+            self._gate = StatementGate(connection, settings.reader_caps())
+        wait = settings.queue_wait_seconds
+        self._slots = Slots(settings.max_concurrent_queries, wait, "query")
+        self._reader_slots = Slots(settings.reader_max_concurrent_queries, wait, "reader")
 
     async def close(self) -> None:
         """Stop running queries, wait for the engine's threads, then end the sessions."""
         await asyncio.to_thread(self._engine.kill_all)
-        await asyncio.to_thread(self._threads.shutdown)
+        for slots in (self._slots, self._reader_slots):
+            await asyncio.to_thread(slots.shut_down)
         self._sessions.close()
         self._idle.close()
 
@@ -137,19 +144,21 @@ class Handler:
         spool = Spool(self._engine.spool_folder, self._settings.insert_memory_bytes)
         try:
             if request.headers.get("content-type", "").startswith("multipart/form-data"):
-                asked, external = await read_form(request, self._settings.max_statement_bytes)
-                if user.read_only and external:
-                    raise refusal(Code.READONLY, f"{user.name}: external data need a writing user.")
+                asked, external = await read_form(
+                    request, self._settings.max_statement_bytes, may_hold_tables=not user.read_only
+                )
                 statement = parse(asked.query.encode())
             else:
-                statement = await self._read_body(request, asked, spool)
-            async with self._slot():
+                statement = await self._read_body(request, user, asked, spool)
+            slots = self._reader_slots if user.read_only else self._slots
+            async with slots.taken():
                 if user.read_only:
-                    statement = await self._in_thread(lambda: self._judged(statement, asked))
+                    statement = await slots.run(lambda: self._judged(statement, asked))
                 with self._session(user, asked) as session:
                     job = _Job(
                         asked=asked,
                         user=user,
+                        slots=slots,
                         statement=statement,
                         external=external,
                         session=session,
@@ -157,6 +166,7 @@ class Handler:
                         # use it for the reader.
                         database=asked.database
                         or (self._settings.database if user.read_only else None),
+                        caps=self._settings.reader_caps() if user.read_only else {},
                     )
                     await self._dispatch(job, spool, request, receive, send)
         finally:
@@ -164,7 +174,9 @@ class Handler:
             for table in external:
                 await table.close()
 
-    async def _read_body(self, request: Request, asked: QueryRequest, spool: Spool) -> Statement:
+    async def _read_body(
+        self, request: Request, user: User, asked: QueryRequest, spool: Spool
+    ) -> Statement:
         limit = self._settings.max_statement_bytes
         reader = BodyReader(
             aiter(request.stream()),
@@ -174,6 +186,7 @@ class Handler:
         head = asked.query.encode()
         statement = parse(head) if head else None
         if isinstance(statement, InsertData):
+            _refuse_rows(user)
             inline = head[statement.data_start :]
             if inline.strip():
                 await spool.add(inline + b"\n")
@@ -187,6 +200,7 @@ class Handler:
                         Code.QUERY_IS_TOO_LARGE, f"The statement is longer than {limit} bytes."
                     )
                 return statement
+            _refuse_rows(user)
             await spool.add(head[statement.data_start :])
         if statement.format_name in _FILE_FORMATS:
             spool.prefer_file(_MIN_FILE_BYTES)
@@ -195,29 +209,11 @@ class Handler:
         await spool.complete()
         return statement
 
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        """Hold one of `max_concurrent_queries` slots; raises 202 after `queue_wait_seconds`."""
-        if self._slots.locked():
-            try:
-                await asyncio.wait_for(self._slots.acquire(), self._settings.queue_wait_seconds)
-            except TimeoutError:
-                raise refusal(
-                    Code.TOO_MANY_SIMULTANEOUS_QUERIES,
-                    "Too many simultaneous queries."
-                    f" Maximum: {self._settings.max_concurrent_queries}.",
-                ) from None
-        else:
-            await self._slots.acquire()
-        try:
-            yield
-        finally:
-            self._slots.release()
-
     def _session(
         self, user: User, asked: QueryRequest
     ) -> AbstractContextManager[Connection | None]:
-        if asked.session is None:
+        if asked.session is None or user.read_only:
+            # Each of the reader's statements has a connection of its own: there is nothing to keep.
             return nullcontext()
         return self._sessions.use(user.name, asked.session)
 
@@ -243,7 +239,7 @@ class Handler:
                 return connection.insert_file(insert, format_name, parameters, spool.file.fileno())
             return connection.insert(insert, format_name, parameters, spool.chunks())
 
-        counts = await self._in_thread(lambda: self._with_connection(job, work))
+        counts = await job.slots.run(lambda: self._with_connection(job, work))
         headers = base_headers(job.asked.query_id, None)
         headers["X-ClickHouse-Summary"] = summary(counts)
         await send_answer(send, 200, headers, b"")
@@ -255,7 +251,7 @@ class Handler:
                 connection.adopt_database()
             return answer
 
-        answer, counts = await self._in_thread(lambda: self._with_connection(job, work))
+        answer, counts = await job.slots.run(lambda: self._with_connection(job, work))
         headers = base_headers(job.asked.query_id, job.output_format if answer else None)
         headers["X-ClickHouse-Summary"] = summary(counts)
         await send_answer(send, 200, headers, answer)
@@ -264,7 +260,7 @@ class Handler:
         self, job: _Job, select: Select, request: Request, receive: Receive, send: Send
     ) -> None:
         asked, format_name = job.asked, job.output_format
-        mark = "query_id: " + _UNSAFE_IN_COMMENT.sub("_", asked.query_id)
+        mark = new_mark()
         pipe = Pipe()
 
         def work(connection: Connection) -> Counts:
@@ -279,14 +275,14 @@ class Handler:
             finally:
                 pipe.close_write()
 
-        query = asyncio.ensure_future(self._in_thread(work_and_close))
+        query = asyncio.ensure_future(job.slots.run(work_and_close))
         buffer = Spool(self._engine.spool_folder, self._settings.result_memory_bytes)
         answer = StreamedAnswer(
             pipe=pipe,
             query=query,
             headers=base_headers(asked.query_id, format_name),
             buffer=buffer,
-            buffer_bytes=None if asked.wait_end_of_query else self._settings.response_buffer_bytes,
+            buffer_bytes=self._buffer_bytes(job),
             accept_encoding=(
                 request.headers.get("accept-encoding") if asked.compress_result else None
             ),
@@ -316,22 +312,31 @@ class Handler:
         """Return the reader's statement in the form in which it may run; in a worker thread."""
         if asked.roles:
             raise refusal(Code.ACCESS_DENIED, "Not enough privileges: the reader has one role.")
-        check_settings(name for name in asked.settings if name != "readonly")
+        harmless.check_settings(
+            ((name, value) for name, value in asked.settings.items() if name != "readonly"),
+            self._settings.reader_caps(),
+        )
         # Never a connection that serves the reader: its statement is only spelled here.
         connection = self._idle.take(None, {}) or self._engine.connect()
         try:
-            judged = self._judge.judge(connection, statement, asked.parameters)
+            judged = self._gate.judge(connection, statement, asked.parameters)
+            harmless.check_format(
+                judged.format_name or asked.default_format or DEFAULT_OUTPUT_FORMAT
+            )
         except BaseException:
             connection.close()
             raise
         self._idle.give_back(connection)
         return judged
 
+    def _buffer_bytes(self, job: _Job) -> int | None:
+        """How much of an answer is kept before its first byte leaves; None for all of it."""
+        if job.asked.wait_end_of_query:
+            return self._settings.reader_buffer_bytes if job.user.read_only else None
+        return self._settings.response_buffer_bytes
+
     def _kill(self, mark: str) -> None:
         asyncio.get_running_loop().run_in_executor(None, self._engine.kill, mark)
-
-    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _with_connection(self, job: _Job, work: Callable[[Connection], _Result]) -> _Result:
         """Run `work` on the right connection, prepared for this request; in a worker thread."""
@@ -346,7 +351,7 @@ class Handler:
         if job.session is not None and job.keeps_state:
             return _prepared(job.session, job, keep=True, work=work)
         if job.leaves_nothing:
-            wanted = job.database, job.asked.settings
+            wanted = job.database, job.settings
             connection = self._idle.take(*wanted) or self._engine.connect()
             try:
                 result = _prepared(connection, job, keep=False, work=work)
@@ -359,10 +364,16 @@ class Handler:
             return _prepared(connection, job, keep=False, work=work)
 
 
+def _refuse_rows(user: User) -> None:
+    """Before the reader's rows are received, which would fill the server's disk."""
+    if user.read_only:
+        raise denied("write")
+
+
 def _prepared(
     connection: Connection, job: _Job, *, keep: bool, work: Callable[[Connection], _Result]
 ) -> _Result:
-    settings = dict(job.asked.settings)
+    settings = dict(job.settings)
     read_only = settings.pop("readonly", "0")
     if keep and isinstance(job.statement, Command) and job.statement.verb in _STATE_VERBS:
         connection.forget_applied()
@@ -386,4 +397,4 @@ def _read_only_clause(job: _Job) -> str:
     level = job.asked.settings.get("readonly", "0")
     if job.session is None or not job.keeps_state or level == "0":
         return ""
-    return f"readonly = {quote(level)}"
+    return f"readonly = {clickhouse_literal(level)}"

@@ -33,3 +33,14 @@ def test_module_is_small_and_says_what_it_is_for(path: Path) -> None:
         if function.end_lineno and function.end_lineno - function.lineno >= MAX_FUNCTION_LINES
     ]
     assert not too_long
+
+
+def test_settings_have_one_base() -> None:
+    """`schemas.settings.Settings` alone derives from BaseSettings: one message, no value in it."""
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if "BaseSettings" in path.read_text(encoding="utf-8")
+    }
+    assert users == {"schemas/settings.py"}

@@ -13,6 +13,7 @@ from operations.verify.settings import VerifySettings
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from sinks.settings import ClickHouseSettings
+from stack.clickhouse_http.settings import ServerSettings
 from stack.settings import StackSettings
 from streams.settings import StreamSettings
 from streams.views.settings import ViewsSettings
@@ -23,6 +24,7 @@ EVERY_CLASS = (
     DebeziumSettings,
     MigrateSettings,
     ReplaySettings,
+    ServerSettings,
     StackSettings,
     StreamSettings,
     SupervisorSettings,
@@ -63,7 +65,7 @@ def test_good_values_are_taken_and_frozen(settings: type[Settings]) -> None:
     ],
 )
 def test_missing_variable_is_named_with_what_to_do(settings: type[Settings], field: str) -> None:
-    variable = f"{settings.model_config['env_prefix']}{field}".upper()
+    variable = settings.variable(field)
     message = f"^{variable}: Field required; set it; `purser env` prints it for the local stack$"
     given = {name: value for name, value in _given(settings).items() if name != field}
     with pytest.raises(ConfigurationError, match=message):
@@ -84,7 +86,7 @@ def test_no_message_shows_the_value_that_was_refused(
                 settings.load(**given)
             except ConfigurationError as error:
                 refused += 1
-                assert variable in str(error)
+                assert settings.variable(name) in str(error)
                 assert TELLTALE not in str(error)
                 assert error.__cause__ is None
                 assert error.__suppress_context__
@@ -99,3 +101,16 @@ def test_an_empty_secret_is_refused() -> None:
 def test_a_misspelled_setting_given_by_code_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="PURSER_HOMME: Extra inputs"):
         StackSettings.load(homme="/tmp")
+
+
+def test_what_the_command_line_gives_is_named_as_an_option() -> None:
+    with pytest.raises(ConfigurationError, match=r"^--port: "):
+        ServerSettings.load(path="/x", port=70_000, user="u", password="p")
+    with pytest.raises(ConfigurationError, match=r"^--path: .*none of the characters"):
+        ServerSettings.load(path="/x?y", user="u", password="p")
+
+
+def test_readers_together_get_a_share_of_the_memory() -> None:
+    given = {"path": "/x", "user": "u", "password": "p", "reader_max_concurrent_queries": 3}
+    made = ServerSettings.load(**given, max_server_memory_bytes=300 << 20, reader_memory_share=0.5)
+    assert made.reader_caps()["max_memory_usage"] == str(50 << 20)

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 from stack.clickhouse_http.configuration import HIDDEN_SYSTEM_TABLES
-from stack.clickhouse_http.reader import harmless_setting
+from stack.clickhouse_http.harmless import harmless_setting
 from tests.contract.clickhouse_http.reader_world import World, ask
 
 _TO_SEE = """
@@ -87,3 +88,50 @@ def test_no_setting_that_the_reader_may_change_holds_sql_or_the_name_of_a_file(
         "output_format_pretty_grid_charset",
         "output_format_sql_insert_table_name",
     }
+
+
+CALLS = (
+    "`{name}`('SECRET')",
+    "`{name}`('SECRET', 'SECRET')",
+    "`{name}`('SECRET', 1)",
+    "`{name}`(1, 'SECRET')",
+    "`{name}`('SECRET', 'SECRET', 'SECRET')",
+    "`{name}`('SECRET')('SECRET')",
+    "arrayMap(x -> `{name}`(x), ['SECRET'])",
+    "arrayMap(`{name}`, ['SECRET'])",
+    "arrayFold((a, x) -> `{name}`(x), ['SECRET'], '')",
+)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_no_function_reads_a_file_for_the_reader(
+    world: World, reader: httpx.Client, call: str
+) -> None:
+    with world.admin() as admin:
+        names = ask(admin, "SELECT name FROM system.functions FORMAT TSVRaw").split()
+        assert ask(admin, world.filled("SELECT file('SECRET')")).strip(" \\n") == world.secret
+    assert len(names) > 1500
+    for name in names:
+        statement = world.filled("SELECT " + call.replace("{name}", name))
+        response = reader.post("/", params={"max_execution_time": "5"}, content=statement)
+        assert world.secret not in response.text, statement
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * APPLY `{name}` FROM (SELECT 'SECRET' AS a)",
+        "SELECT * APPLY(x -> `{name}`(x)) FROM (SELECT 'SECRET' AS a)",
+        "SELECT COLUMNS('a') APPLY(`{name}`) FROM (SELECT 'SECRET' AS a)",
+        "SELECT arrayMap({f:Identifier}, ['SECRET'])",
+    ],
+)
+def test_no_function_reads_a_file_by_its_name_alone(
+    world: World, reader: httpx.Client, statement: str
+) -> None:
+    with world.admin() as admin:
+        names = ask(admin, "SELECT name FROM system.functions FORMAT TSVRaw").split()
+    for name in names:
+        text = world.filled(statement.replace("{name}", name))
+        response = reader.post("/", params={"param_f": name}, content=text)
+        assert world.secret not in response.text, text

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from sinks.analyst_user import ensure_reader
 from sinks.client import connect
-from sinks.reader import ensure_reader
 from sinks.settings import ClickHouseSettings
 from stack.clickhouse_http.testing import ClickHouseServer
 from tests.clickhouse_server import URL_VARIABLE, database

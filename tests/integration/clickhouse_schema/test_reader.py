@@ -12,9 +12,8 @@ from clickhouse_connect.driver.client import Client
 from schemas.clickhouse.catalogue import VIEWS
 from schemas.errors import ConfigurationError
 from schemas.money import CURRENCY_EXPONENTS
-from sinks import queries
-from sinks import reader as readers
-from sinks.reader import ensure_reader, reader_sql
+from sinks import analyst_user, queries
+from sinks.analyst_user import ensure_reader, reader_sql
 
 pytestmark = pytest.mark.integration
 
@@ -31,10 +30,22 @@ def test_the_engine_reads_the_statements_that_make_the_reader(
 
 def test_the_reader_gets_every_view_and_nothing_else() -> None:
     [granted] = [text for text in STATEMENTS if "SELECT ON" in text]
-    rights = granted.removeprefix("GRANT ").removesuffix(" TO purser_analyst WITH REPLACE OPTION")
+    rights = granted.removeprefix("GRANT ").removesuffix(
+        " TO `purser_analyst_purser` WITH REPLACE OPTION"
+    )
     assert rights.split(", ") == [f"SELECT ON `purser`.{view}" for view in VIEWS]
     made = [text for text in STATEMENTS if text.startswith(("CREATE USER", "ALTER USER"))]
     assert sum("readonly = 2 CONST" in text for text in made) == 2
+
+
+def test_another_databases_analysts_keep_their_rights() -> None:
+    other = reader_sql("books", "purser_reader", "look'out")
+    for mine, theirs in zip(STATEMENTS, other, strict=True):
+        if "REPLACE OPTION" in mine:
+            assert mine.split(" TO ")[1] != theirs.split(" TO ")[1]
+        else:
+            assert "REVOKE" not in mine
+    assert "GRANT `purser_analyst_books` TO `purser_reader`" in other
 
 
 def test_no_statement_holds_the_password() -> None:
@@ -68,7 +79,7 @@ class ServerWithUsers:
 
 def test_a_server_that_keeps_users_is_told_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     server = ServerWithUsers()
-    monkeypatch.setattr(readers, "connect", lambda settings: server)
+    monkeypatch.setattr(analyst_user, "connect", lambda settings: server)
     ensure_reader("http://a:b@h:1/purser", "http://purser_reader:look%27out@h:1/purser")
     assert server.told == STATEMENTS
 

@@ -8,13 +8,11 @@ import hashlib
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.clickhouse.catalogue import VIEWS
-from schemas.clickhouse.generate import literal
+from schemas.clickhouse.rights import analyst_rights, analyst_role
 from schemas.errors import ConfigurationError
+from schemas.sql_words import clickhouse_literal, clickhouse_name
 from sinks.client import connect, translated
 from sinks.settings import ClickHouseSettings
-
-ROLE = "purser_analyst"
 
 _STORES = """
 SELECT count() FROM system.user_directories
@@ -47,19 +45,20 @@ def ensure_reader(clickhouse_url: str, reader_url: str) -> None:
 
 def reader_sql(database: str, user: str, password: str) -> list[str]:
     """Statements that create the reader or bring it up to date; none holds the password."""
-    rights = ", ".join(f"SELECT ON {_name(database)}.{view}" for view in VIEWS)
+    rights, role = ", ".join(analyst_rights(database)), clickhouse_name(analyst_role(database))
     digest = hashlib.sha256(password.encode()).hexdigest()
-    identified = f"IDENTIFIED WITH sha256_hash BY {literal(digest)}"
+    identified = f"IDENTIFIED WITH sha256_hash BY {clickhouse_literal(digest)}"
     # readonly = 2: settings of a query may be changed, readonly itself may not.
-    limits = f"DEFAULT DATABASE {_name(database)} SETTINGS readonly = 2 CONST"
+    limits = f"DEFAULT DATABASE {clickhouse_name(database)} SETTINGS readonly = 2 CONST"
     return [
-        f"CREATE ROLE IF NOT EXISTS {ROLE}",
-        # In one statement, so that a running query never sees the role without its rights.
-        f"GRANT {rights} TO {ROLE} WITH REPLACE OPTION",
-        f"CREATE USER IF NOT EXISTS {_name(user)} {identified} {limits}",
-        f"ALTER USER {_name(user)} {identified} {limits}",
-        f"GRANT {ROLE} TO {_name(user)} WITH REPLACE OPTION",
-        f"ALTER USER {_name(user)} DEFAULT ROLE {ROLE}",
+        f"CREATE ROLE IF NOT EXISTS {role}",
+        # In one statement, so that a running query never finds the role without its rights.
+        f"GRANT {rights} TO {role} WITH REPLACE OPTION",
+        f"CREATE USER IF NOT EXISTS {clickhouse_name(user)} {identified} {limits}",
+        f"ALTER USER {clickhouse_name(user)} {identified} {limits}",
+        # Added, not replaced: the same user may read another database of this server.
+        f"GRANT {role} TO {clickhouse_name(user)}",
+        f"ALTER USER {clickhouse_name(user)} DEFAULT ROLE ALL",
     ]
 
 
@@ -86,9 +85,3 @@ def _check_login(reader: ClickHouseSettings) -> None:
             f" let {address.username} in; correct the password, or define this user in the"
             " server's configuration if it stores no users made by SQL"
         ) from error
-
-
-def _name(text: str) -> str:
-    """Return a quoted identifier."""
-    escaped = text.replace("\\", "\\\\").replace("`", "\\`")
-    return f"`{escaped}`"
