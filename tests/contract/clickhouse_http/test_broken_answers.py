@@ -7,10 +7,10 @@ import httpx
 from tests.contract.clickhouse_http.reader_world import World
 
 LATE = (
-    "SELECT number, formatQuery(if(number < 1000000, 'SELECT 1', 'SELEC')) FROM numbers(1100000)"
+    "SELECT number, formatQuery(if(number < 150000, 'SELECT 1', 'SELEC')) FROM numbers(200000)"
     " SETTINGS max_threads = 1"
 )
-"""The engine answers 62, as for a text that is no statement, when a million rows have left."""
+"""The engine answers 62, as for a text that is no statement, when many rows have left."""
 
 
 def test_a_statement_that_fails_late_is_not_run_again(world: World) -> None:
