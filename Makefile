@@ -1,4 +1,4 @@
-# Each target does all of its own set-up; `make help` lists them.
+# Each target installs what it needs; `make help` lists the targets.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -8,10 +8,12 @@ PEERS := .venv-peers
 FAST_TESTS := tests/unit tests/property tests/architecture tests/golden
 SERVER_TESTS := tests/contract tests/integration
 ALL_TESTS := $(FAST_TESTS) $(SERVER_TESTS) tests/chaos
-# Test files run side by side: as many at a time as this machine can carry, or so many.
+# Number of test files that run in parallel; auto: as many as this machine can handle.
 TEST_WORKERS ?= auto
 PYTEST_ARGS := -q --numprocesses $(TEST_WORKERS) --durations=20
 PYTEST := $(BIN)/pytest $(PYTEST_ARGS)
+# Tests without servers never wait: one for each core.
+PYTEST_FAST := $(BIN)/pytest -q --numprocesses logical
 COVERAGE := build/coverage
 DEMO_ARGS ?=
 BENCH_ARGS ?=
@@ -29,16 +31,16 @@ setup: $(STAMP) ## install the pinned Python packages into .venv, and the server
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "error: Python 3.11 or newer is needed; '$(PYTHON)' is not. Install it, or say PYTHON=/path/to/python3.11" >&2; exit 2; }
+	  { echo "error: Python 3.11 or newer is needed; '$(PYTHON)' is not. Install it, or set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "installing the pinned Python packages into $(VENV) (a minute or two, once)"
 	@$(PYTHON) -m venv --clear $(VENV) || \
-	  { echo "error: no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	  { echo "error: cannot create a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: demo
-demo: setup ## real orders and live traffic through the whole pipeline, proven equal (a few minutes)
+demo: setup ## send real orders and live traffic through the whole pipeline and verify it (a few minutes)
 	@$(BIN)/purser demo $(DEMO_ARGS)
 
 .PHONY: up
@@ -46,68 +48,68 @@ up: setup ## start the local stack
 	@$(BIN)/purser up
 
 .PHONY: down
-down: $(STAMP) ## stop the local stack; the data stay
+down: $(STAMP) ## stop the local stack; the data are kept
 	@$(BIN)/purser down
 
 .PHONY: check
-check: lint ## format, lint, types, import contracts, unit and property tests; no servers, under a minute
-	$(PYTEST) $(FAST_TESTS)
+check: lint ## run format, lint, types, import contracts, unit and property tests; no servers, under a minute
+	$(PYTEST_FAST) $(FAST_TESTS)
 
 .PHONY: lint
-lint: $(STAMP) ## format, lint, types and import contracts
+lint: $(STAMP) ## check format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(IMPORT_LINTER)
 
 .PHONY: integration
-integration: setup ## the tests that run real servers
+integration: setup ## run the tests that need real servers
 	$(PYTEST) $(SERVER_TESTS)
 
 .PHONY: test
-test: setup ## every test: fast ones, real servers, and a short round of kill -9 (a quarter of an hour)
+test: setup ## run every test, with real servers and a short round of kill -9 (a quarter of an hour)
 	$(PYTEST) $(ALL_TESTS)
 
 .PHONY: coverage
-coverage: setup ## the same, measured: fails below the level reached, and lists what no test runs
+coverage: setup ## run every test and measure coverage; fails below the required level, lists uncovered lines
 	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS) $(ALL_TESTS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 .PHONY: chaos
-chaos: setup ## the long round: at least 20 seeded random kill -9 under load
+chaos: setup ## run the long chaos round: at least 20 seeded random kill -9 under load
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 .PHONY: soak
-soak: setup ## ten minutes of live traffic with a kill -9 every 30 s: memory, lag and truth judged
+soak: setup ## run ten minutes of live traffic with a kill -9 every 30 s; checks memory, lag and equality
 	$(BIN)/python -m bench.soak $(SOAK_ARGS)
 
 .PHONY: bench
-bench: setup ## measure, print a table of ratios, write bench/results/*.json
+bench: setup ## run the benchmarks, print a table of ratios, write bench/results/*.json
 	$(BIN)/purser bench $(BENCH_ARGS)
 
 .PHONY: peers
-peers: $(PEERS)/.installed ## install what the benchmarks run against, apart from .venv (a minute or two, once)
+peers: $(PEERS)/.installed ## install the benchmarks' peers into a separate environment (a minute or two, once)
 
-# Of its own: their pins and ours differ, and no test needs them.
+# A separate environment: their pins differ from ours, and no test needs them.
 $(PEERS)/.installed: requirements-peers.lock
 	@$(PYTHON) -m venv --clear $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.lock
 	@touch $@
 
 .PHONY: lock-peers
-lock-peers: $(STAMP) ## pin the packages of the benchmarks' peers anew
+lock-peers: $(STAMP) ## update the pinned packages of the benchmarks' peers
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --extra peers -p 3.11 \
 	  pyproject.toml -o requirements-peers.lock
 
 .PHONY: generate
-generate: $(STAMP) ## rewrite the files generated from the tables in schemas/
+generate: $(STAMP) ## regenerate the files that are generated from the tables in schemas/
 	$(BIN)/python -m schemas.postgres.generate
 	$(BIN)/python -m schemas.clickhouse.generate
 	$(BIN)/python -m docs.generate
 
 .PHONY: lock
-lock: $(STAMP) ## pin direct and transitive Python packages anew
+lock: $(STAMP) ## update the pinned direct and transitive Python packages
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --extra dev -p 3.11 \
 	  pyproject.toml -o requirements.lock

@@ -1,5 +1,7 @@
 """Benchmarks: ratios against baselines in the same run, on the real servers.
 
+    __main__.py    `python -m bench`, which `purser bench` executes
+    catalogue.py   the sections by name
     figures.py     one measured figure, and the table and JSON of many
     servers.py     CPU time per process, Kafka's end offsets, pausing and resuming Debezium
     orders.py      a history file of plain payments, of any size
@@ -7,6 +9,11 @@
     consume.py     a process that reads the topic: batch transport or stock Faust
     append.py      the cost of one append in PostgreSQL, with and without guards
     sections.py    the sections that run by default, one function each
+    queries.py     a section: the documented queries on millions of payments
+    generated.py   makes those payments' rows in ClickHouse
+    rebuild.py     a section: a replay of everything under live traffic
+    analyst.py     queries the views meanwhile and reports every wrong answer
+    peers/         a section: the frameworks that people would otherwise choose
     elasticity.py  a section: stalls when workers join, leave, die and hang
     workers.py     a group of views workers for that section
     hanging.py     a worker that hangs on a signal

@@ -136,8 +136,8 @@ def main() -> None:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--fold", action="store_true")
     options = parser.parse_args()
-    settings = StreamSettings.model_validate(
-        {"consumer_group": f"bench-{options.transport}-{uuid4()}", "home": mkdtemp()}
+    settings = StreamSettings.load(
+        consumer_group=f"bench-{options.transport}-{uuid4()}", home=mkdtemp()
     )
     settings.data_dir.mkdir(parents=True)
     configure_logging("ERROR")

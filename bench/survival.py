@@ -83,10 +83,7 @@ def wait_all_ready(stack: Stack, names: Iterable[str] = (*TARGETS, CONNECTOR_SUP
 def verify_stack(stack: Stack) -> Report:
     """The report of `purser verify`."""
     endpoints = stack.endpoints
-    settings = VerifySettings.model_validate(
-        {
-            "postgres_reader_dsn": endpoints.postgres_reader_dsn,
-            "clickhouse_url": endpoints.clickhouse_url,
-        }
+    settings = VerifySettings.load(
+        postgres_reader_dsn=endpoints.postgres_reader_dsn, clickhouse_url=endpoints.clickhouse_url
     )
     return verify(settings, Options(timeout_seconds=VERIFY_SECONDS))

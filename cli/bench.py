@@ -18,5 +18,6 @@ def bench(context: typer.Context) -> None:
     """
     if not (CHECKOUT / "bench").is_dir():
         raise ConfigurationError("bench: the benchmarks are not installed; run it from a checkout")
-    os.chdir(CHECKOUT)
-    os.execv(sys.executable, [sys.executable, "-m", "bench", *context.args])
+    # Not by changing the folder: relative paths in PURSER_ variables would change their meaning.
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    os.execve(sys.executable, [sys.executable, "-m", "bench", *context.args], environment)

@@ -25,7 +25,7 @@ from operations.replay import (
     opened,
     roll_back,
 )
-from operations.replay.database import ReplayDatabase
+from operations.replay.database import DRY_RUN_SUFFIX, ReplayDatabase
 from operations.verify import Report
 from operations.verify.views import Views
 from schemas.errors import InputError, PurserError
@@ -94,6 +94,8 @@ def replay(
     try:
         if len(modes) > 1:
             raise InputError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
+        if modes and force:
+            raise InputError("force", f"cannot be together with --{modes[0]}, which swaps nothing")
         with progress() as on_progress:
             options = Options(
                 views=tuple(views or ()),
@@ -195,7 +197,8 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
 
 def _dry_run(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
     Choice.of(options.views)  # refuses unknown names before anything connects
-    with opened(settings) as (database, lock):
+    with opened(settings, DRY_RUN_SUFFIX) as (database, lock):
+        database.drop()  # remainder of an interrupted dry run
         outcome = Replay(settings, options, database, lock).run()
     assert outcome.before is not None
     assert outcome.after is not None
@@ -266,13 +269,18 @@ def _rollback(settings: ReplaySettings, options: Options, as_json: bool) -> Resu
 
 
 def _cleanup(settings: ReplaySettings, _options: Options, as_json: bool) -> Result:
+    dropped = []
     with opened(settings) as (database, _lock):
-        existed = database.exists()
-        clean_up(database)
+        if database.exists():
+            clean_up(database)
+            dropped.append(database.name)
+    with opened(settings, DRY_RUN_SUFFIX) as (database, _lock):
+        if database.exists():
+            database.drop()
+            dropped.append(database.name)
     if not as_json:
-        what = f"database {database.name} is dropped" if existed else "there was nothing to drop"
-        typer.echo(what)
-    return 0, {"status": "cleaned up", "dropped": existed}
+        typer.echo(f"dropped: {', '.join(dropped) or 'nothing, there was nothing to drop'}")
+    return 0, {"status": "cleaned up", "dropped": dropped}
 
 
 _WORK: dict[str, Callable[[ReplaySettings, Options, bool], Result]] = {

@@ -1,5 +1,5 @@
-"""The words of Purser: money, ids, lifecycles, events, the CDC envelope, view rows and errors.
+"""The vocabulary of Purser: money, ids, lifecycles, events, the CDC envelope, view rows and errors.
 
-Everything else imports this package; it imports nothing of ours and touches no clock, no socket,
-no file outside itself.
+All other packages import this one. It imports no other package of Purser and uses no clock, no
+socket, and no file outside itself.
 """

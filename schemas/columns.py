@@ -1,9 +1,9 @@
-"""Columns of rows as the fold makes them: plain values, or compact ones that read as values.
+"""Columns of rows as the fold creates them: plain values, or compact forms that read as values.
 
-A column is a sequence of Python values for whoever looks into it (`rows_of`, the sink in memory).
-Most are lists or arrays of 64 bit integers. Ids and times come as text and go on as text, because
-a store casts a whole column of text many times faster than Python makes one object of each; the
-classes below hold such a column and make the objects only for those who read them one by one.
+A column is a sequence of Python values for code that reads it (`rows_of`, the in-memory sink). Most
+columns are lists or arrays of 64-bit integers. Ids and times arrive as text and are passed on as
+text, because a store casts a whole column of text many times faster than Python creates an object
+for each value. The classes below hold such a column and create objects only when a value is read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,17 +15,17 @@ import pyarrow
 
 Column = Sequence[Any]
 Columns = Sequence[Column]
-"""Rows of a table column by column, in the table's order; empty for no rows at all."""
+"""Rows of a table column by column, in the table's order; empty if there are no rows."""
 
 ID_BYTES = pyarrow.binary(16)
-"""How Arrow has a UUID."""
+"""Arrow's type of a UUID."""
 
 Value = TypeVar("Value")
 Raw = TypeVar("Raw")
 
 
 class CompactColumn(Sequence[Value], Generic[Raw, Value]):
-    """Values in another form, `raw`; subclasses say in which, and how one is read."""
+    """Values in another form, `raw`; subclasses define the form and how to read a value."""
 
     __slots__ = ("raw",)
 
@@ -46,7 +46,7 @@ class CompactColumn(Sequence[Value], Generic[Raw, Value]):
 
     @staticmethod
     def read(raw: Raw) -> Value:
-        """The value of one entry."""
+        """Return the value of one entry."""
         raise NotImplementedError
 
 
@@ -57,7 +57,7 @@ class IdTexts(CompactColumn[str, UUID]):
 
     @staticmethod
     def read(raw: str) -> UUID:
-        """The id."""
+        """Return the id."""
         return UUID(raw)
 
 
@@ -68,7 +68,7 @@ class InstantTexts(CompactColumn[str, datetime]):
 
     @staticmethod
     def read(raw: str) -> datetime:
-        """The time."""
+        """Return the time."""
         return datetime.fromisoformat(raw)
 
 
@@ -79,7 +79,7 @@ class DayTexts(CompactColumn[str, date]):
 
     @staticmethod
     def read(raw: str) -> date:
-        """The date."""
+        """Return the date."""
         return date.fromisoformat(raw)
 
 
@@ -90,12 +90,12 @@ class Milliseconds(CompactColumn[int, datetime]):
 
     @staticmethod
     def read(raw: int) -> datetime:
-        """The time, to the millisecond."""
+        """Return the time, to the millisecond."""
         return instant(raw)
 
 
 class ArrowColumn(CompactColumn[Any, Any]):
-    """Values as an Arrow array, which a sink sends as it is; ids are 16 bytes there."""
+    """Values as an Arrow array, which a sink sends unchanged; ids are 16 bytes in it."""
 
     __slots__ = ()
     raw: Any
@@ -106,7 +106,7 @@ class ArrowColumn(CompactColumn[Any, Any]):
 
     @staticmethod
     def read(raw: Any) -> Any:
-        """The value of an Arrow scalar."""
+        """Return the value of an Arrow scalar."""
         return _id(raw.as_py()) if raw.type == ID_BYTES else raw.as_py()
 
 
@@ -115,5 +115,5 @@ def _id(value: bytes | None) -> UUID | None:
 
 
 def instant(milliseconds: int) -> datetime:
-    """Milliseconds since 1970 as a UTC time, to the millisecond; below 0 (Kafka's none) is 1970."""
+    """Convert milliseconds since 1970 to a UTC time; below 0 (Kafka's "none") gives 1970."""
     return datetime.fromtimestamp(milliseconds / 1000 if milliseconds > 0 else 0, UTC)

@@ -1,8 +1,8 @@
-"""What `details` of an event may hold: Pydantic models, one of which each event type has.
+"""The contents of an event's `details`: Pydantic models, one per event type.
 
-The columns of `payments` are the same for every event; the few facts that only some events have
-stand here. `schemas/effects.py` says which model an event has. Models are strict and refuse
-unknown fields: the writer makes `details` with them, and readers of the column may rely on them.
+The columns of `payments` are the same for every event; facts that only some events have are in
+`details`. `schemas/effects.py` says which model an event has. The models are strict and reject
+unknown fields: the writer creates `details` with them, and readers of the column may rely on them.
 """
 
 from typing import TypeVar
@@ -16,11 +16,11 @@ class _Strict(BaseModel):
 
 
 class Asked(_Strict):
-    """The part of a request that its rows do not show; on the first row of a command only.
+    """The part of a request that its rows do not show; only on the first row of a command.
 
-    A request that names no order means every order, one without an amount means all that is left.
-    Rows alone cannot tell "all that is left" from the same amount in figures, and the request must
-    be known again when its idempotency key comes back.
+    A request without an order means every order, and one without an amount means all that is left.
+    Rows alone cannot distinguish "all that is left" from the same amount given as a number, but the
+    request must be recognized when its idempotency key comes back.
     """
 
     order_id: str | None = None
@@ -40,29 +40,29 @@ class ReasonDetails(Details):
 
 
 class RefundDetails(Details):
-    """`refund_id` ties a refund's request to its outcome; absent for a refund nobody asked us for.
+    """`refund_id` links a refund's request to its outcome; absent if the refund was not requested.
 
-    The same id at the same payment is the same refund.
+    The same id on the same payment is the same refund.
     """
 
     refund_id: str | None = None
 
 
 class RefundFailedDetails(RefundDetails, ReasonDetails):
-    """A refund that was asked for and did not happen."""
+    """A refund that was requested and did not happen."""
 
 
 NO_DETAILS = "{}"
-"""What most rows have."""
+"""The details of most rows."""
 
 
 def details_text(details: Details) -> str:
-    """`details` as the JSON text of the column: absent facts left out."""
+    """Return `details` as the JSON text of the column, without absent facts."""
     return canonical_details(details.model_dump_json(exclude_none=True))
 
 
 def canonical_details(text: str) -> str:
-    """The one way to write a JSON object: sorted, without spaces; jsonb has a way of its own."""
+    """Return the canonical form of a JSON object, sorted and without spaces, unlike jsonb's."""
     return msgspec.json.encode(msgspec.json.decode(text), order="sorted").decode()
 
 
@@ -70,9 +70,9 @@ _Model = TypeVar("_Model", bound=Details)
 
 
 def parse_details(model: type[_Model], text: str) -> _Model:
-    """The details of one event, whose model is in the table of effects.
+    """Parse the details of one event, whose model is in the table of effects.
 
     Raises:
-        pydantic.ValidationError: `text` is not what the model says.
+        pydantic.ValidationError: `text` does not fit the model.
     """
     return model.model_validate_json(text)

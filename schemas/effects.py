@@ -1,11 +1,12 @@
-"""What each event means for money, in one table: `EFFECTS[direction][event type]`.
+"""The effect of each event on money, in one table: `EFFECTS[direction][event type]`.
 
-Everything that acts on an event reads its row here: the writer's decisions and running sums, the
-database's guards, the postings, the sellers' totals, `verify`'s lists of events and the table in
-docs/reference/lifecycle.md. An event that moves money in a known way needs a row and no code.
+Everything that depends on an event's effect reads its row here: the writer's decisions and running
+sums, the database's guards, the postings, the sellers' totals, `verify`'s lists of events and the
+table in docs/reference/lifecycle.md. An event that moves money in a known way needs a row and no
+code.
 
-Of a pay-in event's `amount_minor` the commission and the logistics fee are the platform's, the rest
-is the seller's share.
+In a pay-in event's `amount_minor`, the commission and the logistics fee are the platform's; the
+rest is the seller's share.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,34 +21,34 @@ from schemas.lifecycle import Direction, EventType
 
 
 class Amount(StrEnum):
-    """What the event's amount is."""
+    """The size of the event's amount."""
 
     NONE = "none"  # zero
-    WHOLE = "whole"  # all of the order's, or of the payout's
-    PART = "part"  # as much as the running sums leave room for
+    WHOLE = "whole"  # the whole order or payout
+    PART = "part"  # any amount that the running sums leave room for
 
 
 class Move(StrEnum):
-    """What a pay-in event does with its amount."""
+    """How a pay-in event moves its amount."""
 
     NONE = "none"
-    PLAN = "plan"  # nothing yet; says how much of the order will be the platform's
+    PLAN = "plan"  # nothing yet; plans the platform's shares of the order
     CAPTURE = "capture"  # from the buyer; the seller's share becomes pending
-    RELEASE = "release"  # from the seller's pending share to its payable balance, without shares
-    REVERSE = "reverse"  # back to the buyer; the seller's share out of pending, then out of payable
+    RELEASE = "release"  # from the seller's pending to its available balance, without shares
+    REVERSE = "reverse"  # back to the buyer; the seller's share from pending, then from available
 
 
 class Claim(StrEnum):
-    """What an event does to an amount that is asked back: set it aside, or free it."""
+    """How an event changes the amount that a refund request or dispute reserves."""
 
     NONE = "none"
     OPENS = "opens"
     ENDS = "ends"
-    MAY_END = "may end"  # if there was such a claim before; otherwise it happens by itself
+    MAY_END = "may end"  # if such a claim exists; the event can also happen without one
 
 
 class Pot(StrEnum):
-    """Where an order keeps count of the platform's shares of its events."""
+    """The counter to which an order adds the platform's shares of an event."""
 
     PLANNED = "planned"
     TAKEN = "taken"
@@ -55,7 +56,7 @@ class Pot(StrEnum):
 
 
 class Revenue(StrEnum):
-    """The column of `seller_revenue` in which an event counts, without its unit."""
+    """The column of `seller_revenue` in which an event counts, without its unit suffix."""
 
     GROSS = "gross"
     REFUNDS = "refunds"
@@ -63,20 +64,21 @@ class Revenue(StrEnum):
 
 
 class Transfer(NamedTuple):
-    """A payout event's two postings, each of the whole amount."""
+    """The two postings of a payout event, each of the whole amount."""
 
     debit: AccountType
     credit: AccountType
 
 
-@dataclass(frozen=True, kw_only=True)  # without slots: what is derived is kept
+@dataclass(frozen=True, kw_only=True)  # no slots, because cached properties need a dict
 class Effect:
-    """One row of the table. Pay-ins have `move` and claims, payouts have `transfer`.
+    """One row of the table; pay-ins have `move` and claims, payouts have `transfer`.
 
     The signs (-1, 0, +1) say how the event's amount enters the running sums of its order:
-    `captured` from the buyer, `refunded` to the buyer (lost disputes too), `released` of the
-    seller's share, `reserved` by claims. `available` is the sign in the seller's payable balance,
-    for payouts and releases; a reversal takes from it what pending cannot give.
+    `captured` from the buyer, `refunded` to the buyer (including lost disputes), `released` of the
+    seller's share, `reserved` by claims. `available` is the sign in the seller's available balance,
+    for payouts and releases. A reversal takes from the available balance what pending does not
+    cover.
     """
 
     amount: Amount = Amount.NONE
@@ -86,6 +88,17 @@ class Effect:
     transfer: Transfer | None = None
     revenue: Revenue | None = None
     details: type[Details] = Details
+
+    def __post_init__(self) -> None:
+        is_payout = self.transfer is not None
+        assert not (is_payout and self.move is not Move.NONE), self
+        assert not (is_payout and (self.refund, self.dispute) != (Claim.NONE, Claim.NONE)), self
+        assert not (is_payout and self.amount is not Amount.WHOLE), self
+        assert not (self.refund is not Claim.NONE and self.dispute is not Claim.NONE), self
+        assert self.dispute is not Claim.MAY_END, "only a refund can happen without a request"
+        assert (self.move is Move.PLAN) <= (self.amount is Amount.WHOLE), self
+        assert is_payout or (self.amount is Amount.PART) == self.changes_sums, self
+        assert (self.revenue is not None) == bool(self.captured or self.refunded), self
 
     @cached_property
     def captured(self) -> int:
@@ -101,12 +114,12 @@ class Effect:
 
     @cached_property
     def reserved(self) -> int:
-        """Without the claim that it may end."""
+        """The sign in `reserved`, without a claim that the event may end."""
         return _CLAIM_SIGNS.get(self.refund, 0) + _CLAIM_SIGNS.get(self.dispute, 0)
 
     @cached_property
     def may_settle(self) -> bool:
-        """Whether it takes its amount out of `reserved` as well, if it was asked for before."""
+        """Whether it also frees its amount in `reserved`, if that was requested before."""
         return Claim.MAY_END in (self.refund, self.dispute)
 
     @cached_property
@@ -118,12 +131,12 @@ class Effect:
 
     @cached_property
     def draws_on_balance(self) -> bool:
-        """Whether the seller's balance must cover it, looked at under a lock."""
+        """Whether the seller's balance must cover it, which is checked under a lock."""
         return self.available < 0
 
     @cached_property
     def pot(self) -> Pot | None:
-        """Where its commission and logistics fee count; None: it has neither."""
+        """Counter of its commission and logistics fee; None if it has neither."""
         return _POTS.get(self.move)
 
     @cached_property
@@ -133,7 +146,7 @@ class Effect:
 
     @cached_property
     def changes_sums(self) -> bool:
-        """Whether a running sum of a pay-in's order changes."""
+        """Whether it changes a running sum of a pay-in's order."""
         return self.move in _MOVING or self.reserved != 0 or self.may_settle
 
 
@@ -191,11 +204,11 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
         _E.RETURNED: Effect(amount=Amount.WHOLE, transfer=_SENT_BACK, details=ReasonDetails),
     },
 }
-"""Every event of the lifecycle; a missing key is an event that does not happen in its direction."""
+"""Every event of the lifecycle. A missing key is an event that cannot happen in its direction."""
 
 
 class Kind(Protocol):
-    """What kind of event something is: a row of `payments`, or the command for one."""
+    """Identifies the kind of an event: a row of `payments`, or the command for one."""
 
     @property
     def direction(self) -> Direction: ...
@@ -204,14 +217,14 @@ class Kind(Protocol):
 
 
 def effect_of(kind: Kind) -> Effect:
-    """The row of an event, or of the event that a command leads to."""
+    """Return the effect of an event, or of the event that a command leads to."""
     return EFFECTS[kind.direction][kind.event_type]
 
 
 def event_types(
     is_meant: Callable[[Effect], bool], *directions: Direction
 ) -> tuple[EventType, ...]:
-    """The events whose effect is meant, in the table's order; by default of both directions."""
+    """Return the events with a matching effect, in the table's order; default: both directions."""
     return tuple(
         event
         for direction in directions or EFFECTS

@@ -1,7 +1,7 @@
 """Debezium's change event for a row of `payments`, as the connector writes it to Kafka.
 
 JSON without schemas, key = `{"payment_id": "…"}`, times as ISO strings, jsonb as a JSON string.
-Unknown fields are ignored, so that a column added to the table disturbs nothing.
+Unknown fields are ignored, so that a new column of the table breaks nothing.
 """
 
 from typing import Annotated, Literal
@@ -16,10 +16,10 @@ LogPosition = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Where the change came from.
+    """The origin of the change.
 
-    `tx_id` is PostgreSQL's 32 bit transaction id (of the top-level transaction, also for rows of
-    savepoints); `lsn` goes backwards between interleaved transactions and orders nothing.
+    `tx_id` is PostgreSQL's 32-bit transaction id (that of the top-level transaction, also for rows
+    of savepoints). `lsn` goes backwards between interleaved transactions and gives no order.
     `ts_ms` is the commit time in milliseconds since 1970.
     """
 
@@ -31,7 +31,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One change: op `c` is an insert, `r` a row of the initial snapshot; `payments` has no other.
 
-    `after` is the row; null only for a delete, which the table refuses.
+    `after` is the row. It is null only for a delete, which the table refuses.
     """
 
     op: str
@@ -40,7 +40,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class WireEnvelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An `Envelope` of a row that exists, its event as the wire has it."""
+    """An `Envelope` with a row, whose event is in wire form."""
 
     after: WireEvent
     source: Source

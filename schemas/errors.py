@@ -1,11 +1,11 @@
-"""The one tree of errors: every failure that Purser raises on purpose derives from `PurserError`.
+"""The tree of errors: every error that Purser raises deliberately derives from `PurserError`.
 
     PurserError
-    ├── InputError              what somebody gave us is wrong; names the field and what to do
+    ├── InputError              the user's input is wrong; names the field and what to do
     ├── ConfigurationError      a setting, a prerequisite or a port is wrong; refuse to start
     ├── SchemaVersionError      a database's schema is missing, or newer than this code
-    ├── Rejection               a command that the rules refuse (a value of `writer.decide` as well)
-    ├── DecodeError             a record that cannot be read; goes whole to the dead letters
+    ├── Rejection               a command that breaks the rules (also a value of `writer.decide`)
+    ├── DecodeError             an unreadable record; goes unchanged to the dead letters
     │   ├── MalformedRecord     not JSON, a field missing or of the wrong type
     │   ├── NullRecord          no value at all: a tombstone
     │   ├── UnexpectedChange    an update or a delete, which an append-only table cannot have
@@ -14,25 +14,25 @@
     │   ├── NewerSchema         an event written by newer code than this
     │   └── BrokenInvariant     readable, but it contradicts itself: it cannot be folded
     │       └── UnbalancedPosting   its postings do not sum to zero
-    ├── ServiceUnavailable      a server is down, refuses us or answers nonsense; retry may help
-    └── WriteRefused            a database understood us and says no; retry does not help
+    ├── ServiceUnavailable      a server is down, refuses or gives no usable answer; retry may help
+    └── WriteRefused            a database refused a write; retry does not help
 
-Messages are one line, name the thing that is wrong and end with what to do next.
-Foreign exceptions are translated into these at one place per boundary.
+A message is one line, names the thing that is wrong and ends with what to do next. Foreign
+exceptions are translated into these errors at one place per boundary.
 """
 
 
 class PurserError(Exception):
-    """Base of all errors raised on purpose; `str()` is fit to show to a user.
+    """Base of all errors raised deliberately; `str()` can be shown to a user.
 
-    `exit_status` is what the command line ends with when this error reaches it.
+    `exit_status` is the exit status of the command line if this error reaches it.
     """
 
     exit_status: int = 1
 
 
 class InputError(PurserError):
-    """Input that is not acceptable: the message names the field and what to do."""
+    """Invalid input; the message names the field and what to do."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -41,7 +41,7 @@ class InputError(PurserError):
 
 
 class ConfigurationError(PurserError):
-    """A setting, prerequisite, port or file that keeps us from starting."""
+    """A setting, prerequisite, port or file that prevents the start."""
 
     exit_status = 2
 
@@ -50,10 +50,10 @@ class SchemaVersionError(ConfigurationError):
     """A database schema that is missing, behind, or newer than this code."""
 
 
-class Rejection(PurserError):  # noqa: N818 - the field's word for a refused command
-    """A command refused by the rules; nothing was appended.
+class Rejection(PurserError):  # noqa: N818 - the usual term for a refused command
+    """A command that breaks the rules; nothing was appended.
 
-    `code` is one of `schemas.rejections.RejectionCode`, `field` the command's field at fault,
+    `code` is one of `schemas.rejections.RejectionCode`, `field` the command's invalid field,
     `problem` says what is wrong and what would be accepted.
     """
 
@@ -65,7 +65,7 @@ class Rejection(PurserError):  # noqa: N818 - the field's word for a refused com
 
 
 class DecodeError(PurserError):
-    """A record that cannot be turned into an event; the whole record goes to the dead letters.
+    """A record that cannot be decoded to an event; the whole record goes to the dead letters.
 
     `reason` is the stable, machine-readable name of the category.
     """
@@ -78,7 +78,7 @@ class MalformedRecord(DecodeError):  # noqa: N818 - named for what the record is
 
 
 class NullRecord(DecodeError):  # noqa: N818
-    """A record without a value; compaction's tombstones have no place in this topic."""
+    """A record without a value; this topic must not contain tombstones."""
 
     reason = "null_record"
 
@@ -90,13 +90,13 @@ class UnexpectedChange(DecodeError):  # noqa: N818
 
 
 class KeyMismatch(DecodeError):  # noqa: N818
-    """A record whose key is not its payment's id, so that the payment's order is lost."""
+    """A record whose key is not its payment's id, so that the order of events is lost."""
 
     reason = "key_mismatch"
 
 
 class BrokenInvariant(DecodeError):  # noqa: N818
-    """An event that can be read but contradicts itself, such as shares above the amount."""
+    """An event that is readable but contradicts itself, such as shares above the amount."""
 
     reason = "broken_invariant"
 
@@ -118,10 +118,10 @@ class NewerSchema(DecodeError):  # noqa: N818
 
 
 class ServiceUnavailable(PurserError):  # noqa: N818
-    """A server is down, refuses us, or answers something we cannot use."""
+    """A server is down, refuses access, or gives no usable answer."""
 
     exit_status = 2
 
 
 class WriteRefused(PurserError):  # noqa: N818
-    """A database that answered and refused what we wrote: the same again is refused again."""
+    """A database answered and refused a write; it would refuse the same write again."""

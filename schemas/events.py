@@ -1,7 +1,7 @@
 """The event: one immutable row of `payments`, as the writer appends it and the fold reads it.
 
-One list of fields serves both ends. `amount_minor` and the other amounts are minor units of
-`currency`, never negative, except `available_delta_minor`, which is signed.
+Both sides use the same list of fields. `amount_minor` and the other amounts are minor units of
+`currency` and never negative, except `available_delta_minor`, which is signed.
 """
 
 from datetime import datetime
@@ -14,12 +14,12 @@ from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
 from schemas.money import MAX_AMOUNT_MINOR
 
 SCHEMA_VERSION = 1
-"""Version of the row's meaning that this code writes; older ones are upcast when read.
+"""Version of the row's meaning that this code writes. Older rows are upcast when read.
 
-What makes a new one, and all that belongs to it: docs/how-to/change-an-event.md.
+docs/how-to/change-an-event.md says what requires a new version and everything it needs.
 """
 
-# Ranges that the columns of both databases hold; checked when an event is decoded.
+# Ranges of the columns of both databases; checked when an event is decoded.
 SequenceNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT_MINOR)]
 SignedAmountMinor = Annotated[int, msgspec.Meta(ge=-MAX_AMOUNT_MINOR, le=MAX_AMOUNT_MINOR)]
@@ -37,10 +37,9 @@ Time = TypeVar("Time")
 class AnyEvent(msgspec.Struct, Generic[Id, Time], frozen=True, kw_only=True, gc=False):
     """One thing that happened to one order of one payment, or to one payout.
 
-    `Id` and `Time` are how its id and its times are held: as objects, or as the wire's texts.
-
-    `status`, `fulfilment`, `dispute` and the sums from `order_amount_minor` to `pending_minor` are
-    the order's state *after* the event. For a payout `order_id` is the payout's own id as text,
+    `Id` and `Time` are the types of its id and its times: objects, or texts in wire form. `status`,
+    `fulfilment`, `dispute` and the sums from `order_amount_minor` to `pending_minor` are the
+    order's state *after* the event. For a payout, `order_id` is the payout's own id as text,
     `buyer_id` is None, and `order_amount_minor` is the payout's amount.
     """
 
@@ -79,15 +78,15 @@ class NewEvent(AnyEvent[UUID, Instant], frozen=True, kw_only=True, gc=False):
 
 
 class Event(NewEvent, frozen=True, kw_only=True, gc=False):
-    """An event as the table holds it: `recorded_at` is when it was appended."""
+    """An event as the table stores it; `recorded_at` is when it was appended."""
 
     recorded_at: Instant
 
 
 class StoredEvent(Event, frozen=True, kw_only=True, gc=False):
-    """An event exactly as the table holds it, whatever its version called things.
+    """An event exactly as the table stores it, in the vocabulary of its schema version.
 
-    Its words need not be ones of today's vocabulary: only `schemas.upcast` knows what they mean.
+    Its values may be unknown to today's vocabulary: only `schemas.upcast` knows what they mean.
     """
 
     event_type: str  # type: ignore[assignment]
@@ -98,17 +97,17 @@ class StoredEvent(Event, frozen=True, kw_only=True, gc=False):
 
 
 class WireEvent(AnyEvent[str, str], frozen=True, kw_only=True, gc=False):
-    """`Event` with its id and its times left as the text that they are in the envelope.
+    """`Event` with its id and its times kept as the text of the envelope.
 
-    For the fold of whole batches, to which these are columns of text: making an object of each
-    would cost more than everything else. It says nothing yet about what the three texts are.
+    The fold of whole batches uses them as columns of text, because creating an object for each
+    would cost more than everything else. The three texts are not validated yet.
     """
 
     recorded_at: str
 
 
 class Movement(Protocol):
-    """What of an event says which money moves: what the checks and the postings look at."""
+    """The fields of an event that determine which money moves, for checks and postings."""
 
     @property
     def direction(self) -> Direction: ...
@@ -131,4 +130,4 @@ class Movement(Protocol):
 
 
 COLUMNS: tuple[str, ...] = Event.__struct_fields__
-"""Columns of `payments` in their order in the table."""
+"""Columns of `payments` in the order of the table."""

@@ -1,9 +1,9 @@
-"""The format of recorded history: one JSON object a line, one payment each.
+"""The format of recorded history: one JSON object per line, one payment each.
 
-Only shapes and types are checked here, strictly: no float and no bool passes as an amount, no
-number as a time, no unknown field goes unnoticed. What the values mean is decided by the rules
-that decide live traffic. `refund_id` is optional: without it, an outcome belongs to the oldest
-open request of the same orders (and the same amount, when one is given).
+Only shapes and types are checked here, strictly: no float or bool passes as an amount, no number as
+a time, and unknown fields are errors. The rules of live traffic decide the rest. `refund_id` is
+optional: without it, an outcome belongs to the oldest open request of the same orders (and of the
+same amount, if one is given).
 """
 
 from datetime import datetime
@@ -15,7 +15,7 @@ _TIME_HELP = "write it as 2024-05-31T12:00:00Z"
 
 
 def _parse_time(value: object) -> datetime:
-    """ISO 8601 text with a zone -> an aware time; a number is not a time here."""
+    """Parse ISO 8601 text with a zone to an aware time; a number is not a time here."""
     if not isinstance(value, str):
         raise ValueError(f"is not a time; {_TIME_HELP}")
     try:
@@ -35,7 +35,7 @@ class _Strict(BaseModel):
 
 
 class HistoryOrder(_Strict):
-    """One order that the payment pays for; amounts are minor units of the payment's currency."""
+    """One order of the payment; amounts are minor units of the payment's currency."""
 
     order_id: str
     seller_id: str

@@ -1,7 +1,7 @@
-"""Identifiers: opaque, printable, and where we make them, made from what they identify.
+"""Identifiers: opaque and printable; those created by Purser are derived from what they identify.
 
-A payment's id is a UUIDv5 of the caller's idempotency key, so the primary key of `payments` is what
-keeps a payment from being submitted twice. Ids carry no personal data.
+A payment's id is a UUIDv5 of the caller's idempotency key, so the primary key of `payments`
+prevents a payment from being submitted twice. Ids contain no personal data.
 """
 
 import re
@@ -18,24 +18,24 @@ IdempotencyKey = NewType("IdempotencyKey", str)
 
 MAX_ID_LENGTH = 128
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
-"""As long as Stripe takes (https://docs.stripe.com/api/idempotent_requests)."""
+"""Stripe's maximum (https://docs.stripe.com/api/idempotent_requests)."""
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://purser/payments")
 _NOT_PRINTABLE_ASCII = re.compile(r"[^!-~]")
 
 
 def payment_id(scope: str, idempotency_key: str) -> PaymentId:
-    """The id of the payment (scope "payment") or payout (scope "payout") that a key asks for."""
+    """Return the id of the payment (scope "payment") or payout (scope "payout") of a key."""
     return PaymentId(uuid5(_NAMESPACE, f"{scope}:{idempotency_key}"))
 
 
 def check_id(field: str, value: str, *, max_length: int = MAX_ID_LENGTH) -> str:
-    """Return `value` when it is 1 to `max_length` printable ASCII characters without a space.
+    """Return `value` if it is 1 to `max_length` printable ASCII characters without spaces.
 
-    Two ids that look alike to a person must be alike to a machine, hence no Unicode.
+    Ids that look equal to a person must be equal to a machine, so Unicode is not allowed.
 
     Raises:
-        InputError: naming `field`, the offending character and its position (from 1).
+        InputError: names `field`, the offending character and its position (from 1).
     """
     if not value:
         raise InputError(field, f"is empty; give 1 to {max_length} printable ASCII characters")

@@ -1,12 +1,12 @@
-"""Every legal history, as tables: `(direction, state before, event) -> state after`.
+"""All legal histories, as tables: `(direction, state before, event) -> state after`.
 
-An order's state is three small machines side by side: `status` (the charge), `fulfilment` and
-`dispute`; a payout has the first only. A missing key is an illegal transition. The writer decides
-by these tables, the database's guards and the diagrams in the docs are generated from them. What
-an event means for money is the other table of the two: `schemas/effects.py`.
+An order's state consists of three small state machines: `status` (the charge), `fulfilment` and
+`dispute`. A payout has only the first. A missing key is an illegal transition. The writer decides
+by these tables; the database's guards and the diagrams in the docs are generated from them. The
+second table, `schemas/effects.py`, says what an event means for money.
 
 How much of an amount was captured, refunded or released is not a status but a running sum: a
-`captured` order may be captured further, and refunds leave its status as it is.
+`captured` order may be captured further, and refunds do not change its status.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Direction(StrEnum):
-    """Which way money goes: `in` from a buyer, `out` to a seller."""
+    """The direction of money: `in` from a buyer, `out` to a seller."""
 
     IN = "in"
     OUT = "out"
@@ -78,7 +78,7 @@ class Fulfilment(StrEnum):
 
 
 class Dispute(StrEnum):
-    """What the buyer's bank says; `none` until a dispute is opened."""
+    """The state of a dispute at the buyer's bank; `none` until one is opened."""
 
     NONE = "none"
     OPEN = "open"
@@ -117,7 +117,7 @@ CHARGE: Mapping[Status | None, Mapping[EventType, Status]] = {
     _S.CREATED: _OUTCOMES,
     _S.ACTION_REQUIRED: _outcomes_except(_E.ACTION_REQUIRED),
     _S.PROCESSING: _outcomes_except(_E.PROCESSING),
-    # We asked the PSP and do not know: resolved by evidence, whatever that turns out to be.
+    # The PSP was asked and the outcome is unknown; later evidence may show any outcome.
     _S.UNKNOWN: _outcomes_except(_E.UNKNOWN),
     _S.AUTHORIZED: {
         _E.CAPTURED: _S.CAPTURED,
@@ -147,7 +147,7 @@ CHARGE: Mapping[Status | None, Mapping[EventType, Status]] = {
 """Pay-in: charge status before -> event -> status after; `None` is before the first event."""
 
 FULFILMENT: Mapping[Fulfilment, Mapping[EventType, Fulfilment]] = {
-    # Straight to delivered: goods that are not shipped, such as a download.
+    # Directly to delivered: goods that are not shipped, such as a download.
     _F.OPEN: {_E.SHIPPED: _F.SHIPPED, _E.DELIVERED: _F.DELIVERED},
     _F.SHIPPED: {_E.SHIPPED: _F.SHIPPED, _E.DELIVERED: _F.DELIVERED},
     _F.DELIVERED: {},
@@ -161,7 +161,7 @@ DISPUTE: Mapping[Dispute, Mapping[EventType, Dispute]] = {
     _D.WON: {_E.DISPUTE_OPENED: _D.OPEN},
     _D.LOST: {_E.DISPUTE_OPENED: _D.OPEN},
 }
-"""Dispute before -> event -> after; a bank may open another one after the first was decided."""
+"""Dispute before -> event -> after. A bank may open another dispute after a decision."""
 
 PAYOUT: Mapping[Status | None, Mapping[EventType, Status]] = {
     None: {_E.REQUESTED: _S.REQUESTED},
@@ -171,7 +171,7 @@ PAYOUT: Mapping[Status | None, Mapping[EventType, Status]] = {
         _E.CANCELLED: _S.CANCELLED,
     },
     _S.SUBMITTED: {_E.PAID: _S.PAID, _E.FAILED: _S.FAILED, _E.CANCELLED: _S.CANCELLED},
-    # Banks send money back days after it was paid.
+    # Banks may return money days after it was paid.
     _S.PAID: {_E.RETURNED: _S.RETURNED},
     _S.FAILED: {},
     _S.CANCELLED: {},
@@ -183,19 +183,19 @@ STATUS_MACHINES: Mapping[Direction, Mapping[Status | None, Mapping[EventType, St
     Direction.IN: CHARGE,
     Direction.OUT: PAYOUT,
 }
-"""Direction -> its table of status."""
+"""Direction -> its status table."""
 
 FIRST_EVENT: Mapping[Direction, EventType] = {
     direction: next(iter(machine[None])) for direction, machine in STATUS_MACHINES.items()
 }
-"""Direction -> the event that begins an order, or a payout."""
+"""Direction -> the first event of an order or a payout."""
 
 FULFILMENT_EVENTS = frozenset(event for row in FULFILMENT.values() for event in row)
 DISPUTE_EVENTS = frozenset(event for row in DISPUTE.values() for event in row)
 
 
 def next_state(direction: Direction, before: State | None, event: EventType) -> State | None:
-    """The state after `event`, or None when the tables do not allow it."""
+    """Return the state after `event`, or None if the tables do not allow it."""
     machine = STATUS_MACHINES[direction]
     status = machine.get(before.status if before else None, {}).get(event)
     if status is None:
@@ -215,5 +215,5 @@ def next_state(direction: Direction, before: State | None, event: EventType) -> 
 
 
 def allowed_events(direction: Direction, before: State | None) -> tuple[EventType, ...]:
-    """Every event the tables allow next, in the order of `EventType`: for error messages."""
+    """Return the events that the tables allow next, in the order of `EventType`."""
     return tuple(event for event in EventType if next_state(direction, before, event) is not None)

@@ -1,7 +1,7 @@
-"""Money: integer minor units with an ISO 4217 code, and the one way to split an amount.
+"""Money: integer minor units with an ISO 4217 code, and the only function that splits an amount.
 
-A float never touches money. Exponents are ISO 4217's; what a payment service provider (PSP) does
-differently is data in `PSP_MINOR_UNIT_RULES`, never a branch in code.
+Floats are never used for money. Exponents are those of ISO 4217. Where a payment service provider
+(PSP) differs, `PSP_MINOR_UNIT_RULES` has the difference as data, never a branch in code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from types import MappingProxyType
 from schemas.errors import InputError
 
 MAX_AMOUNT_MINOR = 10**15
-"""Largest amount of one event, in minor units; nine thousand such still sum up in 64 bits."""
+"""Largest amount of one event in minor units; the sum of nine thousand of them fits 64 bits."""
 
 _CODES_BY_EXPONENT: Mapping[int, str] = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
@@ -30,15 +30,15 @@ _CODES_BY_EXPONENT: Mapping[int, str] = {
 CURRENCY_EXPONENTS: Mapping[str, int] = MappingProxyType(
     {code: exponent for exponent, codes in _CODES_BY_EXPONENT.items() for code in codes.split()}
 )
-"""ISO 4217 code -> digits after the decimal point (ISO 4217 list one; fund codes left out)."""
+"""ISO 4217 code -> digits after the decimal point (ISO 4217 list one, without fund codes)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinorUnitRule:
     """How one PSP writes amounts where it differs from ISO 4217.
 
-    `exponents` replaces ISO exponents for the currencies named; an amount that we send in a
-    currency of `step_minor` must be a multiple of that many of the PSP's minor units.
+    `exponents` replaces the ISO exponents of the listed currencies. An amount sent in a currency of
+    `step_minor` must be a multiple of that number of the PSP's minor units.
     """
 
     exponents: Mapping[str, int] = field(default_factory=dict)
@@ -48,8 +48,8 @@ class MinorUnitRule:
 
 PSP_MINOR_UNIT_RULES: Mapping[str, MinorUnitRule] = MappingProxyType(
     {
-        # https://docs.stripe.com/currencies: MGA is zero-decimal there; ISK, HUF and UGX have
-        # rules of their own: two digits are written and for ISK and UGX they must be 00.
+        # https://docs.stripe.com/currencies: MGA is zero-decimal there. ISK, HUF and UGX have
+        # special rules: two digits are written, and for ISK and UGX they must be 00.
         "stripe": MinorUnitRule(
             exponents={"MGA": 0, "ISK": 2, "UGX": 2},
             step_minor={
@@ -62,7 +62,7 @@ PSP_MINOR_UNIT_RULES: Mapping[str, MinorUnitRule] = MappingProxyType(
 
 
 def currency_exponent(currency: str) -> int:
-    """Digits after the decimal point of an ISO 4217 currency.
+    """Return the digits after the decimal point of an ISO 4217 currency.
 
     Raises:
         InputError: the code is not an active ISO 4217 currency.
@@ -77,7 +77,7 @@ def currency_exponent(currency: str) -> int:
 
 
 def to_psp_amount(psp: str, currency: str, amount_minor: int, *, payout: bool = False) -> int:
-    """Our minor units -> the integer this PSP wants for the same money.
+    """Convert our minor units to the PSP's integer for the same money.
 
     Raises:
         InputError: unknown currency, or the amount cannot be written in the PSP's units.
@@ -96,7 +96,7 @@ def to_psp_amount(psp: str, currency: str, amount_minor: int, *, payout: bool = 
 
 
 def from_psp_amount(psp: str, currency: str, psp_amount: int) -> int:
-    """An integer amount as this PSP reports it -> our ISO 4217 minor units.
+    """Convert an integer amount reported by the PSP to our ISO 4217 minor units.
 
     Raises:
         InputError: unknown currency, or a fraction of an ISO minor unit.
@@ -113,13 +113,13 @@ def from_psp_amount(psp: str, currency: str, psp_amount: int) -> int:
 
 
 def _shift_decimal_point(amount: int, digits: int) -> tuple[int, int]:
-    """`amount * 10**digits` and what is lost of it when `digits` is negative."""
+    """Return `amount * 10**digits`, and the remainder that is lost if `digits` is negative."""
     factor = int("1" + "0" * abs(digits))
     return (amount * factor, 0) if digits >= 0 else divmod(amount, factor)
 
 
 def format_minor(amount_minor: int, currency: str) -> str:
-    """Minor units as a person reads them: `format_minor(-1234, "EUR") == "-12.34 EUR"`.
+    """Format minor units for people: `format_minor(-1234, "EUR") == "-12.34 EUR"`.
 
     Raises:
         InputError: unknown currency.
@@ -134,12 +134,12 @@ def format_minor(amount_minor: int, currency: str) -> str:
 def allocate(total: int, weights: Sequence[int]) -> tuple[int, ...]:
     """Split `total` minor units in proportion to `weights`, by largest remainder (Hamilton).
 
-    The parts sum to `total` exactly; equal remainders go to the earlier weight. Where
-    `total <= sum(weights)` no part exceeds its weight, so that splitting what is left again and
-    again never takes more from a share than it has.
+    The parts sum to `total` exactly. Equal remainders go to the earlier weight. If `total <=
+    sum(weights)`, no part exceeds its weight, so repeated splitting of what is left never takes
+    more from a share than it has.
 
     Raises:
-        ValueError: negative total or weight, or no positive weight to carry a positive total.
+        ValueError: negative total or weight, or no positive weight for a positive total.
     """
     weight_sum = sum(weights)
     if total < 0 or any(weight < 0 for weight in weights):

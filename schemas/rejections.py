@@ -1,14 +1,14 @@
-"""Why a command can be refused: a closed list of names, in the order in which they are checked.
+"""Why a command can be rejected: a closed list of codes, in the order of the checks.
 
-The first rule that a command breaks is the one that is reported, so the same command at the same
-state always gets the same answer. `writer.decide` checks all but the last group.
+Only the first rule that a command breaks is reported, so the same command in the same state always
+gets the same answer. `writer.decide` checks all groups but the last.
 """
 
 from enum import StrEnum
 
 
 class RejectionCode(StrEnum):
-    """Stable names for machines; the message beside them is for people."""
+    """Stable names for machines; the accompanying message is for people."""
 
     # 1. The command alone.
     INVALID_IDENTIFIER = "invalid_identifier"
@@ -24,7 +24,7 @@ class RejectionCode(StrEnum):
     SHARES_ABOVE_AMOUNT = "shares_above_amount"
     # 2. The idempotency key.
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
-    # 3. What the command names.
+    # 3. What the command refers to.
     UNKNOWN_PAYMENT = "unknown_payment"
     WRONG_DIRECTION = "wrong_direction"
     UNKNOWN_ORDER = "unknown_order"
@@ -41,5 +41,5 @@ class RejectionCode(StrEnum):
     DISPUTE_ABOVE_CAPTURED = "dispute_above_captured"
     AMOUNT_DIFFERS = "amount_differs"
     PAYOUT_ABOVE_BALANCE = "payout_above_balance"
-    # 6. The database's own guards, should one of them refuse what `decide` let through.
+    # 6. The database's guards, if one refuses what `decide` accepted.
     REFUSED_BY_DATABASE = "refused_by_database"

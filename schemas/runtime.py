@@ -1,4 +1,4 @@
-"""What the Python that runs us must be like; every entry point checks it first."""
+"""Requirements on the Python interpreter, which every entry point checks first."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def require_assertions() -> None:
     Raises:
         ConfigurationError: says what to do.
     """
-    if sys.flags.optimize:  # neither assert nor __debug__: both are compiled away
+    if sys.flags.optimize:  # not assert or __debug__, which are compiled away
         raise ConfigurationError(
             "Python runs without assertions, and they protect money; start it without -O, and"
             " unset PYTHONOPTIMIZE"
@@ -25,7 +25,7 @@ def require_assertions() -> None:
 
 
 def entry_point(main: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _Answer]:
-    """Mark the function that a program begins with; it ends with status 2 where it may not run."""
+    """Mark a program's main function; the program exits with status 2 if it may not run."""
 
     @wraps(main)
     def checked(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Answer:

@@ -1,7 +1,7 @@
-"""Settings: one frozen object per process from the environment, refused with one kind of message.
+"""Settings: one frozen object per process, read from the environment, with uniform errors.
 
-Every `settings` module derives its class from `Settings`. A field is the environment variable of
-its name in capitals behind the class's prefix, `PURSER_` unless it says otherwise.
+The class in every `settings` module derives from `Settings`. A field is read from the environment
+variable with its name in capitals after the class's prefix, by default `PURSER_`.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ PORT_HIGHEST = 65_535
 
 
 def _absolute(value: Path) -> Path:
-    """Make a folder absolute, so that it means the same wherever it is read."""
+    """Make a folder absolute, so that it means the same in every process."""
     if any(ord(character) < 32 for character in str(value)):
         raise ValueError("a folder's name must not contain control characters")
     return value.expanduser().absolute()
@@ -36,7 +36,7 @@ TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 class Settings(BaseSettings):
-    """Base of all settings; instances are frozen, and nothing prints their values."""
+    """Base of all settings; instances are frozen, and their values are never printed."""
 
     model_config = SettingsConfigDict(
         env_prefix="PURSER_", frozen=True, hide_input_in_errors=True, validate_default=True
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **given: object) -> Self:
-        """Read the environment; `given` values go before it.
+        """Read the environment; `given` values take precedence.
 
         Raises:
             ConfigurationError: names the variable that is missing or wrong, never its value.
@@ -56,15 +56,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def variable(cls, field: str) -> str:
-        """The environment variable of a field."""
+        """Return the environment variable of a field."""
         return f"{cls.model_config['env_prefix']}{field}".upper()
 
     @classmethod
     def _refused(cls, error: ValidationError) -> ConfigurationError:
-        """What to tell the person who set the environment, about pydantic's first objection."""
+        """Convert pydantic's first error to a message for the person who set the environment."""
         first = error.errors(include_input=False, include_url=False)[0]
         problem = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:  # a rule between several variables, which it names
+        if not first["loc"]:  # a rule about several variables, which names them
             return ConfigurationError(f"{problem}; correct one of them or unset it")
         field = str(first["loc"][0])
         known = cls.model_fields.get(field)

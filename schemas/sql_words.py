@@ -8,7 +8,10 @@ from collections.abc import Iterable
 
 
 def quoted(words: Iterable[str]) -> str:
-    """Literals for `IN (…)`. Our words hold no quotes; no words become one that nothing equals."""
+    """Return literals for `IN (…)`; without words, a literal that equals none of them.
+
+    Enumerated values contain no quotes.
+    """
     return ", ".join(f"'{word}'" for word in words) or "''"
 
 

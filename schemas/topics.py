@@ -1,4 +1,4 @@
-"""Names that the writer's database, Debezium, Kafka and the workers must agree on."""
+"""Names that the writer's database, Debezium, Kafka and the workers must share."""
 
 TOPIC_PREFIX = "purser"
 PAYMENTS_TABLE = "public.payments"

@@ -1,9 +1,9 @@
-"""Upcasters: how a row of an older `schema_version` reads in the next one, version by version.
+"""Upcasters: convert a row of an older `schema_version` to the next one, version by version.
 
-`payments` is append-only, so a row of every version that ever was stays in it, and in the topic,
-for ever. Whoever acts on what a row *means* (the fold, the writer's decisions) reads it through
-`upcast`; what the table *holds* is never changed, neither there nor in `payment_events`.
-How to add a version: docs/how-to/change-an-event.md.
+`payments` is append-only, so rows of every version stay in it, and in the topic, for ever. Code
+that acts on a row's *meaning* (the fold, the writer's decisions) reads it through `upcast`. The
+*stored* row is never changed, neither in the table nor in `payment_events`.
+docs/how-to/change-an-event.md describes how to add a version.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,25 +14,25 @@ from schemas.errors import MalformedRecord, SchemaVersionError
 from schemas.events import SCHEMA_VERSION
 
 Row = dict[str, Any]
-"""Column -> value as JSON has it: ids and times are texts, `details` is JSON in a text."""
+"""Column -> JSON value: ids and times are texts, `details` is JSON in a text."""
 
 Upcaster = Callable[[Row], Row]
-"""A pure function of one row; it gets a copy, and need not set `schema_version`."""
+"""A pure function of one row; it gets a copy and need not set `schema_version`."""
 
 UPCASTERS: Mapping[int, Upcaster] = MappingProxyType({})
-"""Version -> how its row reads in the next one. Empty: there is only one version."""
+"""Version -> function to the next version. Empty: there is only one version."""
 
 UNCHANGEABLE = ("payment_id", "seq", "occurred_at", "recorded_at")
-"""Which event it is and when it was: views find, compare and partition rows by these."""
+"""Identity and times of an event: views find, compare and partition rows by these columns."""
 
 _ERROR_TEXT_MAX = 200
 
 
 def check_complete(upcasters: Mapping[int, Upcaster], newest: int) -> None:
-    """Return when there is one upcaster for each version before `newest`, and no other.
+    """Check that each version before `newest` has an upcaster, and that there are no others.
 
     Raises:
-        SchemaVersionError: names the versions that are missing or too many.
+        SchemaVersionError: names the versions that are missing or superfluous.
     """
     needed = set(range(1, newest))
     missing, surplus = sorted(needed - upcasters.keys()), sorted(upcasters.keys() - needed)
@@ -45,17 +45,17 @@ def check_complete(upcasters: Mapping[int, Upcaster], newest: int) -> None:
 
 
 def upcast(row: Row, version: int) -> Row:
-    """The row of an older `version` as `SCHEMA_VERSION` means it; `row` itself stays as it is.
+    """Return the row of an older `version` as of `SCHEMA_VERSION`; `row` itself is not changed.
 
     Raises:
-        MalformedRecord: an upcaster raised, or changed what it may not.
+        MalformedRecord: an upcaster raised, or changed a column that it must not change.
     """
     for step in range(version, SCHEMA_VERSION):
         problem = ""
         try:
             after = UPCASTERS[step](dict(row))
             problem = _overstepped(row, after)
-        except Exception as error:  # noqa: BLE001 - or one row would stop its partition for ever
+        except Exception as error:  # noqa: BLE001 - or one row would block its partition
             problem = f"{type(error).__name__}: {' '.join(str(error).split())[:_ERROR_TEXT_MAX]}"
         if problem:
             raise MalformedRecord(
@@ -67,7 +67,7 @@ def upcast(row: Row, version: int) -> Row:
 
 
 def _overstepped(before: Row, after: Row) -> str:
-    """What an upcaster did that it may not, or nothing."""
+    """Return what an upcaster did that it must not do, or an empty text."""
     if not isinstance(after, dict):
         return f"returned {type(after).__name__}, not a row"
     changed = [column for column in UNCHANGEABLE if after.get(column) != before.get(column)]

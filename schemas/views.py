@@ -1,9 +1,9 @@
-"""The rows of the ClickHouse views, as the fold makes them and the sinks write them.
+"""The rows of the ClickHouse views, as the fold creates them and the sinks write them.
 
-One NamedTuple per table, its fields the table's columns in their order; `TABLES` names each table,
-its deduplication key and the column whose highest value wins. Amounts are signed 64 bit minor
-units. Every row is a pure function of one event and its position in the topic, so that writing a
-row again changes nothing.
+There is one NamedTuple per table, whose fields are the table's columns in their order. `TABLES`
+gives each table's name, its deduplication key and the column whose highest value wins. Amounts are
+signed 64-bit minor units. Every row is a pure function of one event and its position in the topic,
+so writing a row again changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from schemas.columns import Columns as Columns  # views and their columns go tog
 
 
 class PaymentEventRow(NamedTuple):
-    """One event, all columns, and where it came from; key `(payment_id, seq)`.
+    """One event with all columns and its origin; key `(payment_id, seq)`.
 
-    `op` is Debezium's `c` or `r`; `txid` is PostgreSQL's 32 bit transaction id (0 when unknown).
+    `op` is Debezium's `c` or `r`; `txid` is PostgreSQL's 32-bit transaction id (0 when unknown).
     """
 
     payment_id: UUID
@@ -63,7 +63,7 @@ class PaymentEventRow(NamedTuple):
 class LedgerEntryRow(NamedTuple):
     """One posting; key `(account_id, currency, day, payment_id, seq, leg, account_type)`.
 
-    Debit positive, credit negative; `day` is the event's UTC date.
+    Debit is positive, credit negative; `day` is the event's UTC date.
     """
 
     account_type: str
@@ -80,8 +80,8 @@ class LedgerEntryRow(NamedTuple):
 class BuyerOrderRow(NamedTuple):
     """One order's latest state; key `(buyer_id, order_id, payment_id)`, highest `seq` wins.
 
-    A buyer whose payment failed may pay for the same order with another payment, so the payment
-    belongs to the key.
+    A buyer whose payment failed may pay for the same order with another payment, so the payment is
+    part of the key.
     """
 
     buyer_id: str
@@ -118,7 +118,7 @@ class PayoutRow(NamedTuple):
 
 
 class ProgressRow(NamedTuple):
-    """How far one consumer has come in one partition; highest `last_offset` wins.
+    """The progress of one consumer in one partition; highest `last_offset` wins.
 
     `committed_at` is the PostgreSQL commit time of the last event written.
     """
@@ -131,10 +131,10 @@ class ProgressRow(NamedTuple):
 
 
 class DeadLetterRow(NamedTuple):
-    """One record that could not be folded, whole; key `(topic, partition, kafka_offset)`.
+    """One whole record that could not be folded; key `(topic, partition, kafka_offset)`.
 
-    `raw_key` and `raw_value` are the record's bytes (ClickHouse Strings hold any bytes), both
-    empty and `is_null` set when the record had no value.
+    `raw_key` and `raw_value` are the record's bytes (a ClickHouse String holds any bytes). If the
+    record had no value, `raw_value` is empty and `is_null` is set.
     """
 
     topic: str
@@ -153,7 +153,7 @@ class DeadLetterRow(NamedTuple):
 class ReconciliationRow(NamedTuple):
     """One difference between our books and a provider's; key `case_id`, highest `version` wins.
 
-    `payment_id` is None when the provider reports something that we do not know.
+    `payment_id` is None if the provider reports something that we do not know.
     """
 
     case_id: str
@@ -177,11 +177,11 @@ class ReconciliationRow(NamedTuple):
 class SellerRevenueRow(NamedTuple):
     """What one seller earned in one currency on one UTC day; key `(seller_id, currency, day)`.
 
-    Computed from `ledger_entries`, all of the key's at once. `commission_minor` and
-    `logistics_fee_minor` are net of what refunds and lost disputes gave back, and
-    `net = gross - refunds - chargebacks - commission - logistics fee`. The two deltas are what the
-    day did to the seller's balances, payouts included. `entry_count`, the number of entries
-    counted, is the version: who counted more has seen more.
+    Computed from all entries of the key in `ledger_entries` at once. `commission_minor` and
+    `logistics_fee_minor` are net of what refunds and lost disputes gave back, and `net = gross -
+    refunds - chargebacks - commission - logistics fee`. The two deltas are the day's changes of the
+    seller's balances, payouts included. `entry_count`, the number of entries counted, is the
+    version: the row with the higher count has seen more.
     """
 
     seller_id: str
@@ -202,7 +202,7 @@ class SellerRevenueRow(NamedTuple):
 
 
 class RevenueKey(NamedTuple):
-    """What `seller_revenue` is kept by; `day` is a UTC date."""
+    """The key of `seller_revenue`; `day` is a UTC date."""
 
     seller_id: str
     currency: str
@@ -213,9 +213,9 @@ class RevenueKey(NamedTuple):
 class Table:
     """One view: its row type, the columns that identify a row, and the version column.
 
-    Of two rows with the same key the one with the higher version stays; without a version column
-    rows of one key are equal by construction. `name` is what people read: the view that shows each
-    row once. Programs write `raw`, the table behind it, and read it with FINAL.
+    Of two rows with the same key, the one with the higher version stays. Without a version column,
+    rows with the same key are equal by construction. `name` is the view that people read, which
+    shows each row once. Programs write `raw`, the table behind it, and read it with FINAL.
     """
 
     name: str
@@ -225,7 +225,7 @@ class Table:
 
     @property
     def raw(self) -> str:
-        """The table behind the view; it may hold a row twice until ClickHouse merges it."""
+        """The table behind the view; it may contain a row twice until ClickHouse merges it."""
         return f"{self.name}{RAW_SUFFIX}"
 
     @property
@@ -236,12 +236,12 @@ class Table:
 
 
 def columns_of(rows: Sequence[tuple[Any, ...]]) -> Columns:
-    """Rows turned into columns."""
+    """Convert rows to columns."""
     return list(zip(*rows, strict=True))
 
 
 def rows_of(table: Table, columns: Columns) -> list[tuple[Any, ...]]:
-    """Columns turned into rows of the table's row type."""
+    """Convert columns to rows of the table's row type."""
     return [table.row_type(*values) for values in zip(*columns, strict=True)]
 
 
@@ -249,7 +249,7 @@ PAYMENT_EVENTS = Table(
     name="payment_events",
     row_type=PaymentEventRow,
     key=("payment_id", "seq"),
-    # Debezium may emit an event again under a later offset: the last copy is the one kept.
+    # Debezium may emit an event again at a later offset; the last copy is kept.
     version="kafka_offset",
 )
 LEDGER_ENTRIES = Table(
@@ -303,4 +303,4 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         )
     }
 )
-"""Tables that rows are written to; `SELLER_REVENUE` is computed from `LEDGER_ENTRIES`."""
+"""Tables to which rows are written; `SELLER_REVENUE` is computed from `LEDGER_ENTRIES`."""

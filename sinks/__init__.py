@@ -1,9 +1,7 @@
-"""Where the rows of the views go.
+"""The stores of view rows.
 
-protocol.py    what a sink promises
-memory.py      in memory, for tests
-clickhouse.py  ClickHouse over HTTP; settings.py, client.py and arrow.py belong to it
-revenue.py     how `seller_revenue` is computed from `ledger_entries`
-queries.py     what people ask of the views
-migrate.py     ClickHouse's schema; reader.py: the analysts' user; cluster.py: several nodes
+protocol.py    what a sink guarantees memory.py      in memory, for tests clickhouse.py  ClickHouse
+over HTTP, with settings.py, client.py and arrow.py revenue.py     how `seller_revenue` is computed
+from `ledger_entries` queries.py     common queries on the views migrate.py     ClickHouse's schema;
+reader.py: the analysts' user; cluster.py: several nodes
 """

@@ -1,4 +1,4 @@
-"""Columns of rows as Arrow tables: how ClickHouse takes them fastest."""
+"""Converts columns of rows to Arrow tables, the format that ClickHouse accepts fastest."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -30,14 +30,14 @@ _ARROW_TYPES: Mapping[type, pyarrow.DataType] = {
     date: pyarrow.date32(),
     datetime: pyarrow.timestamp("us", tz="UTC"),
 }
-"""A row type's field type -> what is sent; ClickHouse casts to the column's own type."""
+"""Type of a row's field -> Arrow type; ClickHouse casts it to the column's own type."""
 
 
 def arrow_table(table: Table, columns: Columns) -> pyarrow.Table:
-    """The rows of one table, column by column, under the table's column names.
+    """Return the rows of one table, column by column, under the table's column names.
 
     Raises:
-        WriteRefused: a value that does not fit its column's type; names the column.
+        WriteRefused: a value does not fit its column's type; names the column.
     """
     schema = arrow_schema(table)
     arrays = []
@@ -52,7 +52,7 @@ def arrow_table(table: Table, columns: Columns) -> pyarrow.Table:
 
 
 def arrow_columns(table: Table, pieces: Sequence[Columns]) -> Columns:
-    """The rows of all pieces, in columns that `arrow_table` has nothing left to do for.
+    """Return the rows of all pieces, as columns that `arrow_table` uses without conversion.
 
     Raises:
         WriteRefused: as `arrow_table`.
@@ -63,20 +63,20 @@ def arrow_columns(table: Table, pieces: Sequence[Columns]) -> Columns:
 
 @cache
 def arrow_schema(table: Table) -> pyarrow.Schema:
-    """Names and Arrow types of a table's columns, read from its row type."""
+    """Return names and Arrow types of a table's columns, from its row type."""
     hints = get_type_hints(table.row_type)
     return pyarrow.schema([(name, _ARROW_TYPES[_plain(hints[name])]) for name in table.columns])
 
 
 def _plain(hint: Any) -> type:
-    """`T` of `T` and of `T | None`; Arrow's types hold nulls as they are."""
+    """Return `T` for `T` and for `T | None`; all Arrow types can hold nulls."""
     alternatives = [alternative for alternative in get_args(hint) if alternative is not type(None)]
     plain: type = alternatives[0] if alternatives else hint
     return plain
 
 
 def _array(values: Column, arrow_type: pyarrow.DataType) -> pyarrow.Array:
-    """The column as Arrow has it; what came as text is cast all at once."""
+    """Convert a column to Arrow; a column of texts is cast as a whole."""
     match values:
         case ArrowColumn(raw=ready):
             return ready

@@ -1,7 +1,7 @@
-"""The sink in front of ClickHouse: Arrow over HTTP, confirmed before it returns.
+"""The ClickHouse sink: sends Arrow over HTTP and returns after ClickHouse has confirmed.
 
-Nothing is sent asynchronously and nothing is deduplicated by the server's insert tokens: rows are
-idempotent by their keys, and a server that dropped a block it believes to know would lose it.
+Inserts are never asynchronous, and the server must not deduplicate them by insert tokens: rows are
+idempotent by their keys, and a server that drops a block that it believes to know would lose it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,41 +30,41 @@ from sinks.client import connect, translated
 from sinks.settings import ClickHouseSettings
 
 WRITE_ORDER: tuple[tuple[Table, ...], ...] = (
-    # 1. What is derived from the events, at once. A crash here leaves rows of events that nobody
-    #    sees yet; they are written again, into themselves.
+    # 1. Everything derived from the events, in parallel. A crash here leaves rows of events that
+    #    nobody sees yet; they are written again under the same keys.
     (DEAD_LETTERS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, RECONCILIATION_LOG),
-    # 2. The events: from now on they count as arrived. A crash here leaves a progress that says
-    #    less than there is.
+    # 2. The events: from now on they count as arrived. A crash here leaves a progress that is
+    #    behind the stored rows.
     (PAYMENT_EVENTS,),
-    # 3. How far that is. A crash here, before the acknowledgement, has everything written again.
+    # 3. The progress. After a crash here, before the acknowledgement, everything is written again.
     (PIPELINE_PROGRESS,),
 )
-"""Tables in the order of writing; those of one step are written at the same time."""
+"""Tables in the order of writing; those of one step are written in parallel."""
 
 _WRITTEN = frozenset(table for step in WRITE_ORDER for table in step)
 
 INSERT_SETTINGS = {
     "async_insert": 0,
-    # A table that remembers blocks (a replicated one does, for an hour) would drop one that comes
-    # again after its rows were deleted for a rebuild. These supersede `insert_deduplicate`.
+    # A table that remembers blocks (a replicated one does, for an hour) would drop a block that
+    # arrives again after its rows were deleted for a rebuild. These two supersede
+    # `insert_deduplicate`.
     "deduplicate_insert": "disable",
     "deduplicate_insert_select": "disable",
-    # History may touch any number of years at once; refusing it would stop the worker for ever.
+    # History may touch any number of years at once; an error would stop the worker for ever.
     "max_partitions_per_insert_block": 0,
 }
-"""What every insert of ours is sent with."""
+"""Settings of every insert."""
 
 
 SMALL_ROWS = 4_000
-"""Inserts of fewer rows than this are not worth a second thread of the server: a quarter of what
-such a statement costs would go into its coordination."""
+"""Smaller inserts use one server thread: a second one would cost a quarter for coordination."""
 
 
 class ClickHouseSink:
-    """A `ViewSink` over one shared client; see the protocol for promises and errors."""
+    """A `ViewSink` over one shared client; see the protocol for guarantees and errors."""
 
     def __init__(self, settings: ClickHouseSettings) -> None:
-        """Connect. Raises as `connect`."""
+        """Connect; raises as `connect` does."""
         self._settings = settings
         self._address = settings.address()
         self._client = connect(settings)
@@ -73,9 +73,9 @@ class ClickHouseSink:
         )
 
     def warm_up(self) -> None:
-        """Insert nothing, once: the libraries that the first insert loads take half a second.
+        """Insert nothing, once: the first insert loads libraries for half a second.
 
-        Raises as `write`.
+        Raises as `write` does.
         """
         nothing = arrow_table(PAYMENT_EVENTS, [() for _ in PAYMENT_EVENTS.columns])
         with translated(self._address):
@@ -90,13 +90,13 @@ class ClickHouseSink:
                 self._insert(filled[0], batch[filled[0]])
                 continue
             running = [self._threads.submit(self._insert, table, batch[table]) for table in filled]
-            # All are waited for, so that nothing of this call still runs when it raises.
+            # Wait for all of them, so that nothing of this call still runs when it raises.
             errors = [error for future in running if (error := future.exception()) is not None]
             if errors:
                 raise errors[0]
 
     def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
-        """Recompute the totals of these keys, a limited number of keys at a time."""
+        """Recompute the totals of these keys, a limited number at a time."""
         for chunk in _chunks(sorted(set(keys)), self._settings.clickhouse_revenue_keys_max):
             with translated(self._address):
                 self._client.command(
@@ -107,7 +107,7 @@ class ClickHouseSink:
                 )
 
     def rebuild_revenue(self) -> None:
-        """Compute all totals from all entries, a part of the sellers at a time; repeatable."""
+        """Compute all totals from all entries, for a part of the sellers at a time; repeatable."""
         with translated(self._address):
             count = self._client.query(f"SELECT count() FROM {LEDGER_ENTRIES.raw}")
         parts = 1 + int(count.result_rows[0][0]) // revenue.REBUILD_ENTRIES
@@ -124,7 +124,7 @@ class ClickHouseSink:
                 )
 
     def close(self) -> None:
-        """Wait for inserts that run and close the connections."""
+        """Wait for running inserts and close the connections."""
         self._threads.shutdown()
         self._client.close()
 
@@ -140,7 +140,7 @@ class ClickHouseSink:
 
 
 def _external_keys(keys: list[RevenueKey]) -> ExternalData:
-    """The keys as a table that lives as long as the query: ids never become SQL text."""
+    """Return the keys as a temporary table of the query: ids never become SQL text."""
     table = pyarrow.table(
         {
             "seller_id": pyarrow.array([key.seller_id for key in keys], pyarrow.string()),

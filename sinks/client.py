@@ -1,4 +1,4 @@
-"""The one place where ClickHouse is connected to, and where its errors become ours."""
+"""Connects to ClickHouse and converts its errors to Purser's; no other module does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ AUTHENTICATION = frozenset({192, 193, 194, 497, 516})
 _NO_SUCH_TABLE = frozenset({16, 47, 60, 81})
 PASSING = frozenset(
     {
-        3,  # UNEXPECTED_END_OF_FILE: the server saw our connection break
+        3,  # UNEXPECTED_END_OF_FILE: our connection broke
         159,  # TIMEOUT_EXCEEDED
         173,  # CANNOT_ALLOCATE_MEMORY
         198,  # DNS_ERROR
@@ -56,10 +56,10 @@ _ERROR_TEXT_MAX = 500
 
 
 def connect(settings: ClickHouseSettings, *, database: str | None = None) -> Client:
-    """A client that threads may share; `database` stands in for the URL's.
+    """Return a client that threads may share; `database` overrides the URL's.
 
     Raises:
-        ServiceUnavailable: nobody answers.
+        ServiceUnavailable: the server does not answer.
         ConfigurationError: the user or the password is refused.
         SchemaVersionError: the database does not exist.
     """
@@ -80,14 +80,14 @@ def connect(settings: ClickHouseSettings, *, database: str | None = None) -> Cli
             dedicated_pool=True,
             # A session allows one query at a time; threads share this client.
             autogenerate_session_id=False,
-            # Who calls decides about another try; a hidden one would outlast its timeouts.
+            # The caller decides about retries; hidden ones would exceed its timeouts.
             query_retries=0,
         )
 
 
 @contextmanager
 def translated(address: Address) -> Iterator[None]:
-    """Turn whatever the client raises into an error of ours that names the server.
+    """Convert the client's errors to Purser's errors that name the server.
 
     Raises:
         PurserError: see `ViewSink`.
@@ -95,12 +95,12 @@ def translated(address: Address) -> Iterator[None]:
     server = f"ClickHouse at {address.host}:{address.port}"
     try:
         yield
-    except ClickHouseError as error:  # the client wraps what sockets and HTTP raise, too
+    except ClickHouseError as error:  # the client also wraps socket and HTTP errors
         raise _ours(server, address, error) from error
 
 
 def _ours(server: str, address: Address, error: ClickHouseError) -> PurserError:
-    """What ClickHouse's answer means to us, by its code."""
+    """Return the error for ClickHouse's answer, by its code."""
     code = getattr(error, "code", None)
     text = one_line(error)
     if code in AUTHENTICATION:
@@ -109,18 +109,18 @@ def _ours(server: str, address: Address, error: ClickHouseError) -> PurserError:
         )
     if code in _NO_SUCH_TABLE:
         return SchemaVersionError(
-            f"{server}, database {address.database}, has not the schema of this code: {text};"
+            f"{server}, database {address.database}, does not have this version's schema: {text};"
             " run `purser migrate`"
         )
-    # Without a code it was not ClickHouse that answered, unless the client itself objects.
+    # Without a code the error is not from ClickHouse, unless the client itself objects.
     by_client = isinstance(error, (DataError, NotSupportedError, ProgrammingError))
     if code is None and not by_client:
-        # The client's text repeats the whole request; what went wrong is at its root.
+        # The client's text repeats the whole request; the root cause says what went wrong.
         return ServiceUnavailable(
-            f"{server} does not answer: {one_line(_root(error))}; see that it runs, then try again"
+            f"{server} does not answer: {one_line(_root(error))}; check that it runs, then retry"
         )
     if code in PASSING:
-        return ServiceUnavailable(f"{server} cannot do it now: {text}; try again")
+        return ServiceUnavailable(f"{server} cannot do this now: {text}; try again")
     return WriteRefused(f"{server} refuses: {text}")
 
 
@@ -131,5 +131,5 @@ def _root(error: BaseException) -> BaseException:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text on one line, cut short."""
+    """Return an error's text on one line, truncated."""
     return " ".join(str(error).split())[:_ERROR_TEXT_MAX]

@@ -1,7 +1,8 @@
-"""A sink in memory, for tests: the same promises as ClickHouse's, in dictionaries.
+"""An in-memory sink for tests, with the same guarantees as ClickHouse's.
 
-It keeps of rows with one key the one with the highest version, the later of equal ones, as
-ReplacingMergeTree does, and computes the totals in Python, apart from the SQL that it checks.
+Of several rows with one key it keeps the one with the highest version, and of equal versions the
+later one, like ReplacingMergeTree. It computes the totals in Python, independently of the SQL,
+which it thereby checks.
 """
 
 import threading
@@ -28,7 +29,7 @@ Row = tuple[Any, ...]
 
 
 class MemorySink:
-    """A `ViewSink` that can be looked into: `rows(table)`."""
+    """A `ViewSink` that can be inspected with `rows(table)`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,13 +38,13 @@ class MemorySink:
         }
 
     def write(self, batch: Mapping[Table, Columns]) -> None:
-        """Keep the rows, each under its key unless a higher version is there."""
+        """Store each row under its key unless a row with a higher version exists."""
         with self._lock:
             for table, columns in batch.items():
                 self._keep(table, columns)
 
     def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
-        """Compute the totals of these keys from the entries kept so far."""
+        """Compute the totals of these keys from the entries stored so far."""
         wanted = frozenset(keys)
         with self._lock:
             entries: dict[RevenueKey, list[LedgerEntryRow]] = {}
@@ -56,10 +57,10 @@ class MemorySink:
             self._keep(SELLER_REVENUE, columns_of(totals))
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there are no connections."""
 
     def rows(self, table: Table) -> list[Row]:
-        """What a reader of the view would see, in the order of the keys."""
+        """Return what a reader of the view would see, in the order of the keys."""
         with self._lock:
             kept = self._rows[table]
             return [kept[key] for key in sorted(kept)]
@@ -76,7 +77,7 @@ class MemorySink:
 
 
 def totals_of(key: RevenueKey, entries: list[LedgerEntryRow]) -> SellerRevenueRow:
-    """One row of `seller_revenue` from all entries of its key."""
+    """Return one row of `seller_revenue` from all entries of its key."""
 
     def of_account(account_type: AccountType) -> int:
         return -sum(e.amount_minor for e in entries if e.account_type == account_type)

@@ -1,9 +1,9 @@
-"""Bring ClickHouse's schema to what this code knows, and check that it is there.
+"""Migrate ClickHouse's schema to the version that this code expects, and check it.
 
-ClickHouse has no transactions around DDL, so every statement can be run again: two runners at once
-do the same work twice, and after a crash half-way the next run repeats the migration that was not
-noted yet. What was applied is remembered with its checksum in `schema_migrations`; applied files
-are history and must not be edited.
+ClickHouse has no transactions around DDL, so every statement can be repeated. Two concurrent
+runners do the same work twice, and after a crash the next run repeats the migration that was not
+recorded yet. `schema_migrations` records each applied migration with its checksum. Applied files
+must not be edited.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,12 +31,12 @@ ORDER BY name
 
 
 def known_migrations() -> tuple[Migration, ...]:
-    """The migrations of `schemas/clickhouse`, in order."""
+    """Return the migrations of `schemas/clickhouse`, in order."""
     return load(Path(schemas.clickhouse.__path__[0]))
 
 
 def migrate(clickhouse_url: str, migrations: Sequence[Migration] | None = None) -> list[str]:
-    """Create the database if need be and apply what is missing; the names applied now, in order.
+    """Create the database if necessary and apply missing migrations; returns their names in order.
 
     Raises:
         SchemaVersionError: the database is newer than this code, or an applied migration was
@@ -54,7 +54,7 @@ def migrate(clickhouse_url: str, migrations: Sequence[Migration] | None = None) 
             client.command(_CREATE_TABLE)
             for migration in _pending(_applied(client), known):
                 _run(client, migration)
-                # A crash before this note repeats the migration, which changes nothing.
+                # A crash before this record repeats the migration, which changes nothing.
                 client.command(
                     "INSERT INTO schema_migrations (name, checksum)"
                     " SELECT {name:String}, {checksum:String}",
@@ -67,7 +67,7 @@ def migrate(clickhouse_url: str, migrations: Sequence[Migration] | None = None) 
 
 
 def check_schema(clickhouse_url: str, migrations: Sequence[Migration] | None = None) -> None:
-    """Return when the schema is exactly the one this code knows; a reader may ask.
+    """Return if the schema is exactly the one this code expects; a reader may check.
 
     Raises:
         SchemaVersionError: missing, behind, newer, or an applied migration was edited.
@@ -88,13 +88,13 @@ def check_schema(clickhouse_url: str, migrations: Sequence[Migration] | None = N
 
 
 def statements(sql: str) -> list[str]:
-    """The statements of a migration: each ends with a semicolon at the end of a line."""
+    """Return the statements of a migration; each ends with a semicolon at the end of a line."""
     parts = (part.strip() for part in sql.split(";\n"))
     return [part for part in parts if _without_comments(part)]
 
 
 def _run(client: Client, migration: Migration) -> None:
-    """Run a migration's statements; raises SchemaVersionError for one that is refused."""
+    """Run a migration's statements; raises SchemaVersionError if one is refused."""
     for statement in statements(migration.sql):
         try:
             client.command(statement)
@@ -129,13 +129,13 @@ def _create_database(settings: ClickHouseSettings, address: Address) -> None:
 
 
 def _applied(client: Client) -> Mapping[str, str]:
-    """Name -> checksum of what was applied, in order."""
+    """Return the applied migrations, name -> checksum, in order."""
     rows = client.query("SELECT name, checksum FROM schema_migrations FINAL ORDER BY name")
     return dict(rows.result_rows)
 
 
 def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Migration, ...]:
-    """What is left to apply.
+    """Return the migrations that are left to apply.
 
     Raises:
         SchemaVersionError: an applied migration is unknown here or was edited.

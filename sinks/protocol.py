@@ -1,6 +1,6 @@
-"""What a sink promises to the worker that acknowledges records after it.
+"""The sink's guarantees to the worker, which acknowledges records after writing.
 
-At the end of the way of the data. A sink never decides what a row holds, only that it is stored.
+A sink is the end of the live path. It never decides what a row contains, only how it is stored.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,30 +10,30 @@ from schemas.views import Columns, RevenueKey, Table
 
 
 class ViewSink(Protocol):
-    """A store of view rows in which, of rows with one key, the highest version stays.
+    """A store of view rows that keeps, of several rows with one key, the highest version.
 
     Any number of threads may call it at once. Errors of every method:
 
-    - `ServiceUnavailable`: down, overloaded or unreachable; nothing, some or all of it may have
+    - `ServiceUnavailable`: down, overloaded or unreachable. Nothing, some or all of it may have
       been written. Call again with the same rows until it returns; that changes nothing else.
-    - `ConfigurationError` (`SchemaVersionError` among them) and `WriteRefused`: it will be
-      refused again; stop without acknowledging.
+    - `ConfigurationError` (including `SchemaVersionError`) and `WriteRefused`: it will be refused
+      again; stop without acknowledging.
     """
 
     def write(self, batch: Mapping[Table, Columns]) -> None:
-        """Store rows; returns only after the store confirmed all of them.
+        """Store rows; returns only after the store has confirmed all of them.
 
-        Rows of `payment_events` become visible after everything else that the batch makes of the
-        same events (but for `seller_revenue`), and the progress after them: who sees an event sees
-        its postings, and who sees a progress sees the events up to it.
+        Rows of `payment_events` become visible after all other rows of the same events (except
+        `seller_revenue`), and the progress after them. A reader who sees an event also sees its
+        postings, and one who sees a progress also sees the events up to it.
         """
 
     def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
-        """Compute `seller_revenue` of these keys anew from all entries stored so far.
+        """Recompute `seller_revenue` of these keys from all entries stored so far.
 
-        To be called after the `write` of the entries; returns after the totals are stored. Two
+        Call it after the `write` of the entries; it returns after the totals are stored. Two
         callers may refresh one key at once: the totals of all entries win.
         """
 
     def close(self) -> None:
-        """Let go of connections; nothing may be called afterwards."""
+        """Close the connections; no method may be called afterwards."""

@@ -1,7 +1,7 @@
-"""What people ask of the views: the questions that the demo, and pages to come, have in common.
+"""Common queries on the views, such as those of the demo.
 
-They read the views, as an analyst does, and give amounts in minor units. Parameters are bound by
-the server, so no id ever becomes SQL text. Every function raises what the client raises; see
+They read the views like an analyst and return amounts in minor units. The server binds the
+parameters, so no id ever becomes SQL text. Every function raises what the client raises; see
 `sinks.client.translated`.
 """
 
@@ -77,28 +77,28 @@ class AccountBalance(NamedTuple):
 
 
 def event_count(client: Client) -> int:
-    """Events that are visible, each once."""
+    """Count the visible events, each once."""
     return int(client.query(_EVENT_COUNT).result_rows[0][0])
 
 
 def busiest_buyer(client: Client) -> str | None:
-    """The buyer with most orders, of those with a refund if there are any; None without orders."""
+    """Return the buyer with the most orders, preferably with a refund; None without orders."""
     found = client.query(_BUSIEST_BUYER).result_rows
     return str(found[0][0]) if found else None
 
 
 def orders_of_buyer(client: Client, buyer_id: str, limit: int) -> list[BuyerOrder]:
-    """A buyer's orders: those with a refund first, then the latest."""
+    """Return a buyer's orders: those with a refund first, then the latest."""
     found = client.query(_ORDERS_OF_BUYER, parameters={"buyer": buyer_id, "limit": limit})
     return [BuyerOrder(*row) for row in found.result_rows]
 
 
 def top_sellers(client: Client, limit: int) -> list[SellerTotals]:
-    """The `limit` sellers who earned most in each currency."""
+    """Return the `limit` sellers who earned most in each currency."""
     found = client.query(_TOP_SELLERS, parameters={"limit": limit})
     return [SellerTotals(*row) for row in found.result_rows]
 
 
 def trial_balance(client: Client) -> list[AccountBalance]:
-    """Every account type's balance by currency; they sum to zero within a currency."""
+    """Return each account type's balance by currency; they sum to zero per currency."""
     return [AccountBalance(*row) for row in client.query(_TRIAL_BALANCE).result_rows]

@@ -1,7 +1,7 @@
-"""`seller_revenue` from `ledger_entries`: what is added up, once, for every sink.
+"""How `seller_revenue` is computed from `ledger_entries`, in one place for every sink.
 
-Income is booked on accounts whose id is the seller it comes from, so one key's totals need that
-key's entries and nothing else. Credits are negative in the ledger and positive here.
+Income is booked on accounts whose id is the seller it comes from, so the totals of one key need
+only that key's entries. Credits are negative in the ledger and positive here.
 """
 
 from schemas.accounts import SELLER_ACCOUNTS
@@ -9,11 +9,11 @@ from schemas.effects import Revenue, event_types
 from schemas.sql_words import quoted
 
 ACCOUNT_TYPES: tuple[str, ...] = tuple(sorted(SELLER_ACCOUNTS))
-"""Account types whose id is a seller, as a parameter of the statements."""
+"""Account types whose id is a seller; a parameter of the statements."""
 
 
 def events_of(column: Revenue) -> tuple[str, ...]:
-    """The events that count in a column of the totals; all others move what was earned."""
+    """Return the events that count in a column of the totals; all others only move earnings."""
     return event_types(lambda effect: effect.revenue is column)
 
 
@@ -42,7 +42,7 @@ SELECT
     count() AS entry_count
 FROM
 (
-    -- Each entry once, whether merged yet or not: rows of one key are equal, any() is each of them.
+    -- Each entry once, whether merged or not: rows of one key are equal, so any() returns it.
     SELECT
         account_type, account_id, currency, day, payment_id, seq, leg,
         any(ledger_entries_raw.event_type) AS event_type,
@@ -56,13 +56,13 @@ GROUP BY account_id, currency, day
 
 REFRESH = _TOTALS.replace(
     "__WHICH__",
-    """-- What the condition below implies, said again column by column: half the CPU.
+    """-- Implied by the condition below; repeated per column, because it halves the CPU time.
     PREWHERE account_id IN (SELECT seller_id FROM revenue_keys)
         AND day IN (SELECT day FROM revenue_keys)
     WHERE account_type IN {account_types:Array(String)}
       AND (account_id, currency, day) IN (SELECT seller_id, currency, day FROM revenue_keys)""",
 )
-"""Statement of the refresh; the keys are the external table `revenue_keys`."""
+"""Statement of the refresh; the external table `revenue_keys` holds the keys."""
 
 KEYS_TABLE = "revenue_keys"
 KEYS_STRUCTURE = "seller_id String, currency String, day Date"
@@ -72,7 +72,7 @@ REBUILD = _TOTALS.replace(
     """WHERE account_type IN {account_types:Array(String)}
       AND cityHash64(account_id) % {parts:UInt32} = {part:UInt32}""",
 )
-"""Statement of all totals, of one part of the sellers at a time."""
+"""Statement that computes all totals of one part of the sellers."""
 
 REBUILD_ENTRIES = 4_000_000
-"""Entries that one part may have: what grouping them takes stays below a few hundred MiB."""
+"""Most entries of one part: grouping them then takes less than a few hundred MiB."""

@@ -17,9 +17,12 @@ settings.register_profile("house", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("house")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """How many workers `-n auto` starts."""
-    return workers_for(cores=os.cpu_count() or 1, memory_bytes=psutil.virtual_memory().total)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many workers `-n auto` starts; `-n logical` is for tests that never wait for a server."""
+    cores = os.cpu_count() or 1
+    if config.option.numprocesses == "logical":
+        return cores
+    return workers_for(cores=cores, memory_bytes=psutil.virtual_memory().total)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

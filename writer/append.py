@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from schemas.errors import Rejection
 from schemas.events import Event
+from schemas.runtime import require_assertions
 from writer.commands import AnyCommand, RequestPayout
 from writer.decide import AlreadyDone, decide
 from writer.postgres import open_store
@@ -72,5 +73,6 @@ def _stored(event: object) -> Event:
 @contextmanager
 def open_writer(dsn: str) -> Iterator[Writer]:
     """Open a writer on PostgreSQL for the length of a `with`; raises what `open_store` raises."""
+    require_assertions()  # also in a service's process: assertions protect money
     with open_store(dsn) as store:
         yield Writer(store)

@@ -23,11 +23,11 @@ class EventStore(Protocol):
     """
 
     def load(self, payment_id: PaymentId) -> tuple[Event, ...]:
-        """Return the stream of one payment or payout in the order of `seq`; empty if none exists."""
+        """Return the stream of a payment or payout in the order of `seq`; empty if none exists."""
 
     def available_minor(self, seller_id: str, currency: str) -> int:
-        """Return the seller's available balance, the sum of `available_delta_minor`; may be
-        negative.
+        """Return the seller's available balance, the sum of `available_delta_minor`; may be below
+        0.
         """
 
     def append(self, events: Sequence[NewEvent]) -> tuple[Event, ...]:

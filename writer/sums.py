@@ -53,7 +53,7 @@ def sums_after(
 
 
 def _move(pending_minor: int, move: Move, seller_minor: int) -> tuple[int, int]:
-    """Return pending after the event, and the change of available, when the seller's share moves."""
+    """Return the new pending sum and the change of available when the seller's share moves."""
     match move:
         case Move.NONE | Move.PLAN:
             return pending_minor, 0

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from operations.replay import reader
+from operations.replay import reader_process
 from operations.replay.bulk import shares_of_topic
-from operations.replay.reader import ReaderPlan, Stored, TopicShare
+from operations.replay.reader_process import ReaderPlan, Stored, TopicShare
 from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import BatchSize
 from operations.replay.topic import Topic, begin
@@ -64,8 +64,8 @@ def main() -> None:
     tune_gc()
     clock = _Clock()
     # The clock starts with the first records, as for the other peers.
-    vars(reader).update(read_topic=clock.started_by(reader.read_topic))
-    reader.build_share(plan, tell)
+    vars(reader_process).update(read_topic=clock.started_by(reader_process.read_topic))
+    reader_process.build_share(plan, tell)
     result = {
         "events": events,
         "seconds": time.perf_counter() - clock.seconds,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from operations.replay.reader import Failed, ReaderPlan, Stored, TopicShare, read_share
+from operations.replay.reader_process import Failed, ReaderPlan, Stored, TopicShare, read_share
 from operations.replay.snapshot import KeyShare
 from operations.replay.topic import Offsets
 from schemas.errors import PurserError, ServiceUnavailable

@@ -21,6 +21,8 @@ from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
 
 SUFFIX = "_replay"
+DRY_RUN_SUFFIX = "_dry_run"
+"""A dry run builds in a separate database: it neither needs nor disturbs a replay's."""
 STATE_TABLE = "replay_state"
 SPACE_FACTOR = 1.5
 """Factor on the live tables' size: the new tables, and what merging them takes meanwhile."""
@@ -41,12 +43,12 @@ ORDER BY id
 class ReplayDatabase:
     """The live database and the replay's database, if there is one."""
 
-    def __init__(self, live_url: str) -> None:
+    def __init__(self, live_url: str, suffix: str = SUFFIX) -> None:
         """Connect; raises the errors of `sinks.client.connect`."""
         settings = ClickHouseSettings.load(live_url)
         self._address = settings.address()
         self.live = self._address.database
-        self.name = f"{self.live}{SUFFIX}"
+        self.name = f"{self.live}{suffix}"
         parts = urlsplit(live_url)
         self.live_url = live_url
         self.url = urlunsplit(parts._replace(path=f"/{self.name}"))

@@ -8,7 +8,7 @@ duplicate row shows. Rows are read with FINAL, so only the row that survives ded
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from operations.verify.views import Views
 from schemas.views import Table
@@ -50,14 +50,18 @@ def digests(views: Views, tables: Iterable[Table], database: str) -> dict[str, D
 
 
 def row_hash_sql(table: Table) -> str:
-    """Return a ClickHouse expression for the UInt64 hash of a whole row."""
-    texts = ", ".join(_text_sql(table, name) for name in table.columns)
+    """ClickHouse expression: the hash, UInt64, of a whole row; no column may hold nulls."""
+    hints = get_type_hints(table.row_type)
+    for name in table.columns:
+        # A null would make the hash of the whole row null, and a sum leaves nulls out.
+        assert type(None) not in get_args(hints[name]), f"{table.name}.{name} may be null"
+    texts = ", ".join(_text_sql(hints[name], name) for name in table.columns)
     joined = f"concatWithSeparator(char(31), {texts}, '')"
     return f"reinterpretAsUInt64(reverse(substring(MD5({joined}), 1, 8)))"
 
 
-def _text_sql(table: Table, column: str) -> str:
-    """Return a ClickHouse expression for a column's text."""
-    if get_type_hints(table.row_type)[column] is datetime:
+def _text_sql(kind: type, column: str) -> str:
+    """ClickHouse expression: the text of a column."""
+    if kind is datetime:
         return f"toString(toUnixTimestamp64Micro(toDateTime64({column}, 6, 'UTC')))"
     return f"toString({column})"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from operations.replay.build import columns_for, folded_records, patient
 from operations.replay.choice import Choice
-from operations.replay.reader import reached
+from operations.replay.reader_process import reached
 from operations.replay.settings import ReplaySettings
 from operations.replay.topic import Offsets, Topic
 from schemas.errors import PurserError, ServiceUnavailable

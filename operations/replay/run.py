@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from operations.replay.build import patient
 from operations.replay.bulk import Progress, read_in_parallel, shares_of_keys, shares_of_topic
 from operations.replay.choice import Choice
-from operations.replay.database import ReplayDatabase
+from operations.replay.database import SUFFIX, ReplayDatabase
 from operations.replay.follow import Follower, start_positions
 from operations.replay.lock import Lock, exclusive
-from operations.replay.reader import ReaderPlan, Stored, TopicShare
+from operations.replay.reader_process import ReaderPlan, Stored, TopicShare
 from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import RANGES, KeyShare, held_snapshot
 from operations.replay.state import Source, State, Step
@@ -105,7 +105,7 @@ class Outcome:
 
 
 @contextmanager
-def opened(settings: ReplaySettings) -> Iterator[tuple[ReplayDatabase, Lock]]:
+def opened(settings: ReplaySettings, suffix: str = SUFFIX) -> Iterator[tuple[ReplayDatabase, Lock]]:
     """Open both databases and prevent other replays.
 
     Raises:
@@ -115,7 +115,7 @@ def opened(settings: ReplaySettings) -> Iterator[tuple[ReplayDatabase, Lock]]:
     """
     check_schema(settings.clickhouse_url.get_secret_value())
     with (
-        ReplayDatabase(settings.clickhouse_url.get_secret_value()) as database,
+        ReplayDatabase(settings.clickhouse_url.get_secret_value(), suffix) as database,
         exclusive(settings, database.live) as lock,
     ):
         yield database, lock
@@ -179,9 +179,10 @@ class Replay:
             step=Step.READ,
             started_at=datetime.now(UTC),
             start_positions=positions,
-            dry_run=self._options.dry_run,
         )
         self._options.on_step(f"build in database {self._database.name}")
+        # Without a state the database is the remainder of an interrupted drop, never a replay.
+        self._database.drop()
         self._database.create(state)
         return state
 
@@ -195,13 +196,11 @@ class Replay:
             )
         if state.rolled_back:
             raise InputError("replay", f"the rollback of {begun} is unfinished: --rollback again")
-        begun_with = (state.views, state.source, state.dry_run)
-        if begun_with != (self._choice.names, self._options.source, self._options.dry_run):
-            dry_run = ", a dry run," if state.dry_run else ""
+        if (state.views, state.source) != (self._choice.names, self._options.source):
             raise InputError(
                 "view",
-                f"{begun} from {state.source}{dry_run} is unfinished: finish it with the same"
-                " views, --source and --dry-run, or remove it with --cleanup",
+                f"{begun} from {state.source} is unfinished: finish it with the same views and"
+                " --source, or remove it with --cleanup",
             )
 
     # -- history
@@ -342,11 +341,8 @@ class Replay:
         self._database.drop()
 
     def _verified(self, clickhouse_url: str) -> Report:
-        settings = VerifySettings.model_validate(
-            {
-                "postgres_reader_dsn": self._settings.postgres_reader_dsn,
-                "clickhouse_url": clickhouse_url,
-            }
+        settings = VerifySettings.load(
+            postgres_reader_dsn=self._settings.postgres_reader_dsn, clickhouse_url=clickhouse_url
         )
         return verify(
             settings,

@@ -51,7 +51,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     `ranges_done`: ranges of payment ids whose rows are stored; `snapshot_done`: all are.
     `exchanges` by table and `old_positions`, the next offsets that the old tables may lack, are set
     before the first exchange. `rolled_back`: the old tables are live again, or are to be;
-    `follow_from` is where bringing them up to date starts. `dry_run`: nothing is to be swapped.
+    `follow_from` is where bringing them up to date starts.
     """
 
     format: int = FORMAT
@@ -66,7 +66,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     exchanges: dict[str, Exchange] = {}
     old_positions: dict[int, int] = {}
     rolled_back: bool = False
-    dry_run: bool = False
     follow_from: dict[int, int] = {}
 
     def at(self, step: Step) -> Self:

@@ -1,23 +1,23 @@
--- The raw tables behind the views. Every statement can be run again: two runners at once, or one
--- that died half-way, leave the same schema behind.
+-- The raw tables behind the views. Every statement can be repeated: two concurrent runners, or one
+-- that died half-way, leave the same schema.
 --
 -- All are ReplacingMergeTree: a row that is written again replaces itself. Until ClickHouse has
 -- merged the two, a raw table shows both; the views of 0002_views.sql, under the plain names, never
--- do. Rows of one key always lie in one partition, because a table is partitioned only by what is
--- part of its key or fixed by it.
+-- do. Rows of one key are always in one partition, because a table is partitioned only by columns
+-- that are part of its key or determined by it.
 --
--- Codecs are chosen by measurement (docs/capacity.md). ZSTD takes half the bytes of LZ4 here and
--- costs no CPU worth measuring. Level 3 for ids: they repeat within a payment, seldom exactly, and
--- level 3 finds repetitions that level 1 misses. T64 leaves out the bits that no amount of a block
--- has. Delta: the column grows with time, in which the events of a payment lie close together. GCD:
--- most sources tell whole milliseconds or seconds.
+-- Codecs are chosen by measurement (docs/capacity.md). ZSTD takes half the bytes of LZ4 here, at no
+-- measurable CPU cost. Level 3 for ids: they repeat within a payment, but seldom exactly, and level
+-- 3 finds repetitions that level 1 misses. T64 drops the bits that no amount of a block uses.
+-- Delta: the column grows with time, and the events of a payment are close together in time. GCD:
+-- most sources give whole milliseconds or seconds.
 --
 -- merge_selector_base = 20: small parts are merged twenty at a time instead of five. ClickHouse
--- counts every part below 5 MiB as of about one size, so with five a table of some thousand rows
--- was rewritten by every fifth flush: 43 rows merged for each row that came in.
+-- treats all parts below 5 MiB as about the same size. With five, every fifth flush rewrote a table
+-- of some thousand rows: 43 rows were merged for each row inserted.
 
--- One row per event, whole, with its place in the topic and in PostgreSQL.
--- Version kafka_offset: Debezium may emit an event again under a later offset.
+-- One row per event, whole, with its position in the topic and in PostgreSQL. Version kafka_offset:
+-- Debezium may emit an event again at a later offset.
 CREATE TABLE IF NOT EXISTS payment_events_raw
 (
     payment_id UUID,
@@ -61,10 +61,10 @@ PARTITION BY toYear(occurred_at)
 ORDER BY (payment_id, seq)
 SETTINGS default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
--- One row per posting. No version: rows of one key are equal by construction.
--- Small granules: refreshing a seller's day reads little else (10 times faster than 8192). It asks
--- for an account, a currency and a day, so these lead the key. The legs of an event lie side by
--- side: its payment's 16 random bytes, which nothing can compress, are then stored half as often.
+-- One row per posting. No version: rows with the same key are equal by construction. Small granules
+-- make refreshing a seller's day 10 times faster than 8192. A refresh selects by account, currency
+-- and day, so these lead the key. The legs of an event are adjacent: this halves the space of its
+-- payment's 16 random bytes, which cannot be compressed.
 CREATE TABLE IF NOT EXISTS ledger_entries_raw
 (
     account_type LowCardinality(String),
@@ -106,8 +106,8 @@ ENGINE = ReplacingMergeTree(seq)
 ORDER BY (buyer_id, order_id, payment_id)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
--- One row per seller, currency and UTC day, computed from ledger_entries. Version entry_count: of
--- two workers that refreshed one key at once, the one that counted more saw both their entries.
+-- One row per seller, currency and UTC day, computed from ledger_entries. Version entry_count: if
+-- two workers refresh one key at once, the one that counted more entries saw those of both.
 CREATE TABLE IF NOT EXISTS seller_revenue_raw
 (
     seller_id String CODEC(ZSTD(3)),
@@ -189,11 +189,11 @@ CREATE TABLE IF NOT EXISTS dead_letters_raw
 ENGINE = ReplacingMergeTree(parked_at)
 ORDER BY (topic, partition, kafka_offset);
 
--- Who folded which dead letter again, when, and what came of it: an audit, not derived from the
--- topic, so no rebuild may empty, swap or drop it. One row per record and attempt, versionless: a
--- note that is written again is the same note. `parked_at` says which parking of the record was
--- judged: a record that is parked once more afterwards is open again. The two times come from one
--- clock, the worker's, so that no other machine's clock decides what is open.
+-- Audit of redrives: who folded which dead letter again, when, and with what result. It is not
+-- derived from the topic, so no rebuild may empty, swap or drop it. One row per record and attempt,
+-- without a version: writing a row again gives the same row. `parked_at` says which parking of the
+-- record was judged: if the record is parked again later, it is open again. Both times come from
+-- one clock, the worker's, so that no other machine's clock decides what is open.
 CREATE TABLE IF NOT EXISTS dead_letter_redrives_raw
 (
     topic LowCardinality(String),
@@ -212,7 +212,7 @@ CREATE TABLE IF NOT EXISTS dead_letter_redrives_raw
 ENGINE = ReplacingMergeTree
 ORDER BY (topic, partition, kafka_offset, redriven_at, redriven_by);
 
--- How far each consumer has come.
+-- The progress of each consumer.
 CREATE TABLE IF NOT EXISTS pipeline_progress_raw
 (
     consumer LowCardinality(String),

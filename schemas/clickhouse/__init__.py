@@ -1,1 +1,1 @@
-"""ClickHouse migrations: numbered files of statements that can each be run again."""
+"""ClickHouse migrations: numbered files of repeatable statements."""

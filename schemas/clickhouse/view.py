@@ -1,14 +1,14 @@
-"""How a view in ClickHouse is described: its columns, its amounts, what it reads.
+"""The types that describe a ClickHouse view: its columns, its amounts, what it reads.
 
-`schemas.clickhouse.catalogue` describes every view in these terms; nothing here knows one. Imports
-nothing that a small process would not want: the local ClickHouse server reads the catalogue too.
+`schemas.clickhouse.catalogue` describes every view with them. This module knows no view. It imports
+only small modules, because the local ClickHouse server reads the catalogue too.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 RAW_SUFFIX = "_raw"
-"""Ends the name of every table behind a view."""
+"""Suffix of every table behind a view."""
 
 MINOR = "Int64"
 MAJOR = "Decimal(38, 4)"
@@ -26,9 +26,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """An amount in both forms: `x_minor`, an integer of minor units, and `x`, a decimal of major.
+    """An amount twice: `x_minor`, an integer of minor units, and `x`, a decimal of major units.
 
-    `expression` gives the minor units where the raw table has no column `x_minor`.
+    `expression` computes the minor units if the raw table has no column `x_minor`.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Amount:
         return f"{self.name}_minor"
 
     def columns(self) -> Iterator[Column]:
-        """The two columns; `minor_units` is how many of them the row's currency has in a major."""
+        """Yield both columns; `minor_units` is the number of minor units per major unit."""
         yield Column(
             name=self.minor,
             type=MINOR,
@@ -58,11 +58,11 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """A view: `shows` is one row, `contents` its columns in order, `source` what follows FROM.
+    """A view: `shows` describes one row, `contents` are its columns, `source` what follows FROM.
 
-    - `of`: where the raw columns come from when `source` has more than one table: an alias.
+    - `of`: alias of the raw columns' table, if `source` has more than one table.
     - `key`: columns that identify a row.
-    - `grouped`: whether rows of `source` are added up by `key`.
+    - `grouped`: whether rows of `source` are summed by `key`.
     """
 
     name: str
@@ -76,7 +76,7 @@ class View:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Every column, in order."""
+        """All columns, in order."""
         found: list[Column] = []
         for content in self.contents:
             found += content.columns() if isinstance(content, Amount) else [content]
@@ -84,10 +84,10 @@ class View:
 
     @property
     def raw(self) -> str:
-        """What the view reads: by default its raw table, each row once."""
+        """What the view reads: by default its raw table, deduplicated."""
         return self.source or f"{self.name}{RAW_SUFFIX} FINAL"
 
     @property
     def has_amounts(self) -> bool:
-        """Whether there are amounts, and so a currency in every row."""
+        """Whether there are amounts, and therefore a currency in every row."""
         return any(isinstance(content, Amount) for content in self.contents)

@@ -1,7 +1,7 @@
--- The one table that is the truth: one row is one event; rows are appended, never changed.
+-- The source of truth: one row is one event. Rows are appended and never changed.
 --
--- What a row must satisfy, by itself and together with the rows before it, the guards check (0002).
--- Text compares by byte (COLLATE "C"), so that order and equality are the same on every machine.
+-- The guards (0002) check what a row must satisfy, by itself and together with earlier rows. Text
+-- is compared by byte (COLLATE "C"), so that order and equality are the same on every machine.
 
 CREATE TABLE public.payments (
     payment_id            uuid        NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE public.payments (
     schema_version        integer     NOT NULL,
     details               jsonb       NOT NULL,
     occurred_at           timestamptz NOT NULL,
-    -- The guards overwrite it: when a row was appended is the database's word, nobody else's.
+    -- The guards overwrite it: only the database decides when a row was appended.
     recorded_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
 
     PRIMARY KEY (payment_id, seq)
@@ -42,9 +42,9 @@ COMMENT ON TABLE public.payments IS
     'Append-only: one row is one event of one order of a payment, or of a payout. '
     'Amounts are minor units of currency.';
 
--- Statistics of what no plan depends on, made cheap. Rows are found by the keys of unique indexes
--- and by time, so a tenth of the usual sample, and of the usual frequency, tells a plan all it needs.
--- With the defaults ANALYZE cost a third of all the CPU of appending.
+-- Cheap statistics, because no plan depends on them. Rows are found by time and by the keys of
+-- unique indexes, so a tenth of the usual sample size and frequency is enough. With the defaults,
+-- ANALYZE took a third of all the CPU time of appending.
 DO $$
 DECLARE
     name text;
@@ -60,22 +60,23 @@ BEGIN
         SELECT attname FROM pg_catalog.pg_attribute
             WHERE attrelid = 'public.payments'::regclass AND attnum > 0
     LOOP
-        -- Of the parent and, because they exist already, of its partitions.
+        -- For the parent and, because they exist already, its partitions.
         EXECUTE format('ALTER TABLE public.payments ALTER COLUMN %I SET STATISTICS 10', name);
     END LOOP;
 END
 $$;
 
--- A seller's payable balance is the sum of these; the payout guard reads nothing but this index.
+-- A seller's available balance is the sum of these; the payout guard reads only this index.
 CREATE INDEX payments_available ON public.payments (seller_id, currency)
     INCLUDE (available_delta_minor) WHERE available_delta_minor <> 0;
 
--- The order's rows in a payment of many: without it, each row of a payment-wide event would read the
--- payment's rows until it finds its order's. Most payments have no row in it, so it costs nothing.
+-- An order's rows in a payment with many. Without it, each row of a payment-wide event would read
+-- the payment's rows until it finds its order's. Most payments have no row in it, so it costs
+-- nothing.
 CREATE INDEX payments_long ON public.payments (payment_id, order_id, seq) WHERE seq > 32;
 
--- What lets `purser verify --since` read the days it asks for instead of all history: rows are
--- appended nearly in the order in which things happened, so a few kilobytes say which blocks of
--- the table can hold a day. An import of old history widens single ranges and harms nothing.
+-- Lets `purser verify --since` read only the days it asks for instead of all history. Rows are
+-- appended almost in the order in which things happened, so a few kilobytes say which blocks of the
+-- table can contain a day. An import of old history widens single ranges, which does no harm.
 CREATE INDEX payments_occurred_at ON public.payments
     USING brin (occurred_at) WITH (pages_per_range = 32, autosummarize = on);

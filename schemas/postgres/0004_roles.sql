@@ -1,7 +1,7 @@
--- Who may do what: each role only what it needs, and PUBLIC nothing.
+-- Permissions: each role has only what it needs, and PUBLIC has nothing.
 --
--- The roles exist already where an operator or the local stack made them, with passwords. Where they
--- do not, they are made without a login if we may do that.
+-- Usually an operator or the local stack has created the roles already, with passwords. Missing
+-- roles are created here without a login, if the current user may create roles.
 
 DO $$
 DECLARE
@@ -12,7 +12,7 @@ BEGIN
         BEGIN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
         EXCEPTION
-            -- Roles belong to the whole server: another database's migration was faster.
+            -- Roles belong to the whole server: another database's migration may have been faster.
             WHEN duplicate_object OR unique_violation THEN NULL;
             WHEN insufficient_privilege THEN
                 RAISE EXCEPTION 'role % does not exist and % may not create it', wanted, current_user
@@ -33,5 +33,5 @@ GRANT SELECT, INSERT ON public.payments TO purser_writer;
 GRANT SELECT ON public.payments TO purser_reader, purser_cdc;
 GRANT SELECT, INSERT, UPDATE ON public.heartbeat TO purser_cdc;
 GRANT SELECT ON public.heartbeat TO purser_reader;
--- Each of them checks at start that the schema is the one its code knows.
+-- Each role checks at its start that the schema is the one its code expects.
 GRANT SELECT ON public.purser_migrations TO purser_writer, purser_reader, purser_cdc;

@@ -1,5 +1,5 @@
-"""PostgreSQL's side of the words: migrations, and the guards' generator, rules and codes.
+"""PostgreSQL's schema: migrations, and the guards' generator, rules and codes.
 
-Numbered `.sql` files are applied in order, once, by `writer.migrate`, and are never edited after a
-release: a change is a new file.
+`writer.migrate` applies the numbered `.sql` files in order, each once. A released file is never
+edited: a change is a new file.
 """

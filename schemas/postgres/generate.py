@@ -1,9 +1,9 @@
 """Writes the guards' migration from the lifecycle, the effects and the rules for rows.
 
 Run `python -m schemas.postgres.generate` after a change of `schemas/lifecycle.py`,
-`schemas/effects.py`, `row_rules.py` or `guards.sql.template`. Once a version with `GUARDS_FILE` is
-released, raise its number first: applied migrations are not edited, and the file can be applied on
-top of an older one.
+`schemas/effects.py`, `row_rules.py` or `guards.sql.template`. After a version with `GUARDS_FILE` is
+released, increase its number first: applied migrations must not be edited, and the file can be
+applied on top of an older one.
 """
 
 import json
@@ -34,17 +34,17 @@ TEMPLATE_FILE = "guards.sql.template"
 GUARDS_FILE = "0002_guards.sql"
 
 PAYOUT_LOCK_SEED = 0x7075727365720001
-"""Sets the guard's advisory locks apart from those of others in the same database."""
+"""Distinguishes the guard's advisory locks from others in the same database."""
 
 _Word = TypeVar("_Word", bound=str | None)
 
 _SIGNS: Mapping[int, str] = {+1: " + NEW.amount_minor", 0: "", -1: " - NEW.amount_minor"}
 
 SUMS = ("captured", "refunded", "released", "reserved", "pending", "available_delta")
-"""Running sums in the order of the table; the last one is of the event alone."""
+"""Running sums in the order of the table; the last one belongs to the event alone."""
 
 FEW_ROWS = 32
-"""Of a longer payment the rows above are in the index `payments_long`; most payments have none."""
+"""The index `payments_long` holds rows above this seq; most payments have none."""
 
 _SHARE = "(NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)"
 _FROM_PENDING = f"least(before.pending_minor, {_SHARE})"
@@ -59,7 +59,7 @@ _LONG_ORDER_ROWS = f"""(
                         SELECT event_type, commission_minor, logistics_fee_minor
                             FROM {_ORDER_ROWS} AND seq > {FEW_ROWS}
                     ) earlier"""
-"""The order's earlier rows; those of long payments come from `payments_long`."""
+"""The order's earlier rows; long payments read them through `payments_long`."""
 
 _UNMOVED = ("before.pending_minor", "0")
 _MOVES: Mapping[Move, tuple[str, str]] = {
@@ -77,7 +77,7 @@ _BALANCE_EVENTS = event_types(lambda effect: effect.draws_on_balance, Direction.
 
 
 def guards_sql() -> str:
-    """The text of the guards' migration, whole."""
+    """Return the whole text of the guards' migration."""
     text = (FOLDER / TEMPLATE_FILE).read_text(encoding="utf-8")
     parts = {
         "status_after": _status_after(),
@@ -110,9 +110,10 @@ def guards_sql() -> str:
 
 
 def _lookup(table: Mapping[str, object], path: str) -> str:
-    """A constant JSON object, a key a line, and the path of what is wanted in it.
+    """Return a lookup by a path in a constant JSON object, written with one key per line.
 
-    One function call however large the table: a CASE would be set up whole for each transaction.
+    It is one function call, however large the table is. PostgreSQL would initialize all of a CASE
+    for each transaction.
     """
     lines = ",\n".join(f"    {json.dumps(key)}: {json.dumps(row)}" for key, row in table.items())
     return f"'{{\n{lines}\n}}'::jsonb #>> ARRAY[{path}]"
@@ -133,7 +134,7 @@ def _side_machine(
     machine: Mapping[_Word, Mapping[EventType, StrEnum]],
     events: Iterable[EventType],
 ) -> str:
-    """Fulfilment or dispute: the state after, which only `events` change."""
+    """Return the lookup of fulfilment or dispute after an event; only `events` change it."""
     start = {
         first: getattr(next_state(direction, None, first), name)
         for direction, first in FIRST_EVENT.items()
@@ -146,23 +147,23 @@ def _side_machine(
 
 
 def _columns(row: str) -> str:
-    """The running sums of a row, separated by commas."""
+    """Return the running sums of a row, separated by commas."""
     return ", ".join(f"{row}{name}_minor" for name in SUMS)
 
 
 def _sums_before() -> dict[str, str]:
-    """Running sum -> its value after an event that changes none; zeros before an order's first."""
+    """Return each running sum's value after an event that changes none; 0 for a first event."""
     values = {name: f"coalesce(before.{name}_minor, 0)" for name in SUMS[:-1]}
     return values | {SUMS[-1]: "0"}
 
 
 def _array(values: Iterable[str], indent: str) -> str:
-    """The inside of an array, a value a line."""
+    """Return the elements of an array, one per line."""
     return indent + f",\n{indent}".join(values)
 
 
 def _in_effects() -> str:
-    """Branches that set `expected` to the running sums after a pay-in event."""
+    """Return branches that set `expected` to the running sums after a pay-in event."""
     lines = []
     for event in _SUM_EVENTS:
         lines.append(f"            WHEN '{event}' THEN expected := ARRAY[")
@@ -175,14 +176,14 @@ def _in_sums(effect: Effect) -> list[str]:
         f"before.{name}_minor{_SIGNS[getattr(effect, name)]}"
         for name in ("captured", "refunded", "released", "reserved")
     ]
-    if effect.may_settle:  # what it was asked for with is free again then
+    if effect.may_settle:  # the amount that the earlier request reserved is then free again
         settled = "before.reserved_minor - NEW.amount_minor"
         sums[3] = f"CASE NEW.reserved_minor WHEN {settled} THEN {settled} ELSE {sums[3]} END"
     return [*sums, *_MOVES[effect.move]]
 
 
 def _out_effects() -> str:
-    """Branches that set `expected` to the running sums after a payout's event."""
+    """Return branches that set `expected` to the running sums after a payout's event."""
     lines = []
     before = list(_sums_before().values())[:-1]
     for event in event_types(lambda effect: effect.available != 0, Direction.OUT):
@@ -200,7 +201,7 @@ def _rules(*, first_only: bool) -> list[RowRule]:
 
 
 def _broken_rules() -> str:
-    """Branches that name the rule that a row breaks, its field and what is expected."""
+    """Return branches that set the broken rule's name, its field and what is expected."""
     lines = []
     for name, rule in sorted(ROW_RULES.items()):
         text = rule.condition.replace(ROW, "happened.").replace("\n", "\n" + " " * 8)
@@ -214,7 +215,7 @@ def _broken_rules() -> str:
 
 
 def _shares() -> str:
-    """Checks that an event's three parts are within what is left of the order's."""
+    """Return checks that an event's three shares are within what is left of the order's."""
     plan = _share_check(
         pot=Pot.TAKEN,
         source=Pot.PLANNED,
@@ -233,7 +234,7 @@ def _shares() -> str:
 
 
 def _share_check(*, pot: Pot, source: Pot, condition: str, left: str, code: GuardCode) -> str:
-    """One check: what is left is the shares in the pot `source` minus those in `pot` so far."""
+    """Return one check; left are the shares in counter `source` minus those in `pot` so far."""
     added = quoted(event_types(lambda effect: effect.pot is source, Direction.IN))
     taken = quoted(event_types(lambda effect: effect.pot is pot, Direction.IN))
 

@@ -1,15 +1,15 @@
-"""The SQLSTATEs that the guards raise, of class PU, and what each says is wrong.
+"""The SQLSTATEs of class PU that the guards raise, and what each one means.
 
 The guards are generated with these codes, the writer translates them, and
-docs/reference/payments.md lists them. The error's column is the field at fault. What a row must
-satisfy by itself is refused by names instead: `row_rules`.
+docs/reference/payments.md lists them. The error's column is the invalid field. Rules about a single
+row are reported by name instead: see `row_rules`.
 """
 
 from enum import StrEnum
 
 
 class GuardCode(StrEnum):
-    """A code; `meaning` says in Markdown what is refused with it."""
+    """A code; `meaning` describes in Markdown what it refuses."""
 
     meaning: str
 

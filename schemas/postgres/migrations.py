@@ -18,15 +18,15 @@ class Migration:
 
     @classmethod
     def of(cls, name: str, sql: str) -> "Migration":
-        """A migration whose checksum is computed from its text."""
+        """Return a migration with a checksum computed from its text."""
         return cls(name=name, sql=sql, checksum=hashlib.sha256(sql.encode()).hexdigest())
 
 
 def load(folder: Path = Path(__file__).parent) -> tuple[Migration, ...]:
-    """All migrations of a folder, ordered by number.
+    """Return all migrations of a folder, ordered by number.
 
     Raises:
-        ValueError: a file's name is not like `0001_payments.sql`, or a number is missing or twice.
+        ValueError: a file name is not like `0001_payments.sql`, or a number is missing or repeated.
     """
     migrations = []
     for number, file in enumerate(sorted(folder.glob("*.sql")), start=1):

@@ -1,9 +1,9 @@
-"""What a row of `payments` must satisfy by itself: one table of rules, named like constraints.
+"""The rules that a row of `payments` must satisfy by itself, named like constraints.
 
-The guards check them and refuse a breach as a CHECK constraint would be (SQLSTATE 23514), with the
-rule's name and column. They are no constraints because PostgreSQL reads a table's CHECKs anew for
-each statement, which costs a single INSERT more than all the rest of it.
-docs/reference/payments.md lists the rules.
+The guards check them and refuse a violation as a CHECK constraint would (SQLSTATE 23514), with the
+rule's name and column. They are not constraints because PostgreSQL reads a table's CHECKs again for
+each statement, which costs a single INSERT more than everything else. docs/reference/payments.md
+lists the rules.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,15 +20,15 @@ MAX_NAME_LENGTH = 64
 MAX_DETAILS_BYTES = 65_536
 MAX_SCHEMA_VERSION = 32_767
 ROW = "{row}."
-"""Stands in a condition for the row: `NEW.` in a trigger."""
+"""Placeholder for the row in a condition: `NEW.` in a trigger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRule:
-    """One rule: the column at fault, the SQL condition, and in words what is expected.
+    """One rule: the invalid column, the SQL condition, and a text of what is expected.
 
-    `first_only`: about what all rows of an order have in common. It is checked on the order's
-    first row, which the others must equal.
+    `first_only`: the rule is about a value that all rows of an order share. It is checked on the
+    order's first row, which the others must equal.
     """
 
     column: str
@@ -65,7 +65,7 @@ _SHARES = quoted(event_types(lambda effect: effect.pot is not None, Direction.IN
 
 ROW_RULES: Mapping[str, RowRule] = MappingProxyType(
     {
-        # First, so that shares whose sum is no bigint are told as out of range (22003).
+        # First, so that shares whose sum exceeds bigint are reported as out of range (22003).
         "payments_shares_within_amount": RowRule(
             column="commission_minor",
             condition=f"{ROW}commission_minor + {ROW}logistics_fee_minor <= {ROW}amount_minor",
@@ -114,7 +114,7 @@ jsonb_typeof({ROW}details) = 'object'
         "payments_idempotency_key": _text("idempotency_key", MAX_IDEMPOTENCY_KEY_LENGTH),
         "payments_logistics_fee_minor": _not_negative("logistics_fee_minor"),
         "payments_method": _text("method", MAX_NAME_LENGTH, first_only=True),
-        # What the views' dates can hold; also refuses 'infinity'.
+        # The range of the views' dates; also refuses 'infinity'.
         "payments_occurred_at": RowRule(
             column="occurred_at",
             condition=f"""\
@@ -154,10 +154,10 @@ CASE WHEN {ROW}direction = 'out' THEN {ROW}order_id = {ROW}payment_id::text
         ),
     }
 )
-"""Name -> rule, in the order in which they are checked."""
+"""Name -> rule. As in PostgreSQL, a row that breaks several is reported with the first by name."""
 
 
 def all_of(rules: Iterable[RowRule], row: str, indent: str) -> str:
-    """All of `rules` as one condition, to be compared by IS FALSE."""
+    """Return all of `rules` as one condition, to be tested with IS FALSE."""
     terms = (f"({rule.condition.replace(ROW, row)})" for rule in rules)
     return indent + f"\n{indent}AND ".join(term.replace("\n", f"\n{indent}") for term in terms)

@@ -23,7 +23,7 @@ _BACKLOG = 256
 
 @entry_point
 def main() -> int:
-    """Run the server until it is told to stop; 2 when it cannot start."""
+    """Run the server until it is told to stop; returns 2 if it cannot start."""
     parser = argparse.ArgumentParser(
         prog="python -m stack.clickhouse_http",
         description="ClickHouse's HTTP interface in front of chDB.",
@@ -63,12 +63,12 @@ def main() -> int:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Told to stop before the server ran, or (uvicorn raises the signal again) after it ended."""
+    """Exit on a signal before the server ran or (uvicorn raises it again) after it ended."""
     sys.exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before the engine starts, so that a taken one is told at once."""
+    """Bind the port before the engine starts, so that a used one is reported immediately."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -24,7 +24,7 @@ MAX_DRAINED_BYTES: Final = 16 << 20
 
 
 class QueryEndpoint:
-    """`/`: runs the query of a request, or says Ok when there is none."""
+    """`/`: runs the query of a request, or answers Ok if there is none."""
 
     def __init__(self, handler: Handler, engine: Engine) -> None:
         self._handler = handler
@@ -48,19 +48,19 @@ class QueryEndpoint:
         except ClientDisconnect:
             logger.info("query %s: the client went away before its body was complete", query_id)
         except BrokenOffError as error:
-            # Returning without the last chunk makes uvicorn cut the connection, as it must be.
+            # Returning without the last chunk makes uvicorn cut the connection, as intended.
             logger.warning("query %s: failed within its answer: %s", query_id, error.__cause__)
 
 
 async def _drain(request: Request) -> None:
-    """Read what the client is still sending, or it may never get to read the error."""
+    """Read what the client is still sending; otherwise it might never read the error."""
     seen = 0
     try:
         async for chunk in request.stream():
             seen += len(chunk)
             if seen > MAX_DRAINED_BYTES:
                 return
-    except (ClientDisconnect, RuntimeError):  # gone, or the body was read already
+    except (ClientDisconnect, RuntimeError):  # the client is gone, or the body was read already
         return
 
 
@@ -82,10 +82,10 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 def build_app(settings: ServerSettings) -> Starlette:
-    """The ASGI application; the engine starts and stops with its lifespan.
+    """Return the ASGI application; the engine starts and stops with its lifespan.
 
-    `app.state.engine` is open already when this returns, so that a failing start is an error of
-    the command line and not of a worker.
+    `app.state.engine` is already open on return, so that a failing start is an error of the command
+    line and not of a worker.
     """
     engine = Engine(settings)
     engine.open()

@@ -1,4 +1,4 @@
-"""Who is asking: name and password by basic auth, by headers or in the query string."""
+"""Authentication: name and password by basic auth, by headers or in the query string."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ class User:
 
 
 class Authenticator:
-    """Checks passwords in constant time against the one or two users of the settings."""
+    """Checks passwords in constant time against the one or two configured users."""
 
     def __init__(self, settings: ServerSettings) -> None:
         self._passwords = {settings.user: _digest(settings.password.get_secret_value())}
@@ -31,10 +31,10 @@ class Authenticator:
         self._nobody = _digest("")
 
     def check(self, headers: Mapping[str, str], query: Mapping[str, str]) -> User:
-        """The user of one request.
+        """Return the user of one request.
 
-        Raises `ClickHouseError` 516: wrong name or password (the two look alike), or two ways
-        of authentication in one request.
+        Raises `ClickHouseError` 516 for a wrong name or password (the two look alike), or for two
+        ways of authentication in one request.
         """
         name, password = _credentials(headers, query)
         known = self._passwords.get(name)

@@ -1,7 +1,8 @@
-"""A request's body: decompressed, kept whole before anything is inserted, in bounded memory.
+"""Request bodies: decompressed, complete before anything is inserted, in bounded memory.
 
-An INSERT begins only when its last byte has arrived and proved to be complete. What does not fit
-into memory waits in a nameless file, which vanishes with the process, whatever ends it.
+An INSERT starts only after its last byte has arrived and the body has proved complete. Data that
+does not fit into memory is kept in an unnamed file, which disappears with the process, whatever
+ends it.
 """
 
 import asyncio
@@ -18,12 +19,12 @@ _FILE_WRITE_BYTES: Final = 1 << 20
 
 
 class BodyReader:
-    """The plain bytes of a body as they arrive; `take` what is needed, `rest` is the remainder."""
+    """Decompresses a body as it arrives: `take` reads the first part, `rest` the remainder."""
 
     def __init__(
         self, stream: AsyncIterator[bytes], encoding: str, transfer_seconds: float
     ) -> None:
-        """`transfer_seconds` is how long a client may send nothing before it is given up."""
+        """`transfer_seconds` is how long a client may send nothing before the request fails."""
         self._stream = stream
         self._transfer_seconds = transfer_seconds
         self._decoder = Decoder(encoding)
@@ -36,7 +37,7 @@ class BodyReader:
         self._decoder.finish()
 
     async def _receive(self) -> bytes:
-        """The next bytes as they came; empty at the end."""
+        """Return the next received bytes; empty at the end."""
         try:
             async with asyncio.timeout(self._transfer_seconds):
                 async for chunk in self._stream:
@@ -50,7 +51,7 @@ class BodyReader:
         return b""
 
     async def take(self, wanted_bytes: int) -> bytes:
-        """At least `wanted_bytes` from the front, or the whole body when it is shorter."""
+        """Return at least `wanted_bytes` from the front, or the whole body if it is shorter."""
         parts: list[bytes] = []
         size = 0
         async for plain in self._plain:
@@ -61,12 +62,12 @@ class BodyReader:
         return b"".join(parts)
 
     def rest(self) -> AsyncIterator[bytes]:
-        """What `take` left."""
+        """Return what `take` left."""
         return self._plain
 
 
 class Spool:
-    """Bytes kept until they are complete: up to `memory_bytes` in memory, then in a file."""
+    """Keeps bytes until they are complete: up to `memory_bytes` in memory, then in a file."""
 
     def __init__(self, folder: Path, memory_bytes: int) -> None:
         self._folder = folder
@@ -77,7 +78,7 @@ class Spool:
         self.size = 0
 
     async def add(self, chunk: bytes) -> None:
-        """Keep `chunk`; raises 243 when the disk is full."""
+        """Keep `chunk`; raises 243 if the disk is full."""
         self._parts.append(chunk)
         self._held_bytes += len(chunk)
         self.size += len(chunk)
@@ -86,11 +87,11 @@ class Spool:
             await asyncio.to_thread(self._flush)
 
     def prefer_file(self, memory_bytes: int) -> None:
-        """Keep no more than `memory_bytes` in memory from now on."""
+        """From now on, keep at most `memory_bytes` in memory."""
         self._memory_bytes = min(self._memory_bytes, memory_bytes)
 
     async def complete(self) -> None:
-        """No more will come."""
+        """Mark the data as complete."""
         if self._file is not None or self._held_bytes > self._memory_bytes:
             await asyncio.to_thread(self._flush)
 
@@ -106,13 +107,13 @@ class Spool:
 
     @property
     def file(self) -> IO[bytes] | None:
-        """The file, rewound, when the bytes did not fit into memory."""
+        """The rewound file, if the bytes did not fit into memory."""
         if self._file is not None:
             self._file.seek(0)
         return self._file
 
     def chunks(self) -> Iterator[bytes]:
-        """All bytes, in pieces of bounded size."""
+        """Yield all bytes, in pieces of bounded size."""
         if self._file is None:
             yield b"".join(self._parts)
             return
@@ -121,7 +122,7 @@ class Spool:
             yield chunk
 
     def close(self) -> None:
-        """Drop what is kept."""
+        """Drop all data."""
         self._parts = []
         if self._file is not None:
             self._file.close()

@@ -1,7 +1,7 @@
-"""Content-Encoding in both directions: bodies of many frames in, results out, in bounded memory.
+"""Content-Encoding in both directions: request bodies and results, in bounded memory.
 
-A body is a sequence of whole frames (gzip members, zstd or lz4 frames). One that ends inside a
-frame, or fails its checksum, is an error: it must never be taken for a shorter body.
+A body is a sequence of whole frames (gzip members, zstd or lz4 frames). A body that ends inside a
+frame, or fails its checksum, is an error: it must never be accepted as a shorter body.
 """
 
 import sys
@@ -24,7 +24,7 @@ _ZLIB_LEVEL: Final = 3
 
 
 class _FrameDecoder(Protocol):
-    """What bz2, lz4 and zstd decompressors of Python have in common."""
+    """The common interface of Python's bz2, lz4 and zstd decompressors."""
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
     @property
@@ -36,7 +36,7 @@ class _FrameDecoder(Protocol):
 
 
 class _ZlibFrame:
-    """A zlib decompressor with the manners of `bz2.BZ2Decompressor`."""
+    """A zlib decompressor with the interface of `bz2.BZ2Decompressor`."""
 
     def __init__(self, window_bits: int) -> None:
         self._inner = zlib.decompressobj(window_bits)
@@ -44,7 +44,7 @@ class _ZlibFrame:
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         plain = self._inner.decompress(self._inner.unconsumed_tail + data, max(max_length, 0))
-        self._full = len(plain) == max_length  # zlib may hold more without any input left
+        self._full = len(plain) == max_length  # zlib may hold more output without any input left
         return plain
 
     @property
@@ -70,10 +70,10 @@ _FRAMES: Final[dict[str, Callable[[], _FrameDecoder]]] = {
 
 
 class Decoder:
-    """Turns a compressed body, fed in any pieces, into plain pieces of at most 1 MiB."""
+    """Decompresses a body, fed in any pieces, into pieces of at most 1 MiB."""
 
     def __init__(self, encoding: str) -> None:
-        """`encoding` is the Content-Encoding header; raises 48 when it is not supported."""
+        """`encoding` is the Content-Encoding header; raises 48 if it is not supported."""
         name = encoding.strip().lower()
         if name not in ("", "identity") and name not in _FRAMES:
             raise refusal(
@@ -86,7 +86,7 @@ class Decoder:
         self._frame: _FrameDecoder | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Plain bytes of `data`; raises 117 when it is not what the header says."""
+        """Yield the plain bytes of `data`; raises 117 if it is not in the header's encoding."""
         if self._new_frame is None:
             yield data
             return
@@ -107,7 +107,7 @@ class Decoder:
                 self._frame = None
 
     def finish(self) -> None:
-        """The body has ended; raises 33 when it ended inside a compressed frame."""
+        """Mark the end of the body; raises 33 if it is inside a compressed frame."""
         if self._frame is not None:
             raise refusal(
                 Code.CANNOT_READ_ALL_DATA,
@@ -144,7 +144,7 @@ class _Lz4Encoder:
         return header
 
 
-# The cheapest for the processor first.
+# In the order of CPU cost, the cheapest first.
 _ENCODERS: Final[dict[str, Callable[[], Encoder]]] = {
     "lz4": _Lz4Encoder,
     "zstd": lambda: zstd.ZstdCompressor(level=_ZSTD_LEVEL),
@@ -154,7 +154,7 @@ _ENCODERS: Final[dict[str, Callable[[], Encoder]]] = {
 
 
 def choose_encoder(accept_encoding: str) -> tuple[str, Encoder] | None:
-    """The cheapest of an Accept-Encoding header's encodings; None for a plain answer."""
+    """Return the cheapest of an Accept-Encoding header's encodings; None for no compression."""
     accepted = set()
     for part in accept_encoding.split(","):
         name, _, weight = part.strip().lower().partition(";")

@@ -1,7 +1,7 @@
-"""What the engine is told at start: limits that fit a machine it shares, safe defaults, and rights.
+"""The engine's start configuration: limits for a shared machine, safe defaults, and rights.
 
 Inserts are synchronous and never dropped as duplicates, all times are UTC, caches are small, and
-some of the disk is always kept free.
+part of the disk is always kept free.
 
 chDB has one user and no SQL for others. That user has two roles: all rights, and the analyst's,
 which may read the views. A connection begins with both; one that serves the reader is reduced to
@@ -20,7 +20,7 @@ CACHE_BYTES: Final = 32 * MIB  # each of the engine's caches; production default
 _ADMIN_ROLE: Final = "purser_admin"
 
 _FIXED_SETTINGS: Final = (
-    # Settings under which a statement means something else than its text says.
+    # Settings with which a statement means something else than its text.
     "dialect",
     "allow_experimental_kusto_dialect",
     "allow_experimental_prql_dialect",
@@ -39,9 +39,9 @@ _FIXED_SETTINGS: Final = (
     "format_avro_schema_registry_url",
     "output_format_schema",
 )
-"""Settings that nobody may change, so that neither the judged text nor a format can be got around.
-
-The engine knows only one user: what binds the reader binds everybody."""
+"""Settings that nobody may change, so that they cannot bypass the checked text or the format. The
+engine has only one user, so they are fixed for everybody.
+"""
 
 _HIDDEN: Final = """
     asynchronous_inserts asynchronous_loader azure_queue_metadata azure_queue_metadata_cache
@@ -65,9 +65,9 @@ _HIDDEN: Final = """
 """
 HIDDEN_SYSTEM_TABLES: Final = tuple(_HIDDEN.split())
 """System tables that the reader sees empty: others' statements, the server's parts and settings.
-
-The engine's grants do not cover its system tables. A test knows the others by name, so that one
-that a new engine brings is decided about."""
+The engine's grants do not cover its system tables. A test lists the visible ones, so that a new one
+of a new engine requires a decision.
+"""
 
 _SERVER_CONFIG = """<clickhouse>
   <users_config>{users}</users_config>
@@ -118,7 +118,7 @@ _USERS_CONFIG = """<clickhouse>
 
 
 def write_configuration(folder: Path, settings: ServerSettings) -> str:
-    """Write the engine's two files into `folder`; what `chdb.connect` is to be given.
+    """Write the engine's two files into `folder`; returns the argument of `chdb.connect`.
 
     Raises `OSError`.
     """

@@ -1,9 +1,8 @@
 """One connection to chDB: its settings and database, and the statements that run on it.
 
-Results leave through a pipe that the engine writes itself (`INTO OUTFILE '/dev/fd/N'`) and rows
-come in from a nameless file (`FROM INFILE '/dev/fd/N'`): any format, any size, no copy in Python.
-Everything here blocks and runs in worker threads. Foreign exceptions are translated here and in
-`engine`, and nowhere else.
+The engine writes results into a pipe (`INTO OUTFILE '/dev/fd/N'`) and reads rows from an unnamed
+file (`FROM INFILE '/dev/fd/N'`): any format, any size, no copy in Python. All calls block and run
+in worker threads. Foreign exceptions are converted only here and in `engine`.
 """
 
 import os
@@ -30,7 +29,7 @@ CHDB_ERRORS: Final = (RuntimeError, ValueError, chdb.ChdbError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What one statement did; rows and bytes, and nanoseconds."""
+    """What one statement did: rows, bytes and nanoseconds."""
 
     read_rows: int = 0
     read_bytes: int = 0
@@ -56,10 +55,10 @@ class Connection:
     def prepare(
         self, database: str | None, settings: Mapping[str, str], *, keep: bool = False
     ) -> None:
-        """Select the database and apply `settings`; with `keep`, remember how it was before.
+        """Select the database and apply `settings`; with `keep`, remember the previous values.
 
-        A kept connection (a session's) gets back what an earlier request changed, and costs
-        nothing when the next request wants the same.
+        On a kept connection (a session's) this first restores what an earlier request changed. It
+        costs nothing if the next request wants the same.
         """
         wanted_database = database or self._home_database
         if wanted_database != self._database:
@@ -78,11 +77,11 @@ class Connection:
             self._applied = wanted
 
     def is_prepared_for(self, database: str | None, settings: Mapping[str, str]) -> bool:
-        """Whether `prepare` would have nothing to do."""
+        """Return whether `prepare` would have nothing to do."""
         return self._database == (database or self._home_database) and self._applied == settings
 
     def lock(self, level: str) -> None:
-        """Make the connection read-only, for good: no later statement can undo it."""
+        """Make the connection read-only for good: no later statement can undo it."""
         self._set({"readonly": level})
 
     def set_role(self, role: str) -> None:
@@ -90,13 +89,13 @@ class Connection:
         self.run(f"SET ROLE {clickhouse_name(role)}")
 
     def forget_applied(self) -> None:
-        """After a SET or USE statement: what it left is the session's own state from now on."""
+        """Restore the settings, so that a following SET or USE changes the session's own state."""
         if self._before:
             self._set(self._before)
         self._applied, self._before = {}, {}
 
     def adopt_database(self) -> None:
-        """Take the current database, after a USE statement, as the session's own."""
+        """After a USE statement, make the current database the session's own."""
         name = bytes(self._inner.query("SELECT currentDatabase()", "RawBLOB").bytes()).decode()
         self._database = self._home_database = name
 
@@ -106,7 +105,7 @@ class Connection:
         format_name: str = "TabSeparated",
         parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[bytes, Counts]:
-        """Run any statement; its whole (small) answer and its counts."""
+        """Run any statement; returns its whole (small) answer and its counts."""
         started = time.perf_counter_ns()
         try:
             result = self._inner.query(text, format_name, dict(parameters))
@@ -123,7 +122,7 @@ class Connection:
         mark: str,
         extra_settings: str = "",
     ) -> Counts:
-        """Run `statement` and write its answer to `write_fd`; the caller closes that."""
+        """Run `statement` and write its answer to `write_fd`, which the caller closes."""
         more = f"{',' if statement.tail else 'SETTINGS'} {extra_settings}" if extra_settings else ""
         text = b"%b\nINTO OUTFILE '/dev/fd/%d' APPEND FORMAT %b %b%b /* %b */" % (
             statement.head,
@@ -155,8 +154,8 @@ class Connection:
     ) -> Counts:
         """Insert `rows`, encoded in `format_name`; returns when the engine has committed them.
 
-        Through a file in memory: chDB's own streaming insert (`send_insert`, 4.4) reports success
-        for rows that the table refuses by a constraint, and stores none of them.
+        It uses a file in memory, because chDB's streaming insert (`send_insert`, 4.4) reports
+        success for rows that violate a constraint of the table, and stores none of them.
         """
         with _memory_file() as file:
             file.writelines(rows)
@@ -199,14 +198,14 @@ class Connection:
 
 
 def _memory_file() -> IO[bytes]:
-    """A nameless file: in memory where the system can do that, else in the temporary folder."""
+    """Open an unnamed file, in memory if the system supports it, else in the temporary folder."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("insert"), "w+b")
     return tempfile.TemporaryFile()
 
 
 def check_format(name: str) -> str:
-    """`name` if it can be the name of a format; raises 73 otherwise."""
+    """Return `name` if it is a possible format name; raises 73 otherwise."""
     if not name.isascii() or not name.isidentifier():
         raise refusal(Code.UNKNOWN_FORMAT, f"Unknown format {name!r}.")
     return name

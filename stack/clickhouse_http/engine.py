@@ -1,7 +1,7 @@
-"""chDB, the ClickHouse engine in this process: started, connected to, stopped.
+"""chDB, the ClickHouse engine, in this process: start, connect, stop.
 
-One engine per process and folder; a connection costs 0.1 ms, so that every request can have its
-own and nothing one request sets can reach another.
+There is one engine per process and folder. A connection costs 0.1 ms, so every request can have a
+separate one, and settings of one request cannot affect another.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ class Engine:
 
     @property
     def spool_folder(self) -> Path:
-        """Where data on the way are kept."""
+        """The folder of incoming and outgoing data."""
         return self._folder / "spool"
 
     @property
@@ -52,7 +52,7 @@ class Engine:
         return self._folder / "files"
 
     def open(self) -> None:
-        """Start the engine; raises `ConfigurationError` when the folder is in use or unusable."""
+        """Start the engine; raises `ConfigurationError` if the folder is in use or unusable."""
         _refuse_file_size_limit()
         try:
             self._settings.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -67,7 +67,7 @@ class Engine:
                 f"--path {self._settings.path}: {error.strerror or error};"
                 " choose a folder this user may write."
             ) from None
-        # chDB takes unknown table names for files of the working folder: give it an empty one.
+        # chDB treats unknown table names as files of the working folder: use an empty one.
         os.chdir(self._files_folder)
         try:
             self._anchor = chdb.connect(self._url)
@@ -92,10 +92,10 @@ class Engine:
     def ensure_space(self, *, after_writing: bool = False) -> None:
         """Refuse to write (243) while the disk is nearly full.
 
-        chDB 4.4 takes no notice of a write that fails and commits the damaged part all the same,
-        so it must never come to that. `after_writing`: less than a tenth of the reserve is left
-        although it was there before: somebody filled the disk meanwhile, and what was written
-        cannot be trusted.
+        chDB 4.4 ignores a failed write and commits the damaged part anyway, so a write must never
+        fail for lack of space. With `after_writing`, raise if less than a tenth of the reserve is
+        left although it was free before: another program filled the disk meanwhile, and the written
+        data cannot be trusted.
         """
         free = shutil.disk_usage(self._folder).free
         reserve = self._settings.min_free_disk_bytes
@@ -113,7 +113,7 @@ class Engine:
             )
 
     def connect(self) -> Connection:
-        """A connection of its own: settings, temporary tables and database start afresh."""
+        """Open a new connection, with fresh settings, temporary tables and database."""
         try:
             return Connection(chdb.connect(self._url))
         except CHDB_ERRORS as error:
@@ -133,7 +133,7 @@ class Engine:
             connection.run("KILL QUERY WHERE query_kind != 'KillQuery' ASYNC")
 
     def close(self) -> None:
-        """Close the engine; parts and metadata are on disk afterwards."""
+        """Close the engine; afterwards parts and metadata are on disk."""
         if self._anchor is not None:
             self._anchor.close()
             self._anchor = None
@@ -143,10 +143,10 @@ class Engine:
 
 
 def _anchored(folder: Path) -> Path:
-    """A name for an existing folder that stays right when the working folder changes.
+    """Return a name of an existing folder that stays valid when the working folder changes.
 
-    Through a descriptor that stays open as long as this process; a name below /proc/self/cwd would
-    mean another folder after `chdir`.
+    It uses a descriptor that stays open for the life of the process. A name below /proc/self/cwd
+    would mean another folder after `chdir`.
     """
     if not folder.is_relative_to("/proc/self/cwd"):
         return folder

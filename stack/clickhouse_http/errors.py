@@ -8,7 +8,7 @@ from schemas.errors import PurserError
 
 
 class Code(IntEnum):
-    """The codes this server raises itself or chooses a status by; names as in ClickHouse."""
+    """The codes that this server raises or maps to a status; names as in ClickHouse."""
 
     CANNOT_PARSE_TEXT = 6
     THERE_IS_NO_COLUMN = 8
@@ -75,7 +75,7 @@ class Code(IntEnum):
     UNKNOWN_EXCEPTION = 1002
 
 
-# ClickHouse's src/Server/HTTP/exceptionCodeToHTTPStatus.cpp as a table; everything else is 500.
+# ClickHouse's src/Server/HTTP/exceptionCodeToHTTPStatus.cpp as a table; all others are 500.
 _CODES_BY_STATUS: Final[dict[int, tuple[Code, ...]]] = {
     401: (Code.REQUIRED_PASSWORD,),
     403: (
@@ -142,7 +142,7 @@ _ENGINE_TEXT = re.compile(r"Code: (\d+)\. .*", re.DOTALL)
 
 
 class ClickHouseError(PurserError):
-    """A request that failed; `code` and `text` are what a ClickHouse server would answer."""
+    """A failed request; `code` and `text` are what a ClickHouse server would answer."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -156,12 +156,12 @@ class ClickHouseError(PurserError):
 
 
 def refusal(code: Code, problem: str) -> ClickHouseError:
-    """An error that this server raises itself, worded as ClickHouse words its own."""
+    """Return an error of this server, worded like ClickHouse's errors."""
     return ClickHouseError(code, f"Code: {code}. DB::Exception: {problem} ({code.name})")
 
 
 def from_engine(error: Exception) -> ClickHouseError:
-    """Translate whatever chDB raised; the engine's own text is kept, its wrapping dropped."""
+    """Convert an exception of chDB; keeps the engine's text and drops its wrapping."""
     match = _ENGINE_TEXT.search(str(error))
     if match is None:
         return refusal(Code.UNKNOWN_EXCEPTION, str(error) or type(error).__name__)

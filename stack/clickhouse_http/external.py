@@ -29,7 +29,7 @@ _SUFFIXES: Final = ("_structure", "_types", "_format")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalTable:
-    """One file of a form; `columns` is what stands between the brackets of CREATE TABLE."""
+    """One file of a form; `columns` is the column list of CREATE TABLE."""
 
     name: str
     columns: str
@@ -57,7 +57,7 @@ class ExternalTable:
 async def read_form(
     request: Request, max_field_bytes: int, *, may_hold_tables: bool
 ) -> tuple[QueryRequest, tuple[ExternalTable, ...]]:
-    """The query of a form, its fields taking their place among the query string's items.
+    """Read the query of a form; its fields count as items of the query string.
 
     Raises `ClickHouseError` 36 for a broken form and for a file without structure, 164 for any
     file where none may be: before it is received.
@@ -118,7 +118,7 @@ def _split_types(types: str) -> list[str]:
 
 @contextmanager
 def external_tables(connection: Connection, tables: tuple[ExternalTable, ...]) -> Iterator[None]:
-    """The tables exist inside, and are gone afterwards, also from a session."""
+    """Create the tables for the length of a `with`, and drop them afterwards, also in a session."""
     try:
         for table in tables:
             table.load(connection)

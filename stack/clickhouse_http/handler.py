@@ -1,7 +1,7 @@
-"""One query from request to answer: the only place that puts the parts together.
+"""One query from request to answer: the only module that combines the others.
 
-The order is fixed: who asks, what is asked, the whole body, a free slot, a connection, the engine,
-the answer. Whatever fails before the engine is called has changed nothing.
+The order is fixed: authentication, the query, the whole body, a free slot, a connection, the
+engine, the answer. A failure before the engine is called has changed nothing.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from stack.clickhouse_http.statement_gate import StatementGate, denied
 DEFAULT_OUTPUT_FORMAT: Final = "TabSeparated"
 DEFAULT_INPUT_FORMAT: Final = "Values"
 MAX_IDLE_CONNECTIONS: Final = 16
-# Formats that the engine reads from their end: in a file it need not hold them in memory.
+# Formats that the engine reads from their end; from a file it need not hold them in memory.
 _FILE_FORMATS: Final = frozenset({"Arrow", "Parquet", "ORC"})
 _MIN_FILE_BYTES: Final = 64 * 1024
 _STATE_VERBS: Final = frozenset({"SET", "USE"})
@@ -51,7 +51,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """A query that is understood and whose body is complete."""
+    """A parsed query whose body is complete."""
 
     asked: QueryRequest
     user: User
@@ -69,13 +69,13 @@ class _Job:
 
     @property
     def keeps_state(self) -> bool:
-        """Whether the session's own connection serves: a read-only one has no state to keep."""
+        """Whether to use the session's connection: a read-only one has no state to keep."""
         read_only = self.asked.settings.get("readonly", "0") != "0"
         return not self.user.read_only and (not read_only or isinstance(self.statement, Select))
 
     @property
     def writes(self) -> bool:
-        """Whether the disk must have room: not for statements that may be needed to make some."""
+        """Whether the disk must have space; not for statements that may be needed to free some."""
         match self.statement:
             case InsertData():
                 return True
@@ -86,7 +86,7 @@ class _Job:
 
     @property
     def leaves_nothing(self) -> bool:
-        """Whether a connection is as new after this job as before it."""
+        """Whether a connection is unchanged by this job."""
         return not (
             self.user.read_only
             or "readonly" in self.asked.settings
@@ -117,7 +117,7 @@ class Handler:
         self._reader_slots = Slots(settings.reader_max_concurrent_queries, wait, "reader")
 
     async def close(self) -> None:
-        """Stop what is still running, wait for the engine's threads, then end the sessions."""
+        """Stop running queries, wait for the engine's threads, then end the sessions."""
         await asyncio.to_thread(self._engine.kill_all)
         for slots in (self._slots, self._reader_slots):
             await asyncio.to_thread(slots.shut_down)
@@ -125,7 +125,7 @@ class Handler:
         self._idle.close()
 
     def read(self, request: Request) -> tuple[User, QueryRequest]:
-        """Who asks for what, by query string and headers alone.
+        """Read the user and the query from the query string and headers alone.
 
         Raises `ClickHouseError`; nothing of the body has been read.
         """
@@ -162,7 +162,8 @@ class Handler:
                         statement=statement,
                         external=external,
                         session=session,
-                        # Only there are unknown tables taken for files: never the reader's.
+                        # Only in the default database are unknown tables treated as files: never
+                        # use it for the reader.
                         database=asked.database
                         or (self._settings.database if user.read_only else None),
                         caps=self._settings.reader_caps() if user.read_only else {},
@@ -296,7 +297,7 @@ class Handler:
             buffer.close()
 
     async def _finish(self, query: "asyncio.Future[Counts]", pipe: Pipe, mark: str) -> None:
-        """Let go of the engine: a statement that nobody reads is stopped, its pipe drained."""
+        """Release the engine: stop a statement that nobody reads, and drain its pipe."""
         try:
             if not query.done():
                 self._kill(mark)
@@ -308,7 +309,7 @@ class Handler:
             pipe.close_read()
 
     def _judged(self, statement: Statement, asked: QueryRequest) -> Statement:
-        """The reader's statement, as it may run; in a worker thread."""
+        """Return the reader's statement in the form in which it may run; in a worker thread."""
         if asked.roles:
             raise refusal(Code.ACCESS_DENIED, "Not enough privileges: the reader has one role.")
         harmless.check_settings(
@@ -379,7 +380,7 @@ def _prepared(
         settings = {}
     connection.prepare(job.database, settings, keep=keep)
     if job.user.read_only:
-        # For good, and in this order: the connection is closed after this one statement.
+        # Irreversible, and in this order: the connection is closed after this one statement.
         connection.set_role(ANALYST_ROLE)
         connection.lock("2")
         return work(connection)
@@ -392,7 +393,7 @@ def _prepared(
 
 
 def _read_only_clause(job: _Job) -> str:
-    """A session's connection cannot be made read-only and back: its statement is instead."""
+    """A session's connection cannot be made read-only and back, so its statement is."""
     level = job.asked.settings.get("readonly", "0")
     if job.session is None or not job.keeps_state or level == "0":
         return ""

@@ -1,4 +1,4 @@
-"""One HTTP request as ClickHouse understands it: settings, parameters, formats, session."""
+"""Parses an HTTP request as ClickHouse does: settings, parameters, formats, session."""
 
 import re
 import uuid
@@ -12,7 +12,7 @@ DEFAULT_SESSION_SECONDS: Final = 60
 MAX_SESSION_SECONDS: Final = 3600
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-# Query-string names that are no settings, as in ClickHouse's HTTPHandler.
+# Query-string names that are not settings, as in ClickHouse's HTTPHandler.
 _RESERVED: Final = frozenset(
     [
         "query",
@@ -36,7 +36,7 @@ _RESERVED: Final = frozenset(
         "close_session",
     ]
 )
-# The server answers for what these do, whatever the engine would think of them.
+# This server implements these itself and does not pass them to the engine.
 _HANDLED_HERE: Final = frozenset(
     [
         "enable_http_compression",
@@ -56,7 +56,7 @@ _TRUE: Final = frozenset({"1", "true", "True"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """An HTTP session: `timeout_seconds` of idleness end it, `must_exist` refuses a new one."""
+    """An HTTP session: it ends after `timeout_seconds` idle; `must_exist` refuses a new one."""
 
     session_id: str
     timeout_seconds: int
@@ -67,7 +67,7 @@ class SessionOptions:
 class QueryRequest:
     """What one request asks for, besides its body.
 
-    `settings` apply to this query alone; `parameters` are the values of `{name:Type}` in
+    `settings` apply only to this query; `parameters` are the values of `{name:Type}` in
     ClickHouse's escaped text form.
     """
 
@@ -87,9 +87,9 @@ class QueryRequest:
 def read_request(
     items: Iterable[tuple[str, str]], headers: Mapping[str, str], *, get: bool
 ) -> QueryRequest:
-    """Sort the query string's (and a form's) items; `get` makes the query read-only.
+    """Interpret the query string's (and a form's) items; `get` makes the query read-only.
 
-    Raises `ClickHouseError` for a name that cannot be a setting and for a bad session timeout.
+    Raises `ClickHouseError` for a name that cannot be a setting and for an invalid session timeout.
     """
     query, roles = [], []
     settings: dict[str, str] = {}
@@ -126,7 +126,7 @@ def read_request(
 
 
 def _query_id(fields: Mapping[str, str]) -> str:
-    """The given id, which goes back in a header and so may hold no line break, or a new one."""
+    """Return the given id, or a new one; it is sent in a header, so no control characters."""
     given = fields.get("query_id")
     if given and _CONTROL.search(given):
         raise refusal(Code.BAD_ARGUMENTS, "query_id holds a control character.")

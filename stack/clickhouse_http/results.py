@@ -1,8 +1,8 @@
 """Answers: streamed from the engine's pipe to the client, with ClickHouse's headers and errors.
 
-An answer is held back until it is complete or grows beyond a buffer, so that most errors still get
-their HTTP status; one that comes later is written into the stream in ClickHouse's tagged form, and
-the connection is then broken on purpose, so that nobody takes half an answer for a whole one.
+An answer is held back until it is complete or exceeds a buffer, so that most errors still get their
+HTTP status. A later error is written into the stream in ClickHouse's tagged form. The connection is
+then cut deliberately, so that no client accepts a partial answer as complete.
 """
 
 import asyncio
@@ -46,11 +46,11 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class BrokenOffError(Exception):
-    """The answer failed after its beginning had been sent: the connection must be cut."""
+    """The answer failed after its start was sent: the connection must be cut."""
 
 
 def base_headers(query_id: str, format_name: str | None) -> dict[str, str]:
-    """The headers of every answer to a query."""
+    """Return the headers of every answer to a query."""
     headers = {
         "X-ClickHouse-Server-Display-Name": "purser",
         "X-ClickHouse-Query-Id": query_id,
@@ -63,7 +63,7 @@ def base_headers(query_id: str, format_name: str | None) -> dict[str, str]:
 
 
 def summary(counts: Counts) -> str:
-    """The value of X-ClickHouse-Summary: every number as a string, as ClickHouse writes it."""
+    """Return the value of X-ClickHouse-Summary, with numbers as strings, as in ClickHouse."""
     return json.dumps(
         {
             "read_rows": str(counts.read_rows),
@@ -90,7 +90,7 @@ async def send_answer(
 
 
 async def send_error(send: Send, error: ClickHouseError, query_id: str, version: str) -> None:
-    """Send an error that is known before anything else was sent."""
+    """Send an error that occurred before anything else was sent."""
     headers = base_headers(query_id, None)
     headers["X-ClickHouse-Exception-Code"] = str(error.code)
     if error.http_status == 401:
@@ -99,7 +99,7 @@ async def send_error(send: Send, error: ClickHouseError, query_id: str, version:
 
 
 def error_text(error: ClickHouseError, version: str) -> bytes:
-    """The text of an error as ClickHouse ends it: with its version and a line break."""
+    """Return an error's text with ClickHouse's ending: the version and a line break."""
     text = error.text.rstrip()
     if "(version " not in text[-60:]:
         text = f"{text} (version {version})"
@@ -114,7 +114,7 @@ def _encode(headers: Mapping[str, str]) -> Headers:
 
 
 class Pipe:
-    """The pipe between the engine, writing in a thread, and the event loop, reading."""
+    """The pipe between the engine, which writes in a thread, and the event loop, which reads."""
 
     def __init__(self) -> None:
         self.read_fd, self.write_fd = os.pipe()
@@ -122,7 +122,7 @@ class Pipe:
         self._loop = asyncio.get_running_loop()
 
     async def read(self) -> bytes:
-        """The next bytes; empty at the end."""
+        """Return the next bytes; empty at the end."""
         while True:
             try:
                 return os.read(self.read_fd, PIPE_BYTES)
@@ -138,7 +138,7 @@ class Pipe:
             self._loop.remove_reader(self.read_fd)
 
     def close_write(self) -> None:
-        """Close the engine's end: the reader sees the end once it has drained the pipe."""
+        """Close the engine's end: the reader sees the end after draining the pipe."""
         os.close(self.write_fd)
 
     def close_read(self) -> None:
@@ -146,7 +146,7 @@ class Pipe:
 
 
 class StreamedAnswer:
-    """Sends what comes through a pipe, while `query` (the engine's thread) fills it."""
+    """Sends the contents of a pipe while `query` (the engine's thread) fills it."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class StreamedAnswer:
         version: str,
         transfer_seconds: float,
     ) -> None:
-        """`buffer_bytes` None holds the answer back to its end (wait_end_of_query)."""
+        """`buffer_bytes` None holds the answer back until its end (wait_end_of_query)."""
         self._pipe = pipe
         self._query = query
         self._headers = headers
@@ -189,7 +189,7 @@ class StreamedAnswer:
             watcher.cancel()
 
     async def _watch(self, receive: Receive) -> None:
-        """Stop the statement when the client has gone: nobody will read its answer."""
+        """Stop the statement if the client disconnects: nobody will read its answer."""
         while (await receive())["type"] != "http.disconnect":
             pass
         if not self._query.done():
@@ -267,7 +267,7 @@ class StreamedAnswer:
 
 
 def tagged_error(error: ClickHouseError, tag: str, version: str) -> bytes:
-    """An error inside a stream, framed as ClickHouse does since 25.11, at most 16 KiB."""
+    """Return an error inside a stream, framed as in ClickHouse since 25.11, at most 16 KiB."""
     text = error_text(error, version)[:_MAX_TAGGED_TEXT_BYTES]
     marker = b"\r\n__exception__\r\n"
     name = tag.encode()

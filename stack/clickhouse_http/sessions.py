@@ -20,7 +20,7 @@ class _Session:
 
 
 class Sessions:
-    """All live sessions by user and name; used from the event loop alone, so it needs no lock."""
+    """All live sessions by user and name; used only from the event loop, so it needs no lock."""
 
     def __init__(self, engine: Engine, max_sessions: int) -> None:
         self._engine = engine
@@ -29,10 +29,10 @@ class Sessions:
 
     @contextmanager
     def use(self, user: str, options: SessionOptions) -> Iterator[Connection]:
-        """The session's connection, for one request.
+        """Lend the session's connection for one request.
 
-        Raises 372 when it must exist and does not, 373 while another request is using it,
-        202 when there are too many sessions and none is idle.
+        Raises 372 if it must exist and does not, 373 while another request uses it, 202 if there
+        are too many sessions and none is idle.
         """
         self.end_expired()
         key = (user, options.session_id)
@@ -74,7 +74,7 @@ class Sessions:
         )
 
     def end_expired(self) -> None:
-        """Close the sessions that have been idle for longer than they asked to live."""
+        """Close the sessions that have been idle for longer than their timeout."""
         now = time.monotonic()
         for key, session in list(self._sessions.items()):
             if not session.busy and session.expires_at <= now:
@@ -89,10 +89,10 @@ class Sessions:
 
 
 class IdleConnections:
-    """Connections that served a SELECT or an INSERT, for the next request that wants the same.
+    """Idle connections after a SELECT or an INSERT, for the next request with the same needs.
 
-    Such statements leave nothing behind, so a connection with the same database and settings is
-    as good as a new one, and saves a third of a millisecond of processor time. Thread-safe.
+    Such statements leave no state, so a connection with the same database and settings is as good
+    as a new one, and saves a third of a millisecond of CPU time. Thread-safe.
     """
 
     def __init__(self, limit: int) -> None:
@@ -101,7 +101,7 @@ class IdleConnections:
         self._lock = threading.Lock()
 
     def take(self, database: str | None, settings: Mapping[str, str]) -> Connection | None:
-        """A connection prepared for exactly this, or None."""
+        """Return a connection prepared for exactly this, or None."""
         with self._lock:
             for index in range(len(self._idle) - 1, -1, -1):
                 if self._idle[index].is_prepared_for(database, settings):
@@ -109,7 +109,7 @@ class IdleConnections:
         return None
 
     def give_back(self, connection: Connection) -> None:
-        """Keep `connection`, dropping the one that has been idle longest when there are many."""
+        """Keep `connection`; drop the one idle longest if there are too many."""
         with self._lock:
             self._idle.append(connection)
             surplus = self._idle.pop(0) if len(self._idle) > self._limit else None

@@ -1,4 +1,4 @@
-"""What the server is told at start: where the data live, where to listen, whom to let in."""
+"""Settings of the server: where the data are, where to listen, and the users."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -23,7 +23,7 @@ def _plain(value: Path) -> Path:
 class ServerSettings(Settings):
     """Settings from the command line and from `PURSER_CLICKHOUSE_*` in the environment.
 
-    Sizes are bytes, times are seconds. Every queue and every buffer has its limit here.
+    Sizes are bytes, times are seconds. Every queue and every buffer has a limit here.
     """
 
     model_config = SettingsConfigDict(env_prefix="PURSER_CLICKHOUSE_")

@@ -1,9 +1,9 @@
-"""What kind of SQL a request holds, and where its FORMAT clause and its data begin.
+"""Classifies the SQL of a request, and finds its FORMAT clause and its data.
 
-Pure text work; nothing here runs SQL. A statement is one of three kinds: `InsertData` (rows follow
-the statement), `Select` (rows come back, written by the engine into a pipe) and `Command` (all
-else). The engine itself judges whether the SQL is right: what is unclear here stays a `Command`,
-which is passed on exactly as it came.
+This is pure text processing; it runs no SQL. A statement is one of three kinds: `InsertData` (rows
+follow the statement), `Select` (the engine writes rows into a pipe) and `Command` (everything
+else). The engine decides whether the SQL is valid: an unclear statement stays a `Command`, which is
+passed on unchanged.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Final
 
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 
-# Read as latin-1, so that offsets are offsets into the bytes; SQL's own words are ASCII.
+# Decoded as latin-1, so that offsets are byte offsets; SQL keywords are ASCII.
 _TOKEN: Final = re.compile(
     r"""
     (?P<space>\s+)
@@ -34,15 +34,15 @@ _DEPTH: Final = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _ANSWERING: Final = frozenset(
     {"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "FROM", "("}
 )
-# Words that chDB, being a command-line client inside, would take for itself.
+# Words that chDB, internally a command-line client, would interpret itself.
 _CLIENT_WORDS: Final = frozenset({"EXIT", "QUIT", "LOGOUT", "Q", "HELP"})
 
 
 @dataclass(frozen=True, slots=True)
 class InsertData:
-    """An INSERT whose rows follow it; `data_start` is the byte where they begin.
+    """An INSERT whose rows follow it; they start at byte `data_start`.
 
-    `before_settings` and `settings` are the head in two: INSERT INTO … and SETTINGS …
+    `before_settings` and `settings` are the two parts of the head: INSERT INTO … and SETTINGS …
     """
 
     before_settings: bytes
@@ -52,13 +52,13 @@ class InsertData:
 
     @property
     def head(self) -> bytes:
-        """All that stands before FORMAT."""
+        """Everything before FORMAT."""
         return b" ".join(filter(None, (self.before_settings, self.settings)))
 
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """A statement that answers rows: `head` [FORMAT `format_name`] `tail`; `text` is all of it."""
+    """A statement that returns rows: `head` [FORMAT `format_name`] `tail`; `text` is all of it."""
 
     text: bytes
     head: bytes
@@ -80,9 +80,9 @@ Statement = InsertData | Select | Command
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token: `upper` is the text of a word in capitals, of anything else as it stands.
+    """One token: `upper` is a word in capitals, any other token unchanged.
 
-    `depth` counts the brackets around it; a bracket itself stands outside of the pair it makes.
+    `depth` counts the brackets around it; a bracket itself is outside of its own pair.
     """
 
     text: str
@@ -94,7 +94,7 @@ class Token:
 
     @property
     def name(self) -> str:
-        """The identifier that the token is; empty for any other token."""
+        """The identifier of the token; empty for any other token."""
         if self.is_word:
             return self.text
         if self.text[0] in '`"':
@@ -103,14 +103,14 @@ class Token:
 
 
 class _Tokens:
-    """The tokens of a text, found only as far as somebody asks: rows behind an INSERT are none."""
+    """The tokens of a text, scanned only on demand: the rows after an INSERT are not tokens."""
 
     def __init__(self, text: bytes) -> None:
         self._found: list[Token] = []
         self._rest = _scan(text)
 
     def at(self, index: int) -> Token | None:
-        """Token number `index`; None behind the end."""
+        """Return token number `index`; None after the end."""
         while len(self._found) <= index:
             token = next(self._rest, None)
             if token is None:
@@ -119,21 +119,21 @@ class _Tokens:
         return self._found[index]
 
     def upper(self, index: int) -> str:
-        """The token in capitals if it is a word; empty behind the end."""
+        """Return the token in capitals if it is a word; empty after the end."""
         token = self.at(index)
         return token.upper if token is not None else ""
 
     def all(self) -> list[Token]:
-        """Every token of the text."""
+        """Return every token of the text."""
         self._found.extend(self._rest)
         return self._found
 
 
 def parse(text: bytes) -> Statement:
-    """Read one statement.
+    """Parse one statement.
 
-    Raises `ClickHouseError`: 62 for an empty text and for several statements at once; 358 for
-    INTO OUTFILE and FROM INFILE, which would touch the server's files.
+    Raises `ClickHouseError`: 62 for an empty text and for several statements; 358 for INTO OUTFILE
+    and FROM INFILE, which would access the server's files.
     """
     tokens = _Tokens(text)
     insert_at = _find_insert(tokens)
@@ -143,12 +143,12 @@ def parse(text: bytes) -> Statement:
 
 
 def tokens_of(text: bytes) -> list[Token]:
-    """Every token of a statement, without spaces and comments."""
+    """Return every token of a statement, without spaces and comments."""
     return list(_scan(text))
 
 
 def _find_insert(tokens: _Tokens) -> int | None:
-    """Index of INSERT: the first word, or behind a WITH clause."""
+    """Return the index of INSERT: the first word, or the one after a WITH clause."""
     if tokens.upper(0) != "WITH":
         return 0 if tokens.upper(0) == "INSERT" else None
     index = 0
@@ -160,7 +160,7 @@ def _find_insert(tokens: _Tokens) -> int | None:
 
 
 def _parse_whole(text: bytes, tokens: list[Token]) -> Statement:
-    """A statement without rows behind it; `tokens` are all of its tokens."""
+    """Parse a statement without rows after it; `tokens` are all of its tokens."""
     _refuse_several(tokens)
     _refuse_files(tokens)
     while tokens and tokens[-1].text == ";":
@@ -208,9 +208,9 @@ def _scan(text: bytes) -> Iterator[Token]:
 
 
 def _parse_insert(text: bytes, tokens: _Tokens, index: int) -> Statement:
-    """… [INTO] [TABLE | FUNCTION] target [(columns)] [SETTINGS …], then rows or a SELECT.
+    """Parse … [INTO] [TABLE | FUNCTION] target [(columns)] [SETTINGS …], then rows or a SELECT.
 
-    `index` is the token behind INSERT. Reads no further than to the rows: they are no SQL.
+    `index` is the token after INSERT. Stops before the rows, which are not SQL.
     """
     index = _skip_target(tokens, index)
     settings_at: int | None = None
@@ -240,7 +240,7 @@ def _parse_insert(text: bytes, tokens: _Tokens, index: int) -> Statement:
 
 
 def _skip_target(tokens: _Tokens, index: int) -> int:
-    """Index behind the table's (or function's) name, which may be any word or a {parameter}."""
+    """Return the index after the name of the table or function: any word or a {parameter}."""
     if tokens.upper(index) == "INTO":
         index += 1
     if tokens.upper(index) in ("TABLE", "FUNCTION") and tokens.upper(index + 1) not in ("", "("):
@@ -263,7 +263,7 @@ def _insert_data(
     format_name: str | None,
     data_start: int,
 ) -> InsertData:
-    """Cut the head into two, each ending with a token and not with a comment."""
+    """Split the head into two parts, each ending with a token and not with a comment."""
     split_at = end_at if settings_at is None else settings_at
     return InsertData(
         before_settings=_between(text, tokens, 0, split_at),
@@ -279,7 +279,7 @@ def _between(text: bytes, tokens: _Tokens, first: int, behind: int) -> bytes:
 
 
 def _parse_insert_select(text: bytes, tokens: list[Token]) -> Statement:
-    """INSERT … SELECT; one that reads rows of the body by `input(…)` is beyond the engine."""
+    """Parse INSERT … SELECT; the engine cannot read rows of the body by `input(…)`."""
     _refuse_several(tokens)
     _refuse_files(tokens)
     if any(one.upper == "INPUT" and after.text == "(" for one, after in pairwise(tokens)):
@@ -292,13 +292,13 @@ def _parse_insert_select(text: bytes, tokens: list[Token]) -> Statement:
 
 
 def _data_start(text: bytes, end: int) -> int:
-    """Rows begin after blanks and one line break behind the format's name, as in ClickHouse."""
+    """Return where rows start: after blanks and one line break, as in ClickHouse."""
     match = _BLANKS.match(text, end)
     return match.end() if match else end
 
 
 def _format_position(tokens: list[Token]) -> int | None:
-    """Index of the closing `FORMAT name [SETTINGS …]`; None when there is none."""
+    """Return the index of the closing `FORMAT name [SETTINGS …]`; None if there is none."""
     for index in range(len(tokens) - 2, 0, -1):
         token = tokens[index]
         if token.upper == "FORMAT" and token.depth == 0 and tokens[index + 1].is_word:
@@ -309,7 +309,7 @@ def _format_position(tokens: list[Token]) -> int | None:
 
 
 def _writes(tokens: list[Token]) -> bool:
-    """Whether a statement that begins like a query might be an INSERT after all."""
+    """Return whether a statement that starts like a query might be an INSERT."""
     return any(token.upper == "INSERT" and token.depth == 0 for token in tokens)
 
 

@@ -1,4 +1,4 @@
-"""A server of one's own for tests: a free port, a folder, and the means to kill it and come back.
+"""A separate server for tests, with a free port and a folder, that can be killed and restarted.
 
 with ClickHouseServer(tmp_path / "clickhouse") as server:
     client = server.client()
@@ -30,7 +30,7 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 
 class ClickHouseServer:
-    """Our ClickHouse server as a process of its own, on 127.0.0.1."""
+    """The ClickHouse server as a separate process, on 127.0.0.1."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class ClickHouseServer:
         database: str = "purser",
         environment: dict[str, str] | None = None,
     ) -> None:
-        """`environment` adds to the process's own; it may be changed before a start."""
+        """`environment` is added to the process's own; it may be changed before a start."""
         self.folder = folder
         self.user = user
         self.database = database
@@ -52,22 +52,22 @@ class ClickHouseServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, without credentials."""
+        """The server's address, without credentials."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def url_with_credentials(self) -> str:
-        """What `PURSER_CLICKHOUSE_URL` holds."""
+        """The value of `PURSER_CLICKHOUSE_URL`."""
         return f"http://{self.user}:{self.password}@127.0.0.1:{self.port}/{self.database}"
 
     @property
     def reader_url(self) -> str:
-        """What `PURSER_CLICKHOUSE_READER_URL` holds."""
+        """The value of `PURSER_CLICKHOUSE_READER_URL`."""
         return f"http://{READER}:{self.reader_password}@127.0.0.1:{self.port}/{self.database}"
 
     @property
     def log_path(self) -> Path:
-        """What the process wrote to its standard output and error."""
+        """Standard output and error of the process."""
         return self.folder.with_name(self.folder.name + ".log")
 
     @property
@@ -89,7 +89,7 @@ class ClickHouseServer:
         return clickhouse_connect.get_client(**{**arguments, **options})
 
     def start(self) -> None:
-        """Start it and wait until it answers; on the same folder and port as before."""
+        """Start it and wait until it answers, on the same folder and port as before."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -124,11 +124,11 @@ class ClickHouseServer:
         raise RuntimeError(f"the server did not start:\n{self.log_path.read_text()}")
 
     def kill(self) -> None:
-        """kill -9: as a crash would end it."""
+        """Kill the process (kill -9), like a crash."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """SIGTERM: a graceful end; its exit status."""
+        """Stop gracefully (SIGTERM); returns the exit status."""
         return self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> int:

@@ -1,6 +1,6 @@
 """Limits of the batch transport: how much it holds in memory, and how long it waits."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +30,7 @@ class TransportLimits:
     """After this time a commit, or a lookup of committed offsets, counts as failed and is retried.
     It is short because a rebalance and a stop wait for it.
     """
+
+    def __post_init__(self) -> None:
+        # Settings check user input; these assertions are for code that creates limits.
+        assert all(isinstance(limit, int) and limit > 0 for limit in astuple(self)), self

@@ -82,9 +82,7 @@ class ViewsMetrics:
             "Records read and not yet acknowledged.",
             registry=self.registry,
         )
-        self.healthy = Gauge(
-            "purser_views_healthy", "1 if healthy, 0 if not.", registry=self.registry
-        )
+        self.healthy = Gauge("purser_views_healthy", "1 if healthy else 0.", registry=self.registry)
 
     def wrote(self, *, records: int, events: int, newest: datetime | None, now: datetime) -> None:
         """Count a flush whose rows are written; `newest` is the latest commit time among them."""

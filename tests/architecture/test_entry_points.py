@@ -45,5 +45,5 @@ def test_console_scripts_and_reader_processes_are_marked() -> None:
     scripts = (ROOT / "pyproject.toml").read_text().partition("[project.scripts]\n")[2]
     [(module, function)] = re.findall(r'^\w+ = "([\w.]+):(\w+)"$', scripts, re.M)[:1]
     assert function in marked(POINTS[module])
-    reader = ast.parse((ROOT / "operations/replay/reader.py").read_text())
+    reader = ast.parse((ROOT / "operations/replay/reader_process.py").read_text())
     assert marked(reader) == {"read_share"}

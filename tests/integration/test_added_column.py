@@ -131,11 +131,8 @@ def _wait_for_events(traffic: Traffic, count: int) -> None:
 def _check_all_well(stack: Stack, events: int) -> None:
     """Everything arrived, nothing was parked, everything runs."""
     endpoints = stack.endpoints
-    settings = VerifySettings.model_validate(
-        {
-            "postgres_reader_dsn": endpoints.postgres_reader_dsn,
-            "clickhouse_url": endpoints.clickhouse_url,
-        }
+    settings = VerifySettings.load(
+        postgres_reader_dsn=endpoints.postgres_reader_dsn, clickhouse_url=endpoints.clickhouse_url
     )
     found = verify(settings, Options(timeout_seconds=VERIFY_SECONDS))
     assert found.exit_status == 0, found.to_json()

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from schemas.accounts import AccountType as A
-from schemas.effects import EFFECTS, Amount, Claim, Effect, Move, Transfer, event_types
+from schemas.effects import EFFECTS, Amount, Claim, Move, event_types
 from schemas.lifecycle import (
     CHARGE,
     DISPUTE,
@@ -137,30 +137,6 @@ def test_only_what_changes_the_buyers_money_is_revenue() -> None:
     for effects in EFFECTS.values():
         for effect in effects.values():
             assert (effect.revenue is not None) == bool(effect.captured or effect.refunded)
-
-
-@pytest.mark.parametrize(
-    ("effect", "signs"),
-    [
-        (Effect(), (0, 0, 0, 0, 0)),
-        (Effect(move=Move.PLAN), (0, 0, 0, 0, 0)),
-        (Effect(move=Move.CAPTURE), (1, 0, 0, 0, 0)),
-        (Effect(move=Move.RELEASE), (0, 0, 1, 0, 1)),
-        (Effect(move=Move.REVERSE), (0, 1, 0, 0, 0)),
-        (Effect(move=Move.REVERSE, refund=Claim.MAY_END), (0, 1, 0, 0, 0)),
-        (Effect(move=Move.REVERSE, dispute=Claim.ENDS), (0, 1, 0, -1, 0)),
-        (Effect(refund=Claim.OPENS), (0, 0, 0, 1, 0)),
-        (Effect(refund=Claim.ENDS), (0, 0, 0, -1, 0)),
-        (Effect(transfer=Transfer(A.SELLER_AVAILABLE, A.PAYOUT_IN_TRANSIT)), (0, 0, 0, 0, -1)),
-        (Effect(transfer=Transfer(A.PAYOUT_IN_TRANSIT, A.BANK)), (0, 0, 0, 0, 0)),
-        (Effect(transfer=Transfer(A.BANK, A.SELLER_AVAILABLE)), (0, 0, 0, 0, 1)),
-    ],
-)
-def test_signs_follow_from_the_row(effect: Effect, signs: tuple[int, ...]) -> None:
-    found = (effect.captured, effect.refunded, effect.released, effect.reserved, effect.available)
-    assert found == signs
-    assert effect.may_settle == (effect.refund is Claim.MAY_END)
-    assert effect.draws_on_balance == (signs[-1] < 0)
 
 
 def test_a_payout_takes_from_an_account_what_an_earlier_event_put_there() -> None:

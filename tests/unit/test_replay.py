@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from operations.replay.bulk import shares_of_keys, shares_of_topic
 from operations.replay.choice import VIEWS, Choice
 from operations.replay.follow import start_positions
-from operations.replay.reader import Pace, reached
+from operations.replay.reader_process import Pace, reached
 from operations.replay.run import Options
 from operations.replay.snapshot import RANGES, bounds
 from operations.replay.state import Exchange, Source, State, Step

@@ -45,7 +45,7 @@ class BadLine:
 
 @dataclass(slots=True)
 class Outcome:
-    """Result of a batch: `payments` got `events` new rows, `unchanged` already had all of theirs."""
+    """Result of a batch: `payments` got `events` new rows, `unchanged` had all of theirs."""
 
     payments: int = 0
     events: int = 0
@@ -106,7 +106,7 @@ class BulkAppender:
 
 
 class DryRun:
-    """`Target` that writes nothing; remembers the payments of this run by a digest of their rows."""
+    """`Target` that writes nothing; remembers this run's payments by a digest of their rows."""
 
     def __init__(self) -> None:
         self._seen: dict[PaymentId, tuple[int, bytes]] = {}

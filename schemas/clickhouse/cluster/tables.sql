@@ -709,5 +709,5 @@ FROM seller_revenue_raw
 FINAL;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
-    ('0001_tables', '5248afef53064ec16ae89242f1c98362ecec602d96f034e06b407abfccf6e189'),
-    ('0002_views', '52eb3449543e3678d35e427ab53a1d432e73b394f62565f11d881149e9ca2412');
+    ('0001_tables', '0fcfb17705bfb781709b0bf775e0c19e130079d08c92bd36be89ea121930aa49'),
+    ('0002_views', '3eb8c7413f4f38c97c07ce1bb38e9b8756f21084c59b71b9ac241244ddf4ff1f');

@@ -131,7 +131,7 @@ def test_bytes_are_shown_as_text_or_as_hex_and_never_as_control_sequences(some: 
         (["redrive"], "give positions, or --reason, or --all"),
         (["redrive", "--all", f"{TOPIC}/1/7"], "give positions, or --reason, or --all"),
         (["redrive", f"{TOPIC}/1/7", f"{TOPIC}/5/5"], f"there is no dead letter at {TOPIC}/5/5"),
-        (["redrive", "--reason", "boredom"], "'boredom' is none"),
+        (["redrive", "--reason", "boredom"], "'boredom' is unknown"),
         (["redrive", "--all", "--by", " "], "--by: give a name of 1 to 200 visible characters"),
         (["redrive", "--all", "--by", "\x1b[31m"], "--by: give a name"),
     ],

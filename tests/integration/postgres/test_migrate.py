@@ -174,7 +174,7 @@ def test_a_hole_in_the_history_is_refused(empty_database: Database) -> None:
 
 
 def test_a_missing_schema_is_refused(empty_database: Database) -> None:
-    with pytest.raises(SchemaVersionError, match="no schema of ours"):
+    with pytest.raises(SchemaVersionError, match="no Purser schema"):
         check_schema(empty_database.writer)
 
 
@@ -197,6 +197,23 @@ def test_a_server_that_is_down_is_a_clear_error() -> None:
     for act in (lambda: check_schema(dsn), lambda: migrate(dsn)):
         with pytest.raises(ServiceUnavailable, match="refused"):
             act()
+
+
+def test_the_guards_can_be_applied_on_top_of_themselves(empty_database: Database) -> None:
+    """As they will be when a rule changes: the same file, generated again, next number."""
+    migrate(empty_database.owner)
+    (guards,) = [migration for migration in load() if migration.name.endswith("_guards")]
+    again = Migration.of("0098_guards", guards.sql)
+    with psycopg.connect(empty_database.writer) as session:
+        insert(session, Book().create())
+    assert migrate(empty_database.owner, [*load(), again]) == ["0098_guards"]
+    with psycopg.connect(empty_database.writer) as session:
+        insert(session, Book().create())
+        with pytest.raises(psycopg.Error, match="seq"):
+            session.execute(
+                "INSERT INTO payments SELECT (jsonb_populate_record(payments,"
+                " '{\"seq\": 9}')).* FROM payments LIMIT 1"
+            )
 
 
 def test_a_dsn_that_cannot_be_read_is_a_clear_error_without_its_text() -> None:

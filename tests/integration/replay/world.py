@@ -185,11 +185,9 @@ class World:
 
     def verify(self) -> Report:
         """Against PostgreSQL."""
-        settings = VerifySettings.model_validate(
-            {
-                "postgres_reader_dsn": self.stack.endpoints.postgres_reader_dsn,
-                "clickhouse_url": self.stack.endpoints.clickhouse_url,
-            }
+        settings = VerifySettings.load(
+            postgres_reader_dsn=self.stack.endpoints.postgres_reader_dsn,
+            clickhouse_url=self.stack.endpoints.clickhouse_url,
         )
         return verify(settings, Options(timeout_seconds=PATIENCE_SECONDS))
 
@@ -211,7 +209,9 @@ class World:
 
     def replay_databases(self) -> int:
         """How many databases of replays there are."""
-        found = self.one("SELECT count() FROM system.databases WHERE name LIKE '%_replay'")
+        found = self.one(
+            "SELECT count() FROM system.databases WHERE match(name, '_(replay|dry_run)$')"
+        )
         return int(found)
 
     def remove(self, table: str, where: str) -> None:

@@ -126,7 +126,7 @@ def test_a_missing_or_newer_schema_is_named(new_world: World) -> None:
     _answers_2(new_world, {}, "PostgreSQL's schema is newer than this code")
     with psycopg.connect(new_world.database.owner) as session:
         session.execute("DROP TABLE purser_migrations")
-    _answers_2(new_world, {}, "PostgreSQL has no schema of ours")
+    _answers_2(new_world, {}, "PostgreSQL has no Purser schema")
 
 
 @pytest.mark.parametrize(
