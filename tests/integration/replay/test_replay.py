@@ -240,7 +240,7 @@ def test_a_dry_run_tells_equal_from_damaged_and_swaps_nothing(world: World) -> N
     assert document["status"] == "differs"
     assert document["verify_rebuilt"]["verdict"] == "equal"
     wrong = [each for each in document["verify_live"]["checks"] if each["verdict"] != "equal"]
-    assert [(each["check"], each["differences"]) for each in wrong] == [("buyer_orders", rows)]
+    assert [(each["name"], each["differences"]) for each in wrong] == [("buyer_orders", rows)]
     assert (world.table_uuids(), world.digests()) == before
     assert world.replay_databases() == 0
     world.replay("buyer_orders")

@@ -264,7 +264,7 @@ class World:
             [events] = session.execute("SELECT count(*) FROM payments").fetchone() or [0]
 
         def is_through() -> bool:
-            return bool(self.one("SELECT count() FROM payment_events_v") >= events)
+            return bool(self.one("SELECT count() FROM payment_events") >= events)
 
         def has_no_lag() -> bool:
             return self.stack.worker_reports()[WORKER].get("lag_records") == 0
