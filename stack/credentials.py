@@ -68,7 +68,7 @@ class Credentials(BaseModel):
             field = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
             raise ConfigurationError(
                 f"{home.secrets_file}: {field} is damaged; restore the file from a backup, or"
-                f" remove {home.path} wholly to begin anew (this deletes its data)"
+                f" remove {home.path} to start again (this deletes its data)"
             ) from None
 
     @classmethod

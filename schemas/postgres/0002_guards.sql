@@ -3,7 +3,7 @@
 -- number.
 --
 -- The guards: what a row of `payments` must satisfy, by itself and together with earlier rows,
--- whoever appends it, the owner included. Every refusal has a code (guard_codes.py) or the name of
+-- no matter who appends it, the owner included. Every refusal has a code (guard_codes.py) or the name of
 -- a rule (row_rules.py). It names the field, what is wrong and what was expected.
 --
 -- Why this is sufficient against races: a row at seq n is accepted only from a session that sees
