@@ -26,7 +26,7 @@ from stack.clickhouse_http.settings import MIB, ServerSettings
 def new_mark() -> str:
     """A comment that marks one statement so that it can be stopped.
 
-    The server makes it. A client that could choose it could choose that of another client's statement.
+    The server makes it: a client that chose its own could choose another client's.
     """
     return f"statement {secrets.token_hex(16)} end"
 

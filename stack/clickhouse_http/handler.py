@@ -213,7 +213,7 @@ class Handler:
         self, user: User, asked: QueryRequest
     ) -> AbstractContextManager[Connection | None]:
         if asked.session is None or user.read_only:
-            # Each of the reader's statements has a separate connection, so there is nothing to keep.
+            # A statement of the reader has a separate connection, so there is nothing to keep.
             return nullcontext()
         return self._sessions.use(user.name, asked.session)
 

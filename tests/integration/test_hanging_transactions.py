@@ -201,7 +201,7 @@ def test_a_broker_that_is_away_is_told_and_found_again(kafka: Stack) -> None:
     look_until_well(repair)
     kafka.stop(KAFKA)
     repair.look(time.monotonic())
-    assert f"Kafka at {bootstrap} does not say" in " ".join(repair.reasons)
+    assert f"Kafka at {bootstrap} cannot be asked" in " ".join(repair.reasons)
     kafka.start(KAFKA)
     kafka.wait_ready(KAFKA)
     look_until_well(repair)

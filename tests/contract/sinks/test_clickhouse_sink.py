@@ -321,7 +321,7 @@ def test_a_server_that_dies_and_returns_is_unavailable_in_between(tmp_path: Path
             sink.write(BATCH.columns)
             server.kill()
             for _ in range(2):
-                with pytest.raises(ServiceUnavailable, match="try again"):
+                with pytest.raises(ServiceUnavailable, match="then retry"):
                     sink.write(BATCH.columns)
             with pytest.raises(ServiceUnavailable):
                 sink.refresh_revenue([RevenueKey("seller-1", "EUR", NOON.date())])
