@@ -59,8 +59,9 @@ for name in names:
             text = context.replace("F", f"`{name}`", 1)
             if secret in str(engine.query(text.replace("'P'", f"'{path}'"), "TSVRaw")):
                 print(name)
-        except Exception:
-            pass
+        except Exception as error:  # most calls are refused; none may tell the secret so
+            if secret in str(error):
+                print(name)
 """
 
 
