@@ -34,4 +34,4 @@ def workers(endpoints: Endpoints, tmp_path: Path) -> Iterator[Workers]:
     """Worker processes of one new consumer group."""
     running = Workers(endpoints.kafka_bootstrap, tmp_path)
     yield running
-    running.kill_all()
+    running.end()

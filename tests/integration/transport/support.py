@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Message, Producer
-from confluent_kafka import TopicPartition as Partition
+from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.consumer_groups import GroupOffsets
 
 WORKER = Path(__file__).with_name("worker.py")
 PARTITIONS = 4
@@ -30,9 +31,8 @@ class Topic:
     aborted: dict[int, set[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        creating = self._admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])
-        creating[self.name].result()
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
         self._producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -69,15 +69,6 @@ class Topic:
             where = self.aborted if abort else self.committed
             where.setdefault(partition, set()).add(offset)
 
-    def group_offsets(self, group: str) -> dict[int, int]:
-        """What the group has committed, by partition; a partition without is left out."""
-        asked = [Partition(self.name, number) for number in range(PARTITIONS)]
-        answer = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, asked)]
-        )
-        found = answer[group].result().topic_partitions
-        return {each.partition: each.offset for each in found if each.offset >= 0}
-
     def ends(self) -> dict[int, int]:
         """The offset after each partition's last committed record."""
         return {number: max(offsets) + 1 for number, offsets in self.committed.items()}
@@ -95,6 +86,9 @@ class Workers:
     folder: Path
     group: str = field(default_factory=lambda: f"group-{uuid.uuid4().hex}")
     running: list["Worker"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._offsets = GroupOffsets(self.bootstrap, self.group)
 
     def start(self, topic: Topic, mode: str, **settings: Any) -> "Worker":
         """Start one more; settings as in the environment, in small letters."""
@@ -130,16 +124,21 @@ class Workers:
                     found.setdefault(line["partition"], set()).update(line["offsets"])
         return found
 
+    def committed(self, topic: Topic) -> dict[int, int]:
+        """What the group has committed, by partition; a partition without is left out."""
+        return self._offsets.of(topic.name, PARTITIONS)
+
     def have_committed(self, topic: Topic) -> bool:
         """Whether the group has committed the end of every partition."""
-        return topic.group_offsets(self.group) == topic.ends()
+        return self.committed(topic) == topic.ends()
 
-    def kill_all(self) -> None:
+    def end(self) -> None:
         """Leave nothing behind."""
         for worker in self.running:
             if worker.process.poll() is None:
                 worker.process.kill()
             worker.process.wait()
+        self._offsets.close()
 
 
 class Worker:

@@ -64,7 +64,7 @@ def watched(topic: Topic, workers: Workers, seed: int) -> Iterator[Watch]:
 
     def finished() -> bool:
         watch.look()
-        return topic.group_offsets(workers.group) == topic.ends()
+        return workers.have_committed(topic)
 
     wait_until(finished, "all is committed", seconds=90, poll_seconds=0.3)
     assert workers.handed_out() == topic.committed

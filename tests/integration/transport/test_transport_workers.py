@@ -57,7 +57,7 @@ class Watch:
     looks: int = 0
 
     def look(self) -> None:
-        now = self.topic.group_offsets(self.workers.group)
+        now = self.workers.committed(self.topic)
         for partition, offset in self.before.items():
             assert now[partition] >= offset, f"partition {partition} went back"
         self.before = now
@@ -112,7 +112,7 @@ def test_nothing_is_lost_while_workers_come_and_go(
 
     def finished() -> bool:
         watch.look()
-        return topic.group_offsets(workers.group) == topic.ends()
+        return workers.have_committed(topic)
 
     wait_until(finished, "all is committed", seconds=90, poll_seconds=0.3)
     done = workers.handed_out()
@@ -149,7 +149,7 @@ def test_stop_in_time_with_acknowledgements_outstanding_then_all_comes_again(
     status, seconds = holding.terminate(seconds=STOP_SECONDS)
     assert status == 0, holding.log()
     assert seconds < STOP_SECONDS
-    assert topic.group_offsets(workers.group) == {}
+    assert workers.committed(topic) == {}
     workers.start(topic, "steady")
     wait_until(lambda: workers.have_committed(topic), "all is committed")
     assert workers.handed_out() == topic.committed
@@ -159,9 +159,9 @@ def test_acknowledged_batches_are_committed_by_a_stop(topic: Topic, workers: Wor
     topic.append(200)
     worker = workers.start(topic, "steady", commit_interval_seconds=600)
     wait_until(lambda: workers.handed_out() == topic.committed, "all is handed out")
-    assert topic.group_offsets(workers.group) == {}
+    assert workers.committed(topic) == {}
     assert worker.terminate(seconds=STOP_SECONDS)[0] == 0
-    assert topic.group_offsets(workers.group) == topic.ends()
+    assert workers.have_committed(topic)
 
 
 def test_worker_that_cannot_be_stopped_ends_at_its_deadline(topic: Topic, workers: Workers) -> None:
@@ -172,7 +172,7 @@ def test_worker_that_cannot_be_stopped_ends_at_its_deadline(topic: Topic, worker
     assert status != 0
     assert seconds < 5
     assert "Timeout" in deaf.log()
-    assert topic.group_offsets(workers.group) == {}
+    assert workers.committed(topic) == {}
 
 
 def test_exception_out_of_an_agent_ends_the_worker_and_commits_nothing(
@@ -183,7 +183,7 @@ def test_exception_out_of_an_agent_ends_the_worker_and_commits_nothing(
     failing = workers.start(topic, "failing", batch_records_max=50)
     assert failing.process.wait(timeout=60) != 0
     assert "the third batch" in failing.log()
-    assert topic.group_offsets(workers.group) == {}
+    assert workers.committed(topic) == {}
 
 
 def test_memory_is_bounded_while_nothing_is_acknowledged(topic: Topic, workers: Workers) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, TopicPartition
+from confluent_kafka import Consumer, Message
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -36,6 +36,7 @@ from sinks.migrate import migrate
 from stack.clickhouse_http.testing import ClickHouseServer
 from stack.local_http import local_get
 from stack.ports import lend_port
+from tests.consumer_groups import GroupOffsets
 from tests.envelopes import EnvelopeProducer, expected_views, message
 from tests.integration.views.poison import POISON
 from tests.waiting import wait_until
@@ -144,6 +145,7 @@ class Pipeline:
         self.admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         self.admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
         self.producer = EnvelopeProducer(self.bootstrap, self.name, self.name)
+        self._offsets = GroupOffsets(self.bootstrap, self.name)
         migrate(self.clickhouse_url)
 
     @property
@@ -209,6 +211,7 @@ class Pipeline:
         """Kill what is left and drop the database."""
         for worker in self.workers:
             worker.kill()
+        self._offsets.close()
         self.query(f"DROP DATABASE IF EXISTS {self.name}")
         self._client.close()
         self._client = None
@@ -232,10 +235,7 @@ class Pipeline:
 
     def committed(self) -> dict[int, int]:
         """The group's committed offsets, by partition; a partition without is left out."""
-        asked = [TopicPartition(self.name, number) for number in range(PARTITIONS)]
-        request = [ConsumerGroupTopicPartitions(self.name, asked)]
-        found = self.admin.list_consumer_group_offsets(request)[self.name].result()
-        return {one.partition: one.offset for one in found.topic_partitions if one.offset >= 0}
+        return self._offsets.of(self.name, PARTITIONS)
 
     def written_offsets(self) -> dict[int, int]:
         """The highest offset of a row, by partition."""
