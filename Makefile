@@ -75,7 +75,7 @@ test: setup ## run every test, with real servers and a short round of kill -9 (a
 # What runs only beside servers is in `make coverage-all`, which slows the servers' tests too much to
 # be a gate: its figures are for reading.
 .PHONY: coverage
-coverage: $(STAMP) ## measure statements and branches that the tests without servers run; fails below the level reached
+coverage: $(STAMP) ## measure line and branch coverage of the tests that need no servers; fails below COVERAGE_MIN
 	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
 	$(BIN)/coverage run -m pytest $(FAST_ARGS) $(FAST_TESTS)
 	@$(BIN)/coverage combine --quiet

@@ -155,7 +155,7 @@ def _summarize(console: Console, report: TrafficReport, freshness: list[float]) 
         f" {rejected} commands rejected, {report.resent} sent again"
     )
     console.print(
-        f"answered in    p50 {1000 * quantile(report.append_seconds, 0.5):.1f} ms,"
+        f"append         p50 {1000 * quantile(report.append_seconds, 0.5):.1f} ms,"
         f" p99 {1000 * quantile(report.append_seconds, 0.99):.1f} ms"
     )
     console.print(

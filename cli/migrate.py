@@ -47,7 +47,7 @@ def migrate(
             settings.clickhouse_url.get_secret_value(),
             settings.clickhouse_reader_url.get_secret_value(),
         )
-        say("ClickHouse's reader may read the views")
+        say("the analysts' user can read the views in ClickHouse")
     if connector:
         connect_url = str(settings.connect_url).rstrip("/")
         register_connector(settings.kafka_bootstrap, connect_url, DebeziumSettings.load(), say)

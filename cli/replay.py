@@ -117,7 +117,9 @@ def replay(
     except PurserError as error:
         _finish(error, COULD_NOT_TELL, as_json, {})
     except KeyboardInterrupt:
-        say("interrupted; run the same command again to continue, or use --cleanup to remove it")
+        say(
+            "interrupted; run the same command again to resume, or drop the new tables with --cleanup"
+        )
         raise typer.Exit(INTERRUPTED) from None
     else:
         if as_json:

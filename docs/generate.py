@@ -182,7 +182,9 @@ def payments_page(text: str) -> str:
         f"| `{name}` | `{rule.column}` {rule.expected} |"
         for name, rule in sorted(ROW_RULES.items())
     ]
-    text = _replaced(text, "guard codes", ["| SQLSTATE | refused is |", "|---|---|", *codes])
+    text = _replaced(
+        text, "guard codes", ["| SQLSTATE | the database refuses |", "|---|---|", *codes]
+    )
     return _replaced(text, "row rules", ["| constraint | demands |", "|---|---|", *rules])
 
 

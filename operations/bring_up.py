@@ -43,7 +43,7 @@ def register_connector(
         if not registered and client.health(settings.connector).failed:
             client.restart_failed(settings.connector)
         client.wait_healthy(settings.connector, CONNECTOR_SECONDS)
-    say(f"connector {settings.connector} runs")
+    say(f"connector {settings.connector} is running")
 
 
 def register_local_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None:

@@ -1,7 +1,7 @@
 """The ClickHouse sink: sends Arrow over HTTP and returns after ClickHouse has confirmed.
 
 Inserts are never asynchronous, and the server must not deduplicate them by insert tokens: rows are
-idempotent by their keys, and a server that drops a block that it believes to know would lose it.
+idempotent by their keys, and a server that wrongly takes a block for a duplicate would lose it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

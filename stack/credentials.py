@@ -18,7 +18,7 @@ def _generated() -> SecretStr:
 
 
 class Credentials(BaseModel):
-    """One password per login; `home_id` names this home where its data lie outside of it."""
+    """One password per login; `home_id` identifies this home in folders outside it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

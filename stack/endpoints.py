@@ -1,4 +1,4 @@
-"""Where the servers of a local stack answer, and as whom: URLs and DSNs, with passwords in them."""
+"""Addresses and logins of a local stack's servers: URLs and DSNs with passwords in them."""
 
 from dataclasses import dataclass, field
 from typing import Self

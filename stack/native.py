@@ -171,7 +171,7 @@ class Stack:
 
         Raises ServiceUnavailable with the end of its log if it keeps dying or time is up.
         """
-        timeout = timeout_seconds or self.settings.start_timeout_seconds
+        timeout = timeout_seconds or self.settings.stack_start_timeout_seconds
         deadline = time.monotonic() + timeout
         first = self._starts(name)
         while True:
@@ -214,7 +214,7 @@ class Stack:
             left = living(self.home)
             # supervisord first, because it would restart the others.
             for name in sorted(left, key=lambda name: name != supervisord.NAME):
-                stop_all([left[name]], self.settings.stop_timeout_seconds)
+                stop_all([left[name]], self.settings.stack_stop_timeout_seconds)
             for pattern in ("*.process.json", "*.launch.json", "*.sock"):
                 for file in self.home.run.glob(pattern):
                     file.unlink()
@@ -272,7 +272,7 @@ class Stack:
         self._wait_supervisor_gone()
 
     def _stop_and_wait(self, names: list[str]) -> None:
-        deadline = time.monotonic() + self.settings.stop_timeout_seconds
+        deadline = time.monotonic() + self.settings.stack_stop_timeout_seconds
         while True:
             processes = self._supervisor.processes()
             # The supervisord of an older version does not know newer programs.
@@ -289,7 +289,7 @@ class Stack:
             time.sleep(POLL_SECONDS)
 
     def _wait_supervisor_gone(self) -> None:
-        deadline = time.monotonic() + self.settings.stop_timeout_seconds
+        deadline = time.monotonic() + self.settings.stack_stop_timeout_seconds
         while self.pid(supervisord.NAME) is not None and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
@@ -306,7 +306,7 @@ class Stack:
         if left:
             self._say(f"Stopping what an earlier run left behind: {', '.join(sorted(left))}")
             for name in sorted(left, key=lambda name: name != supervisord.NAME):
-                stop_all([left[name]], self.settings.stop_timeout_seconds)
+                stop_all([left[name]], self.settings.stack_stop_timeout_seconds)
 
     def _running(self) -> set[str]:
         """The names of programs that are running or starting."""
@@ -316,7 +316,7 @@ class Stack:
         return {name for name, process in processes.items() if process.state in UP}
 
     def _wait_for_supervisor(self) -> None:
-        deadline = time.monotonic() + self.settings.start_timeout_seconds
+        deadline = time.monotonic() + self.settings.stack_start_timeout_seconds
         while not self._supervisor.answers():
             if self.pid(supervisord.NAME) is None or time.monotonic() > deadline:
                 log = self.home.log(supervisord.NAME)

@@ -33,8 +33,8 @@ class StackSettings(Settings):
     java_heap_megabytes: PositiveMegabytes = 512
     views_workers: int = Field(default=1, ge=1, le=VIEWS_WORKERS_MAX)
     """Number of views workers, which share the topic's partitions."""
-    start_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
-    stop_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    stack_start_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
+    stack_stop_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
 
     def port(self, port: Port) -> int:
         """The number of one of this stack's ports."""

@@ -126,7 +126,7 @@ def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Mi
         if name not in by_name:
             raise SchemaVersionError(
                 f"PostgreSQL's schema is newer than this code: it has {name}; run the version of"
-                " Purser that brought it, or a later one"
+                " Purser that introduced it, or a later one"
             )
         if by_name[name].checksum != checksum:
             raise SchemaVersionError(

@@ -157,7 +157,7 @@ def _can(order: OrderState, event_type: EventType) -> bool:
 
 
 def _illegal(order: OrderState, event_type: EventType) -> Rejection:
-    allowed = ", ".join(allowed_events(Direction.IN, order.state)) or "nothing, it is over"
+    allowed = ", ".join(allowed_events(Direction.IN, order.state)) or "nothing: the order is closed"
     status, fulfilment, dispute = order.state
     return refusal(
         RejectionCode.ILLEGAL_TRANSITION,
@@ -268,7 +268,7 @@ def _check_same_refund(command: RecordRefund, refund: Refund) -> None:
             RejectionCode.AMOUNT_DIFFERS,
             "amount_minor",
             f"is {command.amount_minor}, but refund {command.refund_id} was requested "
-            f"for {requested}; fail it and record what really happened",
+            f"for {requested}; record its failure, then the refund that was really made",
         )
 
 

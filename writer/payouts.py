@@ -46,7 +46,10 @@ def change_payout(state: PaymentState, command: PayoutChange) -> tuple[NewEvent,
     (payout,) = state.orders.values()
     after = next_state(Direction.OUT, payout.state, command.event_type)
     if after is None:
-        allowed = ", ".join(allowed_events(Direction.OUT, payout.state)) or "nothing, it is over"
+        allowed = (
+            ", ".join(allowed_events(Direction.OUT, payout.state))
+            or "nothing: the payout is closed"
+        )
         raise refusal(
             RejectionCode.ILLEGAL_TRANSITION,
             "command",

@@ -16,9 +16,9 @@
     digest.py          hashes that show whether two tables are equal
     lock.py            allows one replay at a time
 
-It stands beside the live path. It may read PostgreSQL and the topic and write to ClickHouse. It
-must never cause any other effect: nothing here, or reachable from here, imports a connector, the
-writer, an HTTP client or a producer (`pyproject.toml` has the contract).
+It stands beside the live path. It reads PostgreSQL and the topic and writes to ClickHouse. It must
+never cause any other effect: nothing here, or reachable from here, imports a connector, the writer,
+a general HTTP client or a producer (`pyproject.toml` has the contract).
 """
 
 from operations.replay.choice import VIEWS, Choice

@@ -40,16 +40,16 @@ class GuardCode(StrEnum):
     )
     PAYMENT_FACT_CHANGED = (
         "PU006",
-        "another `direction`, `buyer_id`, `currency`, `psp` or `method` than the payment's",
+        "a `direction`, `buyer_id`, `currency`, `psp` or `method` that differs from the payment's",
     )
     ORDER_FACT_CHANGED = (
         "PU007",
-        "another `seller_id` or `order_amount_minor` than the order's",
+        "a `seller_id` or `order_amount_minor` that differs from the order's",
     )
     LATE_ORDER = "PU008", "an order that is created after something else happened to its payment"
     WRONG_AMOUNT = (
         "PU009",
-        "an event of the whole amount of its order or payout, with another amount",
+        "an event of the whole amount of its order or payout, with a different amount",
     )
     SHARE_ABOVE_PLAN = (
         "PU010",
@@ -64,5 +64,5 @@ class GuardCode(StrEnum):
     PAYOUT_ABOVE_BALANCE = "PU012", "a payout above the seller's payable balance"
     PAYOUT_ISOLATION = (
         "PU013",
-        "a payout that is requested in another isolation level than READ COMMITTED",
+        "a payout that is requested in an isolation level other than READ COMMITTED",
     )

@@ -5,6 +5,6 @@ the views through it, analysts and `purser verify` read them. It must never ackn
 that the engine has not confirmed, and one request's settings must never affect another.
 
 Read the modules in this order: `request` (what was asked) -> `auth` -> `body` and `compression`
-(the data) -> `statement` (the kind of SQL) -> `reader` (what analysts may run) -> `handler` (one
-query) -> `engine` and `connection` (chDB) -> `results` (the answer) -> `app` (the routes).
+(the data) -> `statement` (the kind of SQL) -> `statement_gate` and `harmless` (what analysts may
+run) -> `handler` (one query) -> `engine` and `connection` (chDB) -> `results` (the answer) -> `app` (the routes).
 """

@@ -133,9 +133,9 @@ def _disk_error(error: OSError) -> ClickHouseError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return refusal(
             Code.NOT_ENOUGH_SPACE,
-            "No space left on the server's disk for the data on the way; nothing was inserted.",
+            "No space left on the server's disk for the incoming data; nothing was inserted.",
         )
     return refusal(
         Code.CANNOT_WRITE_TO_FILE_DESCRIPTOR,
-        f"The server cannot keep the data on the way: {error.strerror}; nothing was inserted.",
+        f"The server cannot keep the incoming data: {error.strerror}; nothing was inserted.",
     )

@@ -102,8 +102,8 @@ class Engine:
         if after_writing and free < reserve // 10:
             raise refusal(
                 Code.NOT_ENOUGH_SPACE,
-                f"The disk ran full while this was written ({free // MIB} MiB left), and may hold"
-                " it damaged. Free space, then check the table with CHECK TABLE.",
+                f"The disk ran full while this was written ({free // MIB} MiB left), and what"
+                " was written may be damaged. Free space, then check the table with CHECK TABLE.",
             )
         if not after_writing and free < reserve:
             raise refusal(
@@ -157,6 +157,6 @@ def _refuse_file_size_limit() -> None:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY:
         raise ConfigurationError(
-            f"The size of files is limited to {limit} bytes, and chDB takes no notice of a write"
-            " that fails: start the server with `ulimit -f unlimited`."
+            f"The size of files is limited to {limit} bytes, and chDB ignores writes that"
+            " fail: start the server with `ulimit -f unlimited`."
         )

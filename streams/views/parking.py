@@ -1,8 +1,8 @@
 """Parking: sends records that cannot be folded, unchanged, to the dead letters' topic.
 
-The sink writes the row in table `dead_letters`; this module sends the record to topic
-`purser.dead_letters`, from which an operator can redrive it. The record must be there before its
-batch is acknowledged. The message key is the record's position, so that a record parked twice can
+The sink writes the row in the table `dead_letters`, from which an operator redrives it. This module
+sends a copy of the record to the topic `purser.dead_letters`, for other tools. The copy must be
+there before the record's batch is acknowledged. The message key is the record's position, so that a record parked twice can
 be recognized. If too many records cannot be folded, the worker stops instead.
 """
 

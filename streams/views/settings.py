@@ -35,7 +35,7 @@ class ViewsSettings(StreamSettings):
     linger_seconds: Seconds = 1.0
     """How long records wait for more records under load; it shrinks with the load, down to 0."""
     busy_records_per_second: Count = 10_000
-    """The load from which on the linger has its full length."""
+    """At this load and above, the linger has its full length."""
     refresh_seconds: Seconds = 0.5
     """Least time between two refreshes of the totals."""
 

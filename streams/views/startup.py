@@ -57,8 +57,8 @@ def check_topics(bootstrap: str, source_topic: str, dead_letters_topic: str) -> 
     """Check that the source topic exists, and create the dead letters' topic without expiry.
 
     Raises:
-        ServiceUnavailable: Kafka does not answer, or the source topic does not exist yet: the
-            connector creates it with its first record.
+        ServiceUnavailable: Kafka does not answer, or the source topic does not exist yet:
+            `purser up` or `purser migrate` creates it when it registers the connector.
         ConfigurationError: Kafka refuses to create the dead letters' topic.
     """
     # Silence librdkafka's log: the exceptions carry the same information.

@@ -136,7 +136,7 @@ def test_supervisord_that_hangs_is_replaced(own: Stack, monkeypatch: pytest.Monk
     assert hanging is not None
     os.kill(hanging, signal.SIGSTOP)
     # What hangs does not hear SIGTERM either: it is given its time, then killed.
-    impatient = Stack(own.settings.model_copy(update={"stop_timeout_seconds": 1.0}))
+    impatient = Stack(own.settings.model_copy(update={"stack_stop_timeout_seconds": 1.0}))
     impatient.up(POSTGRES)
     assert own.pid(supervisord.NAME) not in (None, hanging)
     assert not psutil.pid_exists(hanging) or psutil.Process(hanging).status() == "zombie"

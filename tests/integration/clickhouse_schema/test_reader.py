@@ -97,7 +97,7 @@ def test_a_reader_who_cannot_log_in_is_told_without_the_password(url: str, reade
 
 
 def test_the_writer_is_no_reader(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="a user of their own"):
+    with pytest.raises(ConfigurationError, match="a separate user"):
         ensure_reader(url, url)
     with pytest.raises(ConfigurationError, match="PURSER_CLICKHOUSE_READER_URL: is not like"):
         ensure_reader(url, "purser_reader")
