@@ -118,7 +118,8 @@ def replay(
         _finish(error, COULD_NOT_TELL, as_json, {})
     except KeyboardInterrupt:
         say(
-            "interrupted; run the same command again to resume, or drop the new tables with --cleanup"
+            "interrupted; run the same command again to resume, or drop the new tables with"
+            " --cleanup"
         )
         raise typer.Exit(INTERRUPTED) from None
     else:

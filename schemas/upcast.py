@@ -45,7 +45,7 @@ def check_complete(upcasters: Mapping[int, Upcaster], newest: int) -> None:
 
 
 def upcast(row: Row, version: int) -> Row:
-    """Return a row of an older `version` converted to `SCHEMA_VERSION`; `row` itself is not changed.
+    """Return a row of an older `version`, converted to `SCHEMA_VERSION`; does not change `row`.
 
     Raises:
         MalformedRecord: an upcaster raised, or changed a column that it must not change.

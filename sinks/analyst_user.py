@@ -33,8 +33,8 @@ def ensure_reader(clickhouse_url: str, reader_url: str) -> None:
     address, wanted = settings.address(), reader.address()
     if wanted.username == address.username or not wanted.password:
         raise ConfigurationError(
-            "PURSER_CLICKHOUSE_READER_URL: must name a different user than PURSER_CLICKHOUSE_URL, and"
-            " a password; give analysts a separate user, such as purser_reader"
+            "PURSER_CLICKHOUSE_READER_URL: must name a password, and a different user than"
+            " PURSER_CLICKHOUSE_URL; give analysts a separate user, such as purser_reader"
         )
     with connect(settings) as client, translated(address):
         if _keeps_users(client):

@@ -6,5 +6,6 @@ that the engine has not confirmed, and one request's settings must never affect 
 
 Read the modules in this order: `request` (what was asked) -> `auth` -> `body` and `compression`
 (the data) -> `statement` (the kind of SQL) -> `statement_gate` and `harmless` (what analysts may
-run) -> `handler` (one query) -> `engine` and `connection` (chDB) -> `results` (the answer) -> `app` (the routes).
+run) -> `handler` (one query) -> `engine` and `connection` (chDB) -> `results` (the answer) -> `app`
+(the routes).
 """

@@ -2,8 +2,9 @@
 
 The sink writes the row in the table `dead_letters`, from which an operator redrives it. This module
 sends a copy of the record to the topic `purser.dead_letters`, for other tools. The copy must be
-there before the record's batch is acknowledged. The message key is the record's position, so that a record parked twice can
-be recognized. If too many records cannot be folded, the worker stops instead.
+there before the record's batch is acknowledged. The message key is the record's position, so that a
+record parked twice can be recognized. If too many records cannot be folded, the worker stops
+instead.
 """
 
 import asyncio
