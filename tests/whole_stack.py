@@ -16,6 +16,19 @@ from stack.native import Stack
 from stack.ports import lend_port_base
 from stack.settings import StackSettings
 
+QUIET = {"PURSER_DEBEZIUM_POLL_SECONDS": "0.2"}
+"""Debezium looks for new rows twenty times a second otherwise. Several stacks stand side by side,
+and most of the time no test uses them."""
+
+
+@contextmanager
+def quiet(**environment: str) -> Iterator[None]:
+    """What is started in the body gets `QUIET`, and these variables."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (QUIET | environment).items():
+            patch.setenv(name, value)
+        yield
+
 
 @contextmanager
 def reachable_folder() -> Iterator[Path]:
@@ -56,8 +69,6 @@ def whole_stack(**environment: str) -> Iterator[Stack]:
     The workers get these variables.
     """
     with empty_stack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
+        with quiet(**environment):
             bring_up(stack, print)
         yield stack

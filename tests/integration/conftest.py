@@ -11,7 +11,7 @@ import pytest
 from operations.bring_up import migrate_all, register_local_connector
 from stack.endpoints import Endpoints
 from stack.native import Stack
-from tests.whole_stack import empty_stack
+from tests.whole_stack import empty_stack, quiet
 
 
 @pytest.fixture(scope="session")
@@ -39,5 +39,6 @@ def endpoints(stack: Stack) -> Endpoints:
 @pytest.fixture(scope="session")
 def pipeline(stack: Stack) -> Stack:
     """The same stack with the Debezium connector running: what is appended reaches Kafka."""
-    register_local_connector(stack.endpoints, say=print)
+    with quiet():
+        register_local_connector(stack.endpoints, say=print)
     return stack

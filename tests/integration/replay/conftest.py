@@ -11,12 +11,7 @@ from tests.whole_stack import whole_stack
 @pytest.fixture(scope="module")
 def imported() -> Iterator[World]:
     """Servers, connector and worker, with a slice of real orders in the views."""
-    settings = {
-        "PURSER_PROBE_SECONDS": str(PROBE_SECONDS),
-        # Debezium looks for new rows twenty times a second otherwise, all the time.
-        "PURSER_DEBEZIUM_POLL_SECONDS": "0.2",
-    }
-    with whole_stack(**settings) as stack:
+    with whole_stack(PURSER_PROBE_SECONDS=str(PROBE_SECONDS)) as stack:
         world = World.of(stack)
         world.import_history()
         world.assert_equal()
