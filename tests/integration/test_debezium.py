@@ -20,6 +20,7 @@ from schemas.topics import CONNECTOR, PAYMENTS_TOPIC, REPLICATION_SLOT
 from stack.endpoints import Endpoints
 from stack.native import Stack
 from tests.waiting import wait_until
+from tests.whole_stack import quiet
 from writer.append import Appended, open_writer
 from writer.commands import CreatePayment, OrderLine
 
@@ -101,10 +102,11 @@ def test_every_option_is_one_that_debezium_knows(pipeline: Stack) -> None:
 
 def test_registering_again_changes_nothing(pipeline: Stack, connect: ConnectClient) -> None:
     endpoints = pipeline.endpoints
-    settings = DebeziumSettings(database_port=endpoints.postgres_port)
-    assert connect.register(CONNECTOR, connector_config(settings)) is False
-    assert ensure_topic(endpoints.kafka_bootstrap, settings) is False
-    register_local_connector(endpoints, print)
+    with quiet():  # as it was registered
+        settings = DebeziumSettings(database_port=endpoints.postgres_port)
+        assert connect.register(CONNECTOR, connector_config(settings)) is False
+        assert ensure_topic(endpoints.kafka_bootstrap, settings) is False
+        register_local_connector(endpoints, print)
     assert connect.health(CONNECTOR).healthy
 
 

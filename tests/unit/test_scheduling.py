@@ -34,6 +34,6 @@ def test_the_longest_begin_first() -> None:
 
 
 def test_a_machine_gets_as_many_workers_as_it_can_carry() -> None:
-    assert workers_for(cores=2, memory_bytes=24 * GIB) == 4
+    assert workers_for(cores=2, memory_bytes=24 * GIB) == 3
     assert workers_for(cores=16, memory_bytes=16 * GIB) == 5
     assert workers_for(cores=1, memory_bytes=1 * GIB) == 1
