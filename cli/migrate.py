@@ -8,7 +8,7 @@ from pydantic import HttpUrl
 from connectors.debezium.settings import DebeziumSettings
 from operations.bring_up import migrate_all, register_connector
 from operations.console import say
-from schemas.settings import Secret, Settings, Text
+from schemas.settings import Bootstrap, Secret, Settings
 from sinks.analyst_user import ensure_reader
 
 
@@ -18,7 +18,7 @@ class MigrateSettings(Settings):
     postgres_admin_dsn: Secret
     clickhouse_url: Secret
     clickhouse_reader_url: Secret | None = None
-    kafka_bootstrap: Text
+    kafka_bootstrap: Bootstrap
     connect_url: HttpUrl
 
 

@@ -117,10 +117,7 @@ def replay(
     except PurserError as error:
         _finish(error, COULD_NOT_TELL, as_json, {})
     except KeyboardInterrupt:
-        say(
-            "interrupted; run the same command again to resume, or drop the new tables with"
-            " --cleanup"
-        )
+        say("interrupted; run it again to resume, or drop the new tables with --cleanup")
         raise typer.Exit(INTERRUPTED) from None
     else:
         if as_json:

@@ -9,13 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from queue import Empty, Queue
+from queue import Queue
 from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Protocol
 
 from marketplace.market import Step
-from schemas.errors import PurserError, Rejection, ServiceUnavailable
+from schemas.errors import Rejection, ServiceUnavailable
 from schemas.events import Event
 from schemas.lifecycle import Direction
 from writer.append import Answer, Appended
@@ -78,8 +78,8 @@ class Traffic:
     def run(self) -> TrafficReport:
         """Send every step at its time, or as soon as a lane has room.
 
-        Raises:
-            PurserError: the writer cannot work until somebody repairs something.
+        Raises what a lane raised, such as a PurserError if the writer cannot work until somebody
+        repairs something.
         """
         started = time.monotonic()
         for lane in self._lanes:
@@ -106,7 +106,7 @@ class Traffic:
         try:
             while step := queue.get():
                 self._send(step)
-        except PurserError as error:
+        except BaseException as error:  # noqa: BLE001 - `run` raises it
             self._failure = error
             self._stop.set()
             while queue.get() is not None:  # the sender must not hang on a full queue
@@ -147,7 +147,7 @@ def run_in_background(traffic: Traffic) -> Callable[[], TrafficReport]:
     def run() -> None:
         try:
             outcome.put(traffic.run())
-        except PurserError as error:
+        except BaseException as error:  # noqa: BLE001 - `finish` raises it
             outcome.put(error)
 
     thread = Thread(target=run, name="traffic")
@@ -156,10 +156,7 @@ def run_in_background(traffic: Traffic) -> Callable[[], TrafficReport]:
     def finish() -> TrafficReport:
         traffic.stop()
         thread.join()
-        try:
-            result = outcome.get_nowait()
-        except Empty:
-            raise ServiceUnavailable("the traffic thread died; see the trace above") from None
+        result = outcome.get_nowait()
         if isinstance(result, BaseException):
             raise result
         return result

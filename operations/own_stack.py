@@ -1,16 +1,21 @@
 """A temporary local stack for the demo and the benchmarks, separate from that of `purser up`."""
 
+import fcntl
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from operations.console import say
+from schemas.errors import ConfigurationError
 from stack.native import Stack
 from stack.ports import is_free, lend_port_base
 from stack.settings import StackSettings
 from stack.topology import Port
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -18,16 +23,16 @@ def own_stack(name: str, *, keep: bool = False) -> Iterator[Stack]:
     """A stack in the folder `name` of PURSER_HOME, removed at the end, also after an error.
 
     With `keep` it stays up if all went well. The remains of an earlier one are removed first.
+
+    Raises ConfigurationError if another process uses that folder, or if it cannot be written.
     """
     settings = StackSettings.load()
     home = settings.home / name
-    Stack(
-        settings.model_copy(update={"home": home}), say
-    ).destroy()  # of an earlier run, killed or kept
-    with _port_base(settings) as port_base:
-        own = settings.model_copy(update={"home": home, "port_base": port_base})
-        stack = Stack(own, say)
-        with _ended_by_signals():
+    with _lock(home):
+        # What an earlier run left, killed or kept.
+        Stack(settings.model_copy(update={"home": home}), say).destroy()
+        with _port_base(settings) as port_base, _ended_by_signals():
+            stack = Stack(settings.model_copy(update={"home": home, "port_base": port_base}), say)
             try:
                 yield stack
             except BaseException:
@@ -35,9 +40,33 @@ def own_stack(name: str, *, keep: bool = False) -> Iterator[Stack]:
                 raise
             finally:
                 if not keep:
+                    for number in SIGNALS:  # a second Ctrl-C must not leave servers running
+                        signal.signal(number, signal.SIG_IGN)
                     say("cleaning up")
                     stack.destroy()
                     shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _lock(home: Path) -> Iterator[None]:
+    """Allow one process at a time; the kernel frees a dead process's lock."""
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        file = home.with_name(f"{home.name}.lock").open("a")
+    except OSError as error:
+        raise ConfigurationError(
+            f"PURSER_HOME: cannot write in {home.parent} ({error.strerror}); set PURSER_HOME to a"
+            " writable folder"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"PURSER_HOME: another process uses the stack in {home}; wait until it has ended,"
+                " or set PURSER_HOME to another folder"
+            ) from None
+        yield
 
 
 @contextmanager
@@ -58,9 +87,7 @@ def _ended_by_signals() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         yield
     finally:

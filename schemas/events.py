@@ -4,7 +4,7 @@ Both sides use the same list of fields. `amount_minor` and the other amounts are
 `currency` and never negative, except `available_delta_minor`, which is signed.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -27,6 +27,10 @@ SumMinor = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1)]
 CurrencyCode = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
 SchemaVersion = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+"""`EARLIEST <= occurred_at < LATEST`: the dates that every store of the pipeline can hold."""
+
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 

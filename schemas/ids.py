@@ -17,6 +17,8 @@ BuyerId = NewType("BuyerId", str)
 IdempotencyKey = NewType("IdempotencyKey", str)
 
 MAX_ID_LENGTH = 128
+MAX_NAME_LENGTH = 64
+"""Of a provider or a method of payment."""
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
 """Stripe's maximum (https://docs.stripe.com/api/idempotent_requests)."""
 

@@ -23,6 +23,17 @@ def _absolute(value: Path) -> Path:
     return value.expanduser().absolute()
 
 
+def _addresses(value: str) -> str:
+    """Accept only `host:port` pairs, comma separated."""
+    for number, address in enumerate(value.split(","), start=1):
+        host, _, port = address.strip().rpartition(":")
+        if not host or "/" in host or not port.isascii() or not port.isdecimal():
+            raise ValueError(f"address number {number} is not host:port")
+        if not 0 < int(port) <= PORT_HIGHEST:
+            raise ValueError(f"address number {number} has no port between 1 and {PORT_HIGHEST}")
+    return ",".join(address.strip() for address in value.split(","))
+
+
 Count = Annotated[int, Field(gt=0, le=10_000_000)]
 Bytes = Annotated[int, Field(gt=0, le=1024**3)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -31,6 +42,8 @@ PortNumber = Annotated[int, Field(gt=0, le=PORT_HIGHEST)]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 Folder = Annotated[Path, AfterValidator(_absolute)]
+Bootstrap = Annotated[str, AfterValidator(_addresses)]
+"""Kafka's brokers, `host:port[,host:port …]`."""
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
@@ -68,7 +81,9 @@ class Settings(BaseSettings):
             return ConfigurationError(f"{problem}; correct one of them or unset it")
         field = str(first["loc"][0])
         known = cls.model_fields.get(field)
-        advice = "correct it or unset it"
-        if known is not None and known.is_required():
-            advice = "set it; `purser env` prints it for the local stack"
+        required = known is not None and known.is_required()
+        if first["type"] == "missing":
+            advice = "set it; for the local stack `purser env` prints the addresses"
+        else:
+            advice = "correct it" if required else "correct it or unset it"
         return ConfigurationError(f"{cls.variable(field)}: {problem}; {advice}")

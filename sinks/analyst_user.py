@@ -36,6 +36,11 @@ def ensure_reader(clickhouse_url: str, reader_url: str) -> None:
             "PURSER_CLICKHOUSE_READER_URL: must name a password, and a different user than"
             " PURSER_CLICKHOUSE_URL; give analysts a separate user, such as purser_reader"
         )
+    if wanted.database != address.database:
+        raise ConfigurationError(
+            f"PURSER_CLICKHOUSE_READER_URL: names the database {wanted.database}, but"
+            f" PURSER_CLICKHOUSE_URL names {address.database}; end both with the same one"
+        )
     with connect(settings) as client, translated(address):
         if _keeps_users(client):
             for statement in reader_sql(address.database, wanted.username, wanted.password):

@@ -80,8 +80,6 @@ PROGRAMS = (*SERVERS, *WORKERS)
 
 SERVER_NAMES = tuple(program.name for program in SERVERS)
 VIEWS_WORKER_NAMES = tuple(program.name for program in VIEWS_WORKERS)
-WORKER_NAMES = (VIEWS_WORKER_NAMES[0], *(program.name for program in OTHER_WORKERS))
-"""The workers that every stack runs."""
 
 
 def program_named(name: str) -> Program:

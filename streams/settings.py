@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from schemas.settings import (
     CHECKOUT,
-    PORT_HIGHEST,
+    Bootstrap,
     Bytes,
     Count,
     Folder,
@@ -21,8 +21,7 @@ from schemas.topics import VIEWS_CONSUMER
 class StreamSettings(Settings):
     """Settings for reading payments; workers of one group differ only in `worker_instance`."""
 
-    kafka_bootstrap: str = "127.0.0.1:15401"
-    """Brokers, `host:port[,host:port …]`."""
+    kafka_bootstrap: Bootstrap = "127.0.0.1:15401"
     consumer_group: GroupName = VIEWS_CONSUMER
     worker_instance: GroupName | None = None
     """This worker's name, unique in its group and the same after a restart. A worker that returns
@@ -30,11 +29,6 @@ class StreamSettings(Settings):
     """
     home: Folder = CHECKOUT / ".purser"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    rows_max: Count = 20_000
-    """Most records written to the views in one insert."""
-    linger_seconds: Seconds = 0.1
-    """How long records wait for more records before they are written."""
 
     batch_records_max: Count = 10_000
     """Most records of one fetch."""
@@ -55,20 +49,6 @@ class StreamSettings(Settings):
     request_timeout_seconds: Seconds = 30.0
     stop_timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 9.0
     """A worker that takes longer to stop is killed; what it did not commit is read again."""
-
-    @field_validator("kafka_bootstrap")
-    @classmethod
-    def addresses(cls, value: str) -> str:
-        """Accept only `host:port` pairs, comma separated."""
-        for number, address in enumerate(value.split(","), start=1):
-            host, _, port = address.strip().rpartition(":")
-            if not host or "/" in host or not port.isascii() or not port.isdecimal():
-                raise ValueError(f"address number {number} is not host:port")
-            if not 0 < int(port) <= PORT_HIGHEST:
-                raise ValueError(
-                    f"address number {number} has no port between 1 and {PORT_HIGHEST}"
-                )
-        return ",".join(address.strip() for address in value.split(","))
 
     @model_validator(mode="after")
     def timeouts_fit(self) -> Self:

@@ -1,10 +1,11 @@
 """Checks of a command by itself, before any state is read; pure."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from schemas.errors import InputError, Rejection
-from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH, check_id
+from schemas.events import EARLIEST, LATEST
+from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH, MAX_NAME_LENGTH, check_id
 from schemas.money import CURRENCY_EXPONENTS, MAX_AMOUNT_MINOR
 from schemas.rejections import RejectionCode
 from writer.commands import (
@@ -19,12 +20,6 @@ from writer.commands import (
 
 MAX_ORDERS_PER_PAYMENT = 1_000
 """The rows of one command then fit into one INSERT (65,535 parameters) with room to spare."""
-
-MAX_NAME_LENGTH = 64
-
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-"""`EARLIEST <= occurred_at < LATEST`: the dates that every store of the pipeline can hold."""
 
 
 def validate(command: AnyCommand) -> None:

@@ -41,6 +41,7 @@ class OrphanedTransactionRepair:
     def look(self, _now: float) -> None:
         """Check once and end an open transaction; never raises a server's errors."""
         if self._listens():
+            self.reasons = ()  # its task ends the transaction itself
             self._done = False
             return
         if self._done:

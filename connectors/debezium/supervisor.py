@@ -25,10 +25,11 @@ from starlette.routing import Route
 from connectors.debezium.client import ConnectClient, ConnectorHealth
 from connectors.debezium.hanging_transactions import HangingTransactionRepair
 from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
+from connectors.debezium.settings import DebeziumSettings
 from schemas.errors import PurserError
 from schemas.runtime import entry_point
-from schemas.settings import PortNumber, Settings, Text
-from schemas.topics import CONNECT_GROUP, CONNECTOR
+from schemas.settings import Bootstrap, GroupName, PortNumber, Settings
+from schemas.topics import CONNECT_GROUP
 
 LOOK_SECONDS = 2.0
 LOOK_SECONDS_MOST = 60.0
@@ -45,15 +46,13 @@ class SupervisorSettings(Settings):
     """Addresses of the servers and the port of /health."""
 
     connect_url: Annotated[str, Field(pattern=r"^https?://")]
-    kafka_bootstrap: Text
-    connector: str = CONNECTOR
-    connect_group: str = CONNECT_GROUP
+    kafka_bootstrap: Bootstrap
+    connect_group: GroupName = CONNECT_GROUP
     worker_metrics_port: PortNumber
 
-    @property
-    def transactional_id(self) -> str:
+    def transactional_id(self, connector: str) -> str:
         """The id under which Connect writes the events. There is one task, numbered 0."""
-        return f"{self.connect_group}-{self.connector}-0"
+        return f"{self.connect_group}-{connector}-0"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -205,13 +204,16 @@ def main() -> NoReturn:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # /health reports problems better
     try:
         settings = SupervisorSettings.load()
+        connector = DebeziumSettings.load().connector
     except PurserError as error:
         raise SystemExit(f"error: {error}") from None
     with ConnectClient(settings.connect_url, retry_seconds=ANSWER_SECONDS) as client:
         repairs = (
-            ConnectorRepair(client, settings.connector),
+            ConnectorRepair(client, connector),
             OrphanedTransactionRepair(
-                settings.connect_url, settings.kafka_bootstrap, settings.transactional_id
+                settings.connect_url,
+                settings.kafka_bootstrap,
+                settings.transactional_id(connector),
             ),
             HangingTransactionRepair(settings.kafka_bootstrap),
         )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.settings import Bytes, Count, Seconds, Secret, Settings, Text, TopicName
+from schemas.settings import Bootstrap, Bytes, Count, Seconds, Secret, Settings, TopicName
 from schemas.topics import PAYMENTS_TOPIC
 
 
@@ -14,7 +14,7 @@ class ReplaySettings(Settings):
     postgres_reader_dsn: Secret
     clickhouse_url: Secret
     """URL of the live views; the rebuilt ones grow in a second database on the same server."""
-    kafka_bootstrap: Text
+    kafka_bootstrap: Bootstrap
     payments_topic: TopicName = PAYMENTS_TOPIC
 
     replay_rows_max: Count = 50_000

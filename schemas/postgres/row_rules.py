@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from schemas.effects import Amount, event_types
-from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH
+from schemas.events import EARLIEST, LATEST
+from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH, MAX_NAME_LENGTH
 from schemas.lifecycle import Direction
 from schemas.money import MAX_AMOUNT_MINOR
 from schemas.sql_words import quoted
 
-MAX_NAME_LENGTH = 64
 MAX_DETAILS_BYTES = 65_536
 MAX_SCHEMA_VERSION = 32_767
 ROW = "{row}."
@@ -118,9 +118,9 @@ jsonb_typeof({ROW}details) = 'object'
         "payments_occurred_at": RowRule(
             column="occurred_at",
             condition=f"""\
-{ROW}occurred_at >= '1970-01-01 00:00:00+00'::timestamptz
-    AND {ROW}occurred_at < '2100-01-01 00:00:00+00'::timestamptz""",
-            expected="must be from 1970 to 2099",
+{ROW}occurred_at >= '{EARLIEST:%Y-%m-%d %H:%M:%S}+00'::timestamptz
+    AND {ROW}occurred_at < '{LATEST:%Y-%m-%d %H:%M:%S}+00'::timestamptz""",
+            expected=f"must be from {EARLIEST.year} to {LATEST.year - 1}",
         ),
         "payments_order_id": RowRule(
             column="order_id",

@@ -16,7 +16,7 @@ The cost of a crash at each step (a restarted worker reads all unacknowledged re
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,9 +91,6 @@ class Observer(Protocol):
 
     def recovered(self, step: str) -> None:
         """A step that was retried has succeeded."""
-
-    def acknowledged(self, batches: Iterable[Batch]) -> None:
-        """Batches are done."""
 
 
 FLUSHES_UNDER_WAY_MAX = 2
@@ -238,10 +235,9 @@ class Pipeline(Generic[Folded, Receipt]):
             receipts = [receipt for _, receipt in written]
             await self._persist("refresh", self._in_thread, self._steps.refresh, receipts)
             # Acknowledge only now that rows and totals are written.
-            batches = [batch for done, _ in written for batch in done]
-            for batch in batches:
-                batch.acknowledge()
-            self._observer.acknowledged(batches)
+            for batches, _ in written:
+                for batch in batches:
+                    batch.acknowledge()
             async with self._changed:
                 self._unacknowledged -= len(written)
                 self._changed.notify_all()

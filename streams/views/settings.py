@@ -1,8 +1,8 @@
 """Settings of the views worker, in addition to those of every stream worker."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.settings import Count, PortNumber, Seconds, Secret, Share, TopicName
 from schemas.topics import DEAD_LETTERS_TOPIC, PAYMENTS_TOPIC
@@ -32,6 +32,8 @@ class ViewsSettings(StreamSettings):
     worker_metrics_port: PortNumber = 15_410
     """Port of `/metrics` and `/health`, on 127.0.0.1 only."""
 
+    rows_max: Count = 20_000
+    """Most records written to the views in one insert."""
     linger_seconds: Seconds = 1.0
     """How long records wait for more records under load; it shrinks with the load, down to 0."""
     busy_records_per_second: Count = 10_000
@@ -69,6 +71,17 @@ class ViewsSettings(StreamSettings):
         if not set(names) <= set(known):
             raise ValueError(f"must name only views among {', '.join(known)}")
         return ",".join(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def limits_fit(self) -> Self:
+        """Check limits that depend on each other: a worker that is well must never end itself."""
+        if self.drain_seconds >= self.stop_timeout_seconds:
+            raise ValueError("PURSER_DRAIN_SECONDS must be less than PURSER_STOP_TIMEOUT_SECONDS")
+        if self.probe_seconds * 2 > self.stall_exit_seconds:
+            raise ValueError(
+                "PURSER_PROBE_SECONDS must be at most half of PURSER_STALL_EXIT_SECONDS"
+            )
+        return self
 
     @property
     def tables(self) -> frozenset[Table]:

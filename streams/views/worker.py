@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -27,7 +26,7 @@ from streams.app import configure_logging, make_app, run
 from streams.fold import FoldedBatch
 from streams.gc_tuning import tune_gc
 from streams.views.agent import add_views_agent
-from streams.views.coalescer import Batch, Coalescer
+from streams.views.coalescer import Coalescer
 from streams.views.health import Health
 from streams.views.lag_monitor import PROBE_SECONDS, ConsumerState, EndOffsets, LagMonitor
 from streams.views.metrics import ViewsMetrics
@@ -91,9 +90,6 @@ class ViewsWorker(mode.Service):
         """A step that was retried has succeeded."""
         self._health.recovered(step, monotonic())
         _log.info("%s succeeded after retries", step)
-
-    def acknowledged(self, batches: Iterable[Batch]) -> None:
-        """Batches are done."""
 
     # -- life
 

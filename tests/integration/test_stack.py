@@ -19,10 +19,12 @@ from stack.native import Stack
 from stack.process import living
 from stack.settings import StackSettings
 from stack.status import ProcessState, ProcessStatus
-from stack.topology import SERVER_NAMES, WORKER_NAMES
+from stack.topology import SERVER_NAMES, workers_of
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
+
+WORKER_NAMES = tuple(worker.name for worker in workers_of(1))
 
 MEMORY_BYTES_MOST = 3 * 1024**3
 

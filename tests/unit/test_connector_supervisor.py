@@ -1,12 +1,15 @@
 """The connector's repair: what it restarts, when, and what it says meanwhile."""
 
 import asyncio
+import socket
 import threading
 
 import httpx
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from connectors.debezium.client import ConnectClient, ConnectorHealth, TaskHealth
+from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
 from connectors.debezium.supervisor import (
     PAUSE_SECONDS_MOST,
     ConnectorRepair,
@@ -17,6 +20,7 @@ from connectors.debezium.supervisor import (
     application,
 )
 from schemas.errors import ConfigurationError
+from stack.ports import lend_port
 from tests.waiting import wait_until
 
 
@@ -157,3 +161,17 @@ def test_settings_name_the_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PURSER_WORKER_METRICS_PORT", "15406")
     with pytest.raises(ConfigurationError, match="PURSER_CONNECT_URL"):
         SupervisorSettings.load()
+
+
+def test_a_connect_that_is_back_ends_its_own_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_repair: OrphanedTransactionRepair) -> None:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    monkeypatch.setattr(OrphanedTransactionRepair, "_fence", fail)
+    address = ("127.0.0.1", lend_port())
+    repair = OrphanedTransactionRepair(f"http://127.0.0.1:{address[1]}", "127.0.0.1:1", "id")
+    repair.look(0.0)
+    assert "could not be ended" in repair.reasons[0]
+    with socket.create_server(address):
+        repair.look(1.0)
+    assert repair.reasons == ()

@@ -66,7 +66,7 @@ def test_good_values_are_taken_and_frozen(settings: type[Settings]) -> None:
 )
 def test_missing_variable_is_named_with_what_to_do(settings: type[Settings], field: str) -> None:
     variable = settings.variable(field)
-    message = f"^{variable}: Field required; set it; `purser env` prints it for the local stack$"
+    message = f"^{variable}: Field required; set it; for the local stack `purser env` prints the"
     given = {name: value for name, value in _given(settings).items() if name != field}
     with pytest.raises(ConfigurationError, match=message):
         settings.load(**given)
@@ -91,6 +91,21 @@ def test_no_message_shows_the_value_that_was_refused(
                 assert error.__cause__ is None
                 assert error.__suppress_context__
     assert refused or settings in (VerifySettings, WriterSettings), "no value was refused at all"
+
+
+def test_a_wrong_value_of_a_variable_that_must_be_set_is_to_be_corrected() -> None:
+    with pytest.raises(ConfigurationError, match=r"^PURSER_POSTGRES_DSN: .*; correct it$"):
+        WriterSettings.load(postgres_dsn="")
+
+
+@pytest.mark.parametrize("settings", [MigrateSettings, ReplaySettings, SupervisorSettings])
+def test_kafkas_address_is_checked_in_every_process(settings: type[Settings]) -> None:
+    with pytest.raises(ConfigurationError, match=r"^PURSER_KAFKA_BOOTSTRAP: address number 2 is"):
+        settings.load(**{**_given(settings), "kafka_bootstrap": "127.0.0.1:1,localhost"})
+
+
+def test_a_variable_means_the_same_to_the_stack_and_to_the_workers_that_inherit_it() -> None:
+    assert StackSettings.model_fields.keys() & ViewsSettings.model_fields.keys() == {"home"}
 
 
 def test_an_empty_secret_is_refused() -> None:

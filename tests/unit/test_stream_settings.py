@@ -24,8 +24,6 @@ from streams.settings import StreamSettings
         *(
             (name, value)
             for name in (
-                "ROWS_MAX",
-                "LINGER_SECONDS",
                 "BATCH_RECORDS_MAX",
                 "FETCH_PARTITION_BYTES_MAX",
                 "FETCH_RESPONSE_BYTES_MAX",
@@ -85,4 +83,4 @@ def test_settings_come_from_the_environment_and_stay(
     assert settings.data_dir == tmp_path / "streams" / "group-1" / "worker"
     assert settings.in_flight_batches_max == 9
     with pytest.raises(ValidationError, match="frozen"):
-        settings.rows_max = 1  # type: ignore[misc]
+        settings.in_flight_batches_max = 1  # type: ignore[misc]

@@ -1,5 +1,7 @@
 """Live traffic: what its report counts."""
 
+import pytest
+
 from marketplace.market import Step
 from marketplace.traffic import Traffic
 from schemas.lifecycle import EventType
@@ -16,6 +18,19 @@ class _Writer:
         if isinstance(command, CreatePayment):
             return Appended((pay_in(EventType.CREATED), pay_in(EventType.CREATED, seq=2)))
         return Appended((payout(EventType.REQUESTED),))
+
+
+class _Broken:
+    """Cannot handle anything, for a reason that nobody has foreseen."""
+
+    def handle(self, _command: AnyCommand) -> Answer:
+        raise AssertionError("a lane died")
+
+
+def test_a_lane_that_dies_ends_the_run_and_is_told() -> None:
+    steps = (Step(at_seconds=0, life=0, command=a_payment()) for _ in range(10_000))
+    with pytest.raises(AssertionError, match="a lane died"):
+        Traffic(_Broken(), steps).run()
 
 
 def test_payouts_are_events_and_no_payments() -> None:

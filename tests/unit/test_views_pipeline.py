@@ -96,9 +96,6 @@ class Watcher:
     def recovered(self, step: str) -> None:
         self.recoveries.append(step)
 
-    def acknowledged(self, batches: Iterable[Batch]) -> None:
-        assert all(not batch.records for batch in batches), "the records were not released"
-
 
 @dataclass
 class Bench:
@@ -135,15 +132,17 @@ class Bench:
 
         def acknowledge() -> None:
             assert self.steps.refreshed.issuperset(numbers), "acknowledged before it was in"
+            assert not batch.records, "the records were not released"
             self.acknowledged.append(numbers)
 
-        return Batch(
+        batch = Batch(
             topic="payments",
             partition=0,
             records=list(numbers),
             acknowledge=acknowledge,
             is_current=lambda: True,
         )
+        return batch
 
     async def until(self, condition: Callable[[], bool]) -> None:
         def holds() -> bool:

@@ -6,6 +6,7 @@ so their times must not go backwards. Times of live traffic may, because they co
 clocks.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ _COMMANDS: Mapping[str, type[Change]] = {
 _KNOWN = ", ".join(_COMMANDS)
 _KEY = "history-"
 """Prefix of imported events' idempotency keys; their number in the line, from 1, follows."""
+_KEY_OF_EVENT = re.compile(rf"{_KEY}\d+")
 
 CREATION_FIELDS: Mapping[str, str] = {"occurred_at": "created_at"}
 EVENT_FIELDS: Mapping[str, str] = {"occurred_at": "at", "command": "type", "event_type": "type"}
@@ -70,6 +72,10 @@ def decide_history(payment: HistoryPayment, *, psp: str) -> tuple[NewEvent, ...]
     """
     if len(payment.events) > MAX_EVENTS_PER_PAYMENT:
         raise InputError("events", f"has over {MAX_EVENTS_PER_PAYMENT} events; split the payment")
+    if _KEY_OF_EVENT.fullmatch(payment.idempotency_key):
+        raise InputError(
+            "idempotency_key", f"{_KEY}NUMBER is what an import names events; use another key"
+        )
     new = _decided(None, _creation(payment, psp), "")
     rows, state = list(new), apply(None, new)
     earlier_at, earlier_field = payment.created_at, "created_at"

@@ -103,6 +103,12 @@ def test_the_writer_is_no_reader(url: str) -> None:
         ensure_reader(url, "purser_reader")
 
 
+def test_a_reader_of_another_database_is_refused(url: str, reader_url: str) -> None:
+    elsewhere = f"{reader_url.rpartition('/')[0]}/elsewhere"
+    with pytest.raises(ConfigurationError, match="READER_URL: names the database elsewhere, but"):
+        ensure_reader(url, elsewhere)
+
+
 def test_the_questions_of_pages_can_be_asked_by_the_reader(reader: Client) -> None:
     assert queries.event_count(reader) > 100
     buyer = queries.busiest_buyer(reader)
