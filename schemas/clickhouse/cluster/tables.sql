@@ -244,8 +244,8 @@ CREATE OR REPLACE VIEW buyer_orders ON CLUSTER '{cluster}'
     `captured` Decimal(38, 4) COMMENT 'taken from the buyer so far; in major units of currency',
     `refunded_minor` Int64 COMMENT 'given back so far, by refunds and lost disputes; in minor units of currency',
     `refunded` Decimal(38, 4) COMMENT 'given back so far, by refunds and lost disputes; in major units of currency',
-    `reserved_minor` Int64 COMMENT 'refunds that are requested and not decided yet; in minor units of currency',
-    `reserved` Decimal(38, 4) COMMENT 'refunds that are requested and not decided yet; in major units of currency',
+    `reserved_minor` Int64 COMMENT 'requested refunds and open disputes that are not decided yet; in minor units of currency',
+    `reserved` Decimal(38, 4) COMMENT 'requested refunds and open disputes that are not decided yet; in major units of currency',
     `psp` LowCardinality(String) COMMENT 'payment service provider',
     `method` LowCardinality(String) COMMENT 'card, bank_transfer, …',
     `updated_at` DateTime64(6, 'UTC') COMMENT 'when the latest event happened; UTC',
@@ -326,7 +326,7 @@ CREATE OR REPLACE VIEW dead_letters ON CLUSTER '{cluster}'
     `recorded_at` DateTime64(3, 'UTC') COMMENT 'the record\'s time in Kafka; UTC',
     `consumer` LowCardinality(String) COMMENT 'consumer group that could not fold the record',
     `parked_at` DateTime64(6, 'UTC') COMMENT 'when the record was parked; the latest one wins; UTC',
-    `state` String COMMENT 'redriven when the event is in the views by now, else open'
+    `state` String COMMENT 'redriven or open'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per record that could not be folded, whole.'
@@ -409,8 +409,8 @@ CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
     `amount` Decimal(38, 4) COMMENT 'amount of this event, never negative; zero when it has none; in major units of currency',
     `commission_minor` Int64 COMMENT 'the platform\'s share of it: planned, taken, or given back; in minor units of currency',
     `commission` Decimal(38, 4) COMMENT 'the platform\'s share of it: planned, taken, or given back; in major units of currency',
-    `logistics_fee_minor` Int64 COMMENT 'the delivery\'s share of it: planned, taken, or given back; in minor units of currency',
-    `logistics_fee` Decimal(38, 4) COMMENT 'the delivery\'s share of it: planned, taken, or given back; in major units of currency',
+    `logistics_fee_minor` Int64 COMMENT 'the logistics fee\'s share of it: planned, taken, or given back; in minor units of currency',
+    `logistics_fee` Decimal(38, 4) COMMENT 'the logistics fee\'s share of it: planned, taken, or given back; in major units of currency',
     `order_amount_minor` Int64 COMMENT 'amount of the whole order, or of the payout; in minor units of currency',
     `order_amount` Decimal(38, 4) COMMENT 'amount of the whole order, or of the payout; in major units of currency',
     `captured_minor` Int64 COMMENT 'taken from the buyer for this order so far; in minor units of currency',
@@ -419,8 +419,8 @@ CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
     `refunded` Decimal(38, 4) COMMENT 'given back so far, by refunds and lost disputes; in major units of currency',
     `released_minor` Int64 COMMENT 'part of the seller\'s share that has matured so far; in minor units of currency',
     `released` Decimal(38, 4) COMMENT 'part of the seller\'s share that has matured so far; in major units of currency',
-    `reserved_minor` Int64 COMMENT 'refunds that are requested and not decided yet; in minor units of currency',
-    `reserved` Decimal(38, 4) COMMENT 'refunds that are requested and not decided yet; in major units of currency',
+    `reserved_minor` Int64 COMMENT 'requested refunds and open disputes that are not decided yet; in minor units of currency',
+    `reserved` Decimal(38, 4) COMMENT 'requested refunds and open disputes that are not decided yet; in major units of currency',
     `pending_minor` Int64 COMMENT 'the seller\'s share that is not payable yet; in minor units of currency',
     `pending` Decimal(38, 4) COMMENT 'the seller\'s share that is not payable yet; in major units of currency',
     `available_delta_minor` Int64 COMMENT 'signed: what the event does to the seller\'s payable balance; in minor units of currency',
@@ -429,7 +429,7 @@ CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
     `psp_reference` String COMMENT 'the provider\'s id for it; empty when there is none yet',
     `method` LowCardinality(String) COMMENT 'card, bank_transfer, …',
     `idempotency_key` String COMMENT 'idempotency key of the request that caused the event',
-    `schema_version` UInt16 COMMENT 'version of the row\'s meaning; older rows stand here as they were written',
+    `schema_version` UInt16 COMMENT 'version of the row\'s meaning; older rows keep the version they were written with',
     `details` String COMMENT 'JSON; its fields depend on event_type',
     `occurred_at` DateTime64(6, 'UTC') COMMENT 'when it happened in the world; UTC',
     `recorded_at` DateTime64(6, 'UTC') COMMENT 'when it was appended to PostgreSQL; UTC',
@@ -553,7 +553,7 @@ CREATE OR REPLACE VIEW reconciliation_log ON CLUSTER '{cluster}'
     `provider` LowCardinality(String) COMMENT 'provider whose statement differs',
     `provider_reference` String COMMENT 'the provider\'s id for the thing',
     `category` LowCardinality(String) COMMENT 'kind of difference',
-    `payment_id` Nullable(UUID) COMMENT 'the payment; null when we do not know the thing',
+    `payment_id` Nullable(UUID) COMMENT 'the payment; null when we have no matching record',
     `order_id` String COMMENT 'the order; empty when we do not know it',
     `seller_id` String COMMENT 'the seller; empty when we do not know it',
     `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
@@ -561,7 +561,7 @@ CREATE OR REPLACE VIEW reconciliation_log ON CLUSTER '{cluster}'
     `expected` Decimal(38, 4) COMMENT 'what our books say; in major units of currency',
     `actual_minor` Int64 COMMENT 'what the provider says; in minor units of currency',
     `actual` Decimal(38, 4) COMMENT 'what the provider says; in major units of currency',
-    `resolution_status` LowCardinality(String) COMMENT 'how far the case is',
+    `resolution_status` LowCardinality(String) COMMENT 'state of the case',
     `resolved_by` String COMMENT 'who closed the case; empty while it is open',
     `note` String COMMENT 'note for people',
     `found_at` DateTime64(6, 'UTC') COMMENT 'when the difference was found; UTC',
@@ -664,8 +664,8 @@ CREATE OR REPLACE VIEW seller_revenue ON CLUSTER '{cluster}'
     `chargebacks` Decimal(38, 4) COMMENT 'given back by lost disputes; in major units of currency',
     `commission_minor` Int64 COMMENT 'the platform\'s, net of what refunds and chargebacks gave back; in minor units of currency',
     `commission` Decimal(38, 4) COMMENT 'the platform\'s, net of what refunds and chargebacks gave back; in major units of currency',
-    `logistics_fee_minor` Int64 COMMENT 'the delivery\'s, net of what refunds and chargebacks gave back; in minor units of currency',
-    `logistics_fee` Decimal(38, 4) COMMENT 'the delivery\'s, net of what refunds and chargebacks gave back; in major units of currency',
+    `logistics_fee_minor` Int64 COMMENT 'the logistics fees, net of what refunds and chargebacks gave back; in minor units of currency',
+    `logistics_fee` Decimal(38, 4) COMMENT 'the logistics fees, net of what refunds and chargebacks gave back; in major units of currency',
     `net_minor` Int64 COMMENT 'the seller\'s: gross - refunds - chargebacks - commission - logistics_fee; in minor units of currency',
     `net` Decimal(38, 4) COMMENT 'the seller\'s: gross - refunds - chargebacks - commission - logistics_fee; in major units of currency',
     `pending_delta_minor` Int64 COMMENT 'what the day did to the seller\'s pending balance; in minor units of currency',
@@ -710,4 +710,4 @@ FINAL;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
     ('0001_tables', '0fcfb17705bfb781709b0bf775e0c19e130079d08c92bd36be89ea121930aa49'),
-    ('0002_views', '3eb8c7413f4f38c97c07ce1bb38e9b8756f21084c59b71b9ac241244ddf4ff1f');
+    ('0002_views', '7837bd87836fcc49e681de9f6b9c35127e06671bbbf218439e7e8f9d7a28f388');
