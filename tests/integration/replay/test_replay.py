@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from tests.integration.replay.world import (
     readers_of,
 )
 from tests.waiting import wait_until
+from writer.commands import Capture, CreatePayment, OrderLine
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -196,6 +198,40 @@ def test_history_comes_from_postgresql_when_the_topic_has_lost_it(world: World) 
     world.replay("--cleanup")
     world.replay()
     assert world.one("SELECT count() FROM payment_events WHERE op = 'r'") == 0
+
+
+def test_after_a_rebuild_from_postgresql_an_event_that_waits_is_not_called_lost(
+    world: World,
+) -> None:
+    order = OrderLine(order_id="o-1", seller_id="s-1", amount_minor=2500, commission_minor=250)
+    create = CreatePayment(
+        idempotency_key="rebuilt",
+        occurred_at=datetime.now(UTC),
+        buyer_id="b-1",
+        currency="EUR",
+        psp="stripe",
+        method="card",
+        orders=(order,),
+    )
+    world.handle(create)
+    world.wait_quiet()
+    world.replay("payment_events", "--source", "postgres")
+    world.stack.stop(WORKER)
+    world.handle(
+        Capture(
+            idempotency_key="rebuilt/capture",
+            occurred_at=datetime.now(UTC),
+            payment_id=create.payment_id,
+        )
+    )
+    report = world.verify(timeout_seconds=1.0)
+    assert report.exit_status == 2, report.to_json()
+    assert report.reason.startswith("lagging: 1 of "), report.reason
+    world.stack.start(WORKER)
+    world.stack.wait_ready(WORKER)
+    world.assert_equal()
+    world.replay("--rollback")
+    world.assert_equal()
 
 
 def test_a_topic_without_its_first_records_is_refused_with_the_way_out(world: World) -> None:

@@ -29,7 +29,8 @@ from stack.layout import write_private
 from stack.native import Stack
 from stack.settings import CHECKOUT
 from tests.waiting import wait_until
-from writer.append import Writer
+from writer.append import Appended, Writer
+from writer.commands import Capture, CreatePayment
 from writer.postgres import open_store
 
 WORKER = "views-worker"
@@ -160,6 +161,11 @@ class World:
 
     # -- the stack
 
+    def handle(self, command: CreatePayment | Capture) -> None:
+        """Append the events of a command, which must not be rejected."""
+        with open_store(self.stack.endpoints.postgres_dsn) as store:
+            assert isinstance(Writer(store).handle(command), Appended)
+
     def import_history(self) -> None:
         """The slice of real orders."""
         history = CHECKOUT / "data" / "online-retail-slice.jsonl.gz"
@@ -183,13 +189,13 @@ class World:
         assert report.events
         assert not report.rejections
 
-    def verify(self) -> Report:
+    def verify(self, timeout_seconds: float = PATIENCE_SECONDS) -> Report:
         """Against PostgreSQL."""
         settings = VerifySettings.load(
             postgres_reader_dsn=self.stack.endpoints.postgres_reader_dsn,
             clickhouse_url=self.stack.endpoints.clickhouse_url,
         )
-        return verify(settings, Options(timeout_seconds=PATIENCE_SECONDS))
+        return verify(settings, Options(timeout_seconds=timeout_seconds))
 
     def assert_equal(self) -> None:
         """The views are what PostgreSQL holds."""
