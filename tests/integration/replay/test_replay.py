@@ -3,7 +3,6 @@
 import json
 import time
 import uuid
-from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -11,8 +10,12 @@ import psycopg
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec.structs import replace
 
 from bench.analyst import Analyst
+from operations.replay.choice import Choice
+from operations.replay.database import ReplayDatabase
+from operations.replay.state import Exchange, Step
 from tests.envelopes import EnvelopeProducer, some_events
 from tests.integration.replay.outsiders import OUTSIDERS, listening, ports_called
 from tests.integration.replay.world import (
@@ -22,7 +25,6 @@ from tests.integration.replay.world import (
     readers_of,
 )
 from tests.waiting import wait_until
-from writer.commands import Capture, CreatePayment, OrderLine
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -203,32 +205,14 @@ def test_history_comes_from_postgresql_when_the_topic_has_lost_it(world: World) 
 def test_after_a_rebuild_from_postgresql_an_event_that_waits_is_not_called_lost(
     world: World,
 ) -> None:
-    order = OrderLine(order_id="o-1", seller_id="s-1", amount_minor=2500, commission_minor=250)
-    create = CreatePayment(
-        idempotency_key="rebuilt",
-        occurred_at=datetime.now(UTC),
-        buyer_id="b-1",
-        currency="EUR",
-        psp="stripe",
-        method="card",
-        orders=(order,),
-    )
-    world.handle(create)
+    payment_id = world.open_payment("rebuilt")
     world.wait_quiet()
     world.replay("payment_events", "--source", "postgres")
-    world.stack.stop(WORKER)
-    world.handle(
-        Capture(
-            idempotency_key="rebuilt/capture",
-            occurred_at=datetime.now(UTC),
-            payment_id=create.payment_id,
-        )
-    )
-    report = world.verify(timeout_seconds=1.0)
+    with world.without_worker():
+        world.capture(payment_id)
+        report = world.verify(timeout_seconds=1.0)
     assert report.exit_status == 2, report.to_json()
     assert report.reason.startswith("lagging: 1 of "), report.reason
-    world.stack.start(WORKER)
-    world.stack.wait_ready(WORKER)
     world.assert_equal()
     world.replay("--rollback")
     world.assert_equal()
@@ -256,9 +240,61 @@ def test_the_old_tables_come_back_up_to_date(world: World) -> None:
         world.replay("--rollback")
         world.assert_equal()
     assert "already done" in world.refused("--rollback")
+    assert "was rolled back" in world.refused()
     world.replay("--cleanup")
     assert "nothing to roll back" in world.refused("--rollback")
     assert "nothing to drop" in world.replay("--cleanup").output
+
+
+def test_a_rollback_that_the_topic_cannot_serve_changes_nothing(world: World) -> None:
+    world.wait_quiet()
+    world.replay("payouts")
+    before = world.table_uuids()
+    written = world.one("SELECT max(last_offset) FROM pipeline_progress_raw")
+    topic = world.topic_that_begins_at(written + 2)  # the old tables lack what follows it
+    line = world.refused("--rollback", PURSER_PAYMENTS_TOPIC=topic)
+    assert "need its records from" in line
+    assert "nothing was changed" in line
+    assert world.table_uuids() == before
+    with ReplayDatabase(world.stack.endpoints.clickhouse_url) as database:
+        kept = database.state()
+    assert kept is not None
+    assert (kept.step, kept.rolled_back) == (Step.DONE, False)
+    world.replay("--rollback")
+    assert world.table_uuids() != before
+    world.assert_equal()
+
+
+def test_a_replay_that_nothing_can_finish_is_removed_by_force(world: World) -> None:
+    world.replay("payouts")
+    live = world.table_uuids()
+    with ReplayDatabase(world.stack.endpoints.clickhouse_url) as database:
+        done = database.state()
+        assert done is not None
+        foreign = Exchange(new=live["payouts_raw"], old="of-another-process")
+        database.save(replace(done, step=Step.SWAP, exchanges={"payouts": foreign}))
+        assert "--cleanup --force" in world.refused("payouts")
+        assert "--cleanup --force" in world.refused("--cleanup")
+        database.save(replace(done, format=99))
+        for mode in ((), ("--rollback",), ("--cleanup",)):
+            assert "--cleanup --force" in world.refused(*mode)
+    assert "run `purser verify`" in world.replay("--cleanup", "--force").said
+    assert world.replay_databases() == 0
+    assert world.table_uuids() == live
+    world.assert_equal()
+
+
+def test_a_swap_that_has_moved_nothing_is_cleaned_up(world: World) -> None:
+    world.replay("payouts")
+    live = world.table_uuids()
+    with ReplayDatabase(world.stack.endpoints.clickhouse_url) as database:
+        done = database.state()
+        assert done is not None
+        now = database.uuids(Choice.of(done.views).swapped)
+        database.save(replace(done, step=Step.SWAP, exchanges=now))
+    world.replay("--cleanup")
+    assert world.replay_databases() == 0
+    assert world.table_uuids() == live
 
 
 def test_a_dry_run_tells_equal_from_damaged_and_swaps_nothing(world: World) -> None:
@@ -327,7 +363,7 @@ def test_only_one_replay_at_a_time_and_only_with_the_same_views(world: World) ->
     [
         (("orders",), {}, "'orders' cannot be replayed"),
         (("--digest", "--dry-run"), {}, "cannot be together"),
-        (("--force", "--dry-run"), {}, "cannot be together with --dry-run, which swaps nothing"),
+        (("--force", "--dry-run"), {}, "force: cannot be together with --dry-run"),
         (("--rate", "0"), {}, "rate: give records per second"),
         (("--processes", "999"), {}, "processes: give 1 to 256"),
         ((), {"PURSER_REPLAY_ROWS_MAX": "0"}, "PURSER_REPLAY_ROWS_MAX"),
