@@ -33,7 +33,14 @@ from schemas.errors import InputError, PurserError
 DIFFERS = 1
 COULD_NOT_TELL = 2
 INTERRUPTED = 130
-
+_INTERRUPTED = {
+    "rebuild": "run the same command again to resume, or drop the new tables with --cleanup",
+    "dry-run": "the next dry run starts from the beginning; --cleanup drops what this one built",
+    "digest": "nothing was changed",
+    "rollback": "run the same command again to resume",
+    "cleanup": "run the same command again",
+}
+"""Mode -> what to do after an interruption."""
 
 ViewNames = Annotated[
     list[str] | None,
@@ -52,7 +59,12 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Build, prove and drop the new tables; swap nothing.")
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Swap even if the new tables differ from PostgreSQL.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Swap even if the new tables differ from PostgreSQL; with --cleanup: drop the tables"
+        " even if a swap is unfinished.",
+    ),
 ]
 Rollback = Annotated[
     bool, typer.Option("--rollback", help="Return to the tables from before the replay.")
@@ -94,8 +106,8 @@ def replay(
     try:
         if len(modes) > 1:
             raise InputError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
-        if modes and force:
-            raise InputError("force", f"cannot be together with --{modes[0]}, which swaps nothing")
+        if force and modes and modes[0] != "cleanup":
+            raise InputError("force", f"cannot be together with --{modes[0]}")
         with progress() as on_progress:
             options = Options(
                 views=tuple(views or ()),
@@ -117,7 +129,7 @@ def replay(
     except PurserError as error:
         _finish(error, COULD_NOT_TELL, as_json, {})
     except KeyboardInterrupt:
-        say("interrupted; run it again to resume, or drop the new tables with --cleanup")
+        say(f"interrupted; {_INTERRUPTED[modes[0] if modes else 'rebuild']}")
         raise typer.Exit(INTERRUPTED) from None
     else:
         if as_json:
@@ -268,11 +280,11 @@ def _rollback(settings: ReplaySettings, options: Options, as_json: bool) -> Resu
     return 0, {"status": "rolled back", "views": list(done.views), "followed": done.followed}
 
 
-def _cleanup(settings: ReplaySettings, _options: Options, as_json: bool) -> Result:
+def _cleanup(settings: ReplaySettings, options: Options, as_json: bool) -> Result:
     dropped = []
     with opened(settings) as (database, _lock):
         if database.exists():
-            clean_up(database)
+            clean_up(database, force=options.force)
             dropped.append(database.name)
     with opened(settings, DRY_RUN_SUFFIX) as (database, _lock):
         if database.exists():
@@ -280,6 +292,8 @@ def _cleanup(settings: ReplaySettings, _options: Options, as_json: bool) -> Resu
             dropped.append(database.name)
     if not as_json:
         typer.echo(f"dropped: {', '.join(dropped) or 'nothing, there was nothing to drop'}")
+    if dropped and options.force:
+        say("if a swap was unfinished, the live views may lack its last rows: run `purser verify`")
     return 0, {"status": "cleaned up", "dropped": dropped}
 
 

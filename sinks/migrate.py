@@ -67,7 +67,9 @@ def migrate(clickhouse_url: str, migrations: Sequence[Migration] | None = None) 
 
 
 def check_schema(clickhouse_url: str, migrations: Sequence[Migration] | None = None) -> None:
-    """Return if the schema is exactly the one this code expects; a reader may check.
+    """Return if the schema is exactly the one this code expects; changes nothing.
+
+    The user needs SELECT on `schema_migrations`, which the analysts' user lacks.
 
     Raises:
         SchemaVersionError: missing, behind, newer, or an applied migration was edited.
@@ -102,7 +104,8 @@ def _run(client: Client, migration: Migration) -> None:
             if error.code is None or error.code in PASSING | AUTHENTICATION:
                 raise
             raise SchemaVersionError(
-                f"ClickHouse migration {migration.name} was refused: {one_line(error)}"
+                f"ClickHouse migration {migration.name} was refused: {one_line(error)};"
+                " correct the cause and run `purser migrate` again; every statement can be repeated"
             ) from error
 
 

@@ -5,7 +5,7 @@ The coordinator itself reads and writes no data; it counts what the readers repo
 
 import multiprocessing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -29,7 +29,6 @@ class Progress:
     total: int
     records: int = 0
     dead: int = 0
-    examples: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -128,7 +127,6 @@ def _hear(
         raise kind(message.message)
     progress.records += message.records
     progress.dead += message.dead
-    progress.examples.extend(message.examples[: max(0, 5 - len(progress.examples))])
     on_stored(message)
 
 

@@ -155,7 +155,8 @@ class ReplayDatabase:
         """Return running inserts into a table of this name: they may still use the swapped one."""
         rows = self._rows(
             "SELECT query_id FROM system.processes"
-            " WHERE query ILIKE 'INSERT%' AND position(query, {name:String}) > 0"
+            # Its kind as the engine parsed it: the text may begin with a comment or a line break.
+            " WHERE query_kind = 'Insert' AND position(query, {name:String}) > 0"
             " AND query_id != queryID()",
             {"name": table.raw},
         )

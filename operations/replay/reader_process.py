@@ -24,7 +24,6 @@ from streams.gc_tuning import tune_gc
 from streams.records import Records
 
 READ_SECONDS = 0.5
-EXAMPLES_MAX = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +47,10 @@ class ReaderPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """Records stored since the last such message; `examples` of those that could not be folded."""
+    """Records stored since the last such message; `dead` of them could not be folded."""
 
     records: int
     dead: int = 0
-    examples: tuple[str, ...] = ()
     finished: tuple[int, ...] = ()
 
 
@@ -129,7 +127,6 @@ def build_share(plan: ReaderPlan, tell: Callable[[Stored], None]) -> None:
                     written = Stored(
                         records=len(records),
                         dead=len(folded.dead_letters),
-                        examples=tuple(row.error for row in folded.dead_letters[:EXAMPLES_MAX]),
                         finished=finished,
                     )
                 else:

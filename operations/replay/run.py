@@ -189,13 +189,16 @@ class Replay:
     def _check_resumable(self, state: State) -> None:
         begun = f"the replay of {', '.join(state.views)} begun at {state.started_at:%Y-%m-%d %H:%M}"
         if state.step is Step.DONE:
+            kept = "is done and its old tables are kept: --rollback to return to them, --cleanup"
+            if state.rolled_back:
+                kept = "was rolled back and the tables that it built are kept: --cleanup"
+            raise InputError("replay", f"{begun} {kept} to drop them; then start again")
+        if state.rolled_back:
             raise InputError(
                 "replay",
-                f"{begun} is done and its old tables are kept: --rollback to return to them,"
-                " --cleanup to drop them; then start again",
+                f"the rollback of {begun} is unfinished: --rollback again, or --cleanup to keep the"
+                " live tables",
             )
-        if state.rolled_back:
-            raise InputError("replay", f"the rollback of {begun} is unfinished: --rollback again")
         if (state.views, state.source) != (self._choice.names, self._options.source):
             raise InputError(
                 "view",

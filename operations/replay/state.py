@@ -81,18 +81,19 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         """Parse JSON.
 
         Raises:
-            ConfigurationError: it was written by another version.
+            ConfigurationError: it was written by another version, or it is damaged.
         """
         try:
             state = msgspec.json.decode(text, type=cls)
         except msgspec.DecodeError as error:
             raise ConfigurationError(
                 f"the state of the replay in database {database} cannot be read ({error}); remove"
-                " the replay with `purser replay --cleanup`, then start again"
+                " the replay with `purser replay --cleanup --force`, then start again"
             ) from error
         if state.format != FORMAT:
             raise ConfigurationError(
                 f"the replay in database {database} was started by another version of Purser;"
-                " remove it with `purser replay --cleanup`, then start again"
+                " finish it with that version, or remove it with `purser replay --cleanup --force`,"
+                " then start again"
             )
         return state

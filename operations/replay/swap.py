@@ -54,7 +54,7 @@ def swap(
         elif (now.new, now.old) != (noted.old, noted.new):
             raise ConfigurationError(
                 f"table {table.name} was replaced by another process during the replay; remove"
-                " the replay with `purser replay --cleanup`, then start again"
+                " the replay with `purser replay --cleanup --force`, then start again"
             )
         follower.moved(table)
     say("follow the topic past the live worker")

@@ -184,6 +184,23 @@ _PASSING = frozenset(
 """Errors during reading from which the client recovers by itself."""
 
 
+def check_kept(ranges: Mapping[int, tuple[int, int]], positions: Offsets, topic: str) -> None:
+    """Check that the topic has every record from these positions on, which old tables lack.
+
+    Raises:
+        TopicCutOff: retention, or somebody, has deleted some of them.
+    """
+    for partition, position in positions.items():
+        first, _end = ranges.get(partition, (0, 0))
+        if position < first:
+            raise TopicCutOff(
+                f"topic {topic}: partition {partition} begins at offset {first}, and the old tables"
+                f" need its records from {position} on; nothing was changed. The live tables stay:"
+                " drop the old ones with `purser replay --cleanup`, and if the live ones are wrong,"
+                " rebuild them with `purser replay --source postgres`"
+            )
+
+
 def begin(ranges: Mapping[int, tuple[int, int]], topic: str) -> dict[int, int]:
     """Return the positions of the very first records.
 

@@ -11,7 +11,8 @@ from operations.replay.run import Options, sink_of
 from operations.replay.settings import ReplaySettings
 from operations.replay.state import State, Step
 from operations.replay.swap import swap
-from schemas.errors import InputError
+from operations.replay.topic import Offsets, Topic, check_kept
+from schemas.errors import ConfigurationError, InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ def roll_back(settings: ReplaySettings, options: Options, database: ReplayDataba
 
     Raises:
         InputError: there is no finished replay to roll back.
-        TopicCutOff: the topic no longer has what the old tables lack.
+        TopicCutOff: the topic no longer has what the old tables lack; nothing was changed.
         PurserError: a server is down; run it again.
     """
     state = database.state()
@@ -38,6 +39,10 @@ def roll_back(settings: ReplaySettings, options: Options, database: ReplayDataba
     views = Choice.of(state.views)
     choice = Choice(swapped=views.swapped, built=views.swapped)
     if not state.rolled_back:
+        with Topic(settings) as topic:
+            ranges = topic.ranges()
+        # Before the rollback is recorded: from then on it can only be finished or cleaned up.
+        check_kept(ranges, _from(state, state.old_positions), settings.payments_topic)
         state = replace(
             state,
             step=Step.SWAP,
@@ -48,7 +53,7 @@ def roll_back(settings: ReplaySettings, options: Options, database: ReplayDataba
         )
         database.save(state)
     options.on_step("bring the old tables up to date")
-    positions = start_positions(state.follow_from, dict.fromkeys(state.start_positions, 0))
+    positions = _from(state, state.follow_from)
     with (
         sink_of(database.url) as new_sink,
         sink_of(database.live_url) as live_sink,
@@ -61,20 +66,36 @@ def roll_back(settings: ReplaySettings, options: Options, database: ReplayDataba
     return RolledBack(views=choice.names, followed=follower.records)
 
 
-def clean_up(database: ReplayDatabase) -> State | None:
-    """Drop the replay's database, whatever it contains; returns its state, None if it had none.
+def _from(state: State, noted: Offsets) -> dict[int, int]:
+    """Return where bringing old tables up to date starts; 0 where no position was noted."""
+    return start_positions(noted, dict.fromkeys(state.start_positions, 0))
+
+
+def clean_up(database: ReplayDatabase, *, force: bool = False) -> None:
+    """Drop the replay's database and all its tables; the live tables stay as they are.
+
+    `force` drops it without a look at its state. If a swap was unfinished, the live tables may lack
+    the last rows that the worker wrote meanwhile; a new replay restores them.
 
     Raises:
-        InputError: a swap is unfinished; it has to be finished first.
+        ConfigurationError: its state cannot be read.
+        InputError: a swap is unfinished and has moved tables; it has to be finished first.
     """
-    state = database.state()
-    if state is not None and state.step is Step.SWAP:
-        again = "--rollback" if state.rolled_back else "the same views"
+    state = None if force else database.state()
+    if state is not None and state.step is Step.SWAP and _has_moved(database, state):
+        again = "--rollback" if state.rolled_back else "the same views and --source"
         raise InputError(
             "cleanup",
             "the swap of tables was interrupted half-way; finish it first: run `purser replay` with"
-            f" {again}",
+            f" {again}. If that is impossible, --cleanup --force drops the tables all the same;"
+            " then `purser verify` shows what the live ones lack",
         )
-    existed = database.exists()
     database.drop()
-    return state if existed else None
+
+
+def _has_moved(database: ReplayDatabase, state: State) -> bool:
+    """Return whether any table is no longer where it was before the swap."""
+    try:
+        return database.uuids(Choice.of(state.views).swapped) != state.exchanges
+    except ConfigurationError:
+        return True  # a table is gone

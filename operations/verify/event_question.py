@@ -1,7 +1,9 @@
 """Questions about the views: SQL that recomputes each view from the events.
 
-The SQL shares nothing with the fold or with the sink that maintains the totals, so a mistake there
-shows up here as a difference.
+The SQL is written apart from the fold and from the sink that maintains the totals, so a mistake
+there shows up here as a difference. What they share is declared in `schemas`: the columns, the
+sellers' accounts and the table of effects, from which the lists of events come. A wrong effect
+would be wrong on both sides, so `tests/unit/test_effects.py` states each a second time.
 """
 
 from collections.abc import Collection, Sequence

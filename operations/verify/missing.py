@@ -10,6 +10,9 @@ later:
 - the pipeline marked an offset of its partition as written, but no row with that or a higher offset
   exists any more.
 
+A replay from PostgreSQL writes rows without a position. They are no evidence about a partition, and
+while there are any, an offset without a row proves nothing: its row may be one of them.
+
 Every other event is *late*. If both databases are idle, a lost row that was the last of its
 partition looks like one that the pipeline has not delivered yet. Only the last rule can distinguish
 them.
@@ -23,7 +26,7 @@ from typing import NamedTuple
 
 from operations.verify.cut import Cut
 from operations.verify.source import EventKey, Fingerprint, Source
-from operations.verify.views import Views, utc, uuids
+from operations.verify.views import PLACED, Views, utc, uuids
 from schemas.sql_words import clickhouse_literal
 from schemas.topics import PAYMENTS_TOPIC
 
@@ -51,20 +54,21 @@ class Judged(NamedTuple):
 
 
 class _Payment(NamedTuple):
-    """A payment in ClickHouse: its highest seq and its Kafka partition."""
+    """A payment in ClickHouse: its highest seq, and its Kafka partition if a row has a position."""
 
     seq_max: int
-    partition: int
+    partition: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """All evidence for the judgement, read once."""
+    """All evidence for the judgement, read once; `partitions` are those with any record."""
 
     payments: Mapping[str, _Payment]
     present: Mapping[EventKey, Mapping[str, str]]
     parked: Mapping[tuple[str, int], str]
     committed: Mapping[EventKey, datetime]
+    partitions: frozenset[int]
     arrived_until: Mapping[int, datetime]
     vanished: frozenset[int]
 
@@ -72,11 +76,13 @@ class _Evidence:
 def judge(missing: Sequence[Fingerprint], now: Source, views: Views, cut: Cut) -> list[Judged]:
     """Judge each of these events; `now` reads PostgreSQL outside of the cut."""
     keys = [(event.payment_id, event.seq) for event in missing]
+    acknowledged, arrived_until = views.acknowledged(), _arrived_until(views)
     evidence = _Evidence(
         # Read the rows themselves last: an event that arrives meanwhile is then seen as arrived.
         committed=now.commit_times(keys),
-        arrived_until=_arrived_until(views),
-        vanished=_vanished(views),
+        arrived_until=arrived_until,
+        partitions=frozenset(acknowledged.keys() | arrived_until.keys()),
+        vanished=_vanished(views, acknowledged),
         parked=_parked(views, keys),
         payments=_payments(views, keys),
         present=views.events(keys),
@@ -96,27 +102,27 @@ def _judge(event: Fingerprint, evidence: _Evidence, cut: Cut) -> tuple[Fate, str
     payment = evidence.payments.get(event.payment_id)
     if payment and payment.seq_max > event.seq:
         return Fate.LOST, f"event {payment.seq_max} of the same payment has arrived"
-    partitions = [payment.partition] if payment else list(evidence.arrived_until)
-    if any(partition in evidence.vanished for partition in partitions):
+    partitions = evidence.partitions
+    if payment and payment.partition is not None:
+        partitions = frozenset({payment.partition})
+    if partitions & evidence.vanished:
         return Fate.LOST, "rows that the pipeline marked as written are gone"
     committed = evidence.committed.get(key)
     later = (
         committed + COMMIT_ORDER_MARGIN if committed else event.recorded_at + TRANSACTION_OPEN_MAX
     )
-    reached = [
-        evidence.arrived_until[partition]
-        for partition in partitions
-        if partition in evidence.arrived_until
-    ]
-    if reached and min(reached) > later:
-        return Fate.LOST, f"events committed until {min(reached).isoformat()} have arrived"
+    if partitions and partitions <= evidence.arrived_until.keys():
+        reached = min(evidence.arrived_until[partition] for partition in partitions)
+        if reached > later:
+            return Fate.LOST, f"events committed until {reached.isoformat()} have arrived"
     return Fate.LATE, ""
 
 
 def _payments(views: Views, keys: Sequence[EventKey]) -> dict[str, _Payment]:
     ids = uuids({payment_id for payment_id, _ in keys})
     rows = views.rows(
-        "SELECT toString(payment_id) AS id, toInt64(max(seq)), toInt64(any(kafka_partition))"
+        "SELECT toString(payment_id) AS id, toInt64(max(seq)),"
+        f" anyOrNullIf(toInt64(kafka_partition), {PLACED})"
         f" FROM payment_events_raw WHERE payment_id IN ({ids}) GROUP BY id"
     )
     return {payment_id: _Payment(seq, partition) for payment_id, seq, partition in rows}
@@ -157,9 +163,10 @@ def _arrived_until(views: Views) -> dict[int, datetime]:
     return {partition: utc(moment) for partition, moment in rows}
 
 
-def _vanished(views: Views) -> frozenset[int]:
-    """Return the partitions whose progress is beyond every existing row."""
-    acknowledged = views.acknowledged()
+def _vanished(views: Views, acknowledged: Mapping[int, int]) -> frozenset[int]:
+    """Return the partitions whose progress is beyond every row; none if a row has no position."""
+    if views.has_unplaced():
+        return frozenset()
     written = views.frontier()
     parked: dict[int, int] = dict(
         views.rows(

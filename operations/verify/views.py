@@ -29,6 +29,12 @@ from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from sinks.client import connect, translated
 from sinks.settings import ClickHouseSettings
 
+PLACED = "NOT (op = 'r' AND lsn = 0)"
+"""Condition: a row of payment_events has a position in the topic.
+
+A replay from PostgreSQL writes rows without one: partition and offset are 0 (see
+`operations.replay.snapshot`). Debezium gives a log position to every row.
+"""
 QUERY_SECONDS = 1800
 SPILL_BYTES = 128 * 1024**2
 SETTINGS: Mapping[str, Any] = {
@@ -151,9 +157,13 @@ class Views:
         return dict(
             self.rows(
                 "SELECT toInt64(kafka_partition) AS p, toInt64(max(kafka_offset))"
-                " FROM payment_events_raw GROUP BY p"
+                f" FROM payment_events_raw WHERE {PLACED} GROUP BY p"
             )
         )
+
+    def has_unplaced(self) -> bool:
+        """Return whether events have no position in the topic, after a replay from PostgreSQL."""
+        return bool(self.rows(f"SELECT 1 FROM payment_events_raw WHERE NOT {PLACED} LIMIT 1"))
 
     def dead_letters(self) -> int:
         """Count the records that could not be folded and were not redriven since."""

@@ -1,23 +1,35 @@
 """The pure parts of a replay: what is chosen, how work is spread, what is noted, what is hashed."""
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from typer.testing import CliRunner
 
+import cli.replay
+from cli.main import app
 from operations.replay.bulk import shares_of_keys, shares_of_topic
 from operations.replay.choice import VIEWS, Choice
+from operations.replay.database import ReplayDatabase
 from operations.replay.follow import start_positions
+from operations.replay.lock import Lock
 from operations.replay.reader_process import Pace, reached
-from operations.replay.run import Options
+from operations.replay.run import Options, Replay
+from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import RANGES, bounds
 from operations.replay.state import Exchange, Source, State, Step
-from operations.replay.topic import TopicCutOff, begin
+from operations.replay.topic import TopicCutOff, begin, check_kept
+from operations.replay.undo import clean_up
 from operations.verify import checks
 from schemas.errors import ConfigurationError, InputError
+from schemas.views import Table
 
 CHOICES = [
     # named, swapped, built, checks beside the events themselves
@@ -126,6 +138,12 @@ def test_a_topic_is_read_from_its_first_record_or_not_at_all() -> None:
     assert "--source postgres" in str(refusal.value)
 
 
+def test_old_tables_come_back_only_if_the_topic_has_what_they_lack() -> None:
+    check_kept({0: (7, 10), 1: (0, 0)}, {0: 7, 1: 0}, "t")
+    with pytest.raises(TopicCutOff, match=r"partition 0 begins at offset 8, .* from 7 on"):
+        check_kept({0: (8, 10), 1: (0, 0)}, {0: 7, 1: 0}, "t")
+
+
 def test_reading_goes_on_behind_what_is_stored() -> None:
     assert start_positions({0: 7, 1: 3}, {0: 0, 1: 5, 2: 4}) == {0: 7, 1: 5, 2: 4}
 
@@ -167,7 +185,7 @@ def test_the_state_comes_back_as_it_was_noted() -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"format": 1}'])
 def test_a_state_that_cannot_be_read_says_how_to_go_on(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="--cleanup"):
+    with pytest.raises(ConfigurationError, match="--cleanup --force"):
         State.decode(text, "purser_replay")
 
 
@@ -180,8 +198,155 @@ def test_the_state_of_another_version_is_refused() -> None:
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
         start_positions={},
     )
-    with pytest.raises(ConfigurationError, match="another version"):
+    with pytest.raises(ConfigurationError, match=r"another version.*--cleanup --force"):
         State.decode(state.encode(), "purser_replay")
+
+
+# -- ways out of a replay that does not go on
+
+NOTED = {
+    "payouts": Exchange(new="new payouts", old="old payouts"),
+    "payment_events": Exchange(new="new events", old="old events"),
+}
+SWAPPING = State(
+    views=("payouts", "payment_events"),
+    source=Source.KAFKA,
+    step=Step.SWAP,
+    started_at=datetime(2026, 1, 2, tzinfo=UTC),
+    start_positions={0: 0},
+    exchanges=NOTED,
+)
+
+
+def moved(exchange: Exchange) -> Exchange:
+    return Exchange(new=exchange.old, old=exchange.new)
+
+
+@dataclass
+class FakeDatabase:
+    """A replay's database; its state and tables are `found`, or cannot be read."""
+
+    found: State | None = SWAPPING
+    tables: dict[str, Exchange] | None = None
+    dropped: bool = False
+
+    def state(self) -> State:
+        if self.found is None:
+            raise ConfigurationError("the state cannot be read")
+        return self.found
+
+    def uuids(self, _tables: Sequence[Table]) -> dict[str, Exchange]:
+        if self.tables is None:
+            raise ConfigurationError("a table is gone")
+        return self.tables
+
+    def drop(self) -> None:
+        self.dropped = True
+
+    def clean_up(self, *, force: bool = False) -> None:
+        clean_up(cast(ReplayDatabase, self), force=force)
+
+
+@pytest.mark.parametrize(
+    ("state", "tables"),
+    [
+        *((SWAPPING.at(step), None) for step in Step if step is not Step.SWAP),
+        (SWAPPING, NOTED),
+        (replace(SWAPPING, rolled_back=True), NOTED),
+    ],
+)
+def test_what_no_swap_has_moved_is_dropped(
+    state: State, tables: dict[str, Exchange] | None
+) -> None:
+    database = FakeDatabase(state, tables)
+    database.clean_up()
+    assert database.dropped
+
+
+@pytest.mark.parametrize(
+    ("state", "again"),
+    [(SWAPPING, "the same views"), (replace(SWAPPING, rolled_back=True), "--rollback")],
+)
+@pytest.mark.parametrize(
+    "tables",
+    [
+        NOTED | {"payouts": moved(NOTED["payouts"])},
+        {name: moved(exchange) for name, exchange in NOTED.items()},
+        NOTED | {"payouts": Exchange(new="new payouts", old="of another process")},
+        None,
+    ],
+    ids=["some", "all", "of another process", "gone"],
+)
+def test_a_swap_half_way_is_finished_or_dropped_by_force(
+    state: State, again: str, tables: dict[str, Exchange] | None
+) -> None:
+    database = FakeDatabase(state, tables)
+    with pytest.raises(InputError, match=rf"with {again}.*--cleanup --force"):
+        database.clean_up()
+    assert not database.dropped
+    database.clean_up(force=True)
+    assert database.dropped
+
+
+def test_a_replay_whose_state_cannot_be_read_is_dropped_by_force() -> None:
+    database = FakeDatabase(None)
+    with pytest.raises(ConfigurationError):
+        database.clean_up()
+    assert not database.dropped
+    database.clean_up(force=True)
+    assert database.dropped
+
+
+SETTINGS = {
+    "PURSER_POSTGRES_READER_DSN": "postgresql://reader:x@127.0.0.1:9/purser",
+    "PURSER_CLICKHOUSE_URL": "http://purser:x@127.0.0.1:9/purser",
+    "PURSER_KAFKA_BOOTSTRAP": "127.0.0.1:9",
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "absent"),
+    [
+        (SWAPPING.at(Step.DONE), "--rollback to return to them, --cleanup to drop", "rolled back"),
+        (replace(SWAPPING.at(Step.DONE), rolled_back=True), "--cleanup to drop", "--rollback"),
+        (replace(SWAPPING, rolled_back=True), "--rollback again, or --cleanup", "start again"),
+    ],
+)
+def test_what_is_in_the_way_of_a_new_replay_names_only_ways_that_are_open(
+    monkeypatch: pytest.MonkeyPatch, state: State, message: str, absent: str
+) -> None:
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    database = cast(ReplayDatabase, FakeDatabase(state))
+    replay = Replay(ReplaySettings.load(), Options(), database, cast(Lock, None))
+    with pytest.raises(InputError) as refusal:
+        replay.run()
+    assert message in str(refusal.value)
+    assert absent not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ([], "run the same command again to resume, or drop the new tables with --cleanup"),
+        (["--dry-run"], "the next dry run starts from the beginning; --cleanup drops what this"),
+        (["--digest"], "nothing was changed"),
+        (["--rollback"], "run the same command again to resume"),
+        (["--cleanup"], "run the same command again"),
+    ],
+)
+def test_an_interruption_says_how_this_mode_goes_on(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], advice: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cli.replay, "_WORK", dict.fromkeys(cli.replay._WORK, interrupted))
+    result = CliRunner().invoke(app, ["replay", *arguments])
+    assert result.exit_code == 130
+    assert f"interrupted; {advice}" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,12 @@ import psycopg
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec.structs import replace
 
 from bench.analyst import Analyst
+from operations.replay.choice import Choice
+from operations.replay.database import ReplayDatabase
+from operations.replay.state import Exchange, Step
 from tests.envelopes import EnvelopeProducer, some_events
 from tests.integration.replay.outsiders import OUTSIDERS, listening, ports_called
 from tests.integration.replay.world import (
@@ -198,6 +202,22 @@ def test_history_comes_from_postgresql_when_the_topic_has_lost_it(world: World) 
     assert world.one("SELECT count() FROM payment_events WHERE op = 'r'") == 0
 
 
+def test_after_a_rebuild_from_postgresql_an_event_that_waits_is_not_called_lost(
+    world: World,
+) -> None:
+    payment_id = world.open_payment("rebuilt")
+    world.wait_quiet()
+    world.replay("payment_events", "--source", "postgres")
+    with world.without_worker():
+        world.capture(payment_id)
+        report = world.verify(timeout_seconds=1.0)
+    assert report.exit_status == 2, report.to_json()
+    assert report.reason.startswith("lagging: 1 of "), report.reason
+    world.assert_equal()
+    world.replay("--rollback")
+    world.assert_equal()
+
+
 def test_a_topic_without_its_first_records_is_refused_with_the_way_out(world: World) -> None:
     bootstrap = world.stack.endpoints.kafka_bootstrap
     topic = f"cut_off_{uuid.uuid4().hex}"
@@ -220,9 +240,61 @@ def test_the_old_tables_come_back_up_to_date(world: World) -> None:
         world.replay("--rollback")
         world.assert_equal()
     assert "already done" in world.refused("--rollback")
+    assert "was rolled back" in world.refused()
     world.replay("--cleanup")
     assert "nothing to roll back" in world.refused("--rollback")
     assert "nothing to drop" in world.replay("--cleanup").output
+
+
+def test_a_rollback_that_the_topic_cannot_serve_changes_nothing(world: World) -> None:
+    world.wait_quiet()
+    world.replay("payouts")
+    before = world.table_uuids()
+    written = world.one("SELECT max(last_offset) FROM pipeline_progress_raw")
+    topic = world.topic_that_begins_at(written + 2)  # the old tables lack what follows it
+    line = world.refused("--rollback", PURSER_PAYMENTS_TOPIC=topic)
+    assert "need its records from" in line
+    assert "nothing was changed" in line
+    assert world.table_uuids() == before
+    with ReplayDatabase(world.stack.endpoints.clickhouse_url) as database:
+        kept = database.state()
+    assert kept is not None
+    assert (kept.step, kept.rolled_back) == (Step.DONE, False)
+    world.replay("--rollback")
+    assert world.table_uuids() != before
+    world.assert_equal()
+
+
+def test_a_replay_that_nothing_can_finish_is_removed_by_force(world: World) -> None:
+    world.replay("payouts")
+    live = world.table_uuids()
+    with ReplayDatabase(world.stack.endpoints.clickhouse_url) as database:
+        done = database.state()
+        assert done is not None
+        foreign = Exchange(new=live["payouts_raw"], old="of-another-process")
+        database.save(replace(done, step=Step.SWAP, exchanges={"payouts": foreign}))
+        assert "--cleanup --force" in world.refused("payouts")
+        assert "--cleanup --force" in world.refused("--cleanup")
+        database.save(replace(done, format=99))
+        for mode in ((), ("--rollback",), ("--cleanup",)):
+            assert "--cleanup --force" in world.refused(*mode)
+    assert "run `purser verify`" in world.replay("--cleanup", "--force").said
+    assert world.replay_databases() == 0
+    assert world.table_uuids() == live
+    world.assert_equal()
+
+
+def test_a_swap_that_has_moved_nothing_is_cleaned_up(world: World) -> None:
+    world.replay("payouts")
+    live = world.table_uuids()
+    with ReplayDatabase(world.stack.endpoints.clickhouse_url) as database:
+        done = database.state()
+        assert done is not None
+        now = database.uuids(Choice.of(done.views).swapped)
+        database.save(replace(done, step=Step.SWAP, exchanges=now))
+    world.replay("--cleanup")
+    assert world.replay_databases() == 0
+    assert world.table_uuids() == live
 
 
 def test_a_dry_run_tells_equal_from_damaged_and_swaps_nothing(world: World) -> None:
@@ -291,7 +363,7 @@ def test_only_one_replay_at_a_time_and_only_with_the_same_views(world: World) ->
     [
         (("orders",), {}, "'orders' cannot be replayed"),
         (("--digest", "--dry-run"), {}, "cannot be together"),
-        (("--force", "--dry-run"), {}, "cannot be together with --dry-run, which swaps nothing"),
+        (("--force", "--dry-run"), {}, "force: cannot be together with --dry-run"),
         (("--rate", "0"), {}, "rate: give records per second"),
         (("--processes", "999"), {}, "processes: give 1 to 256"),
         ((), {"PURSER_REPLAY_ROWS_MAX": "0"}, "PURSER_REPLAY_ROWS_MAX"),

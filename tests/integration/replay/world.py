@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,12 @@ from typing import Any, Self
 import psycopg
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from marketplace.market import Marketplace, MarketplaceSettings
 from marketplace.traffic import Traffic, run_in_background
 from operations.verify import Options, Report, VerifySettings, verify
+from schemas.ids import PaymentId
 from schemas.topics import PAYMENTS_TOPIC
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
@@ -29,7 +32,8 @@ from stack.layout import write_private
 from stack.native import Stack
 from stack.settings import CHECKOUT
 from tests.waiting import wait_until
-from writer.append import Writer
+from writer.append import Appended, Writer, open_writer
+from writer.commands import AnyCommand, Capture, CreatePayment, OrderLine
 from writer.postgres import open_store
 
 WORKER = "views-worker"
@@ -160,6 +164,41 @@ class World:
 
     # -- the stack
 
+    def open_payment(self, key: str) -> PaymentId:
+        """Append the first event of a payment of one order."""
+        command = CreatePayment(
+            idempotency_key=key,
+            occurred_at=datetime.now(UTC),
+            buyer_id="b-1",
+            currency="EUR",
+            psp="stripe",
+            method="card",
+            orders=(OrderLine(order_id="o-1", seller_id="s-1", amount_minor=2500),),
+        )
+        self._handle(command)
+        return command.payment_id
+
+    def capture(self, payment_id: PaymentId) -> None:
+        """Append the capture of such a payment."""
+        now = datetime.now(UTC)
+        key = f"{payment_id}/capture"
+        self._handle(Capture(idempotency_key=key, occurred_at=now, payment_id=payment_id))
+
+    def _handle(self, command: AnyCommand) -> None:
+        with open_writer(self.stack.endpoints.postgres_dsn) as writer:
+            answer = writer.handle(command)
+        assert isinstance(answer, Appended), answer
+
+    @contextmanager
+    def without_worker(self) -> Iterator[None]:
+        """The worker is stopped while the body runs."""
+        self.stack.stop(WORKER)
+        try:
+            yield
+        finally:
+            self.stack.start(WORKER)
+            self.stack.wait_ready(WORKER)
+
     def import_history(self) -> None:
         """The slice of real orders."""
         history = CHECKOUT / "data" / "online-retail-slice.jsonl.gz"
@@ -183,13 +222,13 @@ class World:
         assert report.events
         assert not report.rejections
 
-    def verify(self) -> Report:
+    def verify(self, timeout_seconds: float = PATIENCE_SECONDS) -> Report:
         """Against PostgreSQL."""
         settings = VerifySettings.load(
             postgres_reader_dsn=self.stack.endpoints.postgres_reader_dsn,
             clickhouse_url=self.stack.endpoints.clickhouse_url,
         )
-        return verify(settings, Options(timeout_seconds=PATIENCE_SECONDS))
+        return verify(settings, Options(timeout_seconds=timeout_seconds))
 
     def assert_equal(self) -> None:
         """The views are what PostgreSQL holds."""
@@ -246,6 +285,22 @@ class World:
         producer.flush(30.0)
         producer.commit_transaction(30.0)
         consumer.close()
+
+    def topic_that_begins_at(self, first: int) -> str:
+        """The name of a new topic, of one partition, that has lost everything before an offset."""
+        bootstrap = self.stack.endpoints.kafka_bootstrap
+        name = f"cut_off_{uuid.uuid4().hex}"
+        admin = AdminClient({"bootstrap.servers": bootstrap})
+        admin.create_topics([NewTopic(name, 1, 1)])[name].result()
+        producer = Producer(
+            {"bootstrap.servers": bootstrap, "queue.buffering.max.messages": first + 1}
+        )
+        for _ in range(first + 1):
+            producer.produce(name, b"x", partition=0)
+        producer.flush(30.0)
+        place = TopicPartition(name, 0, first)
+        admin.delete_records([place])[place].result()
+        return name
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
