@@ -34,7 +34,9 @@ class StackSettings(Settings):
     views_workers: int = Field(default=1, ge=1, le=VIEWS_WORKERS_MAX)
     """Number of views workers, which share the topic's partitions."""
     stack_start_timeout_seconds: float = Field(default=120.0, gt=0, le=3600)
+    """How long a process may take until it answers."""
     stack_stop_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    """How long a process may take to stop before it is killed."""
 
     def port(self, port: Port) -> int:
         """The number of one of this stack's ports."""

@@ -178,7 +178,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (a_history(CAPTURED, an_event("refund_requested", 3, order_id="A", refund_id="r"),
                an_event("refund_failed", 4, order_id="B", refund_id="r")), "events[2].order_id",
      "is not the order"),
-    (a_history(idempotency_key="history-1"), "idempotency_key", "names events; use another"),
+    (a_history(idempotency_key="history-1"), "idempotency_key", "is reserved"),
     (a_history(*[an_event("shipped")] * 10_001), "events", "over 10000 events"),
 ]  # fmt: skip
 

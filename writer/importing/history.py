@@ -74,7 +74,7 @@ def decide_history(payment: HistoryPayment, *, psp: str) -> tuple[NewEvent, ...]
         raise InputError("events", f"has over {MAX_EVENTS_PER_PAYMENT} events; split the payment")
     if _KEY_OF_EVENT.fullmatch(payment.idempotency_key):
         raise InputError(
-            "idempotency_key", f"{_KEY}NUMBER is what an import names events; use another key"
+            "idempotency_key", f"{_KEY}NUMBER is reserved for events of an import; use another key"
         )
     new = _decided(None, _creation(payment, psp), "")
     rows, state = list(new), apply(None, new)
