@@ -52,6 +52,9 @@ class RefundFailedDetails(RefundDetails, ReasonDetails):
     """A refund that was requested and did not happen."""
 
 
+MAX_DETAILS_BYTES = 65_536
+"""Of the text, as PostgreSQL writes jsonb and Debezium sends it. The guards refuse more."""
+
 NO_DETAILS = "{}"
 """The details of most rows."""
 

@@ -5,6 +5,8 @@ prevents a payment from being submitted twice. Ids contain no personal data.
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NewType
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -21,6 +23,19 @@ MAX_NAME_LENGTH = 64
 """Of a provider or a method of payment."""
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
 """Stripe's maximum (https://docs.stripe.com/api/idempotent_requests)."""
+
+MAX_LENGTHS: Mapping[str, int] = MappingProxyType(
+    {
+        "order_id": MAX_ID_LENGTH,
+        "seller_id": MAX_ID_LENGTH,
+        "buyer_id": MAX_ID_LENGTH,
+        "psp": MAX_NAME_LENGTH,
+        "psp_reference": MAX_IDEMPOTENCY_KEY_LENGTH,
+        "method": MAX_NAME_LENGTH,
+        "idempotency_key": MAX_IDEMPOTENCY_KEY_LENGTH,
+    }
+)
+"""Column of `payments` -> its most characters, all of them printable ASCII."""
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://purser/payments")
 _NOT_PRINTABLE_ASCII = re.compile(r"[^!-~]")

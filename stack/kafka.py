@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
+from schemas.record_size import MESSAGE_BYTES_MOST
 from stack.artifacts import Artifacts
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
@@ -28,7 +29,6 @@ QUICK_COMPILER_ONLY = "-XX:TieredStopAtLevel=1"
 restarted server does not catch up during that time (decision 0021)."""
 FORMAT_SECONDS = 120.0
 READY_SECONDS = 3.0
-MESSAGE_BYTES_MOST = 16 * 1024 * 1024
 
 CONFIGURATION = """\
 # Written by `purser up` each time; change stack/kafka.py instead.

@@ -35,6 +35,17 @@ CONNECT_SECONDS = 5
 
 # Fixed names, because the migrations grant rights to them.
 OWNER, WRITER, CDC, READER = "purser_owner", "purser_writer", "purser_cdc", "purser_reader"
+TEMPLATE = "template1"
+"""What PostgreSQL copies for a new database."""
+
+REVOKE_LOG_WRITERS = """\
+REVOKE EXECUTE ON FUNCTION
+    pg_logical_emit_message(boolean, text, text, boolean),
+    pg_logical_emit_message(boolean, text, bytea, boolean),
+    lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea)
+FROM PUBLIC;
+"""
+"""Functions that write to the log without a right on any table; 0004_roles.sql says more."""
 
 CONFIGURATION = """\
 # Written by `purser up` each time; change stack/postgres.py instead.
@@ -180,6 +191,9 @@ def create_logins(endpoints: Endpoints, credentials: Credentials) -> None:
             for role, password in passwords.items():
                 _create_login(connection, role, password.get_secret_value())
             _create_database(connection)
+        for database in (DATABASE, TEMPLATE):
+            with psycopg.connect(endpoints.postgres_superuser_dsn, dbname=database) as connection:
+                connection.execute(REVOKE_LOG_WRITERS)
     except psycopg.Error as error:
         raise ServiceUnavailable(f"PostgreSQL refused to create logins: {error}") from error
 

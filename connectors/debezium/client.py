@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from connectors.debezium.trace import root_error
 from schemas.errors import ConfigurationError, ServiceUnavailable
 
 ANSWER_SECONDS = 30.0  # Connect itself waits 90 s for its herder; we prefer to retry sooner
@@ -27,7 +28,7 @@ WORTH_ANOTHER_TRY = frozenset({409, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskHealth:
-    """One task: its number, Connect's name for its state, and the first line of its error."""
+    """One task: its number, Connect's name for its state, and the cause of its failure."""
 
     number: int
     state: str
@@ -123,10 +124,10 @@ class ConnectClient:
         return ConnectorHealth(
             name=name,
             state=answer["connector"]["state"],
-            error=_first_line(answer["connector"].get("trace")),
+            error=root_error(answer["connector"].get("trace")),
             tasks=tuple(
                 TaskHealth(
-                    number=task["id"], state=task["state"], error=_first_line(task.get("trace"))
+                    number=task["id"], state=task["state"], error=root_error(task.get("trace"))
                 )
                 for task in answer["tasks"]
             ),
@@ -196,7 +197,3 @@ def _message(answer: httpx.Response) -> str:
     except (ValueError, KeyError, TypeError):
         text = answer.text
     return " ".join(text.split()) or f"status {answer.status_code}"
-
-
-def _first_line(trace: str | None) -> str | None:
-    return trace.strip().splitlines()[0] if trace and trace.strip() else None

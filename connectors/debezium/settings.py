@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from schemas.record_size import LARGEST_RECORD_BYTES, MESSAGE_BYTES_MOST
 from schemas.settings import PortNumber, Seconds, Settings, Text
 from schemas.topics import CONNECTOR, PUBLICATION, REPLICATION_SLOT
 
@@ -32,4 +33,11 @@ class DebeziumSettings(Settings):
     poll_seconds: Seconds = 0.05
     batch_records_most: int = Field(default=4096, gt=0, le=1_000_000)
     queue_records_most: int = Field(default=16_384, gt=0, le=10_000_000)
-    record_bytes_most: int = Field(default=16 * 1024 * 1024, gt=0, le=1024**3)
+    queue_bytes_most: int = Field(default=64 * 1024**2, ge=MESSAGE_BYTES_MOST, le=1024**3)
+    """Most memory of waiting rows; Debezium then reads no further. Large rows reach it before
+    `queue_records_most`, and would otherwise be more than Java's heap.
+    """
+    record_bytes_most: int = Field(
+        default=MESSAGE_BYTES_MOST, ge=LARGEST_RECORD_BYTES, le=MESSAGE_BYTES_MOST
+    )
+    """Limit of the producer and of the topic. A row above it would stop the connector for good."""

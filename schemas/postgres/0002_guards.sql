@@ -256,11 +256,12 @@ BEGIN
             broken := 'payments_currency';
             field := 'currency';
             problem := 'must be three capital letters';
-        WHEN (jsonb_typeof(happened.details) = 'object'
-            AND pg_column_size(happened.details) <= 65536) IS FALSE THEN
+        WHEN (CASE WHEN jsonb_typeof(happened.details) <> 'object'
+                OR pg_column_size(happened.details || '{}') > 131072 THEN false
+            ELSE octet_length(happened.details::text) <= 65536 END) IS FALSE THEN
             broken := 'payments_details';
             field := 'details';
-            problem := 'must be a JSON object of at most 64 KiB as stored';
+            problem := 'must be a JSON object of at most 65,536 bytes as text and 131,072 bytes as jsonb';
         WHEN (octet_length(happened.idempotency_key) BETWEEN 1 AND 255 AND happened.idempotency_key !~ '[^!-~]') IS FALSE THEN
             broken := 'payments_idempotency_key';
             field := 'idempotency_key';
@@ -639,8 +640,9 @@ BEGIN
             THEN NEW.amount_minor > 0 ELSE NEW.amount_minor = 0 END)
         AND (NEW.captured_minor <= NEW.order_amount_minor)
         AND (NEW.commission_minor >= 0)
-        AND (jsonb_typeof(NEW.details) = 'object'
-            AND pg_column_size(NEW.details) <= 65536)
+        AND (CASE WHEN jsonb_typeof(NEW.details) <> 'object'
+                OR pg_column_size(NEW.details || '{}') > 131072 THEN false
+            ELSE octet_length(NEW.details::text) <= 65536 END)
         AND (octet_length(NEW.idempotency_key) BETWEEN 1 AND 255 AND NEW.idempotency_key !~ '[^!-~]')
         AND (NEW.logistics_fee_minor >= 0)
         AND (NEW.occurred_at >= '1970-01-01 00:00:00+00'::timestamptz

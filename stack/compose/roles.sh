@@ -11,4 +11,10 @@ CREATE ROLE purser_reader LOGIN PASSWORD :'reader_password';
 ALTER DATABASE purser OWNER TO purser_owner;
 REVOKE ALL ON DATABASE purser FROM PUBLIC;
 GRANT CONNECT ON DATABASE purser TO purser_writer, purser_cdc, purser_reader;
+\connect purser
+REVOKE EXECUTE ON FUNCTION
+    pg_logical_emit_message(boolean, text, text, boolean),
+    pg_logical_emit_message(boolean, text, bytea, boolean),
+    lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea)
+FROM PUBLIC;
 SQL

@@ -17,10 +17,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.errors import PurserError, ServiceUnavailable, WriteRefused
+from schemas.record_size import DEAD_LETTER_BYTES_MOST
 from schemas.views import DeadLetterRow
 
-MESSAGE_BYTES_MAX = 32 * 1024 * 1024
-"""More than any broker accepts into the source topic by default, headers included."""
 REQUEST_SECONDS = 30.0
 FLOOD_WINDOW_RECORDS = 1_000
 
@@ -133,7 +132,7 @@ class DeadLetterTopic:
                 bootstrap_servers=self._bootstrap,
                 acks="all",
                 enable_idempotence=True,
-                max_request_size=MESSAGE_BYTES_MAX,
+                max_request_size=DEAD_LETTER_BYTES_MOST,
                 request_timeout_ms=int(REQUEST_SECONDS * 1000),
                 compression_type="lz4",
             )

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from streams.views.parking import MESSAGE_BYTES_MAX
+from schemas.record_size import DEAD_LETTER_BYTES_MOST
 
 ANSWER_SECONDS = 5.0
 RETRY_SECONDS = 1.0
@@ -86,7 +86,7 @@ def _create_dead_letters_topic(admin: AdminClient, topic: str) -> None:
         config={
             "cleanup.policy": "delete",
             "retention.ms": "-1",
-            "max.message.bytes": str(MESSAGE_BYTES_MAX),
+            "max.message.bytes": str(DEAD_LETTER_BYTES_MOST),
         },
     )
     try:

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from connectors.debezium.client import ConnectClient
 from connectors.debezium.config import connector_config
@@ -16,9 +18,14 @@ from connectors.debezium.slot import read_slot
 from connectors.debezium.topic import ensure_topic
 from operations.bring_up import register_local_connector
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from schemas.topics import CONNECTOR, PAYMENTS_TOPIC, REPLICATION_SLOT
+from schemas.ids import MAX_LENGTHS
+from schemas.lifecycle import EventType
+from schemas.record_size import LARGEST_RECORD_BYTES, MESSAGE_BYTES_MOST
+from schemas.topics import CONNECTOR, PAYMENTS_TOPIC, REPLICATION_SLOT, TOPIC_PREFIX
 from stack.endpoints import Endpoints
 from stack.native import Stack
+from tests.integration.postgres.database import insert
+from tests.integration.postgres.rows import Book, largest_row
 from tests.waiting import wait_until
 from tests.whole_stack import quiet
 from writer.append import Appended, open_writer
@@ -28,6 +35,9 @@ pytestmark = pytest.mark.integration
 
 # Known to Debezium's code but missing from the list that it publishes, or Connect's own.
 UNLISTED = ("offset.mismatch.strategy", "topic.creation.")
+
+
+HUGE_BYTES = MESSAGE_BYTES_MOST + 1
 
 
 @pytest.fixture
@@ -61,6 +71,14 @@ def records_of(
     endpoints: Endpoints, payment_id: str, count: int
 ) -> list[tuple[int, dict[str, object]]]:
     """Wait for a payment's records in the topic: (partition, row after)."""
+    return [
+        (message.partition() or 0, json.loads(message.value() or b"")["after"])
+        for message in messages_of(endpoints, payment_id, count)
+    ]
+
+
+def messages_of(endpoints: Endpoints, payment_id: str, count: int) -> list[Message]:
+    """Wait for a payment's records in the topic, as they are."""
     consumer = Consumer(
         {
             "bootstrap.servers": endpoints.kafka_bootstrap,
@@ -71,14 +89,12 @@ def records_of(
     )
     partitions = consumer.list_topics(PAYMENTS_TOPIC, timeout=10).topics[PAYMENTS_TOPIC].partitions
     consumer.assign([TopicPartition(PAYMENTS_TOPIC, number, 0) for number in partitions])
-    found: list[tuple[int, dict[str, object]]] = []
+    found: list[Message] = []
 
     def has_all() -> bool:
         message = consumer.poll(1.0)
         if message is not None and message.error() is None:
-            row = json.loads(message.value() or b"{}")["after"]
-            if row["payment_id"] == payment_id:
-                found.append((message.partition() or 0, row))
+            found.extend([message] if payment_id in (message.key() or b"").decode() else [])
         return len(found) >= count
 
     try:
@@ -123,6 +139,54 @@ def test_rows_of_a_payment_reach_one_partition_in_order(pipeline: Stack) -> None
     found = records_of(endpoints, payment, count=2)
     assert [row["seq"] for _, row in found] == [1, 2]
     assert len({partition for partition, _ in found}) == 1
+
+
+def test_the_largest_row_that_the_table_takes_passes(pipeline: Stack) -> None:
+    endpoints = pipeline.endpoints
+    row = largest_row()
+    with psycopg.connect(endpoints.postgres_dsn) as session:
+        insert(session, row)
+    [message] = messages_of(endpoints, str(row["payment_id"]), count=1)
+    size = len(message.key() or b"") + len(message.value() or b"")
+    assert 0.95 * LARGEST_RECORD_BYTES < size < LARGEST_RECORD_BYTES
+    after = json.loads(message.value() or b"")["after"]
+    assert {name: after[name] for name in MAX_LENGTHS} == {name: row[name] for name in MAX_LENGTHS}
+    assert after["details"] == row["details"]
+
+
+@pytest.mark.parametrize(
+    ("content", "prefixes"),
+    [
+        ("", ("", "note")),
+        ("x", ("", "two\nlines", "a,b", "Purser.public.payments", "é")),
+        ("y" * HUGE_BYTES, ("note",)),
+    ],
+    ids=["empty", "small", "huge"],
+)
+def test_logical_messages_are_no_events_and_stop_nothing(
+    pipeline: Stack, connect: ConnectClient, content: str, prefixes: tuple[str, ...]
+) -> None:
+    """Only a superuser can still write them."""
+    endpoints = pipeline.endpoints
+    first, second = Book(), Book()
+    emit = "SELECT pg_logical_emit_message(%s, %s, %s)"
+    with psycopg.connect(endpoints.postgres_superuser_dsn) as session:
+        for prefix in prefixes:
+            session.execute(emit, [False, prefix, content])
+            session.execute(emit, [True, prefix, content])
+            session.commit()
+        insert(session, first.create())
+        session.execute(emit, [True, "note", content])
+        insert(session, first.event(EventType.AUTHORIZED))
+        session.execute(emit, [False, "note", content])
+        session.commit()
+        insert(session, second.create())
+    for book in (first, second):
+        found = records_of(endpoints, str(book.payment_id), book.seq)
+        assert [row["seq"] for _, row in found] == list(range(1, book.seq + 1))
+    assert connect.health(CONNECTOR).healthy
+    topics = AdminClient({"bootstrap.servers": endpoints.kafka_bootstrap}).list_topics(timeout=10)
+    assert f"{TOPIC_PREFIX}.message" not in topics.topics
 
 
 def test_quiet_database_still_confirms_its_wal(pipeline: Stack) -> None:

@@ -14,9 +14,11 @@ import jsonschema
 import pytest
 import yaml
 
+from schemas.record_size import MESSAGE_BYTES_MOST
 from schemas.topics import CONNECT_GROUP
 from stack import connect, kafka, postgres
 from stack.compose.secrets import VARIABLES, dotenv
+from stack.endpoints import DATABASE
 from stack.settings import StackSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +95,7 @@ def test_versions_equal_the_native_stack() -> None:
 
 
 def test_kafka_settings_equal_the_native_stack() -> None:
-    native = kafka.CONFIGURATION.replace("{message_bytes}", str(kafka.MESSAGE_BYTES_MOST))
+    native = kafka.CONFIGURATION.replace("{message_bytes}", str(MESSAGE_BYTES_MOST))
     composed = {
         name.removeprefix("KAFKA_").lower().replace("_", "."): value
         for name, value in SERVICES["kafka"]["environment"].items()
@@ -128,15 +130,15 @@ def test_postgres_settings_equal_the_native_stack() -> None:
 
 
 def test_postgres_logins_equal_the_native_stack() -> None:
-    created = re.findall(
-        r"CREATE ROLE (\w+) LOGIN( REPLICATION)?", (ROOT / "stack/compose/roles.sh").read_text()
-    )
+    script = (ROOT / "stack/compose/roles.sh").read_text()
+    created = re.findall(r"CREATE ROLE (\w+) LOGIN( REPLICATION)?", script)
     assert created == [
         (postgres.OWNER, ""),
         (postgres.WRITER, ""),
         (postgres.CDC, " REPLICATION"),
         (postgres.READER, ""),
     ]
+    assert f"\\connect {DATABASE}\n{postgres.REVOKE_LOG_WRITERS}" in script
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))

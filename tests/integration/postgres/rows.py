@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from schemas.details import MAX_DETAILS_BYTES
 from schemas.effects import EFFECTS, Amount, Effect, Move
 from schemas.events import COLUMNS
+from schemas.ids import MAX_LENGTHS
 from schemas.lifecycle import Direction, EventType, State, next_state
-from schemas.money import allocate
+from schemas.money import MAX_AMOUNT_MINOR, allocate
 
 WRITTEN_COLUMNS = tuple(column for column in COLUMNS if column != "recorded_at")
 NOON = datetime(2024, 5, 31, 12, tzinfo=UTC)
@@ -158,6 +160,15 @@ class Book:
             "details": "{}",
             "occurred_at": NOON,
         }
+
+
+def largest_row(*, details_bytes: int = MAX_DETAILS_BYTES) -> Row:
+    """A row whose texts cannot be larger, of characters that JSON writes with two bytes each."""
+    frame, quote = '{"a": ""}', r"\""
+    room = details_bytes - len(frame)
+    details = frame[:-2] + quote * (room // 2) + "x" * (room % 2) + frame[-2:]
+    texts = {name: '"' * length for name, length in MAX_LENGTHS.items()}
+    return Book().create(amount=MAX_AMOUNT_MINOR) | texts | {"details": details}
 
 
 def _split(amount: int, weights: tuple[int, int, int]) -> tuple[int, int, int]:

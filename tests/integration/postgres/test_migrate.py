@@ -1,6 +1,7 @@
 """Migrations: once, together, interrupted, edited, and by code that is older than the schema."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -181,6 +182,22 @@ def test_a_missing_schema_is_refused(empty_database: Database) -> None:
 def test_only_the_owner_migrates(empty_database: Database) -> None:
     with pytest.raises(SchemaVersionError, match="connect as the owner"):
         migrate(empty_database.writer)
+
+
+def test_functions_that_write_to_the_log_must_be_revoked_first(empty_database: Database) -> None:
+    """They belong to the superuser. The migration refuses, and its hint helps."""
+    with psycopg.connect(empty_database.superuser, autocommit=True) as superuser:
+        superuser.execute("GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC")
+        superuser.execute(
+            "GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean)"
+            " TO purser_reader"
+        )
+        with pytest.raises(SchemaVersionError, match="0004_roles was refused") as caught:
+            migrate(empty_database.owner)
+        hint = re.search(r"As a superuser run (REVOKE .*) in this database", str(caught.value))
+        assert hint is not None
+        superuser.execute(hint[1].encode())
+    assert migrate(empty_database.owner) == NAMES[3:]
 
 
 def test_a_wrong_password_is_a_clear_error_without_the_password(database: Database) -> None:

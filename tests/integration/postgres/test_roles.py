@@ -79,6 +79,43 @@ def test_nobody_may_create_in_the_schema_or_call_the_guards(
     assert callable_functions == []
 
 
+LOG_WRITERS = (
+    "SELECT pg_logical_emit_message(false, 'note', 'text')",
+    "SELECT pg_logical_emit_message(true, 'note', 'text', true)",
+    "SELECT pg_logical_emit_message(false, '', 'bytes'::bytea)",
+    "SELECT pg_logical_emit_message(true, 'note', 'bytes'::bytea, false)",
+    "SELECT lo_creat(-1)",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, 'bytes')",
+    "SELECT pg_create_restore_point('x')",
+    "SELECT pg_log_standby_snapshot()",
+    "SELECT pg_switch_wal()",
+    "SELECT pg_replication_origin_create('x')",
+)
+"""They write to the log that Debezium reads and need no right on a table."""
+
+SLOT_FUNCTIONS = (
+    "SELECT pg_create_logical_replication_slot('own', 'pgoutput')",
+    "SELECT pg_create_physical_replication_slot('own')",
+    "SELECT pg_copy_logical_replication_slot('purser', 'own')",
+    "SELECT pg_drop_replication_slot('purser')",
+    "SELECT pg_replication_slot_advance('purser', '0/1')",
+    "SELECT pg_logical_slot_get_changes('purser', NULL, NULL)",
+    "SELECT pg_logical_slot_peek_binary_changes('purser', NULL, NULL)",
+    "SELECT pg_sync_replication_slots()",
+)
+"""They need the attribute REPLICATION, which only Debezium's login has."""
+
+
+@pytest.mark.parametrize("role", ["owner", "writer", "cdc", "reader"])
+def test_nobody_may_write_to_the_log_beside_the_tables(database: Database, role: str) -> None:
+    statements = (*LOG_WRITERS, *(() if role == "cdc" else SLOT_FUNCTIONS))
+    with psycopg.connect(database.dsn(role), autocommit=True) as session:
+        for statement in statements:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                session.execute(statement.encode())
+
+
 def test_functions_pin_their_search_path(owner: psycopg.Connection) -> None:
     """All but the lifecycle functions, whose bodies were parsed when they were made."""
     unpinned = owner.execute(

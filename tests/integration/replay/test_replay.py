@@ -85,6 +85,14 @@ def test_views_are_right_before_during_and_after_and_an_analyst_sees_nothing_wro
     world.assert_equal()
 
 
+def test_the_largest_rows_come_through_and_are_rebuilt(world: World) -> None:
+    """Debezium, the topic, the worker, the sink and a replay take all that the table takes."""
+    count = world.append_largest_rows()
+    world.assert_equal()
+    assert world.one("SELECT count() FROM payment_events WHERE length(details) > 60000") == count
+    world.replay("--dry-run")
+
+
 def test_damaged_views_are_mended_under_live_traffic(world: World) -> None:
     world.wait_quiet()
     world.remove("buyer_orders", "cityHash64(order_id) % 7 = 0")

@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from marketplace.market import Marketplace, MarketplaceSettings
 from marketplace.traffic import Traffic, run_in_background
 from operations.verify import Options, Report, VerifySettings, verify
+from schemas.details import MAX_DETAILS_BYTES
 from schemas.ids import PaymentId
 from schemas.topics import PAYMENTS_TOPIC
 from sinks.client import connect
@@ -31,6 +32,8 @@ from sinks.settings import ClickHouseSettings
 from stack.layout import write_private
 from stack.native import Stack
 from stack.settings import CHECKOUT
+from tests.integration.postgres.database import Refused, copy, refusal
+from tests.integration.postgres.rows import largest_row
 from tests.waiting import wait_until
 from writer.append import Appended, Writer, open_writer
 from writer.commands import AnyCommand, Capture, CreatePayment, OrderLine
@@ -41,6 +44,7 @@ PATIENCE_SECONDS = 240.0
 PROBE_SECONDS = 0.2
 """How often the worker looks how far it is behind."""
 PROBES = 3
+LARGE_ROWS = 200
 ROOM_BYTES = 16 * 1024**3
 RESERVE_VARIABLE = "PURSER_CLICKHOUSE_MIN_FREE_DISK_BYTES"
 # The slice of history is small: all of it would fit into what one follower may catch up.
@@ -208,6 +212,14 @@ class World:
             check=True,
             capture_output=True,
         )
+
+    def append_largest_rows(self) -> int:
+        """As large as the table accepts; how many. One with a byte more is refused."""
+        larger = largest_row(details_bytes=MAX_DETAILS_BYTES + 1)
+        with psycopg.connect(self.stack.endpoints.postgres_dsn) as session:
+            copy(session, [largest_row() for _ in range(LARGE_ROWS)])
+            assert refusal(session, larger) == Refused(why="payments_details", field="details")
+        return LARGE_ROWS
 
     @contextmanager
     def traffic(self, seed: int, rate: float = 4.0) -> Iterator[None]:
