@@ -95,7 +95,7 @@ def report(stack: Stack) -> Report:
         url = stack.endpoints.connect_url
         try:
             with ConnectClient(url, retry_seconds=CONNECT_RETRY_SECONDS) as client:
-                connector = client.health(settings.connector)
+                connector = client.located(client.health(settings.connector))
             if not connector.healthy:
                 problems.append(f"connector {connector.name}: {connector.problem()}")
         except ServiceUnavailable as error:

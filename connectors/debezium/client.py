@@ -6,17 +6,18 @@ have a FAILED task, so `health` reports both.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
-from connectors.debezium.trace import root_error
+from connectors.debezium.failure import place, root_error
 from schemas.errors import ConfigurationError, ServiceUnavailable
 
 ANSWER_SECONDS = 30.0  # Connect itself waits 90 s for its herder; we prefer to retry sooner
+PLACE_SECONDS = 3.0  # a report of a failure must not wait for what only completes it
 RETRY_SECONDS = 60.0
 PAUSE_SECONDS_MOST = 2.0
 POLL_SECONDS = 0.25
@@ -43,6 +44,8 @@ class ConnectorHealth:
     state: str
     error: str | None
     tasks: tuple[TaskHealth, ...]
+    place: str | None = None
+    """Which record and topic a failed task has stopped at, as far as Connect knows."""
 
     @property
     def healthy(self) -> bool:
@@ -64,7 +67,9 @@ class ConnectorHealth:
             return ""
         for task in self.tasks:
             if task.state != RUNNING:
-                return f"task {task.number} is {task.state}: {task.error or 'no reason given'}"
+                reason = task.error or "no reason given"
+                at = f"; {self.place}" if self.place else ""
+                return f"task {task.number} is {task.state}: {reason}{at}"
         if self.state != RUNNING:
             return f"the connector is {self.state}: {self.error or 'no reason given'}"
         return "the connector runs without a task"
@@ -132,6 +137,24 @@ class ConnectClient:
                 for task in answer["tasks"]
             ),
         )
+
+    def located(self, health: ConnectorHealth) -> ConnectorHealth:
+        """Return the same health and, if a part has FAILED, the place where it has stopped.
+
+        The place is left out if Connect does not say it at once.
+        """
+        if not health.failed:
+            return health
+        try:
+            offsets, config = (
+                self._http.get(f"/connectors/{health.name}/{what}", timeout=PLACE_SECONDS)
+                .raise_for_status()
+                .json()
+                for what in ("offsets", "config")
+            )
+        except (httpx.HTTPError, ValueError):
+            return health
+        return replace(health, place=place(offsets, config))
 
     def restart_failed(self, name: str) -> None:
         """Restart the FAILED parts of a connector and leave the running ones alone."""
