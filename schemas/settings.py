@@ -11,7 +11,6 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
-from schemas.record_size import LARGEST_RECORD_BYTES
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PORT_HIGHEST = 65_535
@@ -37,8 +36,6 @@ def _addresses(value: str) -> str:
 
 Count = Annotated[int, Field(gt=0, le=10_000_000)]
 Bytes = Annotated[int, Field(gt=0, le=1024**3)]
-FetchBytes = Annotated[int, Field(ge=LARGEST_RECORD_BYTES, le=1024**3)]
-"""Most bytes of a fetch. A fetch that is smaller than a record would get one record at a time."""
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 PortNumber = Annotated[int, Field(gt=0, le=PORT_HIGHEST)]

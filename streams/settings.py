@@ -10,7 +10,6 @@ from schemas.settings import (
     Bootstrap,
     Bytes,
     Count,
-    FetchBytes,
     Folder,
     GroupName,
     Seconds,
@@ -33,9 +32,9 @@ class StreamSettings(Settings):
 
     batch_records_max: Count = 10_000
     """Most records of one fetch."""
-    fetch_partition_bytes_max: FetchBytes = 4 * 1024**2
+    fetch_partition_bytes_max: Bytes = 4 * 1024**2
     """Most bytes of one partition in one fetch; a single larger record is still delivered."""
-    fetch_response_bytes_max: FetchBytes = 16 * 1024**2
+    fetch_response_bytes_max: Bytes = 16 * 1024**2
     in_flight_batches_max: Count = 256
     """Most unacknowledged batches per partition; at this limit the partition is not read."""
     in_flight_bytes_max: Bytes = 192 * 1024**2

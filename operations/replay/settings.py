@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.settings import Bootstrap, Count, FetchBytes, Seconds, Secret, Settings, TopicName
+from schemas.settings import Bootstrap, Bytes, Count, Seconds, Secret, Settings, TopicName
 from schemas.topics import PAYMENTS_TOPIC
 
 
@@ -19,7 +19,7 @@ class ReplaySettings(Settings):
 
     replay_rows_max: Count = 50_000
     """Most records that are folded and written at once."""
-    replay_fetch_bytes_max: FetchBytes = 4 * 1024**2
+    replay_fetch_bytes_max: Bytes = 4 * 1024**2
     """Most bytes of one partition in one fetch; 1 MiB, the client's default, halves the rate."""
     replay_tail_records_max: Count = 20_000
     """How close to the topic's end the bulk path stops and leaves the rest to one reader."""

@@ -256,8 +256,8 @@ BEGIN
             broken := 'payments_currency';
             field := 'currency';
             problem := 'must be three capital letters';
-        WHEN (CASE WHEN jsonb_typeof(happened.details) <> 'object'
-                OR pg_column_size(happened.details || '{}') > 131072 THEN false
+        WHEN (CASE WHEN jsonb_typeof(happened.details) <> 'object' THEN false
+            WHEN pg_column_size(happened.details || '{}') > 131072 THEN false
             ELSE octet_length(happened.details::text) <= 65536 END) IS FALSE THEN
             broken := 'payments_details';
             field := 'details';
@@ -640,8 +640,8 @@ BEGIN
             THEN NEW.amount_minor > 0 ELSE NEW.amount_minor = 0 END)
         AND (NEW.captured_minor <= NEW.order_amount_minor)
         AND (NEW.commission_minor >= 0)
-        AND (CASE WHEN jsonb_typeof(NEW.details) <> 'object'
-                OR pg_column_size(NEW.details || '{}') > 131072 THEN false
+        AND (CASE WHEN jsonb_typeof(NEW.details) <> 'object' THEN false
+            WHEN pg_column_size(NEW.details || '{}') > 131072 THEN false
             ELSE octet_length(NEW.details::text) <= 65536 END)
         AND (octet_length(NEW.idempotency_key) BETWEEN 1 AND 255 AND NEW.idempotency_key !~ '[^!-~]')
         AND (NEW.logistics_fee_minor >= 0)

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from connectors.debezium.client import ConnectClient
 from connectors.debezium.config import connector_config
 from connectors.debezium.settings import DebeziumSettings
-from connectors.debezium.slot import read_slot
+from connectors.debezium.slot import SlotHealth, read_slot
 from connectors.debezium.topic import ensure_topic
 from operations.bring_up import register_local_connector
 from schemas.errors import ConfigurationError, ServiceUnavailable
@@ -22,9 +22,9 @@ from schemas.ids import MAX_LENGTHS
 from schemas.lifecycle import EventType
 from schemas.record_size import LARGEST_RECORD_BYTES, MESSAGE_BYTES_MOST
 from schemas.topics import CONNECTOR, PAYMENTS_TOPIC, REPLICATION_SLOT, TOPIC_PREFIX
-from stack.endpoints import Endpoints
+from stack.endpoints import DATABASE, Endpoints
 from stack.native import Stack
-from tests.integration.postgres.database import insert
+from tests.integration.postgres.database import Database, insert
 from tests.integration.postgres.rows import Book, largest_row
 from tests.waiting import wait_until
 from tests.whole_stack import quiet
@@ -170,7 +170,7 @@ def test_logical_messages_are_no_events_and_stop_nothing(
     endpoints = pipeline.endpoints
     first, second = Book(), Book()
     emit = "SELECT pg_logical_emit_message(%s, %s, %s)"
-    with psycopg.connect(endpoints.postgres_superuser_dsn) as session:
+    with psycopg.connect(Database.of(endpoints, DATABASE).superuser) as session:
         for prefix in prefixes:
             session.execute(emit, [False, prefix, content])
             session.execute(emit, [True, prefix, content])
@@ -185,22 +185,27 @@ def test_logical_messages_are_no_events_and_stop_nothing(
         found = records_of(endpoints, str(book.payment_id), book.seq)
         assert [row["seq"] for _, row in found] == list(range(1, book.seq + 1))
     assert connect.health(CONNECTOR).healthy
+    _wait_confirmed(endpoints)
     topics = AdminClient({"bootstrap.servers": endpoints.kafka_bootstrap}).list_topics(timeout=10)
     assert f"{TOPIC_PREFIX}.message" not in topics.topics
 
 
 def test_quiet_database_still_confirms_its_wal(pipeline: Stack) -> None:
-    dsn = pipeline.endpoints.postgres_reader_dsn
-    settings = DebeziumSettings()
+    _wait_confirmed(pipeline.endpoints)
 
-    def problems() -> tuple[str, ...]:
-        return read_slot(dsn, REPLICATION_SLOT).problems(settings.heartbeat_seconds)
 
-    wait_until(lambda: not problems(), "the slot is confirmed", seen=problems)
-    slot = read_slot(dsn, REPLICATION_SLOT)
-    assert slot.active
-    assert slot.lag_bytes is not None
-    assert slot.lag_bytes < 1024 * 1024
+def _wait_confirmed(endpoints: Endpoints) -> None:
+    """Wait until Debezium has confirmed the log almost to its end."""
+    seconds = DebeziumSettings().heartbeat_seconds
+
+    def slot() -> SlotHealth:
+        return read_slot(endpoints.postgres_reader_dsn, REPLICATION_SLOT)
+
+    def is_confirmed() -> bool:
+        now = slot()
+        return now.active and not now.problems(seconds) and (now.lag_bytes or 0) < 1024 * 1024
+
+    wait_until(is_confirmed, "the slot is confirmed", seen=slot)
 
 
 def test_failed_task_is_told_by_its_reason_and_started_anew(
