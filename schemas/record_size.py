@@ -2,7 +2,7 @@
 
 The guards of PostgreSQL bound every column of `payments`. Debezium writes a row as JSON and sends
 it through Kafka. What the table has accepted can never be removed, so it must pass the producer,
-the broker and every consumer. Their limits come from this module. Sizes are bytes, uncompressed.
+the broker and every consumer. Their limits are above it. Sizes are bytes, uncompressed.
 """
 
 from collections.abc import Mapping
@@ -62,19 +62,19 @@ _LARGEST_VALUES: Mapping[str, str] = MappingProxyType(
 
 def largest_record() -> tuple[bytes, bytes]:
     """Return key and value of the largest record that Debezium can write for a row."""
-    name = _SIX_BYTES_IN_JSON * _NAME_BYTES
+    longest_name = _SIX_BYTES_IN_JSON * _NAME_BYTES
     source = {
         "version": "100.100.100.Final",
         "connector": "postgresql",
         "name": TOPIC_PREFIX,
         "ts_ms": _NUMBER,
         "snapshot": "first_in_data_collection",
-        "db": name,
+        "db": longest_name,
         "sequence": f'["{_NUMBER}","{_NUMBER}"]',
         "ts_us": _NUMBER,
         "ts_ns": _NUMBER,
-        "schema": name,
-        "table": name,
+        "schema": longest_name,
+        "table": longest_name,
         "txId": _NUMBER,
         "lsn": _NUMBER,
         "xmin": _NUMBER,
@@ -95,4 +95,4 @@ def largest_record() -> tuple[bytes, bytes]:
 
 
 LARGEST_RECORD_BYTES = sum(map(len, largest_record())) + _BATCH_BYTES
-"""A lower limit than this, anywhere on the way, can stop the pipeline for good."""
+"""With a lower limit on the way into the topic, a row can stop the pipeline for good."""

@@ -9,13 +9,19 @@ import httpx
 import psycopg
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from connectors.debezium.client import ConnectClient
 from connectors.debezium.config import connector_config
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth, read_slot
-from connectors.debezium.topic import ensure_topic
+from connectors.debezium.topic import LIMIT, ensure_topic
 from operations.bring_up import register_local_connector
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from schemas.ids import MAX_LENGTHS
@@ -139,6 +145,25 @@ def test_rows_of_a_payment_reach_one_partition_in_order(pipeline: Stack) -> None
     found = records_of(endpoints, payment, count=2)
     assert [row["seq"] for _, row in found] == [1, 2]
     assert len({partition for partition, _ in found}) == 1
+
+
+def test_a_topic_that_would_refuse_a_row_is_refused(pipeline: Stack) -> None:
+    bootstrap = pipeline.endpoints.kafka_bootstrap
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def set_limit(size: int) -> None:
+        entry = ConfigEntry(LIMIT, str(size), incremental_operation=AlterConfigOpType.SET)
+        topic = ConfigResource(ResourceType.TOPIC, PAYMENTS_TOPIC, incremental_configs=[entry])
+        admin.incremental_alter_configs([topic])[topic].result(30.0)
+
+    try:
+        set_limit(LARGEST_RECORD_BYTES - 1)
+        with pytest.raises(ConfigurationError, match=rf"{PAYMENTS_TOPIC}: {LIMIT} is \d+, and a"):
+            ensure_topic(bootstrap, DebeziumSettings())
+        set_limit(LARGEST_RECORD_BYTES)
+        assert ensure_topic(bootstrap, DebeziumSettings()) is False
+    finally:
+        set_limit(MESSAGE_BYTES_MOST)
 
 
 def test_the_largest_row_that_the_table_takes_passes(pipeline: Stack) -> None:
