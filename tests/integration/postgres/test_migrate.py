@@ -200,6 +200,17 @@ def test_functions_that_write_to_the_log_must_be_revoked_first(empty_database: D
     assert migrate(empty_database.owner) == NAMES[3:]
 
 
+def test_a_superuser_s_migration_revokes_them_itself(empty_database: Database) -> None:
+    with psycopg.connect(empty_database.superuser, autocommit=True) as superuser:
+        superuser.execute("GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC")
+    assert migrate(empty_database.superuser) == NAMES
+    with (
+        psycopg.connect(empty_database.reader) as reader,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        reader.execute("SELECT lo_create(0)")
+
+
 def test_a_wrong_password_is_a_clear_error_without_the_password(database: Database) -> None:
     dsn = make_conninfo(database.writer, password="guessed-wrong")
     for act in (lambda: check_schema(dsn), lambda: migrate(dsn)):
