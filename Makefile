@@ -116,6 +116,7 @@ lock-peers: $(STAMP) ## update the pinned packages of the benchmarks' peers
 
 .PHONY: generate
 generate: $(STAMP) ## regenerate the files that are generated from the tables in schemas/
+	$(BIN)/python -m schemas.generate_currencies
 	$(BIN)/python -m schemas.postgres.generate
 	$(BIN)/python -m schemas.clickhouse.generate
 	$(BIN)/python -m docs.generate

@@ -1,65 +1,27 @@
 """`purser import`: append recorded history."""
 
 import io
-import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
+from cli.rejects import Rejects, report_of
 from operations.console import progress, say
 from schemas.errors import ConfigurationError
-from writer.importing.bulk import BadLine, BulkAppender, DryRun, Outcome, Target
+from writer.importing.bulk import BulkAppender, DryRun, Outcome, Target
 from writer.importing.lines import read_lines
 from writer.importing.run import Importer
 from writer.postgres import open_store
 from writer.settings import WriterSettings
 
-BAD_LINES_SHOWN = 20
-RAW_SHOWN_BYTES = 65_536
 INTERRUPTED = 130
 
 REJECTED = 1
-
-
-class Rejects:
-    """Collects bad lines: the first ones on standard error, all of them in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.count = 0
-        self._file: TextIO | None = None
-
-    def add(self, bad: BadLine) -> None:
-        """Report one line; raises ConfigurationError if the file cannot be written."""
-        self.count += 1
-        if self.count <= BAD_LINES_SHOWN:
-            say(f"line {bad.line.number}: {bad.error}")
-        elif self.count == BAD_LINES_SHOWN + 1:
-            say(f"more bad lines follow; all are in {self.path}")
-        record = {
-            "line": bad.line.number,
-            "field": bad.error.field,
-            "reason": bad.error.problem,
-            "raw": bad.line.raw[:RAW_SHOWN_BYTES].decode("utf-8", errors="backslashreplace"),
-        }
-        try:
-            if self._file is None:
-                self._file = self.path.open("w", encoding="utf-8")
-            self._file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise ConfigurationError(
-                f"--rejects: cannot write {self.path} ({error.strerror}); name another file"
-            ) from error
-
-    def close(self) -> None:
-        """Flush and close the file, if there is one."""
-        if self._file is not None:
-            self._file.close()
 
 
 def import_(
@@ -72,7 +34,7 @@ def import_(
     ] = False,
     rejects: Annotated[
         Path | None,
-        typer.Option(help="File for bad lines; by default FILE.rejected.jsonl in this folder."),
+        typer.Option(help="File for bad lines; by default FILE.rejected.jsonl."),
     ] = None,
 ) -> None:
     """Append recorded history, one payment a line. The rules of live traffic check each line.
@@ -80,7 +42,7 @@ def import_(
     A line is {"idempotency_key", "buyer_id", "currency", "method", "created_at", "orders":
     [{"order_id", "seller_id", "amount_minor", "commission_minor", "logistics_fee_minor"}],
     "events": [{"type", "at", "order_id"?, "amount_minor"?, "refund_id"?}]}. Amounts are in minor
-    units, times have a time zone, and events are listed in the order in which they happened. An
+    units, times are RFC 3339, and events are listed in the order in which they happened. An
     event without order_id applies to every order; without amount_minor, to all that is left.
 
     A bad line is skipped and reported with its number and reason; the others are appended.
@@ -91,13 +53,12 @@ def import_(
     """
     started = time.monotonic()
     name = "standard input" if file == "-" else file
-    rejected = Rejects(
-        rejects or Path(f"{'stdin' if file == '-' else Path(file).name}.rejected.jsonl")
-    )
+    rejected = Rejects(rejects or report_of(file))
     with ExitStack() as stack:
         source = stack.enter_context(_opened(file))
         stack.callback(rejected.close)
         target = stack.enter_context(_target(dry_run=dry_run))
+        rejected.begin(source)
         report = stack.enter_context(progress())
         size = _size(source)
 
@@ -105,9 +66,12 @@ def import_(
             figures = _figures(total, time.monotonic() - started)
             report(f"importing {name}", _position(source), size, figures)
 
+        def on_check() -> None:
+            report(f"checking {name}", _position(source), size)
+
         importer = Importer(target, psp=psp, on_bad_line=rejected.add, on_progress=on_progress)
         try:
-            importer.run(read_lines(source, name))
+            importer.run(read_lines(source, name, on_check))
         except KeyboardInterrupt:
             say("interrupted; run the same command again to continue")
             raise typer.Exit(INTERRUPTED) from None

@@ -11,23 +11,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-_TIME_HELP = "write it as 2024-05-31T12:00:00Z"
+from schemas.times import TIME_HELP, parse_time
 
 
-def _parse_time(value: object) -> datetime:
-    """Parse ISO 8601 text with a zone to an aware time; a number is not a time here."""
+def _time(value: object) -> datetime:
     if not isinstance(value, str):
-        raise ValueError(f"is not a time; {_TIME_HELP}")
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"is not a time; {_TIME_HELP}") from None
-    if time.tzinfo is None:
-        raise ValueError(f"has no time zone; {_TIME_HELP}, or with an offset such as +01:00")
-    return time
+        raise ValueError(f"is not a time; {TIME_HELP}")  # a number is not a time here
+    return parse_time(value)
 
 
-Time = Annotated[datetime, BeforeValidator(_parse_time)]
+Time = Annotated[datetime, BeforeValidator(_time)]
 
 
 class _Strict(BaseModel):

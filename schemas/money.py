@@ -1,36 +1,40 @@
 """Money: integer minor units with an ISO 4217 code, and the only function that splits an amount.
 
-Floats are never used for money. Exponents are those of ISO 4217. Where a payment service provider
-(PSP) differs, `PSP_MINOR_UNIT_RULES` has the difference as data, never a branch in code.
+Floats are never used for money. Currencies and exponents are those of ISO 4217. Where a payment
+service provider (PSP) differs, `PSP_MINOR_UNIT_RULES` has the difference as data, never a branch in
+code.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import MappingProxyType
 
+from schemas.currencies import CURRENT, WITHDRAWN
 from schemas.errors import InputError
 
 MAX_AMOUNT_MINOR = 10**15
 """Largest amount of one event in minor units; the sum of nine thousand of them fits 64 bits."""
 
-_CODES_BY_EXPONENT: Mapping[int, str] = {
-    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
-    2: (
-        "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN "
-        "BZD CAD CDF CHF CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS "
-        "GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR "
-        "LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD "
-        "PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN "
-        "SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VES WST XCD YER ZAR ZMW ZWG"
-    ),
-    3: "BHD IQD JOD KWD LYD OMR TND",
-    4: "CLF UYW",
-}
-
 CURRENCY_EXPONENTS: Mapping[str, int] = MappingProxyType(
-    {code: exponent for exponent, codes in _CODES_BY_EXPONENT.items() for code in codes.split()}
+    {**CURRENT, **{code: exponent for code, (exponent, _) in WITHDRAWN.items()}}
 )
-"""ISO 4217 code -> digits after the decimal point (ISO 4217 list one, without fund codes)."""
+"""ISO 4217 code, current or withdrawn -> digits after the decimal point."""
+
+
+def _end_of(month: str) -> datetime:
+    year, number = map(int, month.split("-"))
+    return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+
+CURRENCY_ENDS: Mapping[str, datetime] = MappingProxyType(
+    {code: _end_of(month) for code, (_, month) in WITHDRAWN.items()}
+)
+"""Withdrawn code -> the end of the month of its withdrawal: no payment begins then or later.
+
+The list has no day, and none of the first use. Later events of a payment, such as refunds, keep its
+currency.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +69,30 @@ def currency_exponent(currency: str) -> int:
     """Return the digits after the decimal point of an ISO 4217 currency.
 
     Raises:
-        InputError: the code is not an active ISO 4217 currency.
+        InputError: the code is not an ISO 4217 currency, current or withdrawn.
     """
     try:
         return CURRENCY_EXPONENTS[currency]
     except KeyError:
         raise InputError(
             "currency",
-            f"{currency!r} is not an ISO 4217 currency; give a code such as EUR, in capitals",
+            f"{currency[:20]!r} is not an ISO 4217 currency; give a code such as EUR, in capitals",
         ) from None
+
+
+def check_currency(currency: str, begins_at: datetime) -> None:
+    """Check that a payment or payout that begins at a time can be in a currency.
+
+    Raises:
+        InputError: not an ISO 4217 currency, or one that was withdrawn earlier.
+    """
+    currency_exponent(currency)
+    if (end := CURRENCY_ENDS.get(currency)) is not None and begins_at >= end:
+        raise InputError(
+            "currency",
+            f"{currency} was withdrawn in {WITHDRAWN[currency][1]}, before {begins_at:%Y-%m-%d}; "
+            "give the currency that replaced it",
+        )
 
 
 def to_psp_amount(psp: str, currency: str, amount_minor: int, *, payout: bool = False) -> int:

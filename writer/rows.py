@@ -1,5 +1,7 @@
 """The only place where rows of `payments` are created. Pure."""
 
+from datetime import UTC
+
 from schemas.details import NO_DETAILS, Asked, details_text
 from schemas.effects import effect_of
 from schemas.events import SCHEMA_VERSION, NewEvent
@@ -68,7 +70,8 @@ def make_row(
         idempotency_key=command.idempotency_key,
         schema_version=SCHEMA_VERSION,
         details=details,
-        occurred_at=command.occurred_at,
+        # In UTC, because PostgreSQL does not read every offset that Python has.
+        occurred_at=command.occurred_at.astimezone(UTC),
     )
 
 

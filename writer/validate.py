@@ -6,7 +6,7 @@ from datetime import datetime
 from schemas.errors import InputError, Rejection
 from schemas.events import EARLIEST, LATEST
 from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH, MAX_NAME_LENGTH, check_id
-from schemas.money import CURRENCY_EXPONENTS, MAX_AMOUNT_MINOR
+from schemas.money import MAX_AMOUNT_MINOR, check_currency
 from schemas.rejections import RejectionCode
 from writer.commands import (
     AmountChange,
@@ -39,14 +39,14 @@ def validate(command: AnyCommand) -> None:
             _check_id(f"orders[{index}].order_id", line.order_id)
             _check_id(f"orders[{index}].seller_id", line.seller_id)
         _check_time(command.occurred_at)
-        _check_currency(command.currency)
+        _check_currency(command.currency, command.occurred_at)
         _check_orders(command.orders)
     elif isinstance(command, RequestPayout):
         _check_id("seller_id", command.seller_id)
         _check_name("psp", command.psp)
         _check_name("method", command.method)
         _check_time(command.occurred_at)
-        _check_currency(command.currency)
+        _check_currency(command.currency, command.occurred_at)
         check_amount("amount_minor", command.amount_minor)
     else:
         _check_change(command)
@@ -90,13 +90,11 @@ def _check_time(occurred_at: datetime) -> None:
         )
 
 
-def _check_currency(currency: str) -> None:
-    if currency not in CURRENCY_EXPONENTS:
-        raise refusal(
-            RejectionCode.UNKNOWN_CURRENCY,
-            "currency",
-            f"{currency[:20]!r} is not an ISO 4217 currency; give a code such as EUR, in capitals",
-        )
+def _check_currency(currency: str, begins_at: datetime) -> None:
+    try:
+        check_currency(currency, begins_at)
+    except InputError as error:
+        raise refusal(RejectionCode.UNKNOWN_CURRENCY, error.field, error.problem) from None
 
 
 def _check_orders(orders: Sequence[OrderLine]) -> None:

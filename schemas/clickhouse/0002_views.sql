@@ -57,7 +57,7 @@ CREATE OR REPLACE VIEW payment_events
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per event: the row of PostgreSQL\'s payments, whole, and where it came from.'
 AS
-WITH transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     payment_id,
     seq,
@@ -123,7 +123,7 @@ CREATE OR REPLACE VIEW ledger_entries
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per posting of double-entry bookkeeping; the postings of an event sum to zero.'
 AS
-WITH transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     account_type,
     account_id,
@@ -165,7 +165,7 @@ CREATE OR REPLACE VIEW buyer_orders
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per order of a payment: its latest state.'
 AS
-WITH transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     buyer_id,
     order_id,
@@ -219,7 +219,7 @@ CREATE OR REPLACE VIEW seller_revenue
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per seller, currency and UTC day: what the seller earned, from ledger_entries.'
 AS
-WITH transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     seller_id,
     currency,
@@ -262,7 +262,7 @@ CREATE OR REPLACE VIEW seller_balances
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per seller and currency: what we owe the seller now.'
 AS
-WITH transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     seller_id,
     currency,
@@ -312,7 +312,7 @@ CREATE OR REPLACE VIEW payouts
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per payout: its latest state.'
 AS
-WITH transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     seller_id,
     payout_id,
@@ -353,7 +353,7 @@ CREATE OR REPLACE VIEW reconciliation_log
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per difference between our books and a provider\'s.'
 AS
-WITH transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     case_id,
     version,

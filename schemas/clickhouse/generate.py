@@ -1,8 +1,8 @@
 """Writes the migration that creates the views, from `schemas.clickhouse.catalogue`.
 
-Run `make generate` after a change there or of the currencies in `schemas.money`. After a version
-with `VIEWS_FILE` is released, increase its number first: applied migrations must not be edited, and
-the file can be applied on top of an older one.
+Run `make generate` after a change there or of `schemas.currencies`. After a version with
+`VIEWS_FILE` is released, increase its number first: applied migrations must not be edited, and the
+file can be applied on top of an older one.
 """
 
 from pathlib import Path

@@ -252,10 +252,45 @@ BEGIN
             broken := 'payments_commission_minor';
             field := 'commission_minor';
             problem := 'must not be negative';
-        WHEN (happened.currency ~ '^[A-Z]{3}$') IS FALSE THEN
+        WHEN ('{"AED": 2, "AFN": 2, "ALL": 2, "AMD": 2, "AOA": 2, "ARS": 2, "AUD": 2, "AWG": 2, "AZN": 2,
+            "BAM": 2, "BBD": 2, "BDT": 2, "BHD": 3, "BIF": 0, "BMD": 2, "BND": 2, "BOB": 2, "BRL": 2,
+            "BSD": 2, "BTN": 2, "BWP": 2, "BYN": 2, "BZD": 2, "CAD": 2, "CDF": 2, "CHF": 2, "CLF": 4,
+            "CLP": 0, "CNY": 2, "COP": 2, "CRC": 2, "CUP": 2, "CVE": 2, "CZK": 2, "DJF": 0, "DKK": 2,
+            "DOP": 2, "DZD": 2, "EGP": 2, "ERN": 2, "ETB": 2, "EUR": 2, "FJD": 2, "FKP": 2, "GBP": 2,
+            "GEL": 2, "GHS": 2, "GIP": 2, "GMD": 2, "GNF": 0, "GTQ": 2, "GYD": 2, "HKD": 2, "HNL": 2,
+            "HTG": 2, "HUF": 2, "IDR": 2, "ILS": 2, "INR": 2, "IQD": 3, "IRR": 2, "ISK": 0, "JMD": 2,
+            "JOD": 3, "JPY": 0, "KES": 2, "KGS": 2, "KHR": 2, "KMF": 0, "KPW": 2, "KRW": 0, "KWD": 3,
+            "KYD": 2, "KZT": 2, "LAK": 2, "LBP": 2, "LKR": 2, "LRD": 2, "LSL": 2, "LYD": 3, "MAD": 2,
+            "MDL": 2, "MGA": 2, "MKD": 2, "MMK": 2, "MNT": 2, "MOP": 2, "MRU": 2, "MUR": 2, "MVR": 2,
+            "MWK": 2, "MXN": 2, "MYR": 2, "MZN": 2, "NAD": 2, "NGN": 2, "NIO": 2, "NOK": 2, "NPR": 2,
+            "NZD": 2, "OMR": 3, "PAB": 2, "PEN": 2, "PGK": 2, "PHP": 2, "PKR": 2, "PLN": 2, "PYG": 0,
+            "QAR": 2, "RON": 2, "RSD": 2, "RUB": 2, "RWF": 0, "SAR": 2, "SBD": 2, "SCR": 2, "SDG": 2,
+            "SEK": 2, "SGD": 2, "SHP": 2, "SLE": 2, "SOS": 2, "SRD": 2, "SSP": 2, "STN": 2, "SVC": 2,
+            "SYP": 2, "SZL": 2, "THB": 2, "TJS": 2, "TMT": 2, "TND": 3, "TOP": 2, "TRY": 2, "TTD": 2,
+            "TWD": 2, "TZS": 2, "UAH": 2, "UGX": 0, "USD": 2, "UYI": 0, "UYU": 2, "UYW": 4, "UZS": 2,
+            "VED": 2, "VES": 2, "VND": 0, "VUV": 0, "WST": 2, "XAD": 2, "XAF": 0, "XCD": 2, "XCG": 2,
+            "XOF": 0, "XPF": 0, "YER": 2, "ZAR": 2, "ZMW": 2, "ZWG": 2}'::jsonb ? happened.currency
+            OR happened.occurred_at < coalesce('{"ADP": "2003-08-01 00:00+00", "AFA": "2003-02-01 00:00+00", "ANG": "2025-04-01 00:00+00",
+            "ATS": "2002-04-01 00:00+00", "AYM": "2005-11-01 00:00+00", "AZM": "2006-01-01 00:00+00",
+            "BEF": "2002-04-01 00:00+00", "BGL": "2003-12-01 00:00+00", "BGN": "2026-02-01 00:00+00",
+            "BYB": "2001-02-01 00:00+00", "BYR": "2017-02-01 00:00+00", "CSD": "2006-11-01 00:00+00",
+            "CUC": "2021-07-01 00:00+00", "CYP": "2008-02-01 00:00+00", "DEM": "2002-04-01 00:00+00",
+            "EEK": "2011-02-01 00:00+00", "ESP": "2002-04-01 00:00+00", "FIM": "2002-04-01 00:00+00",
+            "FRF": "2002-04-01 00:00+00", "GHC": "2008-02-01 00:00+00", "GRD": "2002-04-01 00:00+00",
+            "GWP": "1997-06-01 00:00+00", "HRK": "2023-02-01 00:00+00", "IEP": "2002-04-01 00:00+00",
+            "ITL": "2002-04-01 00:00+00", "LTL": "2015-01-01 00:00+00", "LUF": "2002-04-01 00:00+00",
+            "LVL": "2014-02-01 00:00+00", "MGF": "2005-01-01 00:00+00", "MRO": "2018-01-01 00:00+00",
+            "MTL": "2008-02-01 00:00+00", "MZM": "2006-07-01 00:00+00", "NLG": "2002-04-01 00:00+00",
+            "PTE": "2002-04-01 00:00+00", "ROL": "2005-07-01 00:00+00", "RUR": "2004-02-01 00:00+00",
+            "SDD": "2007-08-01 00:00+00", "SIT": "2007-02-01 00:00+00", "SKK": "2009-02-01 00:00+00",
+            "SLL": "2024-01-01 00:00+00", "SRG": "2004-01-01 00:00+00", "STD": "2018-01-01 00:00+00",
+            "TMM": "2009-02-01 00:00+00", "TPE": "2002-12-01 00:00+00", "TRL": "2006-01-01 00:00+00",
+            "VEB": "2008-02-01 00:00+00", "VEF": "2018-09-01 00:00+00", "YUM": "2003-08-01 00:00+00",
+            "ZMK": "2013-01-01 00:00+00", "ZWD": "2008-09-01 00:00+00", "ZWL": "2024-10-01 00:00+00",
+            "ZWN": "2006-10-01 00:00+00", "ZWR": "2009-07-01 00:00+00"}'::jsonb ->> happened.currency, '-infinity')::timestamptz) IS FALSE THEN
             broken := 'payments_currency';
             field := 'currency';
-            problem := 'must be three capital letters';
+            problem := 'must be an ISO 4217 currency, not withdrawn before occurred_at';
         WHEN (CASE WHEN jsonb_typeof(happened.details) <> 'object' THEN false
             WHEN pg_column_size(happened.details || '{}') > 131072 THEN false
             ELSE octet_length(happened.details::text) <= 65536 END) IS FALSE THEN
@@ -661,7 +696,42 @@ BEGIN
         IF (
             (CASE WHEN NEW.direction = 'out' THEN NEW.buyer_id IS NULL
                 ELSE NEW.buyer_id IS NOT NULL AND octet_length(NEW.buyer_id) BETWEEN 1 AND 128 AND NEW.buyer_id !~ '[^!-~]' END)
-            AND (NEW.currency ~ '^[A-Z]{3}$')
+            AND ('{"AED": 2, "AFN": 2, "ALL": 2, "AMD": 2, "AOA": 2, "ARS": 2, "AUD": 2, "AWG": 2, "AZN": 2,
+                "BAM": 2, "BBD": 2, "BDT": 2, "BHD": 3, "BIF": 0, "BMD": 2, "BND": 2, "BOB": 2, "BRL": 2,
+                "BSD": 2, "BTN": 2, "BWP": 2, "BYN": 2, "BZD": 2, "CAD": 2, "CDF": 2, "CHF": 2, "CLF": 4,
+                "CLP": 0, "CNY": 2, "COP": 2, "CRC": 2, "CUP": 2, "CVE": 2, "CZK": 2, "DJF": 0, "DKK": 2,
+                "DOP": 2, "DZD": 2, "EGP": 2, "ERN": 2, "ETB": 2, "EUR": 2, "FJD": 2, "FKP": 2, "GBP": 2,
+                "GEL": 2, "GHS": 2, "GIP": 2, "GMD": 2, "GNF": 0, "GTQ": 2, "GYD": 2, "HKD": 2, "HNL": 2,
+                "HTG": 2, "HUF": 2, "IDR": 2, "ILS": 2, "INR": 2, "IQD": 3, "IRR": 2, "ISK": 0, "JMD": 2,
+                "JOD": 3, "JPY": 0, "KES": 2, "KGS": 2, "KHR": 2, "KMF": 0, "KPW": 2, "KRW": 0, "KWD": 3,
+                "KYD": 2, "KZT": 2, "LAK": 2, "LBP": 2, "LKR": 2, "LRD": 2, "LSL": 2, "LYD": 3, "MAD": 2,
+                "MDL": 2, "MGA": 2, "MKD": 2, "MMK": 2, "MNT": 2, "MOP": 2, "MRU": 2, "MUR": 2, "MVR": 2,
+                "MWK": 2, "MXN": 2, "MYR": 2, "MZN": 2, "NAD": 2, "NGN": 2, "NIO": 2, "NOK": 2, "NPR": 2,
+                "NZD": 2, "OMR": 3, "PAB": 2, "PEN": 2, "PGK": 2, "PHP": 2, "PKR": 2, "PLN": 2, "PYG": 0,
+                "QAR": 2, "RON": 2, "RSD": 2, "RUB": 2, "RWF": 0, "SAR": 2, "SBD": 2, "SCR": 2, "SDG": 2,
+                "SEK": 2, "SGD": 2, "SHP": 2, "SLE": 2, "SOS": 2, "SRD": 2, "SSP": 2, "STN": 2, "SVC": 2,
+                "SYP": 2, "SZL": 2, "THB": 2, "TJS": 2, "TMT": 2, "TND": 3, "TOP": 2, "TRY": 2, "TTD": 2,
+                "TWD": 2, "TZS": 2, "UAH": 2, "UGX": 0, "USD": 2, "UYI": 0, "UYU": 2, "UYW": 4, "UZS": 2,
+                "VED": 2, "VES": 2, "VND": 0, "VUV": 0, "WST": 2, "XAD": 2, "XAF": 0, "XCD": 2, "XCG": 2,
+                "XOF": 0, "XPF": 0, "YER": 2, "ZAR": 2, "ZMW": 2, "ZWG": 2}'::jsonb ? NEW.currency
+                OR NEW.occurred_at < coalesce('{"ADP": "2003-08-01 00:00+00", "AFA": "2003-02-01 00:00+00", "ANG": "2025-04-01 00:00+00",
+                "ATS": "2002-04-01 00:00+00", "AYM": "2005-11-01 00:00+00", "AZM": "2006-01-01 00:00+00",
+                "BEF": "2002-04-01 00:00+00", "BGL": "2003-12-01 00:00+00", "BGN": "2026-02-01 00:00+00",
+                "BYB": "2001-02-01 00:00+00", "BYR": "2017-02-01 00:00+00", "CSD": "2006-11-01 00:00+00",
+                "CUC": "2021-07-01 00:00+00", "CYP": "2008-02-01 00:00+00", "DEM": "2002-04-01 00:00+00",
+                "EEK": "2011-02-01 00:00+00", "ESP": "2002-04-01 00:00+00", "FIM": "2002-04-01 00:00+00",
+                "FRF": "2002-04-01 00:00+00", "GHC": "2008-02-01 00:00+00", "GRD": "2002-04-01 00:00+00",
+                "GWP": "1997-06-01 00:00+00", "HRK": "2023-02-01 00:00+00", "IEP": "2002-04-01 00:00+00",
+                "ITL": "2002-04-01 00:00+00", "LTL": "2015-01-01 00:00+00", "LUF": "2002-04-01 00:00+00",
+                "LVL": "2014-02-01 00:00+00", "MGF": "2005-01-01 00:00+00", "MRO": "2018-01-01 00:00+00",
+                "MTL": "2008-02-01 00:00+00", "MZM": "2006-07-01 00:00+00", "NLG": "2002-04-01 00:00+00",
+                "PTE": "2002-04-01 00:00+00", "ROL": "2005-07-01 00:00+00", "RUR": "2004-02-01 00:00+00",
+                "SDD": "2007-08-01 00:00+00", "SIT": "2007-02-01 00:00+00", "SKK": "2009-02-01 00:00+00",
+                "SLL": "2024-01-01 00:00+00", "SRG": "2004-01-01 00:00+00", "STD": "2018-01-01 00:00+00",
+                "TMM": "2009-02-01 00:00+00", "TPE": "2002-12-01 00:00+00", "TRL": "2006-01-01 00:00+00",
+                "VEB": "2008-02-01 00:00+00", "VEF": "2018-09-01 00:00+00", "YUM": "2003-08-01 00:00+00",
+                "ZMK": "2013-01-01 00:00+00", "ZWD": "2008-09-01 00:00+00", "ZWL": "2024-10-01 00:00+00",
+                "ZWN": "2006-10-01 00:00+00", "ZWR": "2009-07-01 00:00+00"}'::jsonb ->> NEW.currency, '-infinity')::timestamptz)
             AND (octet_length(NEW.method) BETWEEN 1 AND 64 AND NEW.method !~ '[^!-~]')
             AND (CASE WHEN NEW.direction = 'out' THEN NEW.order_id = NEW.payment_id::text
                 ELSE octet_length(NEW.order_id) BETWEEN 1 AND 128 AND NEW.order_id !~ '[^!-~]' END)

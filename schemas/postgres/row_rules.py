@@ -6,16 +6,19 @@ each statement, which costs a single INSERT more than everything else. docs/refe
 lists the rules.
 """
 
+import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from schemas.currencies import CURRENT
 from schemas.details import MAX_DETAILS_BYTES
 from schemas.effects import Amount, event_types
 from schemas.events import EARLIEST, LATEST
 from schemas.ids import MAX_LENGTHS
 from schemas.lifecycle import Direction
-from schemas.money import MAX_AMOUNT_MINOR
+from schemas.money import CURRENCY_ENDS, MAX_AMOUNT_MINOR
 from schemas.sql_words import quoted
 
 MAX_DETAILS_BYTES_AS_JSONB = 2 * MAX_DETAILS_BYTES
@@ -62,6 +65,14 @@ def _not_negative(column: str, words: str = "must not be negative") -> RowRule:
     return RowRule(column=column, condition=f"{ROW}{column} >= 0", expected=words)
 
 
+def _object(table: Mapping[str, object]) -> str:
+    """Return a constant JSON object in lines; a look-up in it is one call, however large it is."""
+    pairs = [f"{json.dumps(code)}: {json.dumps(value)}" for code, value in sorted(table.items())]
+    return "'{" + "\n    ".join(textwrap.wrap(", ".join(pairs), 92)) + "}'::jsonb"
+
+
+_ENDS = {code: f"{end:%Y-%m-%d} 00:00+00" for code, end in CURRENCY_ENDS.items()}
+
 _AMOUNTS = quoted(event_types(lambda effect: effect.amount is not Amount.NONE, Direction.IN))
 _SHARES = quoted(event_types(lambda effect: effect.pot is not None, Direction.IN))
 
@@ -102,8 +113,11 @@ CASE WHEN {ROW}direction = 'out' THEN {ROW}buyer_id IS NULL
         "payments_commission_minor": _not_negative("commission_minor"),
         "payments_currency": RowRule(
             column="currency",
-            condition=f"{ROW}currency ~ '^[A-Z]{{3}}$'",
-            expected="must be three capital letters",
+            # Of an order's first row: later rows may follow the withdrawal.
+            condition=f"""\
+{_object(CURRENT)} ? {ROW}currency
+    OR {ROW}occurred_at < coalesce({_object(_ENDS)} ->> {ROW}currency, '-infinity')::timestamptz""",
+            expected="must be an ISO 4217 currency, not withdrawn before occurred_at",
             first_only=True,
         ),
         # Measured as the text that is sent to Kafka. As stored, a number such as 1e100000 is a few

@@ -181,6 +181,7 @@ CREATIONS_REFUSED: list[tuple[dict[str, Any], Code, str]] = [
     ({"orders": (line("A" * 129),)}, Code.INVALID_IDENTIFIER, "orders[0].order_id"),
     ({"currency": "eur"}, Code.UNKNOWN_CURRENCY, "currency"),
     ({"currency": "XXX"}, Code.UNKNOWN_CURRENCY, "currency"),
+    ({"currency": "HRK"}, Code.UNKNOWN_CURRENCY, "currency"),
     ({"orders": ()}, Code.NO_ORDERS, "orders"),
     ({"orders": tuple(line(f"o{n}") for n in range(1001))}, Code.TOO_MANY_ORDERS, "orders"),
     ({"orders": (line("A"), line("B"), line("A"))}, Code.DUPLICATE_ORDER, "orders[2].order_id"),

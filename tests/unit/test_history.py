@@ -1,6 +1,7 @@
 """Recorded history: what a good line becomes, and what is said about a bad one."""
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ def refusal_of(line: bytes) -> InputError:
 
 
 CAPTURED = an_event("captured")
+ONE = json.dumps(a_history()).encode()
 
 
 def test_events_are_for_every_order_and_all_that_is_left() -> None:
@@ -92,6 +94,48 @@ def test_same_line_is_always_the_same_rows() -> None:
     assert decide_line(line, psp="stripe") == decide_line(line, psp="stripe")
 
 
+# -- a key that is there twice ------------------------------------------------------------------
+
+
+def twice(line: dict[str, Any], *path: str | int, value: Any = 900) -> bytes:
+    """The line as JSON, in which the last key of the path is repeated with another value."""
+    *way, key = path
+    line = deepcopy(line)
+    holder: Any = line
+    for part in way:
+        holder = holder[part]
+    holder["#"] = value
+    return json.dumps(line).replace('"#"', json.dumps(key)).encode()
+
+
+LINE = (an_event("captured", amount_minor=900), an_event("shipped", 3, order_id="A"))
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        (twice(a_history(*LINE), "currency", value="USD"), "currency"),
+        (twice(a_history(*LINE), "currency", value="EUR"), "currency"),
+        (twice(a_history(*LINE), "events", value=[]), "events"),
+        (twice(a_history(*LINE), "orders", value=[an_order("A")]), "orders"),
+        (twice(a_history(*LINE), "created_at", value="2024-04-30T12:00:00Z"), "created_at"),
+        (twice(a_history(*LINE), "orders", 1, "amount_minor"), "orders[1].amount_minor"),
+        (twice(a_history(*LINE), "events", 0, "amount_minor"), "events[0].amount_minor"),
+        (twice(a_history(*LINE), "events", 1, "order_id", value="B"), "events[1].order_id"),
+        (twice(a_history(*LINE), "events", 1, "order_id", value=None), "events[1].order_id"),
+        # The first value is never read, so it may be anything.
+        (b'{"events": {"a": [{"b": 1}]}, ' + json.dumps(a_history(*LINE)).encode()[1:], "events"),
+        (b'{"events": ' + b"9" * 4_000 + b", " + ONE[1:], "events"),
+        (b'{"events": NaN, ' + ONE[1:], "events"),
+        (b'{"\\u0065vents": 1, ' + ONE[1:], "events"),
+    ],
+)
+def test_key_that_is_there_twice_is_refused_by_name(line: bytes, field: str) -> None:
+    error = refusal_of(line)
+    assert error.field == field
+    assert "twice" in error.problem
+
+
 # -- bad lines: (line, field, words of the reason) ----------------------------------------------
 
 MALFORMED: list[tuple[bytes, str, str]] = [
@@ -104,6 +148,12 @@ MALFORMED: list[tuple[bytes, str, str]] = [
     (b'"text"', "line", "must be an object"),
     (b"{}", "idempotency_key", "is missing (and 6 more)"),
     (b"[" * 100_000, "line", "is not JSON"),
+    (b'{"events": ' + b"[" * 900 + b"]" * 900 + b", " + ONE[1:], "line", "is not JSON"),
+    (ONE.replace(b"1000", b"1e3", 1), "orders[0].amount_minor", "1000.0 must be"),
+    (ONE.replace(b"1000", b"NaN", 1), "orders[0].amount_minor", "must be"),
+    (ONE.replace(b"1000", b"9" * 5_000, 1), "line", "is not JSON"),
+    (ONE.replace(b"1000", b"01000", 1), "line", "is not JSON"),
+    (ONE + b"\0", "line", "is not JSON"),
 ]
 
 
@@ -140,7 +190,13 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
      "is before created_at"),
     (a_history(an_event("captured", 9), an_event("shipped", 8)), "events[1].at",
      "is before events[0].at"),
+    (a_history(created_at="2024-01-01T00:00:00+01:00:30.5"), "created_at", "is not a time"),
+    (a_history(created_at="2024-01-01☃00:00:00Z"), "created_at", "is not a time"),
+    (a_history(created_at="2024-01-01T00:00:00.9999999Z"), "created_at", "finer"),
+    (a_history(an_event("captured", at="2024-12-31T23:59:60Z")), "events[0].at", "leap second"),
     # values
+    (a_history(currency="HRK"), "currency", "HRK was withdrawn in 2023-01"),
+    (a_history(currency="XAU"), "currency", "not an ISO 4217"),
     (a_history(currency="EURO"), "currency", "not an ISO 4217"),
     (a_history(idempotency_key=""), "idempotency_key", "is empty"),
     (a_history(buyer_id="Zoë"), "buyer_id", "U+00EB at position 3"),
@@ -151,6 +207,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     (a_history(orders=[an_order(amount_minor=-5)]), "orders[0].amount_minor", "is -5"),
     (a_history(orders=[an_order(amount_minor=2**63)]), "orders[0].amount_minor", "at most"),
     (a_history(orders=[an_order(amount_minor=10**400)]), "orders[0].amount_minor", "at most"),
+    (a_history(orders=[an_order(amount_minor=1e3)]), "orders[0].amount_minor", "1000.0 must be"),
+    (a_history(orders=[an_order(amount_minor=1e300)]), "orders[0].amount_minor", "1e+300 must be"),
     (a_history(orders=[an_order(commission_minor=951)]), "orders[0].commission_minor", "exceed"),
     (a_history(orders=[an_order(logistics_fee_minor=-1)]), "orders[0].logistics_fee_minor", "-1"),
     # the lifecycle and money

@@ -14,7 +14,7 @@ from schemas.events import NewEvent
 from schemas.ids import payment_id
 from schemas.rejections import RejectionCode
 from tests.builders import change, rows_of
-from tests.histories import ROWS_OF_A_LIFE, a_life, an_event, an_order, write_lines
+from tests.histories import ROWS_OF_A_LIFE, a_history, a_life, an_event, an_order, write_lines
 from writer import commands as c
 from writer.importing.bulk import BadLine, BulkAppender, DryRun, Target
 from writer.importing.history import decide_line
@@ -157,11 +157,33 @@ def test_a_store_that_is_down_ends_the_import() -> None:
         imported(Fails(), [a_life("k")])
 
 
-def test_dry_run_finds_what_an_import_would_find() -> None:
-    bad = a_life("bad", an_event("exploded", 6))
-    lives = [a_life("k1"), bad, a_life("k1"), a_life("k1", an_event("shipped", 6))]
-    assert imported(DryRun(), lives) == (1, ROWS_OF_A_LIFE, 1, [(2, "events[4].type"),
-                                                               (4, "idempotency_key")])  # fmt: skip
+IN_ONE_FILE: dict[str, list[dict[str, Any]]] = {
+    "a bad line": [a_life("k1"), a_life("bad", an_event("exploded", 6))],
+    "the same again": [a_life("k1"), a_life("k2"), a_life("k1")],
+    "the same in another zone": [
+        a_life("k1"), a_life("k1") | {"created_at": "2024-05-01T14:00:00.000+02:00"}
+    ],
+    "more": [a_life("k1"), a_life("k1", an_event("shipped", 6))],
+    "less": [a_life("k1", an_event("shipped", 6)), a_life("k1")],
+    "more, then less, then more": [
+        a_life("k1"), a_life("k1", an_event("shipped", 6)), a_life("k1"),
+        a_life("k1", an_event("shipped", 6), an_event("delivered", 7)),
+    ],
+    "something else": [a_life("k1"), a_life("k1") | {"buyer_id": "else"}, a_life("k1")],
+    "more, of something else": [
+        a_life("k1"), a_life("k1", an_event("shipped", 6)) | {"buyer_id": "else"}
+    ],
+    "less, of something else": [a_life("k1"), a_history(an_event("processing"),
+                                                        idempotency_key="k1")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("histories", IN_ONE_FILE.values(), ids=IN_ONE_FILE)
+def test_dry_run_finds_what_an_import_would_find(histories: list[dict[str, Any]]) -> None:
+    *counts, bad = imported(DryRun(), histories)
+    *expected, expected_bad = imported(BulkAppender(MemoryStore()), histories)
+    assert counts == expected
+    assert [number for number, _ in bad] == [number for number, _ in expected_bad]
 
 
 def test_same_rows_in_every_process() -> None:

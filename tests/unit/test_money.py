@@ -1,13 +1,18 @@
 """Money: exponents, PSP rules as data, and shares that always sum to the whole."""
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.currencies import CURRENT, WITHDRAWN
 from schemas.errors import InputError
+from schemas.generate_currencies import FILE, currencies_py
 from schemas.money import (
     CURRENCY_EXPONENTS,
     allocate,
+    check_currency,
     currency_exponent,
     format_minor,
     from_psp_amount,
@@ -30,10 +35,52 @@ def test_exponents_are_those_of_iso_4217(currency: str, exponent: int) -> None:
     assert currency_exponent(currency) == exponent
 
 
-@pytest.mark.parametrize("currency", ["eur", "", "EURO", "XXX", "DEM"])
+@pytest.mark.parametrize("currency", ["eur", "", "EURO", "XYZ", "XXX", "XTS", "XAU", "USN", "CHE"])
 def test_unknown_currency_is_refused_by_name(currency: str) -> None:
     with pytest.raises(InputError, match=r"^currency: .*ISO 4217"):
         currency_exponent(currency)
+
+
+JAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("currency", ["XCG", "VED", "ZWG", "SLE", "EUR", "CLF", "UYW"])
+def test_currencies_of_today(currency: str) -> None:
+    check_currency(currency, JAN)
+
+
+@pytest.mark.parametrize(
+    ("currency", "exponent", "end"),
+    [
+        ("ANG", 2, (2025, 4)), ("BGN", 2, (2026, 2)), ("BYR", 0, (2017, 2)), ("CUC", 2, (2021, 7)),
+        ("DEM", 2, (2002, 4)), ("HRK", 2, (2023, 2)), ("ITL", 0, (2002, 4)), ("LTL", 2, (2015, 1)),
+        ("MRO", 2, (2018, 1)), ("SLL", 2, (2024, 1)), ("STD", 2, (2018, 1)), ("ZWL", 2, (2024, 10)),
+    ],
+)  # fmt: skip
+def test_withdrawn_currency_is_for_payments_of_its_time(
+    currency: str, exponent: int, end: tuple[int, int]
+) -> None:
+    over = datetime(*end, 1, tzinfo=UTC)
+    assert currency_exponent(currency) == exponent
+    check_currency(currency, over - timedelta(microseconds=1))
+    with pytest.raises(InputError, match=rf"^currency: {currency} was withdrawn in "):
+        check_currency(currency, over)
+
+
+def test_the_end_of_a_currency_is_the_same_in_every_time_zone() -> None:
+    east = timezone(timedelta(hours=1))
+    check_currency("HRK", datetime(2023, 2, 1, 0, 59, tzinfo=east))
+    with pytest.raises(InputError, match="withdrawn"):
+        check_currency("HRK", datetime(2023, 2, 1, 1, tzinfo=east))
+
+
+def test_the_currencies_are_the_generated_ones() -> None:
+    committed = FILE.read_text(encoding="utf-8")
+    assert committed == currencies_py(), "run python -m schemas.generate_currencies"
+
+
+def test_a_currency_is_current_or_withdrawn() -> None:
+    assert not CURRENT.keys() & WITHDRAWN.keys()
 
 
 @pytest.mark.parametrize(

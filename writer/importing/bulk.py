@@ -23,6 +23,9 @@ from writer.retry import retrying
 from writer.store import EventStore
 
 
+_DIGEST_BYTES = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Decided:
     """A line and the rows that it records."""
@@ -106,7 +109,7 @@ class BulkAppender:
 
 
 class DryRun:
-    """`Target` that writes nothing; remembers this run's payments by a digest of their rows."""
+    """`Target` that writes nothing; of this run's payments it remembers a digest of each row."""
 
     def __init__(self) -> None:
         self._seen: dict[PaymentId, tuple[int, bytes]] = {}
@@ -114,18 +117,28 @@ class DryRun:
     def write(self, batch: Sequence[Decided]) -> Outcome:
         outcome = Outcome()
         for decided in batch:
-            digest = hashlib.blake2b(msgspec.msgpack.encode(decided.rows), digest_size=16).digest()
-            first = self._seen.setdefault(decided.payment_id, (decided.line.number, digest))
-            if first == (decided.line.number, digest):
-                outcome.payments += 1
-                outcome.events += len(decided.rows)
-            elif first[1] == digest:
-                outcome.unchanged += 1
-            else:
-                problem = f"is the key of line {first[0]}, which records something else"
+            digests = _digests(decided.rows)
+            first, before = self._seen.get(decided.payment_id, (decided.line.number, b""))
+            common = min(len(before), len(digests))
+            if digests[:common] != before[:common]:
+                problem = f"is the key of line {first}, which records something else"
                 error = InputError("idempotency_key", problem)
                 outcome.bad.append(BadLine(decided.line, error))
+            elif common == len(digests):
+                outcome.unchanged += 1
+            else:
+                self._seen[decided.payment_id] = (first, digests)
+                outcome.payments += 1
+                outcome.events += (len(digests) - common) // _DIGEST_BYTES
         return outcome
+
+
+def _digests(rows: Sequence[NewEvent]) -> bytes:
+    """Return the rows' digests, one behind the other."""
+    return b"".join(
+        hashlib.blake2b(msgspec.msgpack.encode(row), digest_size=_DIGEST_BYTES).digest()
+        for row in rows
+    )
 
 
 def rows_missing(rows: Sequence[NewEvent], stored: Sequence[Event]) -> Sequence[NewEvent]:

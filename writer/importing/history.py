@@ -21,6 +21,7 @@ from schemas.lifecycle import Direction
 from writer import commands
 from writer.commands import Change, CreatePayment, OrderLine
 from writer.decide import HANDLERS, AlreadyDone, decide
+from writer.importing.duplicates import duplicate_key
 from writer.state import PaymentState, Refund, apply
 
 MAX_EVENTS_PER_PAYMENT = 10_000
@@ -54,14 +55,18 @@ def parse_line(line: bytes) -> HistoryPayment:
     """Parse one line of the format.
 
     Raises:
-        InputError: not JSON, or a field that is missing, unknown or of the wrong type.
+        InputError: not JSON, or a field that is missing, unknown, of the wrong type, or there
+            twice.
     """
     try:
-        return HistoryPayment.model_validate_json(line)
+        payment = HistoryPayment.model_validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise InputError(_path(first["loc"]), _problem(first) + more) from None
+    if (path := duplicate_key(line)) is not None:
+        raise InputError(path, "is there twice; write it once, with the value that is meant")
+    return payment
 
 
 def decide_history(payment: HistoryPayment, *, psp: str) -> tuple[NewEvent, ...]:

@@ -50,7 +50,12 @@ CHECKS = [
             rows=created(currency=value),
             why="payments_currency",
         )
-        for value in ("eur", "EURO", "EU", "", "ÄUR", "EUR\n")
+        for value in ("eur", "EURO", "EU", "", "ÄUR", "EUR\n", "XYZ", "XXX", "XAU", "USN")
+    ),
+    Case(
+        name="a withdrawn currency",
+        rows=created(currency="HRK", occurred_at="2023-02-01 00:00:00+00"),
+        why="payments_currency",
     ),
     *(
         Case(

@@ -4,18 +4,20 @@ Each case is a legal history whose last row is made illegal; the database must a
 the last and say why it refused that one.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from schemas.events import COLUMNS
+from schemas.errors import InputError
+from schemas.events import COLUMNS, EARLIEST
 from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH
 from schemas.lifecycle import EventType as E
-from schemas.money import MAX_AMOUNT_MINOR
+from schemas.money import CURRENCY_ENDS, CURRENCY_EXPONENTS, MAX_AMOUNT_MINOR, check_currency
 from schemas.postgres.guard_codes import GuardCode
-from schemas.postgres.row_rules import ROW_RULES
+from schemas.postgres.row_rules import ROW, ROW_RULES
 from tests.integration.postgres.cases_of_histories import HISTORIES
 from tests.integration.postgres.cases_of_rows import ROWS
 from tests.integration.postgres.database import Database, Refused, insert, refusal
@@ -143,3 +145,31 @@ def _one(connection: psycopg.Connection, query: str, values: list[Any]) -> tuple
 
 def test_rows_are_complete() -> None:
     assert tuple(Book().create()) == WRITTEN_COLUMNS
+
+
+@pytest.mark.integration
+def test_the_guards_take_the_currencies_that_the_writer_takes(
+    owner: psycopg.Connection,
+) -> None:
+    tried = {
+        (code, end + timedelta(microseconds=shift))
+        for code in (*CURRENCY_EXPONENTS, "XXX", "XTS", "XAU", "USN", "eur", "EU", "")
+        for end in {CURRENCY_ENDS.get(code, EARLIEST), datetime(2026, 11, 29, tzinfo=UTC)}
+        for shift in (-1, 0)
+    }
+    condition = ROW_RULES["payments_currency"].condition.replace(ROW, "tried.")
+    owner.execute("SET LOCAL TIME ZONE 'Pacific/Kiritimati'")
+    taken = owner.execute(
+        f"SELECT currency, occurred_at FROM unnest(%s::text[], %s::timestamptz[])"
+        f" AS tried (currency, occurred_at) WHERE {condition}",
+        [[code for code, _ in tried], [at for _, at in tried]],
+    ).fetchall()
+    assert set(taken) == {(code, at) for code, at in tried if _is_taken(code, at)}
+
+
+def _is_taken(currency: str, begins_at: datetime) -> bool:
+    try:
+        check_currency(currency, begins_at)
+    except InputError:
+        return False
+    return True

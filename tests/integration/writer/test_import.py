@@ -6,13 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from tests.histories import ROWS_OF_A_LIFE, a_life, an_event, write_lines
+from schemas.money import CURRENCY_ENDS, CURRENCY_EXPONENTS
+from tests.histories import ROWS_OF_A_LIFE, a_history, a_life, an_event, write_lines
 from tests.integration.postgres.database import Database
+from tests.times import REFUSED, TAKEN
 from tests.waiting import wait_until
 
 LIVES = 3_000
@@ -77,6 +81,66 @@ def test_good_lines_are_appended_and_bad_ones_reported(database: Database, tmp_p
     assert "Traceback" not in result.stderr
     assert count_events(database, "mixed-") == 20
     assert len((tmp_path / "mixed.jsonl.rejected.jsonl").read_text().splitlines()) == 2
+
+
+def _damaged(key: str) -> bytes:
+    """A gzip file of three payments, in the first of which one digit was flipped."""
+    lines = "".join(json.dumps(a_life(f"{key}-{n}")) + "\n" for n in range(3))
+    whole = gzip.compress(lines.encode(), 0)
+    return whole.replace(b'"amount_minor": 1000', b'"amount_minor": 9000', 1)
+
+
+def test_nothing_of_a_damaged_file_is_appended(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.jsonl.gz"
+    path.write_bytes(_damaged("damaged"))
+    result = run(database, tmp_path, str(path))
+    assert result.returncode == 2
+    assert "damaged.jsonl.gz: is damaged or not whole (CRC check failed" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert count_events(database, "damaged-") == 0
+
+
+def test_nothing_of_a_damaged_stream_is_appended(database: Database) -> None:
+    result = subprocess.run(
+        command("-"), env=environment(database), input=_damaged("stream"),
+        capture_output=True, timeout=PATIENCE_SECONDS, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert b"standard input: is damaged or not whole" in result.stderr
+    assert count_events(database, "stream-") == 0
+
+
+def _histories_of_every_time_and_currency() -> list[dict[str, Any]]:
+    """A line for each time that somebody may write, and for each currency at its end."""
+    late = "2026-11-29T12:00:00Z"
+    codes = [*CURRENCY_EXPONENTS, "XXX", "USN"]
+    texts = [*(text for text, _ in TAKEN), *(text for text, _ in REFUSED), "2024-05-01T00:00:00Z"]
+    ends = [
+        (code, (end + timedelta(microseconds=shift)).isoformat())
+        for code, end in CURRENCY_ENDS.items()
+        for shift in (-1, 0)
+    ]
+    histories = [
+        *(a_life("") | {"created_at": text} for text in texts),
+        *(a_history(an_event("captured", at=text), created_at="1970-01-01T00:00:00Z")
+          for text in texts),
+        *(a_history(created_at=at, currency=code) for code, at in ends),
+        *(a_history(created_at=late, currency=code) for code in codes),
+    ]  # fmt: skip
+    return [each | {"idempotency_key": f"alike-{n}"} for n, each in enumerate(histories)]
+
+
+def test_a_dry_run_gives_every_line_the_verdict_of_the_import(
+    database: Database, tmp_path: Path
+) -> None:
+    path = write_lines(tmp_path / "alike.jsonl", _histories_of_every_time_and_currency())
+    dry = run(database, tmp_path, "--dry-run", "--rejects", "dry.jsonl", str(path))
+    real = run(database, tmp_path, "--rejects", "real.jsonl", str(path))
+    assert dry.returncode == real.returncode == 1, real.stderr
+    assert sorted((tmp_path / "dry.jsonl").read_text().splitlines()) == sorted(
+        (tmp_path / "real.jsonl").read_text().splitlines()
+    )
+    assert dry.stdout.split(" would be ")[0] == real.stdout.split(" appended")[0]
 
 
 def test_standard_input(database: Database, tmp_path: Path) -> None:
