@@ -14,7 +14,7 @@ from stack.native import Stack
 from stack.postgres import OWNER
 from tests.integration.postgres.database import Database
 from tests.integration.verify.world import (
-    LARGEST_CAPTURES,
+    LARGEST_ORDERS,
     World,
     append,
     append_largest,
@@ -54,10 +54,10 @@ def world(filled_world: World) -> World:
 
 @pytest.fixture(scope="module")
 def largest_world(endpoints: Endpoints) -> Iterator[World]:
-    """A seller whose captures of the largest amount add up to more than 64 bits hold."""
+    """A seller whose orders of the largest amount add up to more than 64 bits hold."""
     for world in _world(endpoints):
         append_largest(world.database.writer)
-        world.pump.batch_rows = LARGEST_CAPTURES
+        world.pump.batch_rows = LARGEST_ORDERS
         world.pump.pump()
         yield world
 

@@ -9,14 +9,18 @@ from operations.verify import Report, Verdict
 from schemas.clickhouse.catalogue import SELLER_BALANCES, SELLER_REVENUE
 from schemas.clickhouse.generate import view_sql
 from schemas.clickhouse.view import View
+from schemas.lifecycle import Direction
 from schemas.money import MAX_AMOUNT_MINOR
 from schemas.views import RevenueKey
 from sinks import revenue
-from tests.integration.verify.world import DAY, LARGEST_CAPTURES, SELLERS, World, finding
+from tests.integration.postgres.database import insert
+from tests.integration.postgres.rows import Book
+from tests.integration.verify.world import DAY, LARGEST_ORDERS, SELLERS, World, finding
+from writer.postgres import open_store
 
 pytestmark = pytest.mark.integration
 
-TOTAL = LARGEST_CAPTURES * MAX_AMOUNT_MINOR
+TOTAL = LARGEST_ORDERS * MAX_AMOUNT_MINOR
 WRAPPED = TOTAL - 2**64
 KEY = RevenueKey(SELLERS[0], "IRR", DAY.date())
 
@@ -35,14 +39,24 @@ def test_a_total_above_64_bits_is_right_everywhere_and_equal(largest_world: Worl
     for shown in (
         "SELECT gross_minor FROM seller_revenue",
         "SELECT net_minor FROM seller_revenue",
-        "SELECT pending_minor FROM seller_balances",
-        "SELECT -sum(amount_minor) FROM ledger_entries WHERE account_type = 'seller_pending'",
+        "SELECT available_minor FROM seller_balances",
+        "SELECT -sum(amount_minor) FROM ledger_entries WHERE account_type = 'seller_available'",
         "SELECT sum(amount_minor) FROM payment_events WHERE event_type = 'captured'",
         "SELECT sum(captured_minor) FROM buyer_orders",
     ):
         assert world.one(shown) == TOTAL, shown
     report = world.verify()
     assert report.exit_status == 0, report.to_json()
+
+
+def test_a_payout_from_a_balance_above_64_bits_is_accepted(largest_world: World) -> None:
+    database = largest_world.database
+    with open_store(database.writer) as store:
+        assert store.available_minor(KEY.seller_id, KEY.currency) == TOTAL
+    book = Book(direction=Direction.OUT, currency=KEY.currency)
+    with psycopg.connect(database.writer) as session:
+        insert(session, book.request(amount=MAX_AMOUNT_MINOR, seller_id=KEY.seller_id))
+        session.rollback()
 
 
 def _store_a_wrapped_total(world: World, _: pytest.MonkeyPatch) -> None:
@@ -68,8 +82,8 @@ def _narrow_the_view(view: View) -> Callable[[World, pytest.MonkeyPatch], None]:
     [
         (_store_a_wrapped_total, "seller_revenue", "gross_minor"),
         (_add_up_in_64_bits, "seller_revenue", "net_minor"),
-        (_narrow_the_view(SELLER_REVENUE), "seller_revenue", "pending_delta_minor"),
-        (_narrow_the_view(SELLER_BALANCES), "seller_balances", "pending_minor"),
+        (_narrow_the_view(SELLER_REVENUE), "seller_revenue", "available_delta_minor"),
+        (_narrow_the_view(SELLER_BALANCES), "seller_balances", "available_minor"),
     ],
     ids=["stored", "added up", "seller_revenue", "seller_balances"],
 )

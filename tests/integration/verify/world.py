@@ -37,8 +37,8 @@ PARTITIONS = 3
 BATCH_ROWS = 500
 DAY = datetime(2024, 3, 1, 10, tzinfo=UTC)
 SELLERS = tuple(f"seller-{number}" for number in range(5))
-LARGEST_CAPTURES = 9_500
-"""So many captures of the largest amount that their sum is above 2**63."""
+LARGEST_ORDERS = 9_500
+"""So many orders of the largest amount that their sum is above 2**63."""
 
 _ISO = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
@@ -278,10 +278,10 @@ def append(dsn: str, transactions: Iterable[list[Row]]) -> None:
 
 
 def append_largest(dsn: str) -> None:
-    """Append `LARGEST_CAPTURES` captures of the largest amount for one seller."""
+    """Append `LARGEST_ORDERS` orders of the largest amount of one seller, captured and released."""
     at = DAY.isoformat()
     with open_store(dsn) as store:
-        for first in range(0, LARGEST_CAPTURES, BATCH_ROWS):
+        for first in range(0, LARGEST_ORDERS, BATCH_ROWS):
             store.append_many(
                 [
                     row
@@ -292,13 +292,13 @@ def append_largest(dsn: str) -> None:
 
 
 def _largest(key: str, at: str) -> bytes:
-    """A line of history: one order of the largest amount, captured whole."""
+    """A line of history: one order of the largest amount, captured and released whole."""
     order = {"order_id": key, "seller_id": SELLERS[0], "amount_minor": MAX_AMOUNT_MINOR}
     return msgspec.json.encode(
         {
             **{"idempotency_key": key, "buyer_id": "buyer-1", "currency": "IRR"},
             **{"method": "card", "created_at": at},
             "orders": [order | {"commission_minor": 0, "logistics_fee_minor": 0}],
-            "events": [{"type": "captured", "at": at}],
+            "events": [{"type": "captured", "at": at}, {"type": "released", "at": at}],
         }
     )
