@@ -18,7 +18,7 @@ from operations.verify.report import Finding
 from operations.verify.source import EventKey, Window
 from operations.verify.views import Views
 from operations.verify.wide import wide
-from schemas.accounts import SELLER_ACCOUNTS
+from schemas.accounts import SELLER_ACCOUNTS, AccountType
 from schemas.effects import Revenue, event_types
 from schemas.sql_words import clickhouse_literal, quoted
 
@@ -31,6 +31,7 @@ def _is(column: Revenue) -> str:
     return f"type IN ({quoted(events)})"
 
 
+_SELLER = quoted((AccountType.SELLER_PENDING, AccountType.SELLER_AVAILABLE))
 _EARNS = " OR ".join(map(_is, (Revenue.GROSS, Revenue.REFUNDS, Revenue.CHARGEBACKS)))
 
 # Column of the view -> its value from a key's entries (credit is negative there).
@@ -40,7 +41,7 @@ _TOTALS = {
     "chargebacks_minor": f"sumIf(amount, {_is(Revenue.CHARGEBACKS)})",
     "commission_minor": "-sumIf(amount, account = 'platform_commission')",
     "logistics_fee_minor": "-sumIf(amount, account = 'platform_logistics')",
-    "net_minor": f"-sumIf(amount, account IN ('seller_pending', 'seller_available') AND ({_EARNS}))",
+    "net_minor": f"-sumIf(amount, account IN ({_SELLER}) AND ({_EARNS}))",
     "pending_delta_minor": "-sumIf(amount, account = 'seller_pending')",
     "available_delta_minor": "-sumIf(amount, account = 'seller_available')",
     "capture_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.GROSS)})",

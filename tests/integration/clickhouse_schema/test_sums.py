@@ -92,7 +92,7 @@ def rows_with(table: Table, amounts: Sequence[int]) -> list[Any]:
         return by_type.get(hints[name], 1)
 
     return [
-        table.row_type(*(value(name, number) for name in table.columns))  # type: ignore[call-arg]
+        table.row_type(*(value(name, number) for name in table.columns))
         for number in range(len(amounts))
     ]
 
@@ -154,7 +154,7 @@ def test_a_sum_of_any_amounts_is_exact_in_every_view(
             totals = [expected[view.name, each.name] for each in amounts_of_view]
             assert list(found) == [form for total in totals for form in both_forms(total)], view
 
-    balances = {kind: 0 for kind in revenue.ACCOUNT_TYPES}
+    balances = dict.fromkeys(revenue.ACCOUNT_TYPES, 0)
     for entry in rows[LEDGER_ENTRIES]:
         balances[entry.account_type] += entry.amount_minor
     found_balances = {

@@ -296,8 +296,11 @@ def _largest(key: str, at: str) -> bytes:
     order = {"order_id": key, "seller_id": SELLERS[0], "amount_minor": MAX_AMOUNT_MINOR}
     return msgspec.json.encode(
         {
-            **{"idempotency_key": key, "buyer_id": "buyer-1", "currency": "IRR"},
-            **{"method": "card", "created_at": at},
+            "idempotency_key": key,
+            "buyer_id": "buyer-1",
+            "currency": "IRR",
+            "method": "card",
+            "created_at": at,
             "orders": [order | {"commission_minor": 0, "logistics_fee_minor": 0}],
             "events": [{"type": "captured", "at": at}, {"type": "released", "at": at}],
         }
