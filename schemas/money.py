@@ -14,7 +14,11 @@ from schemas.currencies import CURRENT, WITHDRAWN
 from schemas.errors import InputError
 
 MAX_AMOUNT_MINOR = 10**15
-"""Largest amount of one event in minor units; the sum of nine thousand of them fits 64 bits."""
+"""Largest amount of one event in minor units.
+
+An order's running sums are at most its amount, so they fit 64 bits. The sum of ten thousand such
+amounts does not: totals over several orders are wider everywhere (docs/decisions/0027).
+"""
 
 CURRENCY_EXPONENTS: Mapping[str, int] = MappingProxyType(
     {**CURRENT, **{code: exponent for code, (exponent, _) in WITHDRAWN.items()}}

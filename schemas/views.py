@@ -2,8 +2,8 @@
 
 There is one NamedTuple per table, whose fields are the table's columns in their order. `TABLES`
 gives each table's name, its deduplication key and the column whose highest value wins. Amounts are
-signed 64-bit minor units. Every row is a pure function of one event and its position in the topic,
-so writing a row again changes nothing.
+signed 64-bit minor units; totals of them are 128 bits wide. Every row is a pure function of one
+event and its position in the topic, so writing a row again changes nothing.
 """
 
 from collections.abc import Mapping, Sequence

@@ -46,7 +46,8 @@ FROM
     SELECT
         account_type, account_id, currency, day, payment_id, seq, leg,
         any(ledger_entries_raw.event_type) AS event_type,
-        any(ledger_entries_raw.amount_minor) AS amount_minor
+        -- A sum has the type of its terms, and Int64 sums wrap silently.
+        toInt128(any(ledger_entries_raw.amount_minor)) AS amount_minor
     FROM ledger_entries_raw
     __WHICH__
     GROUP BY account_type, account_id, currency, day, payment_id, seq, leg

@@ -137,7 +137,8 @@ class Field:
         if not whole:
             return
         found = self.client.query(
-            f"SELECT uniqExact(payment_id, seq), sum(amount_minor) FROM {PAYMENT_EVENTS.raw} FINAL"
+            "SELECT uniqExact(payment_id, seq), sum(toInt128(amount_minor))"
+            f" FROM {PAYMENT_EVENTS.raw} FINAL"
         ).result_rows[0]
         if found != (self.events, self.amount_minor):
             raise ServiceUnavailable(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from operations.verify import checks
+from operations.verify.balances import BALANCES
 from operations.verify.compare import Question
 from operations.verify.postings import BALANCE, POSTINGS
 from operations.verify.revenue import REVENUE
@@ -31,7 +32,7 @@ _QUESTIONS: dict[Table, tuple[Question, ...]] = {
     LEDGER_ENTRIES: (POSTINGS, BALANCE),
     BUYER_ORDERS: (ORDERS,),
     PAYOUTS: (PAYOUT_STATES,),
-    SELLER_REVENUE: (REVENUE,),
+    SELLER_REVENUE: (REVENUE, BALANCES),
 }
 
 

@@ -2,7 +2,9 @@
 
 A row's hash is the first eight bytes of the MD5 of its columns' texts. A table's digest is the
 number of rows and the sum of the hashes modulo 2^64. It is a sum and not an exclusive or, so that a
-duplicate row shows. Rows are read with FINAL, so only the row that survives deduplication counts.
+duplicate row shows. The modulus is on purpose: an amount that differs changes its row's hash, and
+the sum keeps as many bits as a hash has. Rows are read with FINAL, so only the row that survives
+deduplication counts.
 """
 
 from collections.abc import Iterable

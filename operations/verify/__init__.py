@@ -13,6 +13,8 @@
     postings.py        questions about postings and balance
     states.py          questions about orders, payouts, refunds and sequences
     revenue.py         the question about sellers' totals
+    balances.py        the question about sellers' balances
+    wide.py            the type in which sums of money are added up
     report.py          findings, results, the report and its JSON
     checks.py          the table of checks and what each proves
     run.py             runs all checks in order and gives the verdict

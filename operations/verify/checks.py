@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from operations.verify.balances import BALANCES
 from operations.verify.compare import Question
 from operations.verify.postings import BALANCE, POSTINGS
 from operations.verify.revenue import REVENUE
@@ -25,6 +26,7 @@ QUESTIONS: Sequence[Question] = (
     ORDERS,
     PAYOUT_STATES,
     REFUNDS,
+    BALANCES,
 )
 """Questions to ClickHouse alone. They assume that its events equal the source's."""
 

@@ -8,6 +8,7 @@ the events' signs come from the table of effects.
 
 from operations.verify.columns import CLICKHOUSE_DAY
 from operations.verify.event_question import EventQuestion
+from operations.verify.wide import wide
 from schemas.accounts import AccountType
 from schemas.effects import event_types
 from schemas.lifecycle import Direction
@@ -33,14 +34,14 @@ _AMOUNTS = f"""
         toString(event_type) AS type, direction = 'in' AS pay_in,
         multiIf(NOT pay_in, 0, type IN ({_taking(+1)}), 1, type IN ({_taking(-1)}), -1, 0)
             AS taken,
-        taken * amount_minor AS receivable,
-        -taken * commission_minor AS commission,
-        -taken * logistics_fee_minor AS logistics,
-        -available_delta_minor AS available,
+        taken * {wide("amount_minor")} AS receivable,
+        -taken * {wide("commission_minor")} AS commission,
+        -taken * {wide("logistics_fee_minor")} AS logistics,
+        -{wide("available_delta_minor")} AS available,
         if(pay_in, -(receivable + commission + logistics + available), 0) AS pending,
-        multiIf(pay_in, 0, type IN ({_payouts("credit", _IN_TRANSIT)}), -amount_minor,
+        multiIf(pay_in, 0, type IN ({_payouts("credit", _IN_TRANSIT)}), -{wide("amount_minor")},
                 type IN ({_payouts("debit", _IN_TRANSIT)}), amount_minor, 0) AS in_transit,
-        multiIf(pay_in, 0, type IN ({_payouts("credit", _BANK)}), -amount_minor,
+        multiIf(pay_in, 0, type IN ({_payouts("credit", _BANK)}), -{wide("amount_minor")},
                 type IN ({_payouts("debit", _BANK)}), amount_minor, 0) AS bank
     FROM {{table}} WHERE {{events}}
 """
@@ -58,7 +59,7 @@ _LEGS = (
 
 
 def _hash(account_type: str, account_id: str, currency: str, day: str, kind: str, leg: str) -> str:
-    return f"cityHash64({account_type}, {account_id}, {currency}, {day}, {kind}, toInt64({leg}))"
+    return f"cityHash64({account_type}, {account_id}, {currency}, {day}, {kind}, {wide(leg)})"
 
 
 _EXPECTED_HASH = " + ".join(
@@ -92,6 +93,8 @@ POSTINGS = EventQuestion(
         toString(id) AS payment_id, seq,
         sum(legs) AS expected, sum(entries) AS found,
         max(is_event) AS has_event,
+        -- The sums of the hashes are modulo 2^64. That is as good as one hash: an amount that
+        -- differs changes its entry's hash, and the entries are counted beside.
         expected != found OR sum(expected_hash) != sum(found_hash) AS differs,
         has_event AND found >= expected AS definite
     FROM (
@@ -132,21 +135,21 @@ BALANCE = EventQuestion(
     others_day="day",
     names_event=False,
     # An event's legs are one insert. If only half of them were seen, a second look sees all.
-    sql="""
+    sql=f"""
     SELECT toString(id) AS payment_id, toUInt32(seq) AS seq, toString(code) AS currency,
-        1 AS expected, 0 AS found, sum(amount_minor) != 0 AS differs, 0 AS definite
+        1 AS expected, 0 AS found, sum(amount) != 0 AS differs, 0 AS definite
     FROM (
-        SELECT payment_id AS id, seq, currency AS code, amount_minor
-        FROM ledger_entries_raw FINAL WHERE {others}
+        SELECT payment_id AS id, seq, currency AS code, {wide("amount_minor")} AS amount
+        FROM ledger_entries_raw FINAL WHERE {{others}}
     )
     GROUP BY id, seq, code
     """,
-    details="""
+    details=f"""
     SELECT toString(id) AS payment_id, toUInt32(seq) AS seq, toString(code) AS currency,
-        toInt64(0) AS e_sum_minor, sum(amount_minor) AS f_sum_minor
+        {wide("0")} AS e_sum_minor, sum(amount) AS f_sum_minor
     FROM (
-        SELECT payment_id AS id, seq, currency AS code, amount_minor
-        FROM ledger_entries_raw FINAL WHERE {others}
+        SELECT payment_id AS id, seq, currency AS code, {wide("amount_minor")} AS amount
+        FROM ledger_entries_raw FINAL WHERE {{others}}
     )
     GROUP BY id, seq, code
     """,

@@ -3,6 +3,10 @@
 `seller_revenue` holds absolute totals and the number of entries that each counts. Entries are never
 removed, so two sides with the same count have counted the same entries and must have equal sums,
 even under traffic. The side with the smaller count must catch up.
+
+The sums are added up in another type than the totals (`operations.verify.wide`), and `net` from
+other entries: the sink subtracts the platform's accounts from the gross, this module adds the
+seller's own. What people read is compared, the view, so a view that narrows a total shows up too.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +17,8 @@ from operations.verify.event_question import summary
 from operations.verify.report import Finding
 from operations.verify.source import EventKey, Window
 from operations.verify.views import Views
-from schemas.accounts import SELLER_ACCOUNTS
+from operations.verify.wide import wide
+from schemas.accounts import SELLER_ACCOUNTS, AccountType
 from schemas.effects import Revenue, event_types
 from schemas.sql_words import clickhouse_literal, quoted
 
@@ -26,6 +31,9 @@ def _is(column: Revenue) -> str:
     return f"type IN ({quoted(events)})"
 
 
+_SELLER = quoted((AccountType.SELLER_PENDING, AccountType.SELLER_AVAILABLE))
+_EARNS = " OR ".join(map(_is, (Revenue.GROSS, Revenue.REFUNDS, Revenue.CHARGEBACKS)))
+
 # Column of the view -> its value from a key's entries (credit is negative there).
 _TOTALS = {
     "gross_minor": f"-sumIf(amount, {_is(Revenue.GROSS)})",
@@ -33,14 +41,14 @@ _TOTALS = {
     "chargebacks_minor": f"sumIf(amount, {_is(Revenue.CHARGEBACKS)})",
     "commission_minor": "-sumIf(amount, account = 'platform_commission')",
     "logistics_fee_minor": "-sumIf(amount, account = 'platform_logistics')",
+    "net_minor": f"-sumIf(amount, account IN ({_SELLER}) AND ({_EARNS}))",
     "pending_delta_minor": "-sumIf(amount, account = 'seller_pending')",
     "available_delta_minor": "-sumIf(amount, account = 'seller_available')",
     "capture_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.GROSS)})",
     "refund_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.REFUNDS)})",
     "chargeback_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.CHARGEBACKS)})",
 }
-_NET = "gross_minor - refunds_minor - chargebacks_minor - commission_minor - logistics_fee_minor"
-_NAMES = (*_TOTALS, "net_minor")
+_NAMES = tuple(_TOTALS)
 
 
 def _sides(condition: str, has_event: str = "0") -> str:
@@ -48,13 +56,13 @@ def _sides(condition: str, has_event: str = "0") -> str:
 
     `has_event` is the condition that an entry's event has arrived; entries are written before it.
     """
-    totals = ", ".join(f"toInt64({sql}) AS {name}" for name, sql in _TOTALS.items())
+    totals = ", ".join(f"{wide(sql)} AS {name}" for name, sql in _TOTALS.items())
     names = ", ".join(_NAMES)
     pairs = ", ".join(
         f"sumIf({name}, is_view = 0) AS e_{name}, sumIf({name}, is_view = 1) AS f_{name}"
         for name in _NAMES
     )
-    kept = ", ".join(f"toInt64({name}) AS {name}" for name in _NAMES)
+    kept = ", ".join(f"{wide(name)} AS {name}" for name in _NAMES)
     return f"""
     SELECT seller AS seller_id, code AS currency, toString(date) AS day,
         sumIf(counted, is_view = 0) AS expected, sumIf(counted, is_view = 1) AS found,
@@ -64,17 +72,16 @@ def _sides(condition: str, has_event: str = "0") -> str:
         SELECT seller, code, date, counted, {names}, 1 AS is_view, 0 AS with_event FROM (
             SELECT seller_id AS seller, toString(currency) AS code, toDate(day) AS date,
                 toInt64(entry_count) AS counted, {kept}
-            FROM seller_revenue_raw FINAL WHERE {condition.format(seller="seller_id")}
+            FROM seller_revenue WHERE {condition.format(seller="seller_id")}
         )
         UNION ALL
         SELECT seller, code, date, counted, {names}, 0, with_event FROM (
             SELECT seller, code, date, toInt64(count()) AS counted, {totals},
-                countIf(has_event) AS with_event,
-                {_NET} AS net_minor
+                countIf(has_event) AS with_event
             FROM (
                 SELECT account_id AS seller, toString(currency) AS code, toDate(day) AS date,
                     toString(account_type) AS account, toString(event_type) AS type,
-                    amount_minor AS amount, payment_id, seq,
+                    {wide("amount_minor")} AS amount, payment_id, seq,
                     {has_event} AS has_event
                 FROM ledger_entries_raw FINAL
                 WHERE account_type IN ({quoted(sorted(SELLER_ACCOUNTS))})

@@ -3,6 +3,7 @@
 from typing import get_type_hints
 
 from operations.verify.event_question import EventQuestion
+from operations.verify.wide import wide
 from schemas.effects import event_types
 from schemas.lifecycle import Direction
 from schemas.sql_words import quoted
@@ -114,13 +115,14 @@ _REVERSALS = quoted(event_types(lambda effect: effect.refunded == 1, Direction.I
 
 _ORDER_SUMS = f"""
     SELECT toString(id) AS payment_id, order_id, any(code) AS currency,
-        sumIf(amount_minor, type IN ({_CAPTURES})) AS captured,
-        sumIf(amount_minor, type IN ({_REVERSALS})) AS refunded,
+        sumIf(amount, type IN ({_CAPTURES})) AS captured,
+        sumIf(amount, type IN ({_REVERSALS})) AS refunded,
         argMax(captured_minor, seq) AS captured_after,
         argMax(refunded_minor, seq) AS refunded_after
     FROM (
         SELECT payment_id AS id, order_id, seq, toString(event_type) AS type,
-            toString(currency) AS code, amount_minor, captured_minor, refunded_minor
+            toString(currency) AS code, {wide("amount_minor")} AS amount,
+            {wide("captured_minor")} AS captured_minor, {wide("refunded_minor")} AS refunded_minor
         FROM {{table}} WHERE direction = 'in' AND {{events}}
     )
     GROUP BY id, order_id

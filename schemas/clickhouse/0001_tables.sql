@@ -107,20 +107,21 @@ ORDER BY (buyer_id, order_id, payment_id)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 -- One row per seller, currency and UTC day, computed from ledger_entries. Version entry_count: if
--- two workers refresh one key at once, the one that counted more entries saw those of both.
+-- two workers refresh one key at once, the one that counted more entries saw those of both. Int128:
+-- some nine thousand of the largest amounts do not fit into Int64, whose sums wrap silently.
 CREATE TABLE IF NOT EXISTS seller_revenue_raw
 (
     seller_id String CODEC(ZSTD(3)),
     currency LowCardinality(String),
     day Date CODEC(Delta, ZSTD(1)),
-    gross_minor Int64 CODEC(T64, ZSTD(1)),
-    refunds_minor Int64,
-    chargebacks_minor Int64,
-    commission_minor Int64 CODEC(T64, ZSTD(1)),
-    logistics_fee_minor Int64 CODEC(T64, ZSTD(1)),
-    net_minor Int64 CODEC(T64, ZSTD(1)),
-    pending_delta_minor Int64 CODEC(T64, ZSTD(1)),
-    available_delta_minor Int64 CODEC(T64, ZSTD(1)),
+    gross_minor Int128,
+    refunds_minor Int128,
+    chargebacks_minor Int128,
+    commission_minor Int128,
+    logistics_fee_minor Int128,
+    net_minor Int128,
+    pending_delta_minor Int128,
+    available_delta_minor Int128,
     capture_count UInt64 CODEC(T64, ZSTD(1)),
     refund_count UInt64,
     chargeback_count UInt64,

@@ -161,17 +161,21 @@ _BALANCE_PARTS = f"""(
         currency,
         pending_delta_minor AS pending_part,
         available_delta_minor AS available_part,
-        toInt64(0) AS in_payout_part,
-        toInt64(0) AS paid_out_part
+        toInt128(0) AS in_payout_part,
+        toInt128(0) AS paid_out_part,
+        entry_count AS entry_part,
+        toUInt64(0) AS payout_event_part
     FROM seller_revenue{RAW_SUFFIX} FINAL
     UNION ALL
     SELECT
         seller_id,
         currency,
-        toInt64(0),
-        toInt64(0),
-        if(status IN ('requested', 'submitted'), amount_minor, 0),
-        if(status = 'paid', amount_minor, 0)
+        toInt128(0),
+        toInt128(0),
+        toInt128(if(status IN ('requested', 'submitted'), amount_minor, 0)),
+        toInt128(if(status = 'paid', amount_minor, 0)),
+        toUInt64(0),
+        toUInt64(seq)
     FROM payouts{RAW_SUFFIX} FINAL
 )"""
 
@@ -192,6 +196,18 @@ SELLER_BALANCES = View(
         ),
         _amount("in_payout", "in payouts that are requested or submitted", "sum(in_payout_part)"),
         _amount("paid_out", "in payouts that were paid and did not return", "sum(paid_out_part)"),
+        _column(
+            "entry_count",
+            "UInt64",
+            "number of entries that pending and available add up",
+            "sum(entry_part)",
+        ),
+        _column(
+            "payout_event_count",
+            "UInt64",
+            "number of payout events that in_payout and paid_out follow from",
+            "sum(payout_event_part)",
+        ),
     ),
 )
 
@@ -236,7 +252,7 @@ RECONCILIATION_LOG = View(
         _column("note", TEXT, "note for people"),
         _column("found_at", MICROSECONDS, "when the difference was found; UTC"),
         _column("updated_at", MICROSECONDS, "when the case last changed; UTC"),
-        _amount("difference", "actual - expected", "actual_minor - expected_minor"),
+        _amount("difference", "actual - expected", "toInt128(actual_minor) - expected_minor"),
     ),
 )
 

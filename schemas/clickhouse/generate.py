@@ -8,7 +8,7 @@ file can be applied on top of an older one.
 from pathlib import Path
 
 from schemas.clickhouse.catalogue import VIEWS
-from schemas.clickhouse.view import Column, View
+from schemas.clickhouse.view import MINOR, Column, View
 from schemas.money import CURRENCY_EXPONENTS
 from schemas.runtime import entry_point
 from schemas.sql_words import clickhouse_literal
@@ -68,7 +68,10 @@ def minor_units_sql() -> str:
 def _selected(view: View, column: Column) -> str:
     if column.expression:
         return f"{column.expression} AS {column.name}"
-    return f"{view.of}.{column.name} AS {column.name}" if view.of else column.name
+    stored = f"{view.of}.{column.name}" if view.of else column.name
+    if column.type == MINOR:
+        return f"toInt128({stored}) AS {column.name}"
+    return f"{stored} AS {column.name}" if view.of else stored
 
 
 @entry_point

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 RAW_SUFFIX = "_raw"
 """Suffix of every table behind a view."""
 
-MINOR = "Int64"
+MINOR = "Int128"
+"""Also where the table has Int64: a sum has the type of its terms, and Int64 sums wrap silently."""
+
 MAJOR = "Decimal(38, 4)"
 
 

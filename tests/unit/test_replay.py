@@ -55,6 +55,7 @@ CHOICES = [
             "postings_balance",
             "seller_revenue",
             "refunds_within_captures",
+            "seller_balances",
         ],
     ),
     (

@@ -206,6 +206,9 @@ def test_balances_of_a_seller_worked_out_by_hand(client: Client) -> None:
         "in_payout": Decimal("10.00"),
         "paid_out_minor": 2_000,
         "paid_out": Decimal("20.00"),
+        # Two of the capture, the release and the refund each, one of each payout's way out or back.
+        "entry_count": 2 + 2 + 2 + 4 + 2,
+        "payout_event_count": 1 + 3 + 2 + 4,
     }
     assert list(found.named_results()) == [expected]
 

@@ -13,7 +13,13 @@ from stack.endpoints import Endpoints
 from stack.native import Stack
 from stack.postgres import OWNER
 from tests.integration.postgres.database import Database
-from tests.integration.verify.world import World, append, marketplace
+from tests.integration.verify.world import (
+    LARGEST_ORDERS,
+    World,
+    append,
+    append_largest,
+    marketplace,
+)
 from writer.migrate import migrate
 
 
@@ -44,6 +50,16 @@ def world(filled_world: World) -> World:
     filled_world.clear()
     filled_world.pump.pump()
     return filled_world
+
+
+@pytest.fixture(scope="module")
+def largest_world(endpoints: Endpoints) -> Iterator[World]:
+    """A seller whose orders of the largest amount add up to more than 64 bits hold."""
+    for world in _world(endpoints):
+        append_largest(world.database.writer)
+        world.pump.batch_rows = LARGEST_ORDERS
+        world.pump.pump()
+        yield world
 
 
 def _world(endpoints: Endpoints) -> Iterator[World]:

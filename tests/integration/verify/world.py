@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from operations.verify import Finding, Options, Report, VerifySettings, Window, verify
 from schemas.events import COLUMNS
 from schemas.lifecycle import Direction, EventType
+from schemas.money import MAX_AMOUNT_MINOR
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from schemas.views import PIPELINE_PROGRESS, TABLES
 from sinks.clickhouse import ClickHouseSink
@@ -29,11 +30,15 @@ from streams.decode import Record
 from streams.fold import fold_batch
 from tests.integration.postgres.database import Database, insert
 from tests.integration.postgres.rows import Book, Row
+from writer.importing.history import decide_line
+from writer.postgres import open_store
 
 PARTITIONS = 3
 BATCH_ROWS = 500
 DAY = datetime(2024, 3, 1, 10, tzinfo=UTC)
 SELLERS = tuple(f"seller-{number}" for number in range(5))
+LARGEST_ORDERS = 9_500
+"""So many orders of the largest amount that their sum is above 2**63."""
 
 _ISO = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
@@ -62,6 +67,7 @@ class Pump:
     sink: ClickHouseSink
     offsets: list[int] = field(default_factory=lambda: [0] * PARTITIONS)
     delivered: set[tuple[str, int]] = field(default_factory=set)
+    batch_rows: int = BATCH_ROWS
     between_tables: Callable[[], None] = lambda: None
     parks: bool = False
     """Whether the test expects dead letters."""
@@ -79,8 +85,8 @@ class Pump:
             rows = session.execute(
                 SELECT_EVENTS, [[key[0] for key in keys], [key[1] for key in keys]]
             ).fetchall()
-        for start in range(0, len(rows), BATCH_ROWS):
-            self.deliver(rows[start : start + BATCH_ROWS], op=op)
+        for start in range(0, len(rows), self.batch_rows):
+            self.deliver(rows[start : start + self.batch_rows], op=op)
         self.delivered.update(keys)
         return len(keys)
 
@@ -269,3 +275,33 @@ def append(dsn: str, transactions: Iterable[list[Row]]) -> None:
             with session.transaction():
                 for row in rows:
                     insert(session, row)
+
+
+def append_largest(dsn: str) -> None:
+    """Append `LARGEST_ORDERS` orders of the largest amount of one seller, captured and released."""
+    at = DAY.isoformat()
+    with open_store(dsn) as store:
+        for first in range(0, LARGEST_ORDERS, BATCH_ROWS):
+            store.append_many(
+                [
+                    row
+                    for number in range(first, first + BATCH_ROWS)
+                    for row in decide_line(_largest(f"largest-{number}", at), psp="imported")
+                ]
+            )
+
+
+def _largest(key: str, at: str) -> bytes:
+    """A line of history: one order of the largest amount, captured and released whole."""
+    order = {"order_id": key, "seller_id": SELLERS[0], "amount_minor": MAX_AMOUNT_MINOR}
+    return msgspec.json.encode(
+        {
+            "idempotency_key": key,
+            "buyer_id": "buyer-1",
+            "currency": "IRR",
+            "method": "card",
+            "created_at": at,
+            "orders": [order | {"commission_minor": 0, "logistics_fee_minor": 0}],
+            "events": [{"type": "captured", "at": at}, {"type": "released", "at": at}],
+        }
+    )
