@@ -84,6 +84,8 @@ def verify_stack(stack: Stack) -> Report:
     """The report of `purser verify`."""
     endpoints = stack.endpoints
     settings = VerifySettings.load(
-        postgres_reader_dsn=endpoints.postgres_reader_dsn, clickhouse_url=endpoints.clickhouse_url
+        postgres_reader_dsn=endpoints.postgres_reader_dsn,
+        clickhouse_url=endpoints.clickhouse_url,
+        kafka_bootstrap=endpoints.kafka_bootstrap,
     )
     return verify(settings, Options(timeout_seconds=VERIFY_SECONDS))

@@ -6,6 +6,7 @@
     source.py          PostgreSQL: the cut, fingerprints, single rows
     views.py           ClickHouse: a reading client that spills to disk
     events.py          payments = payment_events, to the row
+    way.py             the slot and the topic between both: what the views have not read yet
     missing.py         decides whether a row missing in ClickHouse is lost or late
     compare.py         compares views key by key, and again while traffic moves them
     old_rows.py        today's meaning of rows of older schema versions, in SQL

@@ -16,6 +16,7 @@ from operations.verify.missing import Fate, Judged, judge
 from operations.verify.report import Finding, Scalar
 from operations.verify.source import Bucket, BucketKey, EventKey, Fingerprint, Source, Window
 from operations.verify.views import Views
+from operations.verify.way import Way
 
 POLL_FIRST_SECONDS = 0.2
 POLL_MOST_SECONDS = 2.0
@@ -135,9 +136,15 @@ class EventsCheck:
     """The comparison at one cut; `source` reads inside the cut, `now` outside of it."""
 
     def __init__(
-        self, source: Source, now: Source, views: Views, window: Window, on_progress: OnProgress
+        self,
+        source: Source,
+        now: Source,
+        views: Views,
+        way: Way,
+        window: Window,
+        on_progress: OnProgress,
     ) -> None:
-        self._source, self._now, self._views = source, now, views
+        self._source, self._now, self._views, self._way = source, now, views, way
         self._window = window
         self._on_progress = on_progress
 
@@ -160,7 +167,7 @@ class EventsCheck:
             )
         self._on_progress("comparing the events of differing buckets", 0, len(buckets))
         difference = self._merge(cut, buckets)
-        judged = judge(difference.missing, self._now, self._views, cut)
+        judged = judge(difference.missing, self._now, self._views, cut, self._way)
         newer = self._now.existing(difference.extra)
         return EventsOutcome(
             postgres_events=total,
@@ -212,7 +219,7 @@ class EventsCheck:
         """After arrivals have stopped: return whether some event is certainly lost."""
         self._on_progress("no new rows; checking the missing events", 0, 0)
         difference = self._merge(cut, buckets)
-        judged = judge(difference.missing, self._now, self._views, cut)
+        judged = judge(difference.missing, self._now, self._views, cut, self._way)
         return any(event.fate is Fate.LOST for event in judged)
 
     def findings(self, outcome: EventsOutcome, limit: int) -> list[Finding]:

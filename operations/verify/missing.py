@@ -5,6 +5,10 @@ later:
 
 - a later event of the same payment has arrived (one payment, one Kafka partition, in order);
 - the event was parked among the dead letters;
+- the slot has passed the event, and the topic holds no unread record of it (see `way`). There is
+  one slot, and a slot hands out commits in one order. So it has passed an event if it has confirmed
+  a position beyond the cut, and also if an event with a clearly later commit time has arrived in
+  any partition;
 - an event of the same partition with a clearly later commit time has arrived. Only this rule trusts
   a clock, PostgreSQL's own, and only to call a row lost or late, never to call it present;
 - the pipeline marked an offset of its partition as written, but no row with that or a higher offset
@@ -13,9 +17,8 @@ later:
 A replay from PostgreSQL writes rows without a position. They are no evidence about a partition, and
 while there are any, an offset without a row proves nothing: its row may be one of them.
 
-Every other event is *late*. If both databases are idle, a lost row that was the last of its
-partition looks like one that the pipeline has not delivered yet. Only the last rule can distinguish
-them.
+Every other event is *late*. Without Kafka's address, a lost row that was the last of its partition
+looks like one that the pipeline has not delivered yet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +30,7 @@ from typing import NamedTuple
 from operations.verify.cut import Cut
 from operations.verify.source import EventKey, Fingerprint, Source
 from operations.verify.views import PLACED, Views, utc, uuids
+from operations.verify.way import UNKNOWN, Unread, Way
 from schemas.sql_words import clickhouse_literal
 from schemas.topics import PAYMENTS_TOPIC
 
@@ -71,13 +75,22 @@ class _Evidence:
     partitions: frozenset[int]
     arrived_until: Mapping[int, datetime]
     vanished: frozenset[int]
+    passed: bool
+    unread: Unread
 
 
-def judge(missing: Sequence[Fingerprint], now: Source, views: Views, cut: Cut) -> list[Judged]:
+def judge(
+    missing: Sequence[Fingerprint], now: Source, views: Views, cut: Cut, way: Way
+) -> list[Judged]:
     """Judge each of these events; `now` reads PostgreSQL outside of the cut."""
     keys = [(event.payment_id, event.seq) for event in missing]
+    # In the order of the way: slot, topic, rows. What was acknowledged is read before the topic. A
+    # record that moves on meanwhile is then seen twice, never missed.
+    passed = way.passed()
     acknowledged, arrived_until = views.acknowledged(), _arrived_until(views)
     evidence = _Evidence(
+        passed=passed,
+        unread=way.unread(acknowledged) if missing else UNKNOWN,
         # Read the rows themselves last: an event that arrives meanwhile is then seen as arrived.
         committed=now.commit_times(keys),
         arrived_until=arrived_until,
@@ -115,7 +128,29 @@ def _judge(event: Fingerprint, evidence: _Evidence, cut: Cut) -> tuple[Fate, str
         reached = min(evidence.arrived_until[partition] for partition in partitions)
         if reached > later:
             return Fate.LOST, f"events committed until {reached.isoformat()} have arrived"
-    return Fate.LATE, ""
+    return _on_its_way(key, payment, later, evidence)
+
+
+def _on_its_way(
+    key: EventKey, payment: _Payment | None, later: datetime, evidence: _Evidence
+) -> tuple[Fate, str]:
+    """Judge by the slot and the topic: if it has left the one and is not in the other, it is lost.
+
+    `later`: an event committed after this time comes after this one.
+    """
+    if where := evidence.unread.events.get(key):
+        return Fate.LATE, where
+    arrived = max(evidence.arrived_until.values(), default=None)
+    if evidence.passed:
+        passed = "the replication slot has passed it"
+    elif arrived and arrived > later:
+        passed = f"events committed until {arrived.isoformat()} have arrived"
+    else:
+        return Fate.LATE, ""
+    if not evidence.unread.lacks(key, payment.partition if payment else None):
+        return Fate.LATE, ""
+    what = "no topic holds it" if evidence.unread.missing else "the topic holds no unread record"
+    return Fate.LOST, f"{passed}, and {what}"
 
 
 def _payments(views: Views, keys: Sequence[EventKey]) -> dict[str, _Payment]:

@@ -13,6 +13,7 @@ from operations.verify.report import CheckResult, CutSummary, Finding, Report, V
 from operations.verify.settings import VerifySettings
 from operations.verify.source import Source, Window
 from operations.verify.views import Views
+from operations.verify.way import NoWay, SlotAndTopic, Way
 from schemas.errors import InputError
 from sinks.migrate import check_schema
 
@@ -70,7 +71,10 @@ def verify(settings: VerifySettings, options: Options) -> Report:
         Views(settings.clickhouse_url.get_secret_value()) as views,
     ):
         deadline = started + options.timeout_seconds
-        cut, gaps, outcome, events = _compare_events(source, now, views, options, deadline)
+        check = EventsCheck(
+            source, now, views, way := _way(settings, now), options.window, options.on_progress
+        )
+        cut, gaps, outcome, events = _compare_events(source, check, way, options, deadline)
         results = [gaps, events]
         for question in options.questions:
             if any(result.verdict is Verdict.DIVERGED for result in results):
@@ -95,13 +99,21 @@ def verify(settings: VerifySettings, options: Options) -> Report:
         )
 
 
+def _way(settings: VerifySettings, now: Source) -> Way:
+    if settings.kafka_bootstrap is None:
+        return NoWay()
+    return SlotAndTopic(
+        now, settings.debezium_slot, settings.kafka_bootstrap, settings.payments_topic
+    )
+
+
 def _compare_events(
-    source: Source, now: Source, views: Views, options: Options, deadline: float
+    source: Source, check: EventsCheck, way: Way, options: Options, deadline: float
 ) -> tuple[Cut, CheckResult, EventsOutcome, CheckResult]:
     """Run the checks that read PostgreSQL at one cut; take a newer cut if it was misjudged."""
-    check = EventsCheck(source, now, views, options.window, options.on_progress)
     for attempt in range(1, CUTS_MAX + 1):
         cut = source.take_cut()
+        way.begin()
         gaps = _source_sequences(source, options)
         compared_at = time.monotonic()
         outcome = check.compare(cut, deadline)

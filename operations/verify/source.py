@@ -234,6 +234,21 @@ class Source:
         )
         return {(payment_id, seq) for payment_id, seq in rows}
 
+    # -- how far the slot is
+
+    def log_position(self) -> int:
+        """Return the end of the write-ahead log as a byte position."""
+        return int(self._value("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+
+    def confirmed_position(self, slot: str) -> int | None:
+        """Return the log position up to which a slot's reader has confirmed; None without it."""
+        rows = self._rows(
+            "SELECT confirmed_flush_lsn - '0/0'::pg_lsn FROM pg_replication_slots"
+            " WHERE slot_name = %s AND database = current_database()",
+            [slot],
+        )
+        return int(rows[0][0]) if rows and rows[0][0] is not None else None
+
     def commit_times(self, keys: Collection[EventKey]) -> dict[EventKey, datetime]:
         """Return when these events were committed, as far as PostgreSQL remembers.
 

@@ -59,6 +59,11 @@ SELECT_EVENTS = (
 )
 
 
+def partition_of(payment_id: str) -> int:
+    """The partition of the topic that the pump puts a payment in."""
+    return UUID(payment_id).int % PARTITIONS
+
+
 @dataclass(slots=True)
 class Pump:
     """The pipeline in small: committed rows to records to rows of the views, each once."""
@@ -110,7 +115,7 @@ class Pump:
     def _record(self, row: tuple[Any, ...], op: str) -> Record:
         *values, txid, committed_at_ms = row
         payment_id = str(values[0])
-        partition = UUID(payment_id).int % PARTITIONS
+        partition = partition_of(payment_id)
         self.offsets[partition] += random.choice((1, 1, 1, 2))  # transaction markers leave gaps
         envelope = {
             "op": op,
