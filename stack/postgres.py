@@ -179,6 +179,13 @@ def create_logins(endpoints: Endpoints, credentials: Credentials) -> None:
         with psycopg.connect(endpoints.postgres_superuser_dsn, autocommit=True) as connection:
             for role, password in passwords.items():
                 _create_login(connection, role, password.get_secret_value())
+            # `purser repair` drops a lost slot. Only roles with REPLICATION may, and this right
+            # cannot be inherited, so the owner acts as Debezium's role for that one statement.
+            connection.execute(
+                sql.SQL("GRANT {} TO {} WITH INHERIT FALSE, SET TRUE").format(
+                    sql.Identifier(CDC), sql.Identifier(OWNER)
+                )
+            )
             _create_database(connection)
     except psycopg.Error as error:
         raise ServiceUnavailable(f"PostgreSQL refused to create logins: {error}") from error
