@@ -17,13 +17,16 @@ SAFE_SHARE_LEAST = 0.25
 HEARTBEATS_MISSED_MOST = 6
 HEARTBEAT_SECONDS_LEAST = 30.0
 
+# A slot beyond its limit has a negative safe_wal_size, and a beat can be later than now().
 _SLOT = """
-SELECT active, wal_status, invalidation_reason, safe_wal_size,
-    pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint
+SELECT active, wal_status, invalidation_reason, greatest(safe_wal_size, 0),
+    greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint, 0)
 FROM pg_replication_slots
 WHERE slot_name = %s
 """
-_HEARTBEAT = f"SELECT extract(epoch FROM now() - max(beat_at))::float8 FROM {HEARTBEAT_TABLE}"
+_HEARTBEAT = (
+    f"SELECT greatest(extract(epoch FROM now() - max(beat_at))::float8, 0) FROM {HEARTBEAT_TABLE}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
