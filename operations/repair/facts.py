@@ -17,7 +17,7 @@ class TopicFacts:
 
     - `made_anew`: the views have read another topic of this name.
     - `wrong_config`: setting -> its value in Kafka and the right one.
-    - `cut_off`: partitions that no longer have their first records.
+    - `cut_off`: partitions that no longer have their first records, although they are to keep all.
     - `stale_positions`: the views name offsets that this topic does not have.
     """
 

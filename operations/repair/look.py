@@ -106,12 +106,15 @@ def _topic(settings: RepairSettings, debezium: DebeziumSettings) -> TopicFacts:
     if topic is None:
         return TopicFacts(name=name, exists=False)
     begins = offsets_of(settings, topic.partitions, OffsetSpec.earliest())
+    config = _wrong_config(settings, debezium)
+    # Whoever limits the retention knows that the topic loses its history.
+    keeps_all = "retention.ms" not in config
     ends = offsets_of(settings, topic.partitions, OffsetSpec.latest())
     return TopicFacts(
         name=name,
         made_anew=any(each.topic_id != topic.topic_id for each in topics_read(url, name)),
-        wrong_config=_wrong_config(settings, debezium),
-        cut_off=tuple(sorted(number for number, first in begins.items() if first)),
+        wrong_config=config,
+        cut_off=tuple(sorted(each for each, first in begins.items() if first and keeps_all)),
         stale_positions=any(beyond(ends, found) for found in positions(url)),
     )
 

@@ -21,15 +21,16 @@ class Part(StrEnum):
 class Step(StrEnum):
     """The steps of a repair, in their order; the text is for people."""
 
-    CREATE_TOPIC = "create the payments topic"
-    CONFIGURE_TOPIC = "give the payments topic its settings"
-    CREATE_DEAD_LETTERS = "create the topic of the dead letters"
     STOP_CONNECTOR = "stop the connector: writers go on, the views stand still"
     REGISTER_STOPPED = "register the connector, stopped"
     MEASURE = "count which events the views have from the topic"
     DROP_SLOT = "drop the replication slot"
     MAKE_PUBLICATION = "make the publication as the migration does"
     FORGET_OFFSETS = "forget the connector's position"
+    DELETE_TOPIC = "delete the payments topic, which lacks its first records"
+    CREATE_TOPIC = "create the payments topic"
+    CONFIGURE_TOPIC = "give the payments topic its settings"
+    CREATE_DEAD_LETTERS = "create the topic of the dead letters"
     FORGET_PROGRESS = "forget the workers' progress in the earlier topic"
     SNAPSHOT = "start the connector: a new slot, and a snapshot that belongs to it"
     REGISTER = "register the connector"
@@ -117,9 +118,12 @@ def _steps(part: Part, facts: Facts, *, force: bool) -> set[Step]:
 
 def _topic_steps(facts: Facts) -> set[Step]:
     topic, steps = facts.topic, set[Step]()
+    if topic.cut_off:
+        # Records cannot be put before others. PostgreSQL has them all.
+        steps |= {Step.DELETE_TOPIC, Step.CREATE_TOPIC}
     if not topic.exists:
         steps.add(Step.CREATE_TOPIC)
-    if topic.wrong_config:
+    if topic.made_anew and topic.wrong_config:
         steps.add(Step.CONFIGURE_TOPIC)
     if not facts.dead_letters_exist:
         steps.add(Step.CREATE_DEAD_LETTERS)
@@ -175,10 +179,11 @@ def _topic_problems(facts: Facts) -> list[str]:
         found.append(f"topic {topic.name} lacks its first records in partitions {numbers}")
     if topic.stale_positions and topic.exists and not topic.made_anew:
         found.append(f"the views name offsets that topic {topic.name} does not have")
-    found += [
-        f"topic {topic.name} has {key} = {value} instead of {right}"
-        for key, (value, right) in topic.wrong_config.items()
-    ]
+    if topic.made_anew:  # else somebody has chosen them
+        found += [
+            f"topic {topic.name} has {key} = {value} instead of {right}"
+            for key, (value, right) in topic.wrong_config.items()
+        ]
     if not facts.dead_letters_exist:
         found.append(f"topic {facts.dead_letters_topic} does not exist")
     return found

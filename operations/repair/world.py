@@ -91,6 +91,20 @@ class World:
         ensure_topic(self._settings.kafka_bootstrap, self._debezium)
         self._topic()
 
+    def _delete_topic(self) -> None:
+        name = self._settings.payments_topic
+        try:
+            [done] = admin_client(self._settings).delete_topics([name]).values()
+            done.result()
+        except KafkaException as error:
+            raise ServiceUnavailable(
+                f"Kafka does not delete topic {name}: {error.args[0].str()}"
+            ) from error
+        brokers = Brokers(self._settings.kafka_bootstrap, name)
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while brokers.topic() is not None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
     def _topic(self) -> SourceTopic:
         """The topic, once every broker knows it."""
         brokers = Brokers(self._settings.kafka_bootstrap, self._settings.payments_topic)
@@ -283,6 +297,7 @@ def _refused(error: psycopg.Error) -> ServiceUnavailable:
 
 
 _ACTIONS: Mapping[Step, Callable[[World], None]] = {
+    Step.DELETE_TOPIC: World._delete_topic,
     Step.CREATE_TOPIC: World._create_topic,
     Step.CONFIGURE_TOPIC: World._configure_topic,
     Step.CREATE_DEAD_LETTERS: World._create_dead_letters,

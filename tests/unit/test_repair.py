@@ -158,9 +158,19 @@ def test_nothing_wrong_is_nothing_to_do(part: Part) -> None:
             "replication slot purser does not exist",
             MEASURED,
         ),
-        (Part.TOPIC, {"topic": NO_TOPIC}, "does not exist", (Step.CREATE_TOPIC, *FILLED)),
+        (
+            Part.TOPIC,
+            {"topic": NO_TOPIC},
+            "does not exist",
+            (*FILLED[:4], Step.CREATE_TOPIC, *FILLED[4:]),
+        ),
         (Part.TOPIC, {"topic": ANEW}, "deleted and made anew", FILLED),
-        (Part.TOPIC, {"topic": replace(TOPIC, cut_off=(2,))}, "in partitions 2", FILLED),
+        (
+            Part.TOPIC,
+            {"topic": replace(TOPIC, cut_off=(2,))},
+            "in partitions 2",
+            (*FILLED[:4], Step.DELETE_TOPIC, Step.CREATE_TOPIC, *FILLED[4:]),
+        ),
         (
             Part.TOPIC,
             {"topic": ANEW, "publication": NO_PUBLICATION},
@@ -188,9 +198,9 @@ def test_nothing_wrong_is_nothing_to_do(part: Part) -> None:
         ),
         (
             Part.TOPIC,
-            {"topic": replace(TOPIC, wrong_config={"retention.ms": ("1", "-1")})},
-            "retention.ms = 1 instead of -1",
-            (Step.CONFIGURE_TOPIC, Step.VERIFY),
+            {"topic": replace(ANEW, wrong_config={"retention.ms": ("1", "-1")})},
+            "deleted and made anew",
+            (*FILLED[:4], Step.CONFIGURE_TOPIC, *FILLED[4:]),
         ),
         (
             Part.TOPIC,
