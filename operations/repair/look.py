@@ -45,7 +45,7 @@ def look(settings: RepairSettings, debezium: DebeziumSettings) -> Facts:
         health = client.health(debezium.connector)
         offset = client.offset(debezium.connector)
         config = client.config(debezium.connector) or {}
-    names = admin_client(settings).list_topics(timeout=ANSWER_SECONDS).topics
+    dead_letters = Brokers(settings.kafka_bootstrap, settings.dead_letters_topic).topic()
     return Facts(
         connector=health,
         offset=offset,
@@ -56,7 +56,7 @@ def look(settings: RepairSettings, debezium: DebeziumSettings) -> Facts:
         publication=read_publication(reader_dsn, debezium.publication),
         topic=_topic(settings, debezium),
         dead_letters_topic=settings.dead_letters_topic,
-        dead_letters_exist=settings.dead_letters_topic in names,
+        dead_letters_exist=dead_letters is not None,
     )
 
 
@@ -77,7 +77,10 @@ def _ask_postgres(settings: RepairSettings, debezium: DebeziumSettings) -> tuple
 
 
 def admin_client(settings: RepairSettings) -> AdminClient:
-    """A client of Kafka that logs nothing: its exceptions carry the same information."""
+    """A client of Kafka that logs nothing: its exceptions carry the same information.
+
+    Keep it until its answers are there: without it they never come.
+    """
     return AdminClient(
         {"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0},
         logger=logging.getLogger("purser.kafka"),
@@ -91,8 +94,9 @@ def offsets_of(
     asked = {TopicPartition(settings.payments_topic, number): spec for number in partitions}
     if not asked:
         return {}
+    admin = admin_client(settings)
     try:
-        found = admin_client(settings).list_offsets(asked, request_timeout=ANSWER_SECONDS)
+        found = admin.list_offsets(asked, request_timeout=ANSWER_SECONDS)
         return {place.partition: future.result().offset for place, future in found.items()}
     except KafkaException as error:
         raise Brokers(settings.kafka_bootstrap, settings.payments_topic).unavailable(
@@ -134,8 +138,9 @@ def _wrong_config(
     settings: RepairSettings, debezium: DebeziumSettings
 ) -> dict[str, tuple[str, str]]:
     resource = ConfigResource(ResourceType.TOPIC, settings.payments_topic)
+    admin = admin_client(settings)
     try:
-        [future] = admin_client(settings).describe_configs([resource]).values()
+        [future] = admin.describe_configs([resource]).values()
         found = {name: str(entry.value) for name, entry in future.result().items()}
     except KafkaException as error:
         raise Brokers(settings.kafka_bootstrap, settings.payments_topic).unavailable(

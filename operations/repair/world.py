@@ -92,9 +92,9 @@ class World:
         self._topic()
 
     def _delete_topic(self) -> None:
-        name = self._settings.payments_topic
+        name, admin = self._settings.payments_topic, admin_client(self._settings)
         try:
-            [done] = admin_client(self._settings).delete_topics([name]).values()
+            [done] = admin.delete_topics([name]).values()
             done.result()
         except KafkaException as error:
             raise ServiceUnavailable(
@@ -126,8 +126,9 @@ class World:
         resource = ConfigResource(
             ResourceType.TOPIC, self._settings.payments_topic, incremental_configs=wanted
         )
+        admin = admin_client(self._settings)
         try:
-            [done] = admin_client(self._settings).incremental_alter_configs([resource]).values()
+            [done] = admin.incremental_alter_configs([resource]).values()
             done.result()
         except KafkaException as error:
             raise ServiceUnavailable(

@@ -3,17 +3,17 @@
 import psycopg
 import pytest
 
-from connectors.debezium.publication import OPERATIONS, TABLES, PublishedTable, read_publication
+from connectors.debezium.publication import (
+    OPERATIONS,
+    REMAKE,
+    TABLES,
+    PublishedTable,
+    read_publication,
+)
 from schemas.topics import PUBLICATION
 from tests.integration.postgres.database import Database
 
 pytestmark = pytest.mark.integration
-
-FRESH = (
-    "DROP PUBLICATION IF EXISTS purser",
-    "CREATE PUBLICATION purser FOR TABLE public.payments, public.heartbeat"
-    " WITH (publish = 'insert, update', publish_via_partition_root = true)",
-)
 
 
 def test_the_migration_publishes_what_debezium_needs(database: Database) -> None:
@@ -58,5 +58,7 @@ def test_a_publication_that_was_changed_is_a_problem(
             (problem,) = read_publication(database.reader, PUBLICATION).problems()
             assert words in problem
         finally:
-            for each in FRESH:
-                owner.execute(each.encode())
+            for each in REMAKE:
+                owner.execute(each.format(name=PUBLICATION).encode())
+    # Made again, it is the migration's.
+    assert read_publication(database.reader, PUBLICATION).problems() == ()
