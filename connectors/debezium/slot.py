@@ -52,13 +52,16 @@ class SlotHealth:
     def problems(self, heartbeat_seconds: float) -> tuple[str, ...]:
         """The problems, worst first; `heartbeat_seconds` is the interval of Debezium's writes."""
         if self.wal_status is None:
-            return (f"replication slot {self.name} does not exist: no event leaves PostgreSQL",)
+            return (
+                f"replication slot {self.name} does not exist: no event leaves PostgreSQL;"
+                " `purser repair slot` makes it",
+            )
         if self.lost:
             reason = self.invalidation_reason or "no reason given"
             return (
                 f"REPLICATION SLOT {self.name} IS LOST ({reason}): events that Debezium had not"
-                " read are missing from Kafka. They are safe in PostgreSQL; drop the slot and take"
-                " a new snapshot",
+                " read are missing from Kafka. They are safe in PostgreSQL; `purser repair slot`"
+                " sends them again",
             )
         found = []
         if not self.active:
