@@ -123,7 +123,7 @@ def _repair(
         say(f"purser: {error}")
         raise typer.Exit(COULD_NOT) from None
     except KeyboardInterrupt:
-        say(f"interrupted; `purser repair {part} --apply` continues")
+        say("interrupted; run the same command again to continue")
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print_json(_document(outcome))

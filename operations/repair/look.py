@@ -109,6 +109,8 @@ def _topic(settings: RepairSettings, debezium: DebeziumSettings) -> TopicFacts:
     topic = Brokers(settings.kafka_bootstrap, name).topic()
     if topic is None:
         return TopicFacts(name=name, exists=False)
+    # Before the topic's ends: what arrives meanwhile must not look like another topic's.
+    known = positions(url)
     begins = offsets_of(settings, topic.partitions, OffsetSpec.earliest())
     config = _wrong_config(settings, debezium)
     # Whoever limits the retention knows that the topic loses its history.
@@ -119,7 +121,7 @@ def _topic(settings: RepairSettings, debezium: DebeziumSettings) -> TopicFacts:
         made_anew=any(each.topic_id != topic.topic_id for each in topics_read(url, name)),
         wrong_config=config,
         cut_off=tuple(sorted(each for each, first in begins.items() if first and keeps_all)),
-        stale_positions=any(beyond(ends, found) for found in positions(url)),
+        stale_positions=any(beyond(ends, found) for found in known),
     )
 
 
@@ -129,9 +131,9 @@ def positions(clickhouse_url: str) -> tuple[Mapping[int, int], Mapping[int, int]
         return views.acknowledged(), views.frontier()
 
 
-def beyond(ends: Mapping[int, int], found: Mapping[int, int]) -> bool:
-    """Whether any of these offsets is not in the topic."""
-    return any(offset >= ends.get(partition, 0) for partition, offset in found.items())
+def beyond(ends: Mapping[int, int], found: Mapping[int, int]) -> dict[int, int]:
+    """Those offsets, by partition, that are not in the topic."""
+    return {number: offset for number, offset in found.items() if offset >= ends.get(number, 0)}
 
 
 def _wrong_config(

@@ -245,15 +245,19 @@ class World:
 
     def _forget_progress(self) -> None:
         """Forget offsets that the topic does not have; progress made in it stays."""
-        known = " OR ".join(
-            f"(partition = {number} AND last_offset < {end})"
-            for number, end in self._ends().items()
-        )
+        known = positions(self._url)[0]  # before the ends, as in `look`
+        ends = self._ends()
+        stale = [
+            f"(partition = {number} AND last_offset BETWEEN {ends.get(number, 0)} AND {offset})"
+            for number, offset in beyond(ends, known).items()
+        ]
+        if not stale:
+            return
         settings = ClickHouseSettings.load(self._url)
         with translated(settings.address()), connect(settings) as client:
             client.command(
                 f"ALTER TABLE {PIPELINE_PROGRESS.raw} DELETE WHERE topic = {{topic:String}}"
-                f" AND consumer = {{consumer:String}} AND NOT ({known})"
+                f" AND consumer = {{consumer:String}} AND ({' OR '.join(stale)})"
                 " SETTINGS mutations_sync = 1",
                 {"topic": self._settings.payments_topic, "consumer": VIEWS_CONSUMER},
             )
@@ -263,7 +267,8 @@ class World:
 
     def _rebuild_positions(self) -> None:
         """Replay payment_events from the topic, unless its rows name only offsets that exist."""
-        if not beyond(self._ends(), positions(self._url)[1]):
+        known = positions(self._url)[1]  # before the ends, as in `look`
+        if not beyond(self._ends(), known):
             return
         settings = ReplaySettings.load()
         options = ReplayOptions(
