@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.debezium.client import ConnectorHealth
+from connectors.debezium.publication import Publication
 from connectors.debezium.slot import SlotHealth
 from operations.console import print_json
 from operations.health import Ends, Findings, LoudState, Problem, TopicHealth, examine
@@ -160,8 +161,7 @@ def _show_findings(console: Console, found: Findings) -> None:
     if found.slot:
         _line(console, "replication slot", _slot_line(found.slot))
     if found.publication:
-        well = "does not say what it should" if found.publication.problems() else "as migrated"
-        _line(console, "publication", f"{found.publication.name} {well}")
+        _line(console, "publication", _publication_line(found.publication))
     if found.connector:
         _line(console, "connector", _connector_line(found.connector))
     if found.topic:
@@ -202,6 +202,13 @@ def _worker_line(report: Mapping[str, Any]) -> str:
 def _connector_line(connector: ConnectorHealth) -> str:
     tasks = ", ".join(f"task {task.number} {task.state}" for task in connector.tasks) or "no task"
     return f"{connector.name} {connector.state}, {tasks}"
+
+
+def _publication_line(publication: Publication) -> str:
+    if not publication.exists:
+        return f"{publication.name} does not exist"
+    wrong = "does not say what it should" if publication.problems() else "says what it should"
+    return f"{publication.name} {wrong}"
 
 
 def _topic_line(topic: TopicHealth) -> str:

@@ -10,6 +10,7 @@ from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth, read_slot
 from operations.dead_letters import DeadLetters
 from operations.health.ends import Ends, compare_ends
+from operations.health.settings import HealthSettings
 from operations.health.states import LoudState, Problem
 from operations.health.topic import TopicHealth, examine_topic
 from schemas.errors import PurserError
@@ -70,7 +71,9 @@ def examine(endpoints: Endpoints, running: Collection[str]) -> Findings:
 
         found.dead_letters_open = found.ask(count_open)
     if {"postgres", "clickhouse"} <= set(running):
-        found.ends = found.ask(lambda: compare_ends(endpoints.postgres_reader_dsn, clickhouse))
+        dsn = endpoints.postgres_reader_dsn
+        limit_seconds = HealthSettings.load().status_visible_seconds
+        found.ends = found.ask(lambda: compare_ends(dsn, clickhouse, limit_seconds))
         if found.ends is not None:
             found.problems += found.ends.problems()
     return found

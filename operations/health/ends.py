@@ -5,7 +5,7 @@ others must be there: they are looked up by their keys, so nothing between the e
 Older history is the matter of `purser verify`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -19,10 +19,6 @@ from schemas.sql_words import clickhouse_literal
 from sinks.client import connect, translated
 from sinks.settings import ClickHouseSettings
 
-VISIBLE_SECONDS = 30.0
-"""An event that was committed longer ago must be visible. It takes half a second while all is well,
-and up to twenty after a kill.
-"""
 EVENTS_COMPARED = 100
 WINDOW_SECONDS = 10.0
 SPANS = (1, 8, 64, 512)
@@ -52,6 +48,15 @@ class AgedEvent(NamedTuple):
     payment_id: str
     seq: int
     age_seconds: float
+
+
+class Row(NamedTuple):
+    """An event's key, and how long ago it was recorded and committed; None: not known."""
+
+    payment_id: str
+    seq: int
+    recorded_seconds: float
+    committed_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +104,8 @@ def judge(
     )
 
 
-def compare_ends(
-    reader_dsn: str, clickhouse: ClickHouseSettings, limit_seconds: float = VISIBLE_SECONDS
-) -> Ends:
-    """Read the newest events from PostgreSQL and look for them in ClickHouse.
+def compare_ends(reader_dsn: str, clickhouse: ClickHouseSettings, limit_seconds: float) -> Ends:
+    """Look in ClickHouse for PostgreSQL's newest events that are older than the limit.
 
     Raises:
         ServiceUnavailable: a server does not answer in time.
@@ -166,15 +169,22 @@ def _read(
     for windows in SPANS:
         bounds = (timedelta(seconds=age + windows * WINDOW_SECONDS), timedelta(seconds=age))
         rows = session.execute(_NEWEST, [*bounds, EVENTS_COMPARED]).fetchall()
-        found = [
-            AgedEvent(payment_id, seq, recorded)  # type: ignore[arg-type]
-            for payment_id, seq, recorded, committed in rows
-            # A transaction may stay open for long after it has recorded its rows.
-            if committed is None or committed >= limit_seconds  # type: ignore[operator]
-        ]
+        found = settled([Row(*row) for row in rows], limit_seconds)  # type: ignore[arg-type]
         if len(rows) == EVENTS_COMPARED:
             break
     return found
+
+
+def settled(rows: Iterable[Row], limit_seconds: float) -> list[AgedEvent]:
+    """The events that were committed longer ago, as far as PostgreSQL knows.
+
+    A transaction may stay open for long after it has recorded its rows.
+    """
+    return [
+        AgedEvent(row.payment_id, row.seq, row.recorded_seconds)
+        for row in rows
+        if row.committed_seconds is None or row.committed_seconds >= limit_seconds
+    ]
 
 
 # -- ClickHouse
@@ -194,12 +204,14 @@ def _visible(clickhouse: ClickHouseSettings, events: Collection[AgedEvent]) -> s
         visible = {(str(payment_id), int(seq)) for payment_id, seq in found}
         if missing := {payment_id for payment_id, seq in keys if (payment_id, seq) not in visible}:
             ids = ", ".join(map(clickhouse_literal, sorted(missing)))
-            parked = client.query(
-                "SELECT JSONExtractString(raw_key, 'payment_id') AS id FROM dead_letters"
-                f" WHERE state = 'open' AND id IN ({ids})"
+            found = client.query(
+                "SELECT JSONExtractString(raw_key, 'payment_id') AS id,"
+                " JSONExtractInt(raw_value, 'after', 'seq')"
+                f" FROM dead_letters WHERE state = 'open' AND id IN ({ids})"
             ).result_rows
-            waiting = {str(payment_id) for (payment_id,) in parked}
-            visible |= {key for key in keys if key[0] in waiting}
+            parked = {(str(payment_id), int(seq)) for payment_id, seq in found}
+            # A record without a seq, which is 0 then, may be any event of its payment.
+            visible |= {key for key in keys if not parked.isdisjoint({key, (key[0], 0)})}
     return visible
 
 

@@ -17,10 +17,12 @@ class StallLimits:
     """Seconds without progress, while records wait, until the worker is unhealthy or exits.
 
     `exit_seconds` does not apply while a step is retried: retries have their own limit.
+    `unread_exit_seconds` is for partitions that no worker has. It is longer than a rebalance.
     """
 
     unhealthy_seconds: float
     exit_seconds: float
+    unread_exit_seconds: float
 
 
 @dataclass(slots=True)
@@ -142,7 +144,7 @@ class Health:
                 continue
             text = f"no worker has read partition {number} for {now - since:.1f} s"
             reasons.append(text)
-            if now - since >= self.limits.exit_seconds and not self._retrying:
+            if now - since >= self.limits.unread_exit_seconds and not self._retrying:
                 stalled = stalled or text
         return stalled
 

@@ -23,7 +23,11 @@ UNHEALTHY, EXIT = 30.0, 120.0
 
 
 def starting(unhealthy_seconds: float = UNHEALTHY, exit_seconds: float = EXIT) -> Health:
-    limits = StallLimits(unhealthy_seconds=unhealthy_seconds, exit_seconds=exit_seconds)
+    limits = StallLimits(
+        unhealthy_seconds=unhealthy_seconds,
+        exit_seconds=exit_seconds,
+        unread_exit_seconds=2 * exit_seconds,
+    )
     return Health(limits, topic="payments", topic_id="id-1")
 
 
@@ -113,8 +117,8 @@ def test_a_partition_that_was_taken_away_no_longer_counts() -> None:
 
 @pytest.mark.parametrize(
     ("still_seconds", "is_healthy", "is_stalled"),
-    [(0, True, False), (29, True, False), (30, False, False), (119, False, False),
-     (120, False, True)],
+    [(0, True, False), (29, True, False), (30, False, False), (239, False, False),
+     (240, False, True)],
 )  # fmt: skip
 def test_a_partition_that_no_worker_reads(
     still_seconds: int, is_healthy: bool, is_stalled: bool
@@ -143,8 +147,8 @@ def test_nobody_can_read_while_kafka_is_away() -> None:
     health = healthy()
     health.topic_looked(topic(), {}, 0.0)
     health.probe_failed(ServiceUnavailable("Kafka is away"))
-    health.topic_looked(topic(), {}, EXIT)
-    assert health.judge(EXIT).stalled is None, "the clock begins anew"
+    health.topic_looked(topic(), {}, 2 * EXIT)
+    assert health.judge(2 * EXIT).stalled is None, "the clock begins anew"
 
 
 def test_a_topic_that_is_missing_is_unhealthy_but_a_restart_would_not_help() -> None:

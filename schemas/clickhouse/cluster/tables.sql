@@ -227,6 +227,16 @@ CREATE TABLE IF NOT EXISTS seller_revenue_raw ON CLUSTER '{cluster}'
 AS seller_revenue_local
 ENGINE = Distributed('{cluster}', 'purser', 'seller_revenue_local', cityHash64(seller_id));
 
+CREATE TABLE IF NOT EXISTS source_topics ON CLUSTER '{cluster}'
+(
+    `topic` LowCardinality(String),
+    `topic_id` String,
+    `first_read_at` DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')
+ORDER BY (topic, topic_id)
+SETTINGS index_granularity = 8192;
+
 CREATE OR REPLACE VIEW buyer_orders ON CLUSTER '{cluster}'
 (
     `buyer_id` String COMMENT 'the buyer',
@@ -709,5 +719,5 @@ FROM seller_revenue_raw
 FINAL;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
-    ('0001_tables', '0fcfb17705bfb781709b0bf775e0c19e130079d08c92bd36be89ea121930aa49'),
+    ('0001_tables', 'e81aa77da821b667a9c9f3d83ec727a7baf7341895ae940653101862fda8539a'),
     ('0002_views', '7837bd87836fcc49e681de9f6b9c35127e06671bbbf218439e7e8f9d7a28f388');
