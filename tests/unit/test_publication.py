@@ -23,6 +23,26 @@ def test_the_publication_of_the_migration_has_no_problem() -> None:
 
 
 @pytest.mark.parametrize(
+    ("found", "loses"),
+    [
+        (publication(), False),
+        (publication(tables=RIGHT[1:], operations=("insert",)), False),
+        (publication(tables=(), all_tables=True), False),
+        (publication(exists=False), True),
+        (publication(tables=RIGHT[:1]), True),
+        (publication(operations=("update",)), True),
+        (publication(via_root=False), True),
+        (publication(tables=(PublishedTable(name="public.payments", row_filter="(f)"),)), True),
+        (publication(tables=(PublishedTable(name="public.payments", columns=("a",)),)), True),
+    ],
+)
+def test_events_are_lost_unless_every_row_of_payments_is_published_whole(
+    found: Publication, loses: bool
+) -> None:
+    assert found.loses_events is loses
+
+
+@pytest.mark.parametrize(
     ("found", "words"),
     [
         (Publication(name="purser", exists=False), ["does not exist: no event leaves PostgreSQL"]),
