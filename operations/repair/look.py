@@ -27,7 +27,7 @@ _SLOT_POSITION = """
 SELECT (confirmed_flush_lsn - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = %s
 """
 _MAY_DROP = """
-SELECT pg_has_role(current_user, rolname, 'SET') AND rolreplication
+SELECT pg_has_role(current_user, rolname, 'SET') AND (rolreplication OR rolsuper)
 FROM pg_roles WHERE rolname = %s
 """
 
