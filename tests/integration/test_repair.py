@@ -1,7 +1,7 @@
 """Each part between PostgreSQL and the views is broken under traffic and healed by its command.
 
 `purser status` says what is wrong, `purser verify` is not equal, a dry run changes nothing, and
-after the repair both are satisfied. The repairs are killed half-way once and run again.
+after the repair both are satisfied. Each repair is killed half-way and run again.
 """
 
 import json
@@ -136,11 +136,6 @@ def topology(stack: Stack) -> object:
 
 def drop_publication(stack: Stack) -> None:
     execute(stack.endpoints.postgres_admin_dsn, "DROP PUBLICATION purser")
-
-
-def publish_only_updates(stack: Stack) -> None:
-    owner = stack.endpoints.postgres_admin_dsn
-    execute(owner, "ALTER PUBLICATION purser SET (publish = 'update')")
     append(stack.endpoints.postgres_dsn, 3)
 
 
@@ -174,8 +169,7 @@ def delete_topics(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("part", "break_it", "words", "killed_in"),
     [
-        ("publication", drop_publication, "publication purser does not exist", None),
-        ("publication", publish_only_updates, "does not publish inserts", "start the connector"),
+        ("publication", drop_publication, "publication purser does not exist", "start the conn"),
         ("slot", lose_slot, f"SLOT {REPLICATION_SLOT} IS LOST (wal_removed)", "forget the conn"),
         ("topic", delete_topics, f"topic {PAYMENTS_TOPIC} does not exist", "rebuild payment_ev"),
     ],
@@ -185,7 +179,7 @@ def test_broken_part_is_loud_and_its_command_heals_it(
     part: str,
     break_it: Callable[[Stack], None],
     words: str,
-    killed_in: str | None,
+    killed_in: str,
 ) -> None:
     wait_until(lambda: status(stack).verdict is Health.HEALTHY, "health", seconds=HEAL_SECONDS)
     break_it(stack)
@@ -202,8 +196,7 @@ def test_broken_part_is_loud_and_its_command_heals_it(
     assert words in str(planned["problems"])
     assert topology(stack) == before
 
-    if killed_in is not None:
-        killed_at(stack, killed_in, "repair", part, "--apply")
+    killed_at(stack, killed_in, "repair", part, "--apply")
     code, healed = answer_of(stack, "repair", part, "--apply", "--timeout", "90")
     assert (code, healed["status"]) == (0, "healed"), healed
 
