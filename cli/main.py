@@ -13,6 +13,7 @@ from cli.env import env
 from cli.environment import use_local_stack
 from cli.import_ import import_
 from cli.migrate import migrate
+from cli.repair import repair
 from cli.replay import replay
 from cli.status import status
 from cli.up import up
@@ -48,6 +49,7 @@ app.command("import")(import_)
 app.command()(verify)
 app.command()(replay)
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(repair, name="repair")
 
 
 @entry_point

@@ -1,7 +1,7 @@
-"""`purser status`: shows whether every process runs and answers, and whether events flow."""
+"""`purser status`: shows whether every process runs, and whether events come out at the end."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -10,19 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from connectors.debezium.client import ConnectClient, ConnectorHealth
-from connectors.debezium.settings import DebeziumSettings
-from connectors.debezium.slot import SlotHealth, read_slot
+from connectors.debezium.client import ConnectorHealth
+from connectors.debezium.publication import Publication
+from connectors.debezium.slot import SlotHealth
 from operations.console import print_json
-from operations.dead_letters import DeadLetters
-from schemas.errors import SchemaVersionError, ServiceUnavailable
-from sinks.settings import ClickHouseSettings
+from operations.health import Ends, Findings, LoudState, Problem, TopicHealth, examine
+from operations.health.ends import spoken
+from operations.health.states import RUN_BOOK
 from stack.native import Stack
 from stack.settings import StackSettings
 from stack.status import ProcessState, ProcessStatus
 from stack.topology import VIEWS_WORKER_NAMES
 
-CONNECT_RETRY_SECONDS = 3.0
 MEGABYTE = 1024 * 1024
 
 
@@ -42,12 +41,15 @@ class Report:
     """The result of `purser status`; None where a server could not be asked."""
 
     verdict: Verdict
-    problems: tuple[str, ...]
+    loud: tuple[Problem, ...]
     processes: tuple[ProcessStatus, ...]
-    replication_slot: SlotHealth | None
-    connector: ConnectorHealth | None
-    workers: dict[str, dict[str, Any]]
-    dead_letters_open: int | None = None
+    findings: Findings = field(default_factory=Findings)
+    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The problems in words."""
+        return tuple(problem.text for problem in self.loud)
 
     @property
     def views_lag_records(self) -> int:
@@ -60,60 +62,48 @@ class Report:
         return {
             "status": self.verdict.value,
             "problems": list(self.problems),
+            "states": [problem.state.value for problem in self.loud],
             "processes": [asdict(process) for process in self.processes],
-            "replication_slot": asdict(self.replication_slot) if self.replication_slot else None,
-            "connector": asdict(self.connector) if self.connector else None,
+            "replication_slot": _plain(self.findings.slot),
+            "publication": _plain(self.findings.publication),
+            "connector": _plain(self.findings.connector),
+            "topic": _plain(self.findings.topic),
+            "ends": _plain(self.findings.ends),
             "workers": self.workers,
-            "dead_letters_open": self.dead_letters_open,
+            "dead_letters_open": self.findings.dead_letters_open,
             "views_lag_records": self.views_lag_records,
         }
+
+
+def _plain(found: Any) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
 
 
 def report(stack: Stack) -> Report:
     """Check everything once; raises ConfigurationError if the stack was never up."""
     processes = stack.status()
-    problems = [process.problem for process in processes if process.problem]
     if all(process.pid is None for process in processes):
+        down = "the stack is not running; `purser up` starts it"
         return Report(
             verdict=Verdict.DOWN,
-            problems=("the stack is not running; `purser up` starts it",),
+            loud=(Problem(state=LoudState.STACK_DOWN, text=down),),
             processes=processes,
-            replication_slot=None,
-            connector=None,
-            workers={},
         )
-    settings = DebeziumSettings.load()
     running = {each.name for each in processes if each.state is ProcessState.RUNNING}
-    slot = connector = dead_letters_open = None
-    if "postgres" in running:
-        try:
-            slot = read_slot(stack.endpoints.postgres_reader_dsn, settings.slot)
-            problems += slot.problems(settings.heartbeat_seconds)
-        except ServiceUnavailable as error:
-            problems.append(str(error))
-    if "connect" in running:
-        url = stack.endpoints.connect_url
-        try:
-            with ConnectClient(url, retry_seconds=CONNECT_RETRY_SECONDS) as client:
-                connector = client.located(client.health(settings.connector))
-            if not connector.healthy:
-                problems.append(f"connector {connector.name}: {connector.problem()}")
-        except ServiceUnavailable as error:
-            problems.append(str(error))
-    if "clickhouse" in running:
-        try:
-            with DeadLetters(ClickHouseSettings.load(stack.endpoints.clickhouse_url)) as letters:
-                dead_letters_open = letters.count_open()
-        except (ServiceUnavailable, SchemaVersionError) as error:
-            problems.append(str(error))
+    found = examine(stack.endpoints, running)
+    problems = [
+        Problem(state=LoudState.PROCESS, text=process.problem)
+        for process in processes
+        if process.problem
+    ]
+    problems += found.problems
     return Report(
         verdict=Verdict.UNHEALTHY if problems else Verdict.HEALTHY,
-        problems=tuple(dict.fromkeys(problems)),  # several checks may report the same cause
+        # Several checks may report the same cause.
+        loud=tuple({problem.text: problem for problem in reversed(problems)}.values())[::-1],
         processes=processes,
-        replication_slot=slot,
-        connector=connector,
+        findings=found,
         workers=stack.worker_reports(),
-        dead_letters_open=dead_letters_open,
     )
 
 
@@ -122,7 +112,10 @@ def status(
         bool, typer.Option("--json", help="One JSON object on standard output, for scripts.")
     ] = False,
 ) -> None:
-    """Show each process, Debezium's replication slot and connector, and what is wrong.
+    """Show each process, every part of an event's way, and what is wrong.
+
+    The newest events of PostgreSQL must be visible in ClickHouse. docs/reference/status.md says for
+    each problem what it means and what heals it.
 
     Exit status: 0 healthy, 1 something is unhealthy, 2 not running.
 
@@ -151,21 +144,32 @@ def show(found: Report) -> None:
             f"{each.memory_bytes // MEGABYTE} MB" if each.memory_bytes else "-",
         )
     console.print(table)
-    if found.replication_slot:
-        _line(console, "replication slot", _slot_line(found.replication_slot))
-    if found.connector:
-        _line(console, "connector", _connector_line(found.connector))
+    _show_findings(console, found.findings)
     for name, worker in found.workers.items():
         _line(console, name, _worker_line(worker))
-    if found.dead_letters_open is not None:
-        _line(console, "dead letters", f"{found.dead_letters_open:,} open")
     if sum(name in VIEWS_WORKER_NAMES for name in found.workers) > 1:
         _line(console, "views workers together", f"{found.views_lag_records} records behind")
-    for problem in found.problems:
-        console.print(Text(f"problem: {problem}", style="bold red"), soft_wrap=True)
+    for problem in found.loud:
+        console.print(Text(f"problem: {problem.text}", style="bold red"), soft_wrap=True)
+        console.print(f"  see {RUN_BOOK}#{problem.state}", markup=False, soft_wrap=True)
     console.print(
         Text(found.verdict.value, style="green" if found.verdict is Verdict.HEALTHY else "red")
     )
+
+
+def _show_findings(console: Console, found: Findings) -> None:
+    if found.slot:
+        _line(console, "replication slot", _slot_line(found.slot))
+    if found.publication:
+        _line(console, "publication", _publication_line(found.publication))
+    if found.connector:
+        _line(console, "connector", _connector_line(found.connector))
+    if found.topic:
+        _line(console, "topic", _topic_line(found.topic))
+    if found.ends:
+        _line(console, "newest events", _ends_line(found.ends))
+    if found.dead_letters_open is not None:
+        _line(console, "dead letters", f"{found.dead_letters_open:,} open")
 
 
 def _line(console: Console, name: str, text: str) -> None:
@@ -198,6 +202,36 @@ def _worker_line(report: Mapping[str, Any]) -> str:
 def _connector_line(connector: ConnectorHealth) -> str:
     tasks = ", ".join(f"task {task.number} {task.state}" for task in connector.tasks) or "no task"
     return f"{connector.name} {connector.state}, {tasks}"
+
+
+def _publication_line(publication: Publication) -> str:
+    if not publication.exists:
+        return f"{publication.name} does not exist"
+    wrong = "does not say what it should" if publication.problems() else "says what it should"
+    return f"{publication.name} {wrong}"
+
+
+def _topic_line(topic: TopicHealth) -> str:
+    if topic.topic_id is None:
+        return f"{topic.name} does not exist"
+    read = topic.partitions - len(topic.unread)
+    return (
+        f"{topic.name}, {read} of {topic.partitions} partitions read, group {topic.group}"
+        f" {topic.group_state.lower()}"
+    )
+
+
+def _ends_line(ends: Ends) -> str:
+    older = f"older than {spoken(ends.limit_seconds)}"
+    if ends.newest_age_seconds is None:
+        return f"none is {older}"
+    age = spoken(ends.newest_age_seconds)
+    if not ends.invisible:
+        return f"all {ends.compared} {older} are visible, the newest recorded {age} ago"
+    return (
+        f"{ends.invisible} of {ends.compared} {older} are not visible, the newest recorded"
+        f" {age} ago"
+    )
 
 
 def _duration(seconds: float | None) -> str:

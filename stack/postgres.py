@@ -190,6 +190,13 @@ def create_logins(endpoints: Endpoints, credentials: Credentials) -> None:
         with psycopg.connect(endpoints.postgres_superuser_dsn, autocommit=True) as connection:
             for role, password in passwords.items():
                 _create_login(connection, role, password.get_secret_value())
+            # `purser repair` drops a lost slot. Only roles with REPLICATION may, and this right
+            # cannot be inherited, so the owner acts as Debezium's role for that one statement.
+            connection.execute(
+                sql.SQL("GRANT {} TO {} WITH INHERIT FALSE, SET TRUE").format(
+                    sql.Identifier(CDC), sql.Identifier(OWNER)
+                )
+            )
             _create_database(connection)
         for database in (DATABASE, TEMPLATE):
             with psycopg.connect(endpoints.postgres_superuser_dsn, dbname=database) as connection:

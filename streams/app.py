@@ -7,6 +7,8 @@ status other than 0 if anything failed.
 """
 
 import faulthandler
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import faust
@@ -23,13 +25,16 @@ __all__ = ["StreamWorker", "configure_logging", "make_app", "run"]
 POLL_INTERVAL_MAX_SECONDS = 300.0
 
 
-def make_app(settings: StreamSettings) -> faust.App:
+def make_app(
+    settings: StreamSettings, topic_ids: Mapping[str, str] = MappingProxyType({})
+) -> faust.App:
     """Return an app whose events are partition batches; see `streams.transport` for how to read
     them.
 
     Messages are raw bytes. The app creates no topics, keeps no state and serves no HTTP. An
     exception that leaves an agent ends the process: the agent's batches would otherwise never be
-    acknowledged.
+    acknowledged. An offset that was committed in a topic with another id than in `topic_ids` does
+    not count: such a topic is read from its beginning.
     """
     app = faust.App(
         settings.consumer_group,
@@ -65,7 +70,9 @@ def make_app(settings: StreamSettings) -> faust.App:
         in_flight_bytes_max=settings.in_flight_bytes_max,
         fetch_response_bytes_max=settings.fetch_response_bytes_max,
     )
-    app.transport = BatchTransport(app.conf.broker_consumer, app, limits=limits)
+    app.transport = BatchTransport(
+        app.conf.broker_consumer, app, limits=limits, topic_ids=topic_ids
+    )
     return app
 
 

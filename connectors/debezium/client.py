@@ -23,6 +23,9 @@ PAUSE_SECONDS_MOST = 2.0
 POLL_SECONDS = 0.25
 RUNNING = "RUNNING"
 FAILED = "FAILED"
+STOPPED = "STOPPED"
+UNREGISTERED = "UNREGISTERED"
+STOP_SECONDS = 60.0
 # Retried: the group of Connect workers is rebalancing, or the worker is still starting.
 WORTH_ANOTHER_TRY = frozenset({409, 500, 502, 503, 504})
 
@@ -125,7 +128,7 @@ class ConnectClient:
         """The state of a connector and its tasks."""
         answer = self._request("GET", f"/connectors/{name}/status", unknown_is_none=True)
         if answer is None:
-            return ConnectorHealth(name=name, state="UNREGISTERED", error=None, tasks=())
+            return ConnectorHealth(name=name, state=UNREGISTERED, error=None, tasks=())
         return ConnectorHealth(
             name=name,
             state=answer["connector"]["state"],
@@ -160,6 +163,40 @@ class ConnectClient:
         """Restart the FAILED parts of a connector and leave the running ones alone."""
         self._request("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
 
+    def stop(self, name: str) -> None:
+        """Stop a connector and wait until no task runs; its configuration and offsets stay.
+
+        Raises ServiceUnavailable if a task does not end in time.
+        """
+        self._request("PUT", f"/connectors/{name}/stop")
+        deadline = time.monotonic() + STOP_SECONDS
+        while (health := self.health(name)).state != STOPPED or health.tasks:
+            if time.monotonic() > deadline:
+                raise ServiceUnavailable(
+                    f"connector {name} does not stop; look at Kafka Connect's log, then run the"
+                    " same command again"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def register_stopped(self, name: str, config: Mapping[str, str]) -> None:
+        """Register a connector that Connect does not know, without starting a task."""
+        body = {"name": name, "config": dict(config), "initial_state": STOPPED}
+        self._request("POST", "/connectors", json=body)
+
+    def resume(self, name: str) -> None:
+        """Start a stopped or paused connector."""
+        self._request("PUT", f"/connectors/{name}/resume")
+
+    def offset(self, name: str) -> dict[str, Any] | None:
+        """The position that a connector has noted in its source; None if there is none."""
+        answer = self._request("GET", f"/connectors/{name}/offsets", unknown_is_none=True)
+        found = answer["offsets"] if answer is not None else []
+        return dict(found[0]["offset"]) if found else None
+
+    def forget_offsets(self, name: str) -> None:
+        """Forget the position of a stopped connector: its next start takes a snapshot."""
+        self._request("DELETE", f"/connectors/{name}/offsets")
+
     def delete(self, name: str) -> None:
         """Remove a connector, but not its topic and replication slot."""
         self._request("DELETE", f"/connectors/{name}", unknown_is_none=True)
@@ -182,7 +219,7 @@ class ConnectClient:
         method: str,
         path: str,
         *,
-        json: dict[str, str] | None = None,
+        json: Mapping[str, Any] | None = None,
         unknown_is_none: bool = False,
     ) -> Any:
         """Send a request, with retries; return the decoded answer, or None for no content."""
@@ -195,7 +232,7 @@ class ConnectClient:
         return retrying(self._request_once, method, path, json, unknown_is_none)
 
     def _request_once(
-        self, method: str, path: str, json: dict[str, str] | None, unknown_is_none: bool
+        self, method: str, path: str, json: Mapping[str, Any] | None, unknown_is_none: bool
     ) -> Any:
         try:
             answer = self._http.request(method, path, json=json)

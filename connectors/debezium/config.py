@@ -3,6 +3,9 @@
 A comment explains each less obvious line. Without most of these lines rows were lost or doubled.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
+
 from connectors.debezium.settings import DebeziumSettings
 from schemas.topics import HEARTBEAT_TABLE, PAYMENTS_TABLE, TOPIC_PREFIX
 
@@ -14,6 +17,8 @@ HEARTBEAT_QUERY = (
 FOREVER = "-1"
 EVERYTHING = "(?s).*"
 """A regular expression; without `(?s)` it would not match a line break."""
+SNAPSHOT_CONDITION = "snapshot.select.statement.overrides"
+"""Set only while a repair takes a snapshot of a part of the table."""
 TRANSACTION_TIMEOUT_MILLISECONDS = "10000"
 
 
@@ -27,6 +32,20 @@ def connector_config(settings: DebeziumSettings) -> dict[str, str]:
         **_topics(settings),
         **_outages(),
     }
+
+
+def with_partial_snapshot(config: Mapping[str, str], since: datetime) -> dict[str, str]:
+    """The configuration for a snapshot of only the events recorded since then."""
+    statement = f"SELECT * FROM {PAYMENTS_TABLE} WHERE recorded_at >= '{since.isoformat()}'"
+    return with_whole_snapshot(config) | {
+        SNAPSHOT_CONDITION: PAYMENTS_TABLE,
+        f"{SNAPSHOT_CONDITION}.{PAYMENTS_TABLE}": statement,
+    }
+
+
+def with_whole_snapshot(config: Mapping[str, str]) -> dict[str, str]:
+    """The same configuration without a condition for the snapshot."""
+    return {key: value for key, value in config.items() if not key.startswith(SNAPSHOT_CONDITION)}
 
 
 def _source(settings: DebeziumSettings) -> dict[str, str]:

@@ -17,13 +17,16 @@ SAFE_SHARE_LEAST = 0.25
 HEARTBEATS_MISSED_MOST = 6
 HEARTBEAT_SECONDS_LEAST = 30.0
 
+# A slot beyond its limit has a negative safe_wal_size, and a beat can be later than now().
 _SLOT = """
-SELECT active, wal_status, invalidation_reason, safe_wal_size,
-    pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint
+SELECT active, wal_status, invalidation_reason, greatest(safe_wal_size, 0),
+    greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint, 0)
 FROM pg_replication_slots
 WHERE slot_name = %s
 """
-_HEARTBEAT = f"SELECT extract(epoch FROM now() - max(beat_at))::float8 FROM {HEARTBEAT_TABLE}"
+_HEARTBEAT = (
+    f"SELECT greatest(extract(epoch FROM now() - max(beat_at))::float8, 0) FROM {HEARTBEAT_TABLE}"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +52,16 @@ class SlotHealth:
     def problems(self, heartbeat_seconds: float) -> tuple[str, ...]:
         """The problems, worst first; `heartbeat_seconds` is the interval of Debezium's writes."""
         if self.wal_status is None:
-            return (f"replication slot {self.name} does not exist: no event leaves PostgreSQL",)
+            return (
+                f"replication slot {self.name} does not exist: no event leaves PostgreSQL;"
+                " `purser repair slot` makes it",
+            )
         if self.lost:
             reason = self.invalidation_reason or "no reason given"
             return (
                 f"REPLICATION SLOT {self.name} IS LOST ({reason}): events that Debezium had not"
-                " read are missing from Kafka. They are safe in PostgreSQL; drop the slot and take"
-                " a new snapshot",
+                " read are missing from Kafka. They are safe in PostgreSQL; `purser repair slot`"
+                " sends them again",
             )
         found = []
         if not self.active:

@@ -107,7 +107,8 @@ class ConnectorRepair:
                 _log.warning("restarting connector %s: %s", self._connector, health.problem())
                 self._client.restart_failed(self._connector)
                 self.restarts += 1
-            self.reasons = (health.problem(),) if health.failed else ()
+            # One that is paused or unregistered is left alone, but no event leaves PostgreSQL.
+            self.reasons = () if health.healthy else (health.problem(),)
         except PurserError as error:
             self.reasons = (str(error),)
 

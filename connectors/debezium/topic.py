@@ -21,6 +21,15 @@ FOREVER = "-1"
 LIMIT = "max.message.bytes"
 
 
+def topic_config(settings: DebeziumSettings) -> dict[str, str]:
+    """The topic's settings that differ from Kafka's defaults."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": FOREVER,
+        LIMIT: str(settings.record_bytes_most),
+    }
+
+
 def ensure_topic(kafka_bootstrap: str, settings: DebeziumSettings) -> bool:
     """Create the topic unless it exists; return whether it was created.
 
@@ -32,11 +41,7 @@ def ensure_topic(kafka_bootstrap: str, settings: DebeziumSettings) -> bool:
         PAYMENTS_TOPIC,
         num_partitions=settings.topic_partitions,
         replication_factor=settings.topic_replication_factor,
-        config={
-            "cleanup.policy": "delete",
-            "retention.ms": FOREVER,
-            LIMIT: str(settings.record_bytes_most),
-        },
+        config=topic_config(settings),
     )
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap, "log_level": 0})
     try:

@@ -225,3 +225,14 @@ CREATE TABLE IF NOT EXISTS pipeline_progress_raw
 ENGINE = ReplacingMergeTree(last_offset)
 ORDER BY (consumer, topic, partition)
 SETTINGS merge_selector_base = 20;
+
+-- Each topic that a worker has read: Kafka gives a topic that is made anew another id. Two ids of
+-- one name say that a topic was lost, and with it what the views had not read.
+CREATE TABLE IF NOT EXISTS source_topics
+(
+    topic LowCardinality(String),
+    topic_id String,
+    first_read_at DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (topic, topic_id);

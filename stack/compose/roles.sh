@@ -8,6 +8,8 @@ CREATE ROLE purser_owner LOGIN PASSWORD :'owner_password';
 CREATE ROLE purser_writer LOGIN PASSWORD :'writer_password';
 CREATE ROLE purser_cdc LOGIN REPLICATION PASSWORD :'cdc_password';
 CREATE ROLE purser_reader LOGIN PASSWORD :'reader_password';
+-- `purser repair slot` drops a lost slot as purser_cdc.
+GRANT purser_cdc TO purser_owner WITH INHERIT FALSE, SET TRUE;
 ALTER DATABASE purser OWNER TO purser_owner;
 REVOKE ALL ON DATABASE purser FROM PUBLIC;
 GRANT CONNECT ON DATABASE purser TO purser_writer, purser_cdc, purser_reader;

@@ -27,6 +27,8 @@ What an agent acknowledges while that signal is handled is still committed. `app
 The transport must never acknowledge by itself, and must never read uncommitted records.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from faust.transport.drivers import aiokafka as driver
@@ -49,6 +51,15 @@ class BatchTransport(driver.Transport):
 
     Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
 
-    def __init__(self, url: Any, app: Any, loop: Any = None, *, limits: TransportLimits) -> None:
+    def __init__(
+        self,
+        url: Any,
+        app: Any,
+        loop: Any = None,
+        *,
+        limits: TransportLimits,
+        topic_ids: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(url, app, loop)
         self.limits = limits
+        self.topic_ids = topic_ids

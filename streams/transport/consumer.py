@@ -314,6 +314,10 @@ class BatchConsumer(driver.Consumer):
 
     # -- health
 
+    def member_id(self) -> str:
+        """This consumer's id in its group; empty before it has joined."""
+        return self._thread.member_id()
+
     def next_offsets(self) -> dict[TP, int]:
         """Return each assigned partition's lowest offset that is not done, once it is known.
 

@@ -27,6 +27,7 @@ from faust.types import TP
 from faust.types.enums import ProcessingGuarantee
 
 from schemas.errors import ConfigurationError
+from streams.transport.health import describe
 from streams.transport.limits import TransportLimits
 
 logger = logging.getLogger("purser.transport")
@@ -90,6 +91,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         """The limits of the transport this thread belongs to."""
         limits: TransportLimits = self.transport.limits
         return limits
+
+    def member_id(self) -> str:
+        """This consumer's id in its group."""
+        return str(self._ensure_consumer()._coordinator.member_id)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         """Create the consumer like the stock driver, with the differences in the comments below.
@@ -201,7 +206,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def seek_to_committed(self) -> Mapping[TP, int | None]:
         """Seek every assigned partition to its committed offset; None: to the beginning.
 
-        The stock seek does not move a partition without a committed offset. Records that were
+        An offset of an earlier topic of that name is none: it says nothing about this topic. The
+        stock seek does not move a partition without a committed offset. Records that were
         fetched and dropped would then never be read again. Raises KafkaError or TimeoutError; some
         partitions may have been moved by then.
         """
@@ -215,12 +221,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _seek_to_committed(self) -> Mapping[TP, int | None]:
         consumer = self._ensure_consumer()
+        fetch_committed = consumer._coordinator.fetch_committed_offsets
         found: dict[TP, int | None] = {}
         # A call that waits for a dead broker must not block one of the thread's few workers.
         async with asyncio.timeout(self._patience_seconds):
             for partition in consumer.assignment():
                 tp = ensure_TP(partition)
-                offset = await consumer.committed(partition)
+                committed = (await fetch_committed([partition])).get(partition)
+                offset = self._in_this_topic(tp, committed)
                 # No await between this and the seek, so that no fetch comes between them.
                 self._seeks[tp] = self._seeks.get(tp, 0) + 1
                 if offset is None:
@@ -229,6 +237,20 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                     consumer.seek(partition, offset)
                 found[tp] = offset
         return found
+
+    def _in_this_topic(self, tp: TP, committed: OffsetAndMetadata | None) -> int | None:
+        """The committed offset, unless it was committed in another topic of the same name."""
+        if committed is None:
+            return None
+        topic_id = self._topic_id(tp)
+        if committed.metadata and topic_id and committed.metadata != topic_id:
+            logger.warning("%s was made anew; reading it from its beginning", describe([tp]))
+            return None
+        return int(committed.offset)
+
+    def _topic_id(self, tp: TP) -> str:
+        topic_ids: Mapping[str, str] = self.transport.topic_ids
+        return topic_ids.get(tp.topic, "")
 
     # -- committing
 
@@ -271,7 +293,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             if coordinator.generation != generation or not offsets.keys() <= assigned:
                 return False
             request = {
-                driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, "")
+                driver.ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, self._topic_id(tp))
                 for tp, offset in offsets.items()
             }
             assignment = consumer._subscription.subscription.assignment

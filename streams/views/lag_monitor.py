@@ -4,7 +4,7 @@ Each measurement also signals the watchdog that the event loop runs. If the loop
 watchdog ends the process.
 
 The partitions' ends come over a separate connection: a consumer that no longer fetches does not
-know how far behind it is.
+know how far behind it is. Nor does a consumer without partitions know whether others read them.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.errors import PurserError, ServiceUnavailable
+from streams.source_topic import Brokers, SourceTopic
 from streams.views.health import Health
 from streams.views.metrics import ViewsMetrics
 
@@ -29,11 +30,16 @@ class WorkerStalled(PurserError):  # noqa: N818 - named for what happened
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerState:
-    """The consumer's own state: offsets of its partitions, and the age of its last commit."""
+    """The consumer's own state: offsets of its partitions, and the age of its last commit.
+
+    A partition whose position is not known yet is not among the offsets.
+    """
 
     next_offsets: Mapping[int, int]
     records_in_flight: int
     seconds_since_commit: float | None
+    member_id: str
+    """This worker in its group."""
 
 
 class EndOffsets:
@@ -82,6 +88,35 @@ class EndOffsets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TopicLook:
+    """The topic, or None if there is none, and its partitions that other workers have."""
+
+    topic: SourceTopic | None
+    elsewhere: frozenset[int] = frozenset()
+
+
+class TopicProbe:
+    """Asks the brokers for the topic and, if this worker has not all of it, for the group."""
+
+    def __init__(self, bootstrap: str, topic: str, group: str) -> None:
+        self._brokers = Brokers(bootstrap, topic)
+        self._group = group
+
+    async def __call__(self, state: ConsumerState) -> TopicLook:
+        """Look once; raises ServiceUnavailable if Kafka does not answer."""
+        return await asyncio.to_thread(self._look, state)
+
+    def _look(self, state: ConsumerState) -> TopicLook:
+        topic = self._brokers.topic()
+        if topic is None or topic.partitions <= state.next_offsets.keys():
+            return TopicLook(topic=topic)
+        owners = self._brokers.group(self._group).owners
+        # What the group gave to this worker, and it does not read, counts as read by nobody.
+        others = frozenset(each for each, owner in owners.items() if owner != state.member_id)
+        return TopicLook(topic=topic, elsewhere=others)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LagMonitor:
     """Keeps the health and the metrics up to date.
 
@@ -91,6 +126,7 @@ class LagMonitor:
     health: Health
     metrics: ViewsMetrics
     end_offsets: Callable[[list[int]], Awaitable[Mapping[int, int]]]
+    topic_look: Callable[[ConsumerState], Awaitable[TopicLook]]
     consumer_state: Callable[[], ConsumerState]
     end: Callable[[PurserError], None]
     loop_runs: Callable[[], None]
@@ -111,8 +147,13 @@ class LagMonitor:
         """Measure once."""
         # Read our own offsets first, so that work done meanwhile does not look like lag.
         state = self.consumer_state()
+        mine = frozenset(state.next_offsets)
         try:
-            ends = await self.end_offsets(sorted(state.next_offsets)) if state.next_offsets else {}
+            look = await self.topic_look(state)
+            self.health.topic_looked(look.topic, mine | look.elsewhere, monotonic())
+            # A partition of a topic that was deleted has no end.
+            kept = mine & look.topic.partitions if look.topic is not None else frozenset()
+            ends = await self.end_offsets(sorted(kept)) if kept else {}
         except ServiceUnavailable as error:
             self.health.probe_failed(error)
             return

@@ -107,8 +107,12 @@ class ViewsSettings(StreamSettings):
     @property
     def stall_limits(self) -> StallLimits:
         """When a worker without progress is unhealthy, and when it exits."""
+        # A dead worker keeps its partitions for a session, then nobody has any for a rebalance.
+        until_given_out = self.session_timeout_seconds + self.rebalance_timeout_seconds
         return StallLimits(
-            unhealthy_seconds=self.stall_unhealthy_seconds, exit_seconds=self.stall_exit_seconds
+            unhealthy_seconds=self.stall_unhealthy_seconds,
+            exit_seconds=self.stall_exit_seconds,
+            unread_exit_seconds=max(self.stall_exit_seconds, until_given_out),
         )
 
     @property

@@ -9,12 +9,14 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from schemas.record_size import DEAD_LETTER_BYTES_MOST
+from streams.source_topic import Brokers
 
 ANSWER_SECONDS = 5.0
 RETRY_SECONDS = 1.0
@@ -23,16 +25,18 @@ REPORT_SECONDS = 10.0
 
 _log = logging.getLogger("purser.views")
 
+Answer = TypeVar("Answer")
+
 
 def wait_for(
     what: str,
-    check: Callable[[], None],
+    check: Callable[[], Answer],
     *,
     wait_seconds: float,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
-) -> None:
-    """Repeat a check until it no longer raises ServiceUnavailable.
+) -> Answer:
+    """Repeat a check until it no longer raises ServiceUnavailable; return its answer.
 
     Raises the last ServiceUnavailable after `wait_seconds`, and any other exception immediately.
     """
@@ -53,30 +57,29 @@ def wait_for(
             sleep(RETRY_SECONDS)
 
 
-def check_topics(bootstrap: str, source_topic: str, dead_letters_topic: str) -> None:
-    """Check that the source topic exists, and create the dead letters' topic without expiry.
+def check_topics(bootstrap: str, source_topic: str, dead_letters_topic: str) -> str:
+    """Return the source topic's id, and create the dead letters' topic without expiry.
 
     Raises:
         ServiceUnavailable: Kafka does not answer, or the source topic does not exist yet:
             `purser up` or `purser migrate` creates it when it registers the connector.
         ConfigurationError: Kafka refuses to create the dead letters' topic.
     """
-    # Silence librdkafka's log: the exceptions carry the same information.
-    admin = AdminClient(
-        {"bootstrap.servers": bootstrap, "log_level": 0}, logger=logging.getLogger("purser.kafka")
-    )
+    brokers = Brokers(bootstrap, source_topic)
     try:
-        topics = admin.list_topics(timeout=ANSWER_SECONDS).topics
+        topics = brokers.admin.list_topics(timeout=ANSWER_SECONDS).topics
     except KafkaException as error:
         raise ServiceUnavailable(
             f"Kafka at {bootstrap} does not answer: {error.args[0].str()}"
         ) from error
     if dead_letters_topic not in topics:
-        _create_dead_letters_topic(admin, dead_letters_topic)
-    if source_topic not in topics:
+        _create_dead_letters_topic(brokers.admin, dead_letters_topic)
+    topic = brokers.topic()
+    if topic is None:
         raise ServiceUnavailable(
             f"topic {source_topic} does not exist at {bootstrap}; is the connector registered?"
         )
+    return topic.topic_id
 
 
 def _create_dead_letters_topic(admin: AdminClient, topic: str) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -22,13 +23,20 @@ from schemas.runtime import entry_point
 from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
+from sinks.source_topics import remember_topic
 from streams.app import configure_logging, make_app, run
 from streams.fold import FoldedBatch
 from streams.gc_tuning import tune_gc
 from streams.views.agent import add_views_agent
 from streams.views.coalescer import Coalescer
 from streams.views.health import Health
-from streams.views.lag_monitor import PROBE_SECONDS, ConsumerState, EndOffsets, LagMonitor
+from streams.views.lag_monitor import (
+    PROBE_SECONDS,
+    ConsumerState,
+    EndOffsets,
+    LagMonitor,
+    TopicProbe,
+)
 from streams.views.metrics import ViewsMetrics
 from streams.views.parking import DeadLetterTopic, FloodDetector
 from streams.views.pipeline import Pipeline
@@ -50,20 +58,26 @@ class ViewsWorker(mode.Service):
     mundane_level = "debug"
 
     def __init__(
-        self, app: faust.App, settings: ViewsSettings, sink: ClickHouseSink, watchdog: LoopWatchdog
+        self,
+        app: faust.App,
+        settings: ViewsSettings,
+        prepared: "Prepared",
+        watchdog: LoopWatchdog,
     ) -> None:
         super().__init__()
         self._watchdog = watchdog
         self._app = app
         self._settings = settings
         self._metrics = ViewsMetrics()
-        self._health = Health(settings.stall_limits)
+        self._health = Health(
+            settings.stall_limits, topic=settings.payments_topic, topic_id=prepared.topic_id
+        )
         self._server = HealthServer(settings.worker_metrics_port, self._health, self._metrics)
         self._dead_letters = DeadLetterTopic(settings.kafka_bootstrap, settings.dead_letters_topic)
         self._end_offsets = EndOffsets(settings.kafka_bootstrap, settings.payments_topic)
         self.failure: BaseException | None = None
         steps = ViewSteps(
-            sink=sink,
+            sink=prepared.sink,
             dead_letters=self._dead_letters,
             guard=FloodDetector(settings.flood_limits),
             metrics=self._metrics,
@@ -101,6 +115,11 @@ class ViewsWorker(mode.Service):
             health=self._health,
             metrics=self._metrics,
             end_offsets=self._end_offsets,
+            topic_look=TopicProbe(
+                self._settings.kafka_bootstrap,
+                self._settings.payments_topic,
+                self._settings.consumer_group,
+            ),
             consumer_state=self._consumer_state,
             end=self._pipeline.fail,
             loop_runs=self._watchdog.loop_runs,
@@ -145,10 +164,19 @@ class ViewsWorker(mode.Service):
             next_offsets={tp.partition: each for tp, each in consumer.next_offsets().items()},
             records_in_flight=state.records_in_flight,
             seconds_since_commit=state.seconds_since_commit,
+            member_id=consumer.member_id(),
         )
 
 
-def prepare(settings: ViewsSettings) -> ClickHouseSink:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What the checks before the start have found: the sink, and which topic is read."""
+
+    sink: ClickHouseSink
+    topic_id: str
+
+
+def prepare(settings: ViewsSettings) -> Prepared:
     """Wait for the servers, check them and the configuration, and connect.
 
     Raises:
@@ -159,7 +187,7 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
     wait_seconds = settings.startup_wait_seconds
     check_port_free(settings.worker_metrics_port)
     wait_for("ClickHouse", lambda: check_schema(url), wait_seconds=wait_seconds)
-    wait_for(
+    topic_id = wait_for(
         "Kafka",
         lambda: check_topics(
             settings.kafka_bootstrap, settings.payments_topic, settings.dead_letters_topic
@@ -169,7 +197,12 @@ def prepare(settings: ViewsSettings) -> ClickHouseSink:
     sink = ClickHouseSink(ClickHouseSettings.load(url))
     # Before the worker joins the group: its partitions would wait for it afterwards.
     wait_for("ClickHouse", sink.warm_up, wait_seconds=wait_seconds)
-    return sink
+    wait_for(
+        "ClickHouse",
+        lambda: remember_topic(url, settings.payments_topic, topic_id),
+        wait_seconds=wait_seconds,
+    )
+    return Prepared(sink=sink, topic_id=topic_id)
 
 
 @entry_point
@@ -182,10 +215,10 @@ def main() -> NoReturn:
         configure_logging(settings.log_level)
         for name in TALKATIVE_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        sink = prepare(settings)
-        app = make_app(settings)
+        prepared = prepare(settings)
+        app = make_app(settings, topic_ids={settings.payments_topic: prepared.topic_id})
         watchdog = LoopWatchdog(settings.stall_exit_seconds + PROBE_SECONDS)
-        worker = ViewsWorker(app, settings, sink, watchdog)
+        worker = ViewsWorker(app, settings, prepared, watchdog)
         tune_gc()
         run(app, settings, watchdog)
     except PurserError as error:

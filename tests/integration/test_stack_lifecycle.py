@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from cli.status import Verdict, report
+from cli.status import Verdict, report, show
 from connectors.debezium.slot import read_slot
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack import postgres, supervisord
@@ -246,7 +247,7 @@ def test_server_that_cannot_start_is_an_error_with_the_end_of_its_log(own: Stack
         own.up(POSTGRES)
 
 
-def test_lost_replication_slot_is_loud(home: Path) -> None:
+def test_lost_replication_slot_is_loud(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with stack_in(home, postgres_slot_wal_megabytes=16) as made:
         made.up(POSTGRES)
         migrate(made.endpoints.postgres_admin_dsn)
@@ -259,10 +260,17 @@ def test_lost_replication_slot_is_loud(home: Path) -> None:
             for _ in range(4):
                 connection.execute("SELECT pg_logical_emit_message(false, 'x', 'y')")
                 connection.execute("SELECT pg_switch_wal()")
+            beyond = read_slot(made.endpoints.postgres_reader_dsn, "purser")
+            assert (beyond.wal_status, beyond.safe_bytes) == ("unreserved", 0)
             connection.execute("CHECKPOINT")
         found = report(made)
         assert found.verdict is Verdict.UNHEALTHY
         assert any("REPLICATION SLOT purser IS LOST" in problem for problem in found.problems)
+        capsys.readouterr()
+        show(found)
+        printed = capsys.readouterr().out
+        assert "  see docs/reference/status.md#slot-lost\n" in printed
+        assert not re.search(r"[\s(]-\d", printed), "a negative number"
 
 
 def purser(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -141,6 +141,11 @@ def test_postgres_logins_equal_the_native_stack() -> None:
     assert f"\\connect {DATABASE}\n{postgres.REVOKE_LOG_WRITERS}" in script
 
 
+def test_the_owner_may_act_as_debeziums_role_as_in_the_native_stack() -> None:
+    script = (ROOT / "stack/compose/roles.sh").read_text()
+    assert f"GRANT {postgres.CDC} TO {postgres.OWNER} WITH INHERIT FALSE, SET TRUE;" in script
+
+
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_servers_have_health_checks_and_only_local_ports(name: str) -> None:
     service = SERVICES[name]

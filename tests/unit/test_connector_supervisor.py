@@ -60,6 +60,12 @@ def test_what_worked_for_a_while_is_restarted_at_once_when_it_fails_again() -> N
     assert policy.decide(_health("FAILED"), 10.0)
 
 
+def _status(state: str, tasks: list[str]) -> httpx.Response:
+    """Connect's answer about a connector and its tasks."""
+    numbered = [{"id": number, "state": each} for number, each in enumerate(tasks)]
+    return httpx.Response(200, json={"connector": {"state": state}, "tasks": numbered})
+
+
 def _connect(tasks: list[str]) -> tuple[ConnectorRepair, list[str]]:
     """A repair of a Connect whose task has these states one after the other."""
     asked: list[str] = []
@@ -103,6 +109,29 @@ def test_a_failed_task_is_restarted_and_told() -> None:
     assert _health_answer(repair).json() == {"status": "healthy", "reasons": [], "restarts": 1}
     repair.look(2.0)
     assert "does not answer" in _health_answer(repair).json()["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (httpx.Response(404, json={"message": "no"}), "the connector is UNREGISTERED"),
+        (_status("PAUSED", ["PAUSED"]), "PAUSED"),
+        (_status("STOPPED", []), "the connector is STOPPED"),
+        (_status("RUNNING", []), "the connector runs without a task"),
+        (_status("RUNNING", ["UNASSIGNED"]), "task 0 is UNASSIGNED"),
+    ],
+)
+def test_a_connector_that_does_nothing_is_told_and_left_alone(
+    answer: httpx.Response, reason: str
+) -> None:
+    client = ConnectClient(
+        "http://connect", retry_seconds=0.0, transport=httpx.MockTransport(lambda _: answer)
+    )
+    repair = ConnectorRepair(client, "c")
+    repair.look(0.0)
+    assert reason in " ".join(repair.reasons)
+    assert _health_answer(repair).status_code == 503
+    assert repair.restarts == 0
 
 
 class _Faulty:

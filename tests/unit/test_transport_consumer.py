@@ -15,6 +15,7 @@ from aiokafka.errors import (
     IllegalGenerationError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -36,6 +37,7 @@ class Broker:
     """Two partitions of records with gaps (of each ten offsets the last is a marker), one group."""
 
     committed: dict[TP, int] = field(default_factory=dict)
+    metadata: dict[TP, str] = field(default_factory=dict)
     generation: int = 1
     failure: Exception | None = None  # of the next request
 
@@ -129,10 +131,14 @@ class Client:
             self.after_fetch()
         return found
 
-    async def committed(self, tp: TP) -> int | None:
+    async def fetch_committed_offsets(self, partitions: list[TP]) -> dict[TP, OffsetAndMetadata]:
         await asyncio.sleep(0)
         self.broker.raise_failure()
-        return self.broker.committed.get(tp)
+        return {
+            tp: OffsetAndMetadata(self.broker.committed[tp], self.broker.metadata.get(tp, ""))
+            for tp in partitions
+            if tp in self.broker.committed
+        }
 
     def seek(self, tp: TP, offset: int) -> None:
         self.assigned.states[tp]._position = offset
@@ -153,6 +159,7 @@ class Client:
         for tp, each in offsets.items():
             assert each.offset > self.broker.committed.get(tp, -1), "the offset goes back"
             self.broker.committed[tp] = each.offset
+            self.broker.metadata[tp] = each.metadata
 
 
 class Thread(BatchConsumerThread):
@@ -185,12 +192,17 @@ async def nothing(*_: Any) -> None:
 
 
 def new_app(folder: Path, **changes: Any) -> faust.App:
-    return make_app(StreamSettings(home=folder, kafka_bootstrap="127.0.0.1:1", **changes))
+    settings = StreamSettings(home=folder, kafka_bootstrap="127.0.0.1:1", **changes)
+    return make_app(settings, topic_ids={"t": "new"})
 
 
 async def new_consumer(app: faust.App, broker: Broker) -> Consumer:
     transport = BatchTransport(
-        app.conf.broker, app, loop=asyncio.get_running_loop(), limits=app.transport.limits
+        app.conf.broker,
+        app,
+        loop=asyncio.get_running_loop(),
+        limits=app.transport.limits,
+        topic_ids=app.transport.topic_ids,
     )
     # The producer is never reached: it only has nothing to flush.
     app._producer = SimpleNamespace(flush=nothing, buffer=None)
@@ -357,6 +369,25 @@ def test_seek_makes_batches_in_flight_void(
     again.ack(consumer)
     assert runner.run(consumer.commit())
     assert broker.committed == {PARTITIONS[0]: again.offset + 1}
+
+
+def test_an_offset_of_an_earlier_topic_of_that_name_is_none(
+    runner: asyncio.Runner, broker: Broker, tmp_path: Path
+) -> None:
+    """The new topic has grown past it: what is before it would be skipped for ever."""
+    broker.committed = dict.fromkeys(PARTITIONS, 40)
+    broker.metadata = {PARTITIONS[0]: "old", PARTITIONS[1]: "new"}
+    consumer = runner.run(new_consumer(new_app(tmp_path), broker))
+    firsts = {each.tp: each.value[0].offset for each in runner.run(take(consumer))}
+    assert firsts == {PARTITIONS[0]: 0, PARTITIONS[1]: 40}
+
+
+def test_a_committed_offset_says_in_which_topic_it_is(
+    runner: asyncio.Runner, consumer: Consumer, broker: Broker
+) -> None:
+    runner.run(take(consumer))[0].ack(consumer)
+    assert runner.run(consumer.commit())
+    assert broker.metadata == {PARTITIONS[0]: "new"}
 
 
 def test_revoked_partitions_are_committed_and_forgotten(

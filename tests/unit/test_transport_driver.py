@@ -90,7 +90,9 @@ RELIED_UPON: dict[str, Any] = {
     "FetchResult": fetcher.FetchResult,
     "PartitionRecords": fetcher.PartitionRecords,
     "AIOKafkaConsumer.seek_to_beginning": aiokafka.AIOKafkaConsumer.seek_to_beginning,
-    "AIOKafkaConsumer.committed": aiokafka.AIOKafkaConsumer.committed,
+    "GroupCoordinator.fetch_committed_offsets": (
+        group_coordinator.GroupCoordinator.fetch_committed_offsets
+    ),
     "GroupCoordinator._do_commit_offsets": group_coordinator.GroupCoordinator._do_commit_offsets,
     "GroupCoordinator._maybe_leave_group": group_coordinator.GroupCoordinator._maybe_leave_group,
     "GroupCoordinator.close": group_coordinator.GroupCoordinator.close,
@@ -135,7 +137,7 @@ FINGERPRINTS: dict[str, str] = {
     "FetchResult": "d7db13f06de8",
     "PartitionRecords": "94aa0da0dbec",
     "AIOKafkaConsumer.seek_to_beginning": "231229deedd7",
-    "AIOKafkaConsumer.committed": "d8706147ab15",
+    "GroupCoordinator.fetch_committed_offsets": "6c049c737916",
     "GroupCoordinator._do_commit_offsets": "c3a3ea5613f3",
     "GroupCoordinator.commit_offsets": "5cbe31af28d6",
     "GroupCoordinator._on_join_complete": "0b0b3d204b40",

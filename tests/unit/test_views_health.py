@@ -2,25 +2,51 @@
 
 import asyncio
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from schemas.errors import PurserError, ServiceUnavailable
+from streams.source_topic import Brokers, ReaderGroup, SourceTopic
 from streams.views.health import Health, StallLimits
-from streams.views.lag_monitor import ConsumerState, LagMonitor, WorkerStalled
+from streams.views.lag_monitor import (
+    ConsumerState,
+    LagMonitor,
+    TopicLook,
+    TopicProbe,
+    WorkerStalled,
+)
 from streams.views.metrics import ViewsMetrics
 
 UNHEALTHY, EXIT = 30.0, 120.0
 
 
+def starting(unhealthy_seconds: float = UNHEALTHY, exit_seconds: float = EXIT) -> Health:
+    limits = StallLimits(
+        unhealthy_seconds=unhealthy_seconds,
+        exit_seconds=exit_seconds,
+        unread_exit_seconds=2 * exit_seconds,
+    )
+    return Health(limits, topic="payments", topic_id="id-1")
+
+
+def topic(topic_id: str = "id-1", partitions: int = 2) -> SourceTopic:
+    return SourceTopic(topic_id=topic_id, partitions=frozenset(range(partitions)))
+
+
+async def look_at_one_partition(_state: ConsumerState) -> TopicLook:
+    return TopicLook(topic=topic(partitions=1))
+
+
 def healthy() -> Health:
-    health = Health(StallLimits(unhealthy_seconds=UNHEALTHY, exit_seconds=EXIT))
+    health = starting()
     health.started()
     return health
 
 
 def test_a_worker_that_is_starting_is_not_healthy() -> None:
-    health = Health(StallLimits(unhealthy_seconds=UNHEALTHY, exit_seconds=EXIT))
+    health = starting()
     assert health.judge(0.0).reasons == ("starting",)
     health.started()
     assert health.judge(0.0).healthy
@@ -89,6 +115,60 @@ def test_a_partition_that_was_taken_away_no_longer_counts() -> None:
     assert health.report(1_000.0)["partitions"] == {}
 
 
+@pytest.mark.parametrize(
+    ("still_seconds", "is_healthy", "is_stalled"),
+    [(0, True, False), (29, True, False), (30, False, False), (239, False, False),
+     (240, False, True)],
+)  # fmt: skip
+def test_a_partition_that_no_worker_reads(
+    still_seconds: int, is_healthy: bool, is_stalled: bool
+) -> None:
+    health = healthy()
+    health.topic_looked(topic(), {0, 1}, 0.0)
+    health.topic_looked(topic(), {0}, 1_000.0)
+    health.topic_looked(topic(), {0}, 1_000.0 + still_seconds)
+    judgement = health.judge(1_000.0 + still_seconds)
+    assert judgement.healthy is is_healthy
+    assert (judgement.stalled is not None) is is_stalled
+    if not is_healthy:
+        assert judgement.reasons == (f"no worker has read partition 1 for {still_seconds:.1f} s",)
+    health.topic_looked(topic(), {0, 1}, 2_000.0)
+    assert health.judge(2_000.0).healthy
+
+
+def test_a_worker_without_partitions_is_well_while_others_read_them() -> None:
+    health = healthy()
+    health.topic_looked(topic(), {0, 1}, 0.0)
+    health.looked({}, {}, 10_000.0)
+    assert health.judge(10_000.0).healthy
+
+
+def test_nobody_can_read_while_kafka_is_away() -> None:
+    health = healthy()
+    health.topic_looked(topic(), {}, 0.0)
+    health.probe_failed(ServiceUnavailable("Kafka is away"))
+    health.topic_looked(topic(), {}, 2 * EXIT)
+    assert health.judge(2 * EXIT).stalled is None, "the clock begins anew"
+
+
+def test_a_topic_that_is_missing_is_unhealthy_but_a_restart_would_not_help() -> None:
+    health = healthy()
+    health.topic_looked(None, {}, 0.0)
+    judgement = health.judge(10_000.0)
+    assert judgement.reasons == ("topic payments does not exist; `purser repair topic` makes it",)
+    assert judgement.stalled is None
+
+
+def test_a_topic_that_was_made_anew_ends_the_worker_at_once() -> None:
+    health = healthy()
+    health.topic_looked(topic("id-2"), {0, 1}, 0.0)
+    judgement = health.judge(0.0)
+    assert judgement.stalled == (
+        "topic payments was deleted and made anew; only a new worker reads it"
+    )
+    assert judgement.reasons == (judgement.stalled,)
+
+
 def test_a_kafka_that_does_not_answer_is_unhealthy() -> None:
     health = healthy()
     health.probe_failed(ServiceUnavailable("Kafka is away"))
@@ -115,11 +195,12 @@ def test_the_watchdog_ends_a_worker_at_a_stand() -> None:
         return ends
 
     monitor = LagMonitor(
-        health=Health(StallLimits(unhealthy_seconds=0.01, exit_seconds=0.1)),
+        health=starting(0.01, 0.1),
         metrics=metrics,
         end_offsets=end_offsets,
+        topic_look=look_at_one_partition,
         consumer_state=lambda: ConsumerState(
-            next_offsets={0: 4}, records_in_flight=3, seconds_since_commit=None
+            next_offsets={0: 4}, records_in_flight=3, seconds_since_commit=None, member_id="m"
         ),
         end=ended.append,
         loop_runs=lambda: signs_of_life.append(None),
@@ -147,8 +228,9 @@ def test_the_watchdog_outlives_a_kafka_that_does_not_answer() -> None:
         health=health,
         metrics=ViewsMetrics(),
         end_offsets=end_offsets,
+        topic_look=look_at_one_partition,
         consumer_state=lambda: ConsumerState(
-            next_offsets={0: 4}, records_in_flight=0, seconds_since_commit=1.0
+            next_offsets={0: 4}, records_in_flight=0, seconds_since_commit=1.0, member_id="m"
         ),
         end=lambda error: pytest.fail(str(error)),
         loop_runs=lambda: None,
@@ -158,3 +240,21 @@ def test_the_watchdog_outlives_a_kafka_that_does_not_answer() -> None:
     assert not health.judge(0.0).healthy
     asyncio.run(monitor.look())
     assert health.judge(0.0).healthy
+
+
+def test_what_the_group_gave_to_a_worker_that_does_not_read_it_is_read_by_nobody() -> None:
+    """Only this worker knows that it has no position in partition 1."""
+    probe = TopicProbe("127.0.0.1:1", "payments", "views")
+    probe._brokers = cast(
+        Brokers,
+        SimpleNamespace(
+            topic=lambda: topic(partitions=3),
+            group=lambda _name: ReaderGroup(state="STABLE", owners={0: "m", 1: "m", 2: "other"}),
+        ),
+    )
+    state = ConsumerState(
+        next_offsets={0: 4}, records_in_flight=0, seconds_since_commit=None, member_id="m"
+    )
+    assert asyncio.run(probe(state)) == TopicLook(
+        topic=topic(partitions=3), elsewhere=frozenset({2})
+    )

@@ -227,6 +227,16 @@ CREATE TABLE IF NOT EXISTS seller_revenue_raw ON CLUSTER '{cluster}'
 AS seller_revenue_local
 ENGINE = Distributed('{cluster}', 'purser', 'seller_revenue_local', cityHash64(seller_id));
 
+CREATE TABLE IF NOT EXISTS source_topics ON CLUSTER '{cluster}'
+(
+    `topic` LowCardinality(String),
+    `topic_id` String,
+    `first_read_at` DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')
+ORDER BY (topic, topic_id)
+SETTINGS index_granularity = 8192;
+
 CREATE OR REPLACE VIEW buyer_orders ON CLUSTER '{cluster}'
 (
     `buyer_id` String COMMENT 'the buyer',

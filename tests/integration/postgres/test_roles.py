@@ -1,5 +1,7 @@
 """Who may do what: every privilege of every role on every table, as one table."""
 
+from uuid import uuid4
+
 import psycopg
 import pytest
 from psycopg import sql
@@ -193,3 +195,25 @@ def test_the_publication_has_no_deletes(owner: psycopg.Connection) -> None:
         "SELECT tablename FROM pg_publication_tables WHERE pubname = 'purser' ORDER BY 1"
     ).fetchall()
     assert tables == [("heartbeat",), ("payments",)]
+
+
+def test_the_owner_drops_a_slot_as_debeziums_role_and_inherits_nothing(database: Database) -> None:
+    slot = f"dropped_{uuid4().hex}"
+    drop = "SELECT pg_drop_replication_slot(%s)"
+    with psycopg.connect(database.cdc, autocommit=True) as cdc:
+        cdc.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+    try:
+        with psycopg.connect(database.owner, autocommit=True) as owner:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                owner.execute(drop, [slot])
+            inherited = owner.execute("SELECT pg_has_role(%s, 'USAGE')", [CDC]).fetchone()
+            assert inherited == (False,)
+            owner.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(CDC)))
+            owner.execute(drop, [slot])
+    finally:
+        with psycopg.connect(database.cdc, autocommit=True) as cdc:
+            cdc.execute(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+                " WHERE slot_name = %s",
+                [slot],
+            )

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from confluent_kafka.admin import NewPartitions
 
 from schemas.events import Event
 from tests.envelopes import some_events
 from tests.integration.views.proxy import CuttingProxy
-from tests.integration.views.support import Pipeline
+from tests.integration.views.support import PARTITIONS, Pipeline
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -209,6 +210,33 @@ def test_a_worker_that_stands_still_is_unhealthy_and_ends(pipeline: Pipeline) ->
         assert pipeline.committed() == committed
     pipeline.workers.remove(worker)
     pipeline.start_worker()
+    pipeline.assert_views_are_right()
+
+
+def test_partitions_that_nobody_reads_end_the_worker_and_its_successor_reads_them(
+    pipeline: Pipeline,
+) -> None:
+    """The group notices new partitions only when it gives them out again."""
+    pipeline.send(some_events(seed=21, count=200))
+    worker = pipeline.start_worker(
+        worker_instance="one", stall_unhealthy_seconds=2, stall_exit_seconds=10,
+        rebalance_timeout_seconds=2,
+    )  # fmt: skip
+    pipeline.wait_for_rows(200)
+    pipeline.admin.create_partitions([NewPartitions(pipeline.name, PARTITIONS + 2)])[
+        pipeline.name
+    ].result()
+    wait_until(lambda: worker.health()[0] == 503, "unhealthy")
+    assert f"no worker has read partition {PARTITIONS}" in worker.health()[1]["reasons"][0]
+    assert worker.wait_ended() == 1
+    assert "Traceback" not in worker.output()
+    pipeline.workers.remove(worker)
+    successor = pipeline.start_worker(worker_instance="one")
+    successor.wait_ready()
+    wait_until(
+        lambda: len(successor.health()[1].get("partitions", ())) == PARTITIONS + 2,
+        "it reads all partitions",
+    )
     pipeline.assert_views_are_right()
 
 

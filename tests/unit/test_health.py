@@ -1,0 +1,184 @@
+"""Health that compares the ends: facts go in, problems in words come out."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from connectors.debezium.client import ConnectorHealth, TaskHealth
+from connectors.debezium.slot import SlotHealth
+from operations.health.checkup import connector_state, slot_state
+from operations.health.ends import (
+    WINDOW_SECONDS,
+    AgedEvent,
+    Row,
+    judge,
+    newest_age,
+    settled,
+    spoken,
+)
+from operations.health.states import RUN_BOOK, LoudState
+from operations.health.topic import KEPT_WHOLE, TopicHealth, topic_health
+from sinks.source_topics import ReadTopic
+from streams.source_topic import ReaderGroup, SourceTopic
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LIMIT = 30.0
+A, B, C = AgedEvent("a", 1, 31.0), AgedEvent("a", 2, 45.0), AgedEvent("b", 1, 7_300.0)
+FIRST = ReadTopic("id-1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+SECOND = ReadTopic("id-2", datetime(2026, 2, 2, 3, 4, 5, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("newest", "visible", "words"),
+    [
+        ([], set(), ""),
+        ([A, B, C], {A[:2], B[:2], C[:2]}, ""),
+        ([A], set(), "the newest event, recorded 31 s ago, is not visible in ClickHouse"),
+        (
+            [A, B, C],
+            set(),
+            "the newest event, recorded 31 s ago, is not visible in ClickHouse; nor are 2 more of"
+            " the newest 3, the oldest recorded 2 h 1 min ago",
+        ),
+        ([A, B], {A[:2]}, "an event, recorded 45 s ago, is not visible in ClickHouse"),
+    ],
+)
+def test_events_that_are_not_visible(
+    newest: list[AgedEvent], visible: set[tuple[str, int]], words: str
+) -> None:
+    found = judge(newest, visible, LIMIT)
+    assert [problem.text for problem in found.problems()] == ([words] if words else [])
+    assert found.compared == len(newest)
+    assert found.invisible == len({event[:2] for event in newest} - visible)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-0.3, "0 s"), (44.6, "45 s"), (119, "119 s"), (120, "2 min"), (7_199, "119 min"),
+     (7_260, "2 h 1 min"), (200_000, "2 days")],
+)  # fmt: skip
+def test_a_duration_in_words_is_never_negative(seconds: float, words: str) -> None:
+    assert spoken(seconds) == words
+
+
+@pytest.mark.parametrize("age", [30.0, 30.001, 39.9, 40.1, 95.0, 3_600.0, 90_000.0, 9.4e8])
+def test_the_newest_event_is_found_in_few_short_windows(age: float) -> None:
+    asked = []
+
+    def is_empty(low: float, high: float) -> bool:
+        asked.append((low, high))
+        return not low <= age < high
+
+    found = newest_age(is_empty, LIMIT)
+    assert found is not None
+    assert found <= age < found + WINDOW_SECONDS
+    assert len(asked) < 50
+    # Nothing that is newer was skipped, and no window that holds the event was read whole.
+    assert min(low for low, _ in asked) == LIMIT
+
+
+def test_what_was_recorded_long_ago_and_committed_just_now_is_left_out() -> None:
+    rows = [Row("a", 1, 300.0, 29.9), Row("a", 2, 300.0, 30.0), Row("a", 3, 31.0, None)]
+    assert [event[:2] for event in settled(rows, LIMIT)] == [("a", 2), ("a", 3)]
+
+
+def test_a_table_without_events_has_no_newest_one() -> None:
+    assert newest_age(lambda _low, _high: True, LIMIT) is None
+
+
+def topic(
+    found: SourceTopic | None = SourceTopic(topic_id="id-1", partitions=frozenset({0, 1})),  # noqa: B008 - frozen
+    *,
+    state: str = "STABLE",
+    owned: tuple[int, ...] = (0, 1),
+    firsts: dict[int, int] | None = None,
+    read: tuple[ReadTopic, ...] = (FIRST,),
+    **config: str,
+) -> TopicHealth:
+    return topic_health(
+        "payments",
+        "views",
+        found,
+        ReaderGroup(state=state, owners=dict.fromkeys(owned, "m")),
+        first_offsets={0: 0, 1: 0} if firsts is None else firsts,
+        config=KEPT_WHOLE | {name.replace("_", "."): value for name, value in config.items()},
+        topics_read=read,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "words"),
+    [
+        (topic(), None, ""),
+        (topic(read=()), None, ""),
+        (topic(None, state="EMPTY", owned=()), "topic-missing", "topic payments does not exist"),
+        (
+            topic(read=(FIRST, SECOND), found=SourceTopic(topic_id="id-2", partitions=frozenset())),
+            "topic-made-anew",
+            "was deleted and made anew; read since 2026-02-02 03:04:05 UTC",
+        ),
+        (
+            topic(read=(FIRST,), found=SourceTopic(topic_id="id-2", partitions=frozenset())),
+            "topic-made-anew",
+            "was deleted and made anew: events that were only in the old one are missing",
+        ),
+        (topic(owned=(1,)), "partitions-unread", "no views worker reads partition 0 of topic"),
+        (topic(owned=()), "partitions-unread", "no views worker reads partition 0, 1 of topic"),
+        (topic(owned=(), state="COMPLETING_REBALANCING"), None, ""),
+        (topic(owned=(), state="EMPTY"), "partitions-unread", "group views has no members"),
+        (topic(owned=(), state="DEAD"), "partitions-unread", "group views has no members"),
+        (topic(firsts={0: 0, 1: 7}), "topic-cut-off", "lost its first records, although it is to"),
+        (topic(firsts={0: 0, 1: 7}, retention_ms="1000"), None, ""),
+        (topic(cleanup_policy="compact"), "topic-cut-off", "removes all but a payment's last"),
+    ],
+)
+def test_topic_and_readers(found: TopicHealth, state: str | None, words: str) -> None:
+    problems = found.problems()
+    assert [problem.state.value for problem in problems] == ([state] if state else [])
+    assert all(words in problem.text for problem in problems)
+
+
+def slot(**changes: object) -> SlotHealth:
+    values: dict[str, object] = {
+        "name": "s",
+        "active": False,
+        "wal_status": "reserved",
+        "invalidation_reason": None,
+        "lag_bytes": 0,
+        "safe_bytes": 100,
+        "heartbeat_age_seconds": 1.0,
+    }
+    return SlotHealth(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_states_of_slots_and_connectors() -> None:
+    assert slot_state(slot()) is LoudState.SLOT_UNREAD
+    assert slot_state(slot(wal_status=None)) is LoudState.SLOT_MISSING
+    assert slot_state(slot(wal_status="lost")) is LoudState.SLOT_LOST
+    failed = (TaskHealth(number=0, state="FAILED", error=None),)
+    for state, tasks, expected in (
+        ("UNREGISTERED", (), LoudState.CONNECTOR_UNREGISTERED),
+        ("PAUSED", (), LoudState.CONNECTOR_HALTED),
+        ("STOPPED", (), LoudState.CONNECTOR_HALTED),
+        ("RUNNING", failed, LoudState.CONNECTOR_FAILED),
+        ("RUNNING", (), LoudState.CONNECTOR_FAILED),
+    ):
+        found = ConnectorHealth(name="c", state=state, error=None, tasks=tasks)
+        assert connector_state(found) is expected
+
+
+PAGE = (CHECKOUT / RUN_BOOK).read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^### ([\w-]+)\n(.*?)(?=^#|\Z)", PAGE, re.DOTALL | re.MULTILINE))
+
+
+def test_the_run_book_has_a_section_for_every_loud_state() -> None:
+    assert set(SECTIONS) == set(LoudState)
+
+
+@pytest.mark.parametrize("state", LoudState)
+def test_a_section_says_what_the_state_means_and_what_heals_it(state: LoudState) -> None:
+    assert re.search(r"^\*\*It says:\*\* ", SECTIONS[state], re.MULTILINE)
+    assert re.search(r"^\*\*It means:\*\* ", SECTIONS[state], re.MULTILINE)
+    assert re.search(r"^\*\*Heal it:\*\* ", SECTIONS[state], re.MULTILINE)
