@@ -1,7 +1,9 @@
 """`purser import`: append recorded history."""
 
+import errno
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +14,8 @@ from typing import Annotated, TextIO
 import typer
 
 from operations.console import progress, say
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, InputError
+from schemas.ids import check_id
 from writer.importing.bulk import BadLine, BulkAppender, DryRun, Outcome, Target
 from writer.importing.lines import read_lines
 from writer.importing.run import Importer
@@ -21,8 +24,6 @@ from writer.settings import WriterSettings
 
 BAD_LINES_SHOWN = 20
 RAW_SHOWN_BYTES = 65_536
-INTERRUPTED = 130
-
 REJECTED = 1
 
 
@@ -62,10 +63,18 @@ class Rejects:
             self._file.close()
 
 
+def _provider(name: str) -> str:
+    try:
+        return check_id("psp", name)
+    except InputError as error:
+        raise typer.BadParameter(error.problem) from None
+
+
 def import_(
     file: Annotated[str, typer.Argument(help="JSON Lines, plain or gzip; - reads standard input.")],
     psp: Annotated[
-        str, typer.Option(help="The payment service provider of the payments.")
+        str,
+        typer.Option(help="The payment service provider of the payments.", callback=_provider),
     ] = "imported",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every line without appending; needs no server.")
@@ -85,7 +94,8 @@ def import_(
 
     A bad line is skipped and reported with its number and reason; the others are appended.
     Importing a file again changes nothing. After an interruption, importing it again resumes.
-    Exit status: 0 every line is imported, 1 some were rejected, 2 could not run, 130 interrupted.
+    Exit status: 0 every line is imported, 1 some were rejected, 2 could not run, 64 wrong usage,
+    130 interrupted.
 
     Example: purser import --psp stripe history.jsonl.gz
     """
@@ -110,7 +120,7 @@ def import_(
             importer.run(read_lines(source, name))
         except KeyboardInterrupt:
             say("interrupted; run the same command again to continue")
-            raise typer.Exit(INTERRUPTED) from None
+            raise
         finally:
             seconds = time.monotonic() - started
             stack.callback(_summarize, importer.total, rejected, seconds, dry_run=dry_run)
@@ -120,11 +130,20 @@ def import_(
 
 def _opened(file: str) -> AbstractContextManager[io.BufferedReader]:
     if file == "-":
-        return open(sys.stdin.fileno(), "rb", closefd=False)
+        return _standard_input()
     try:
         return Path(file).open("rb")
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}; name a file to import") from error
+
+
+def _standard_input() -> io.BufferedReader:
+    try:
+        os.read(sys.stdin.fileno(), 0)
+    except OSError as error:
+        closed = "is closed" if error.errno == errno.EBADF else f"cannot be read ({error.strerror})"
+        raise ConfigurationError(f"standard input {closed}; name a file to import") from error
+    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
 @contextmanager

@@ -28,11 +28,10 @@ from operations.replay import (
 from operations.replay.database import DRY_RUN_SUFFIX, ReplayDatabase
 from operations.verify import Report
 from operations.verify.views import Views
-from schemas.errors import InputError, PurserError
+from schemas.errors import PurserError, UsageError
 
 DIFFERS = 1
 COULD_NOT_TELL = 2
-INTERRUPTED = 130
 _INTERRUPTED = {
     "rebuild": "run the same command again to resume, or drop the new tables with --cleanup",
     "dry-run": "the next dry run starts from the beginning; --cleanup drops what this one built",
@@ -49,7 +48,9 @@ ViewNames = Annotated[
 Origin = Annotated[
     Source, typer.Option(help="Read history from the Kafka topic or from the payments table.")
 ]
-Processes = Annotated[int, typer.Option(help="Reader processes; 0 means one per core.")]
+Processes = Annotated[
+    int | None, typer.Option(help="Reader processes, 1 to 256; one per core by default.")
+]
 Rate = Annotated[float | None, typer.Option(help="Limit for bulk reading, in records per second.")]
 Timeout = Annotated[float, typer.Option(help="Seconds that verify waits for rows in flight.")]
 OnlyDigest = Annotated[
@@ -80,7 +81,7 @@ AsJson = Annotated[
 def replay(
     views: ViewNames = None,
     source: Origin = Source.KAFKA,
-    processes: Processes = 0,
+    processes: Processes = None,
     rate: Rate = None,
     timeout: Timeout = 60.0,
     digest: OnlyDigest = False,
@@ -98,21 +99,21 @@ def replay(
     until --cleanup.
 
     Exit status: 0 done and equal, 1 the tables differ (the differences are shown), 2 could not run
-    (a server is down, history is gone, another replay is running), 130 interrupted.
+    (a server is down, history is gone, another replay is running), 64 wrong usage, 130 interrupted.
 
     Example: purser replay seller_revenue --rate 20000
     """
     modes = [name for name, given in _modes(digest, dry_run, rollback, cleanup) if given]
     try:
         if len(modes) > 1:
-            raise InputError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
+            raise UsageError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
         if force and modes and modes[0] != "cleanup":
-            raise InputError("force", f"cannot be together with --{modes[0]}")
+            raise UsageError("force", f"cannot be together with --{modes[0]}")
         with progress() as on_progress:
             options = Options(
                 views=tuple(views or ()),
                 source=source,
-                readers=processes or len(os.sched_getaffinity(0)),
+                readers=len(os.sched_getaffinity(0)) if processes is None else processes,
                 records_per_second=rate,
                 verify_seconds=timeout,
                 force=force,
@@ -126,11 +127,13 @@ def replay(
         if not as_json:
             show(error.report, wide_console())
         _finish(error, DIFFERS, as_json, {"verify": error.report.to_json()})
+    except UsageError:
+        raise  # nothing was looked at
     except PurserError as error:
         _finish(error, COULD_NOT_TELL, as_json, {})
     except KeyboardInterrupt:
         say(f"interrupted; {_INTERRUPTED[modes[0] if modes else 'rebuild']}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise
     else:
         if as_json:
             print_json(document)

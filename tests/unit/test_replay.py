@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 import cli.replay
-from cli.main import app
+from cli.commands import app
 from operations.replay.bulk import shares_of_keys, shares_of_topic
 from operations.replay.choice import VIEWS, Choice
 from operations.replay.database import ReplayDatabase
