@@ -1,6 +1,10 @@
 """The `purser` command. It loads the subcommands inside the frame of every program."""
 
+import signal
 import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no stack trace before the frame takes over
 
 from schemas.runtime import entry_point, loading
 

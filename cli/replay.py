@@ -103,12 +103,9 @@ def replay(
 
     Example: purser replay seller_revenue --rate 20000
     """
-    modes = [name for name, given in _modes(digest, dry_run, rollback, cleanup) if given]
+    modes = {"digest": digest, "dry-run": dry_run, "rollback": rollback, "cleanup": cleanup}
+    mode = _mode([name for name, given in modes.items() if given], force=force)
     try:
-        if len(modes) > 1:
-            raise UsageError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
-        if force and modes and modes[0] != "cleanup":
-            raise UsageError("force", f"cannot be together with --{modes[0]}")
         with progress() as on_progress:
             options = Options(
                 views=tuple(views or ()),
@@ -121,8 +118,7 @@ def replay(
                 on_step=say,
                 on_progress=on_progress,
             )
-            work = _WORK[modes[0] if modes else "rebuild"]
-            status, document = work(ReplaySettings.load(), options, as_json)
+            status, document = _WORK[mode](ReplaySettings.load(), options, as_json)
     except ReplayDiverged as error:
         if not as_json:
             show(error.report, wide_console())
@@ -132,7 +128,7 @@ def replay(
     except PurserError as error:
         _finish(error, COULD_NOT_TELL, as_json, {})
     except KeyboardInterrupt:
-        say(f"interrupted; {_INTERRUPTED[modes[0] if modes else 'rebuild']}")
+        say(f"interrupted; {_INTERRUPTED[mode]}")
         raise
     else:
         if as_json:
@@ -141,15 +137,13 @@ def replay(
             raise typer.Exit(status)
 
 
-def _modes(
-    digest: bool, dry_run: bool, rollback: bool, cleanup: bool
-) -> tuple[tuple[str, bool], ...]:
-    return (
-        ("digest", digest),
-        ("dry-run", dry_run),
-        ("rollback", rollback),
-        ("cleanup", cleanup),
-    )
+def _mode(given: list[str], *, force: bool) -> str:
+    """The mode of the run; raises UsageError if the options contradict each other."""
+    if len(given) > 1:
+        raise UsageError(given[1], f"cannot be together with --{given[0]}; give one of them")
+    if force and given and given[0] != "cleanup":
+        raise UsageError("force", f"cannot be together with --{given[0]}")
+    return given[0] if given else "rebuild"
 
 
 def _finish(error: PurserError, status: int, as_json: bool, more: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ in place.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -25,6 +26,7 @@ UNEXPECTED = 70
 """EX_SOFTWARE of sysexits(3)."""
 SIGNAL = 128
 """Added to a signal's number, as shells do."""
+AGAIN_SECONDS = 0.01
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _Arguments = ParamSpec("_Arguments")
@@ -57,6 +59,8 @@ def entry_point(main: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _An
     def framed(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Answer:
         _on_signals(_leave)
         take_standard_streams()
+        sys.unraisablehook = _in_destructor
+        threading.excepthook = _in_thread
         status = 0
         try:
             try:
@@ -131,6 +135,21 @@ def _unexpected(error: Exception) -> int:
 
     sys.stderr.write(f"purser: {report(error)}\n")
     return UNEXPECTED
+
+
+def _in_destructor(unraisable: "sys.UnraisableHookArgs") -> None:
+    """What a destructor raises goes nowhere. A signal that came in its midst comes once more."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        number = _received or signal.SIGINT
+        threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
+    elif isinstance(unraisable.exc_value, Exception):
+        _unexpected(unraisable.exc_value)
+
+
+def _in_thread(ended: threading.ExceptHookArgs) -> None:
+    """The thread is over; whoever needs what it does will miss it."""
+    if isinstance(ended.exc_value, Exception):
+        _unexpected(ended.exc_value)
 
 
 def _written(status: int) -> int:

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from threading import Thread
 from typing import Any, NoReturn
 
 import typer
@@ -53,6 +54,30 @@ def _answer() -> None:
     show(Report(verdict=Verdict.DIVERGED, checks=checks), wide_console())
 
 
+class _Left:
+    """Something that a signal meets while it is cleared away."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+
+
+def _interrupted_while_clearing() -> None:
+    left = _Left()
+    del left
+    signal.pause()
+
+
+def _fail_in_thread() -> None:
+    thread = Thread(target=_fail)
+    thread.start()
+    thread.join()
+
+
+def _ask() -> None:
+    typer.confirm("Sure?", err=True)
+
+
 def _signalled(number: int) -> Callable[[], None]:
     def work() -> None:
         os.kill(os.getpid(), number)
@@ -63,6 +88,9 @@ def _signalled(number: int) -> Callable[[], None]:
 
 WORK: Mapping[str, Callable[[], None]] = {
     "answers": _answer,
+    "is interrupted in a destructor": _interrupted_while_clearing,
+    "fails in a thread": _fail_in_thread,
+    "asks": _ask,
     "fails": _fail,
     "loses its server": _hang_up,
     "reads past an end": _end_of_input,

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from cli.commands import app
 from stack.settings import CHECKOUT
-from tests.forked import CLOSED, FULL, GONE, NULL, WORK
+from tests.forked import CLOSED, FULL, GONE, NULL
 
 COMMANDS = {
     "up": "PURSER_PORT_BASE",
@@ -40,6 +40,7 @@ ARGUMENTS = {
     "dead-letters show": ["purser.public.payments/0/0"],
     "dead-letters redrive": ["--all"],
 }
+WORK_OF_EACH = ("fails", "loses its server", "reads past an end", "SIGINT", "SIGTERM", "SIGHUP")
 HELPED = [name for name in COMMANDS if name != "bench"]
 NOT_FOUND = {"PURSER_PORT_BASE": "nonsense"}
 
@@ -54,6 +55,8 @@ def names_of(command: object, path: str = "") -> set[str]:
 
 def test_every_command_has_a_row() -> None:
     assert names_of(get_command(app)) == COMMANDS.keys()
+    page = (CHECKOUT / "docs/reference/commands.md").read_text()
+    assert [name for name in COMMANDS if f"`purser {name}`" not in page] == []
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +240,7 @@ def test_a_command_that_cannot_run(purser: Purser, command: str, streams: dict[s
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("work", [name for name in WORK if name != "answers"])
+@pytest.mark.parametrize("work", WORK_OF_EACH)
 def test_a_command_that_does_not_finish(purser: Purser, command: str, work: str) -> None:
     ended = purser(*command.split(), work=work)
     if work.startswith("SIG"):
@@ -251,6 +254,23 @@ def test_a_command_that_does_not_finish(purser: Purser, command: str, work: str)
     assert "Traceback (most recent call last)" in details.read_text()
     assert details.stat().st_mode & 0o777 == 0o600
     details.unlink()
+
+
+def test_an_interruption_in_the_midst_of_a_destructor_is_not_lost(purser: Purser) -> None:
+    ended = purser("verify", work="is interrupted in a destructor")
+    assert (ended.status, ended.errors) == (130, "")
+
+
+def test_a_question_that_nobody_answers(purser: Purser) -> None:
+    ended = purser("dead-letters", "redrive", work="asks")
+    assert ended.status == 2
+    assert "purser: answer: the input ended before it" in ended.errors
+
+
+def test_an_error_in_a_thread_is_one_line(purser: Purser) -> None:
+    ended = purser("verify", work="fails in a thread")
+    assert ended.errors.startswith("purser: unexpected RuntimeError: ")
+    assert ended.errors.count("\n") == 1
 
 
 def test_details_keep_no_secret_and_go_elsewhere_if_there_is_no_home(purser: Purser) -> None:
