@@ -1,6 +1,7 @@
 """Benchmarks: ratios against baselines in the same run, on the real servers.
 
     __main__.py    `python -m bench`, which `purser bench` executes
+    command.py     the command and its options
     catalogue.py   the sections by name
     figures.py     one measured figure, and the table and JSON of many
     servers.py     CPU time per process, Kafka's end offsets, pausing and resuming Debezium

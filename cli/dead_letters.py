@@ -4,8 +4,7 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from enum import StrEnum
 from typing import Annotated
 
@@ -24,12 +23,11 @@ from operations.dead_letters import (
     make_plan,
 )
 from operations.dead_letters import redrive as write
-from schemas.errors import InputError, PurserError
+from schemas.errors import PurserError, UsageError
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
 
 STILL_DEAD = 1
-COULD_NOT = 2
 NAME_MAX = 200
 
 dead_letters = typer.Typer(
@@ -56,22 +54,24 @@ def list_(
     state: Annotated[
         Which, typer.Option(help="Open (still missing from the views), redriven, or all.")
     ] = Which.OPEN,
-    limit: Annotated[int, typer.Option(help="Records to show, most recently parked first.")] = 50,
+    limit: Annotated[
+        int, typer.Option(help="Records to show, most recently parked first.", min=1, max=10_000)
+    ] = 50,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output, for scripts.")
     ] = False,
 ) -> None:
     """List the records that could not be folded, with a count per reason.
 
-    Exit status: 0 listed, 2 could not list (a server is down, the reason does not exist).
+    Exit status: 0 listed, 2 could not list (a server is down, the reason does not exist), 64 wrong
+    usage.
 
     Example: purser dead-letters list --reason newer_schema_version --json
     """
-    with _could_not():
-        wanted = None if state is Which.ALL else State(state.value)
-        with _open() as letters:
-            listed = letters.listed(reason=reason, state=wanted, limit=limit)
-            summary = letters.summary(reason)
+    wanted = None if state is Which.ALL else State(state.value)
+    with _open() as letters:
+        listed = letters.listed(reason=reason, state=wanted, limit=limit)
+        summary = letters.summary(reason)
     if as_json:
         print_json(text.list_json(listed, summary))
     else:
@@ -91,17 +91,17 @@ def show(
 ) -> None:
     """Show everything about one record: bytes, error, how this code reads it, past redrives.
 
-    Exit status: 0 shown, 2 could not show (no record at this position, a server is down).
+    Exit status: 0 shown, 2 could not show (no record at this position, a server is down), 64 wrong
+    usage.
 
     Example: purser dead-letters show purser.public.payments/3/1042 --raw | jq .
     """
-    with _could_not():
-        if raw + raw_key + as_json > 1:
-            raise InputError("--raw, --raw-key, --json", "give one of them")
-        at = Position.parse(position)
-        with _open() as letters:
-            letter = letters.one(at)
-            history = letters.history(at)
+    if raw + raw_key + as_json > 1:
+        raise UsageError("--raw, --raw-key, --json", "give one of them")
+    at = Position.parse(position)
+    with _open() as letters:
+        letter = letters.one(at)
+        history = letters.history(at)
     if raw or raw_key:
         if raw and letter.value is None:
             say(f"{at} has no value: a tombstone")
@@ -138,25 +138,27 @@ def redrive(
     who ran it. Running it twice changes nothing more. After an interruption, run it again.
 
     Exit status: 0 all are redriven, 1 some are still dead (or you answered no), 2 could not run,
-    130 interrupted. With --dry-run: the status that a run would have.
+    64 wrong usage, 130 interrupted. With --dry-run: the status that a run would have.
 
     Example: purser dead-letters redrive --reason newer_schema_version --dry-run
     """
-    with _could_not():
-        who = _who(by)
-        with _open() as letters:
-            chosen = _choose(letters, positions or [], reason, everything=everything)
-            with progress() as report:
-                plan = make_plan(letters, chosen, report)
-            if not as_json:
-                text.show_plan(plan, wide_console())
-            if dry_run or not chosen:
-                outcome = None
-            elif not _agreed(plan, yes=yes):
-                say("nothing was changed")
-                raise typer.Exit(STILL_DEAD)
-            else:
-                outcome = _write(letters, chosen, who)
+    who = _who(by)
+    if bool(positions) + (reason is not None) + everything != 1:
+        raise UsageError("what to redrive", "give positions, or --reason, or --all")
+    wanted = sorted({Position.parse(each) for each in positions or ()})
+    with _open() as letters:
+        chosen = letters.at(wanted) if wanted else letters.open_ones(reason)
+        with progress() as report:
+            plan = make_plan(letters, chosen, report)
+        if not as_json:
+            text.show_plan(plan, wide_console())
+        if dry_run or not chosen:
+            outcome = None
+        elif not _agreed(plan, yes=yes):
+            say("nothing was changed")
+            raise typer.Exit(STILL_DEAD)
+        else:
+            outcome = _write(letters, chosen, who)
     if as_json:
         print_json({"plan": plan.to_json(), "outcome": outcome.to_json() if outcome else None})
     elif outcome is not None:
@@ -176,17 +178,6 @@ def _write(letters: DeadLetters, chosen: list[Chosen], who: str) -> Outcome:
     return outcome
 
 
-def _choose(
-    letters: DeadLetters, positions: list[str], reason: str | None, *, everything: bool
-) -> list[Chosen]:
-    """The chosen records; raises InputError unless the caller chose in exactly one way."""
-    if bool(positions) + (reason is not None) + everything != 1:
-        raise InputError("what to redrive", "give positions, or --reason, or --all")
-    if positions:
-        return letters.at(sorted({Position.parse(each) for each in positions}))
-    return letters.open_ones(reason)
-
-
 def _agreed(plan: Plan, *, yes: bool) -> bool:
     """Whether to continue; asks on a terminal if anything would be written to the views."""
     if yes or not plan.events or not sys.stdin.isatty():
@@ -196,7 +187,7 @@ def _agreed(plan: Plan, *, yes: bool) -> bool:
 
 
 def _who(by: str | None) -> str:
-    """The operator's name for the audit; raises InputError if it cannot be displayed."""
+    """The operator's name for the audit; raises UsageError if it cannot be displayed."""
     if by is None:
         try:
             user = getpass.getuser()
@@ -204,19 +195,9 @@ def _who(by: str | None) -> str:
             user = str(os.getuid())
         return f"{user}@{socket.gethostname()}"
     if not by.strip() or len(by) > NAME_MAX or not by.isprintable():
-        raise InputError("--by", f"give a name of 1 to {NAME_MAX} visible characters")
+        raise UsageError("--by", f"give a name of 1 to {NAME_MAX} visible characters")
     return by.strip()
 
 
 def _open() -> DeadLetters:
     return DeadLetters(ClickHouseSettings.load())
-
-
-@contextmanager
-def _could_not() -> Iterator[None]:
-    """Turn any failure into one line and status 2; status 1 means that records are still dead."""
-    try:
-        yield
-    except PurserError as error:
-        say(f"purser: {error}")
-        raise typer.Exit(COULD_NOT) from None

@@ -40,8 +40,14 @@ def demo(
     file: Annotated[
         Path, typer.Option(help="Recorded orders to import; JSON Lines, plain or gzip.")
     ] = SLICE,
-    rate: Annotated[float, typer.Option(help="Live payments per second.", min=0.1)] = 20.0,
-    seconds: Annotated[float, typer.Option(help="How long live traffic runs.", min=1.0)] = 30.0,
+    rate: Annotated[
+        float,
+        typer.Option(help="Live payments per second.", min=0.1, max=10_000),
+    ] = 20.0,
+    seconds: Annotated[
+        float,
+        typer.Option(help="How long live traffic runs.", min=1.0, max=86_400),
+    ] = 30.0,
     seed: Annotated[
         int | None, typer.Option(help="Marketplace seed; the same seed gives the same orders.")
     ] = None,

@@ -1,6 +1,8 @@
 """`purser import`: append recorded history."""
 
+import errno
 import io
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,22 +14,29 @@ import typer
 
 from cli.rejects import Rejects, report_of
 from operations.console import progress, say
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, InputError
+from schemas.ids import check_id
 from writer.importing.bulk import BulkAppender, DryRun, Outcome, Target
 from writer.importing.lines import read_lines
 from writer.importing.run import Importer
 from writer.postgres import open_store
 from writer.settings import WriterSettings
 
-INTERRUPTED = 130
-
 REJECTED = 1
+
+
+def _provider(name: str) -> str:
+    try:
+        return check_id("psp", name)
+    except InputError as error:
+        raise typer.BadParameter(error.problem) from None
 
 
 def import_(
     file: Annotated[str, typer.Argument(help="JSON Lines, plain or gzip; - reads standard input.")],
     psp: Annotated[
-        str, typer.Option(help="The payment service provider of the payments.")
+        str,
+        typer.Option(help="The payment service provider of the payments.", callback=_provider),
     ] = "imported",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every line without appending; needs no server.")
@@ -47,7 +56,8 @@ def import_(
 
     A bad line is skipped and reported with its number and reason; the others are appended.
     Importing a file again changes nothing. After an interruption, importing it again resumes.
-    Exit status: 0 every line is imported, 1 some were rejected, 2 could not run, 130 interrupted.
+    Exit status: 0 every line is imported, 1 some were rejected, 2 could not run, 64 wrong usage,
+    130 interrupted.
 
     Example: purser import --psp stripe history.jsonl.gz
     """
@@ -74,7 +84,7 @@ def import_(
             importer.run(read_lines(source, name, on_check))
         except KeyboardInterrupt:
             say("interrupted; run the same command again to continue")
-            raise typer.Exit(INTERRUPTED) from None
+            raise
         finally:
             seconds = time.monotonic() - started
             stack.callback(_summarize, importer.total, rejected, seconds, dry_run=dry_run)
@@ -84,11 +94,20 @@ def import_(
 
 def _opened(file: str) -> AbstractContextManager[io.BufferedReader]:
     if file == "-":
-        return open(sys.stdin.fileno(), "rb", closefd=False)
+        return _standard_input()
     try:
         return Path(file).open("rb")
     except OSError as error:
         raise ConfigurationError(f"{file}: {error.strerror}; name a file to import") from error
+
+
+def _standard_input() -> io.BufferedReader:
+    try:
+        os.read(sys.stdin.fileno(), 0)
+    except OSError as error:
+        closed = "is closed" if error.errno == errno.EBADF else f"cannot be read ({error.strerror})"
+        raise ConfigurationError(f"standard input {closed}; name a file to import") from error
+    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
 @contextmanager

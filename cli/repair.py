@@ -12,7 +12,6 @@ from schemas.errors import PurserError
 
 WRONG = 1
 COULD_NOT = 2
-INTERRUPTED = 130
 EVENTS_PER_SECOND = 30_000
 """What Debezium's snapshot sends on two cores (docs/benchmarks.md)."""
 
@@ -124,7 +123,7 @@ def _repair(
         raise typer.Exit(COULD_NOT) from None
     except KeyboardInterrupt:
         say("interrupted; run the same command again to continue")
-        raise typer.Exit(INTERRUPTED) from None
+        raise
     if as_json:
         print_json(_document(outcome))
     else:

@@ -28,11 +28,10 @@ from operations.replay import (
 from operations.replay.database import DRY_RUN_SUFFIX, ReplayDatabase
 from operations.verify import Report
 from operations.verify.views import Views
-from schemas.errors import InputError, PurserError
+from schemas.errors import PurserError, UsageError
 
 DIFFERS = 1
 COULD_NOT_TELL = 2
-INTERRUPTED = 130
 _INTERRUPTED = {
     "rebuild": "run the same command again to resume, or drop the new tables with --cleanup",
     "dry-run": "the next dry run starts from the beginning; --cleanup drops what this one built",
@@ -49,7 +48,9 @@ ViewNames = Annotated[
 Origin = Annotated[
     Source, typer.Option(help="Read history from the Kafka topic or from the payments table.")
 ]
-Processes = Annotated[int, typer.Option(help="Reader processes; 0 means one per core.")]
+Processes = Annotated[
+    int | None, typer.Option(help="Reader processes, 1 to 256; one per core by default.")
+]
 Rate = Annotated[float | None, typer.Option(help="Limit for bulk reading, in records per second.")]
 Timeout = Annotated[float, typer.Option(help="Seconds that verify waits for rows in flight.")]
 OnlyDigest = Annotated[
@@ -80,7 +81,7 @@ AsJson = Annotated[
 def replay(
     views: ViewNames = None,
     source: Origin = Source.KAFKA,
-    processes: Processes = 0,
+    processes: Processes = None,
     rate: Rate = None,
     timeout: Timeout = 60.0,
     digest: OnlyDigest = False,
@@ -98,21 +99,18 @@ def replay(
     until --cleanup.
 
     Exit status: 0 done and equal, 1 the tables differ (the differences are shown), 2 could not run
-    (a server is down, history is gone, another replay is running), 130 interrupted.
+    (a server is down, history is gone, another replay is running), 64 wrong usage, 130 interrupted.
 
     Example: purser replay seller_revenue --rate 20000
     """
-    modes = [name for name, given in _modes(digest, dry_run, rollback, cleanup) if given]
+    modes = {"digest": digest, "dry-run": dry_run, "rollback": rollback, "cleanup": cleanup}
+    mode = _mode([name for name, given in modes.items() if given], force=force)
     try:
-        if len(modes) > 1:
-            raise InputError(modes[1], f"cannot be together with --{modes[0]}; give one of them")
-        if force and modes and modes[0] != "cleanup":
-            raise InputError("force", f"cannot be together with --{modes[0]}")
         with progress() as on_progress:
             options = Options(
                 views=tuple(views or ()),
                 source=source,
-                readers=processes or len(os.sched_getaffinity(0)),
+                readers=len(os.sched_getaffinity(0)) if processes is None else processes,
                 records_per_second=rate,
                 verify_seconds=timeout,
                 force=force,
@@ -120,17 +118,18 @@ def replay(
                 on_step=say,
                 on_progress=on_progress,
             )
-            work = _WORK[modes[0] if modes else "rebuild"]
-            status, document = work(ReplaySettings.load(), options, as_json)
+            status, document = _WORK[mode](ReplaySettings.load(), options, as_json)
     except ReplayDiverged as error:
         if not as_json:
             show(error.report, wide_console())
         _finish(error, DIFFERS, as_json, {"verify": error.report.to_json()})
+    except UsageError:
+        raise  # nothing was looked at
     except PurserError as error:
         _finish(error, COULD_NOT_TELL, as_json, {})
     except KeyboardInterrupt:
-        say(f"interrupted; {_INTERRUPTED[modes[0] if modes else 'rebuild']}")
-        raise typer.Exit(INTERRUPTED) from None
+        say(f"interrupted; {_INTERRUPTED[mode]}")
+        raise
     else:
         if as_json:
             print_json(document)
@@ -138,15 +137,13 @@ def replay(
             raise typer.Exit(status)
 
 
-def _modes(
-    digest: bool, dry_run: bool, rollback: bool, cleanup: bool
-) -> tuple[tuple[str, bool], ...]:
-    return (
-        ("digest", digest),
-        ("dry-run", dry_run),
-        ("rollback", rollback),
-        ("cleanup", cleanup),
-    )
+def _mode(given: list[str], *, force: bool) -> str:
+    """The mode of the run; raises UsageError if the options contradict each other."""
+    if len(given) > 1:
+        raise UsageError(given[1], f"cannot be together with --{given[0]}; give one of them")
+    if force and given and given[0] != "cleanup":
+        raise UsageError("force", f"cannot be together with --{given[0]}")
+    return given[0] if given else "rebuild"
 
 
 def _finish(error: PurserError, status: int, as_json: bool, more: dict[str, Any]) -> None:

@@ -131,7 +131,7 @@ def status(
 
 def show(found: Report) -> None:
     """Print a report for people."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     table = Table("process", "state", "pid", "uptime", "restarts", "memory", box=None)
     for each in found.processes:
         bad = each.problem is not None

@@ -23,5 +23,9 @@ def up(
 
     Example: PURSER_PORT_BASE=16000 PURSER_HOME=/tmp/second purser up
     """
-    bring_up(Stack(StackSettings.load(), say), say, servers_only=servers_only)
+    try:
+        bring_up(Stack(StackSettings.load(), say), say, servers_only=servers_only)
+    except KeyboardInterrupt:
+        say("interrupted; `purser up` goes on from here, `purser down` stops what was started")
+        raise
     say("Purser is up; `purser status` shows its state, `purser env` prints its addresses")

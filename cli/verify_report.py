@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from operations.verify import CheckResult, Report, Verdict
+from operations.verify import CheckResult, Report, Verdict, Window
 
 MARKS = {
     Verdict.EQUAL: ("✓", "green"),
@@ -61,7 +61,7 @@ def _show_summary(report: Report, console: Console) -> None:
     _, colour = MARKS[report.verdict]
     window = ""
     if report.since or report.until:
-        window = f" of {report.since or 'the beginning'} to {report.until or 'today'}"
+        window = f" {Window(since=report.since, until=report.until)}"
     if report.cut is not None:
         _print(
             console,

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 PIPE_COLUMNS = 110
 SECONDS_BETWEEN_LINES = 5.0
 
-_progress = Console(stderr=True, highlight=False)
+_progress = Console(stderr=True, highlight=False, emoji=False)
 
 
 class Report(Protocol):
@@ -33,8 +33,10 @@ def say(line: str) -> None:
 
 def wide_console() -> Console:
     """Standard output for tables; in a file or a pipe it is wider than the default 80 columns."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
+    console = Console(highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    return console
 
 
 def print_json(document: Any) -> None:

@@ -6,16 +6,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from operations.console import say
 from schemas.errors import ConfigurationError
+from schemas.runtime import SIGNALS
 from stack.native import Stack
 from stack.ports import is_free, lend_port_base
 from stack.settings import StackSettings
 from stack.topology import Port
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -31,7 +29,7 @@ def own_stack(name: str, *, keep: bool = False) -> Iterator[Stack]:
     with _lock(home):
         # What an earlier run left, killed or kept.
         Stack(settings.model_copy(update={"home": home}), say).destroy()
-        with _port_base(settings) as port_base, _ended_by_signals():
+        with _port_base(settings) as port_base:
             stack = Stack(settings.model_copy(update={"home": home, "port_base": port_base}), say)
             try:
                 yield stack
@@ -78,18 +76,3 @@ def _port_base(settings: StackSettings) -> Iterator[int]:
     with lend_port_base() as port_base:
         say(f"ports from {settings.port_base} on are in use; using those from {port_base} on")
         yield port_base
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP clean up as Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
     PurserError
     ├── InputError              the user's input is wrong; names the field and what to do
+    │   └── UsageError          no command line that can be run, whatever the servers hold
     ├── ConfigurationError      a setting, a prerequisite or a port is wrong; refuse to start
     ├── SchemaVersionError      a database's schema is missing, or newer than this code
     ├── Rejection               a command that breaks the rules (also a value of `writer.decide`)
@@ -25,10 +26,11 @@ exceptions are translated into these errors at one place per boundary.
 class PurserError(Exception):
     """Base of all errors raised deliberately; `str()` can be shown to a user.
 
-    `exit_status` is the exit status of the command line if this error reaches it.
+    `exit_status` is the exit status of the command line if this error reaches it: 2, could not be
+    done. 1 is a command's own, for what it found.
     """
 
-    exit_status: int = 1
+    exit_status: int = 2
 
 
 class InputError(PurserError):
@@ -40,10 +42,14 @@ class InputError(PurserError):
         self.problem = problem
 
 
+class UsageError(InputError):
+    """An argument or option that is wrong in itself; EX_USAGE of sysexits(3)."""
+
+    exit_status = 64
+
+
 class ConfigurationError(PurserError):
     """A setting, prerequisite, port or file that prevents the start."""
-
-    exit_status = 2
 
 
 class SchemaVersionError(ConfigurationError):
@@ -119,8 +125,6 @@ class NewerSchema(DecodeError):  # noqa: N818
 
 class ServiceUnavailable(PurserError):  # noqa: N818
     """A server is down, refuses access, or gives no usable answer."""
-
-    exit_status = 2
 
 
 class WriteRefused(PurserError):  # noqa: N818

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
-from schemas.errors import ConfigurationError, PurserError, ServiceUnavailable
+from schemas.errors import ConfigurationError, ServiceUnavailable
 from schemas.runtime import entry_point
 from stack.java import find_maven
 from stack.layout import check_free_space
@@ -127,10 +127,7 @@ def _tell(line: str) -> None:
 @entry_point
 def main() -> None:
     """`python -m stack.artifacts`: fetch the jars in advance, as `make setup` does."""
-    try:
-        ensure_artifacts(StackSettings.load().cache, _tell)
-    except PurserError as error:
-        sys.exit(f"error: {error}")
+    ensure_artifacts(StackSettings.load().cache, _tell)
 
 
 if __name__ == "__main__":

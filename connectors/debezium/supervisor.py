@@ -203,11 +203,8 @@ def main() -> NoReturn:
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # /health reports problems better
-    try:
-        settings = SupervisorSettings.load()
-        connector = DebeziumSettings.load().connector
-    except PurserError as error:
-        raise SystemExit(f"error: {error}") from None
+    settings = SupervisorSettings.load()
+    connector = DebeziumSettings.load().connector
     with ConnectClient(settings.connect_url, retry_seconds=ANSWER_SECONDS) as client:
         repairs = (
             ConnectorRepair(client, connector),

@@ -30,8 +30,6 @@ from sinks.client import connect, translated
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
 
-LISTED_MAX = 10_000
-
 _KEYS = "keys_asked"
 _POSITION = "topic, partition, kafka_offset"
 _POSITION_TYPES = {"topic": "String", "partition": "UInt32", "kafka_offset": "UInt64"}
@@ -89,11 +87,9 @@ class DeadLetters:
         """List parked records, the last parked first.
 
         Raises:
-            InputError: an unknown reason, or a limit out of range.
+            InputError: an unknown reason.
         """
         self.check_reason(reason)
-        if not 1 <= limit <= LISTED_MAX:
-            raise InputError("--limit", f"{limit}: give 1 to {LISTED_MAX}")
         rows = self._rows(
             "SELECT toString(topic), partition, kafka_offset, toString(reason), error, recorded_at,"
             " parked_at, length(raw_key) + length(raw_value), is_null, state FROM dead_letters"

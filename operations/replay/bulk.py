@@ -4,8 +4,10 @@ The coordinator itself reads and writes no data; it counts what the readers repo
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -89,8 +91,9 @@ def read_in_parallel(
         ServiceUnavailable: a server is unavailable for too long, or readers keep dying.
         ReplayStopped: a reader cannot continue, and a retry would not help.
     """
-    readers = [_start(plan) for plan in plans]
+    readers: list[_Reader] = []
     try:
+        readers.extend(_start(plan) for plan in plans)
         while active := [reader for reader in readers if not reader.done]:
             for link in wait([reader.link for reader in active], POLL_SECONDS):
                 reader = next(one for one in active if one.link is link)
@@ -105,7 +108,13 @@ def _start(plan: ReaderPlan) -> _Reader:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=read_share, args=(plan, theirs), name="replay-reader")
-    process.start()
+    resource_tracker.ensure_running()  # starting it would unblock the signal
+    # The reader ignores Ctrl-C, but not while its modules are loaded: it inherits what is blocked.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     theirs.close()  # so that the pipe ends when the reader does
     return _Reader(plan=plan, process=process, link=ours)
 

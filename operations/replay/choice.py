@@ -10,7 +10,7 @@ from operations.verify.compare import Question
 from operations.verify.postings import BALANCE, POSTINGS
 from operations.verify.revenue import REVENUE
 from operations.verify.states import ORDERS, PAYOUT_STATES, REFUNDS, SEQUENCES
-from schemas.errors import InputError
+from schemas.errors import UsageError
 from schemas.views import (
     BUYER_ORDERS,
     LEDGER_ENTRIES,
@@ -48,12 +48,12 @@ class Choice:
         """Choose the named views, or all if none is named.
 
         Raises:
-            InputError: a view that does not exist.
+            UsageError: a view that does not exist.
         """
         known = {table.name: table for table in VIEWS}
         for name in names:
             if name not in known:
-                raise InputError(
+                raise UsageError(
                     "view", f"{name!r} cannot be replayed; choose from {', '.join(sorted(known))}"
                 )
         swapped = tuple(table for table in VIEWS if not names or table.name in names)

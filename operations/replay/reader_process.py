@@ -86,6 +86,7 @@ def read_share(plan: ReaderPlan, link: Connection) -> None:
     """Main function of the process; it reports everything through `link`."""
     # Ctrl-C reaches the whole process group; the coordinator stops the readers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     tune_gc()
     try:
         build_share(plan, link.send)

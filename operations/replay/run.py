@@ -26,7 +26,7 @@ from operations.replay.swap import swap
 from operations.replay.topic import Topic, begin
 from operations.verify import Options as VerifyOptions
 from operations.verify import Report, Verdict, VerifySettings, verify
-from schemas.errors import InputError, PurserError, ServiceUnavailable
+from schemas.errors import InputError, PurserError, ServiceUnavailable, UsageError
 from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
@@ -69,11 +69,11 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 1 <= self.readers <= 256:
-            raise InputError("processes", "give 1 to 256")
+            raise UsageError("processes", "give 1 to 256")
         if self.records_per_second is not None and not 1 <= self.records_per_second <= 1e9:
-            raise InputError("rate", "give records per second, at least 1")
+            raise UsageError("rate", "give records per second, at least 1")
         if not 0 <= self.verify_seconds <= 86_400:
-            raise InputError("timeout", "give 0 to 86400 seconds")
+            raise UsageError("timeout", "give 0 to 86400 seconds")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from operations.verify.settings import VerifySettings
 from operations.verify.source import Source, Window
 from operations.verify.views import Views
 from operations.verify.way import NoWay, SlotAndTopic, Way
-from schemas.errors import InputError
+from schemas.errors import UsageError
 from sinks.migrate import check_schema
 
 CUTS_MAX = 3
@@ -46,12 +46,12 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 0 <= self.timeout_seconds <= 86_400:
-            raise InputError("timeout", "give 0 to 86400 seconds")
+            raise UsageError("timeout", "give 0 to 86400 seconds")
         if not 0 <= self.rows <= 500:
-            raise InputError("rows", "give 0 to 500")
+            raise UsageError("rows", "give 0 to 500")
         since, until = self.window.since, self.window.until
         if since and until and until < since:
-            raise InputError("until", f"{until} is before --since {since}")
+            raise UsageError("until", f"{until} is before --since {since}")
 
 
 def verify(settings: VerifySettings, options: Options) -> Report:
@@ -83,7 +83,7 @@ def verify(settings: VerifySettings, options: Options) -> Report:
             # A check may always look twice, however long the earlier ones took.
             patience = max(deadline, time.monotonic() + min(options.timeout_seconds, 5.0))
             results.append(ask(question, views, now, options.window, patience, options.rows))
-        verdict, reason = _verdict(results, outcome)
+        verdict, reason = _verdict(results, outcome, options.window)
         return Report(
             verdict=verdict,
             reason=reason,
@@ -180,15 +180,27 @@ def _events_note(outcome: EventsOutcome) -> str:
     return ""
 
 
-def _verdict(results: list[CheckResult], outcome: EventsOutcome) -> tuple[Verdict, str]:
-    """Return the worst verdict, and one line about it."""
+def _verdict(
+    results: list[CheckResult], outcome: EventsOutcome, window: Window
+) -> tuple[Verdict, str]:
+    """Return the worst verdict, and one line about it.
+
+    Two empty databases are equal. A range without events proves nothing: it may be mistyped.
+    """
     diverged = [result for result in results if result.verdict is Verdict.DIVERGED]
     undecided = [result for result in results if result.verdict is Verdict.UNDECIDED]
     if diverged:
         names = ", ".join(result.name for result in diverged)
         return Verdict.DIVERGED, f"differences in {names}"
-    if not undecided:
+    if not undecided and outcome.postgres_events:
         return Verdict.EQUAL, ""
+    if not undecided and window.is_open:
+        return Verdict.EQUAL, "both sides are empty, no event has been appended yet"
+    if not undecided:
+        return (
+            Verdict.UNDECIDED,
+            f"there is no event {window}, so nothing was compared; check the days",
+        )
     if outcome.difference.missing_count and not outcome.misjudged:
         return Verdict.UNDECIDED, f"lagging: {_events_note(outcome)}"
     notes = "; ".join(f"{result.name}: {result.note}" for result in undecided)

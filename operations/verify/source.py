@@ -59,6 +59,10 @@ class SequenceGaps(NamedTuple):
     examples: tuple[tuple[str, int, int], ...]
 
 
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2149, 6, 5)
+"""Of ClickHouse's dates, but the last; no event is near it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Days of occurred_at in UTC, both inclusive; None is open."""
@@ -72,10 +76,20 @@ class Window:
         return self.since is None and self.until is None
 
     def bounds(self) -> tuple[str, str]:
-        """Return the first instant in the window and the first after it; open ends are far away."""
-        since = self.since or date(1970, 1, 1)
-        until = (self.until or date(2149, 6, 5)) + timedelta(days=1)
+        """Return the first instant in the window and the first after it; open ends are far away.
+
+        Days that ClickHouse's dates do not have become the nearest ones that no event has.
+        """
+        before, after = FIRST_DAY - timedelta(days=1), LAST_DAY + timedelta(days=1)
+        since = min(max(self.since or FIRST_DAY, FIRST_DAY), after)
+        until = min(max(self.until or LAST_DAY, before), LAST_DAY) + timedelta(days=1)
         return f"{since} 00:00:00", f"{until} 00:00:00"
+
+    def __str__(self) -> str:
+        """Return `from 2026-01-01 to 2026-01-31`, `from 2026-01-01 on` or `up to 2026-01-31`."""
+        if self.since is None:
+            return f"up to {self.until}"
+        return f"from {self.since} " + (f"to {self.until}" if self.until else "on")
 
     def postgres(self) -> str:
         """Return a condition on occurred_at."""

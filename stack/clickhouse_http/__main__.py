@@ -22,8 +22,12 @@ _BACKLOG = 256
 
 
 @entry_point
-def main() -> int:
-    """Run the server until it is told to stop; returns 2 if it cannot start."""
+def main() -> None:
+    """Run the server until it is told to stop.
+
+    Raises:
+        ConfigurationError: it cannot start.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m stack.clickhouse_http",
         description="ClickHouse's HTTP interface in front of chDB.",
@@ -39,15 +43,11 @@ def main() -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    try:
-        settings = ServerSettings.load(
-            path=arguments.path, host=arguments.host, port=arguments.port, **secrets
-        )
-        listener = _listen(settings.host, settings.port)
-        app = build_app(settings)
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_status
+    settings = ServerSettings.load(
+        path=arguments.path, host=arguments.host, port=arguments.port, **secrets
+    )
+    listener = _listen(settings.host, settings.port)
+    app = build_app(settings)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -59,7 +59,6 @@ def main() -> int:
         )
     )
     server.run(sockets=[listener])
-    return 0
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -84,4 +83,4 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 import faust
 import mode
 
-from schemas.errors import PurserError
-from schemas.runtime import entry_point
+from schemas.errors import ConfigurationError, PurserError, ServiceUnavailable
+from schemas.runtime import COULD_NOT, UNEXPECTED, entry_point, interrupted_status
 from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
@@ -49,6 +49,8 @@ from streams.watchdog import LoopWatchdog
 _log = logging.getLogger("purser.views")
 
 # These log unreachable servers, which our own errors report as well.
+STOPPED = 1
+"""Exit status of a worker that has stopped rather than skip or lose a record."""
 TALKATIVE_LOGGERS = ("urllib3", "clickhouse_connect")
 
 
@@ -225,12 +227,18 @@ def main() -> NoReturn:
         sys.stderr.write(f"error: {error}\n")
         status = error.exit_status
     except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
+        status = interrupted_status()
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        status = end.code if isinstance(end.code, int) else COULD_NOT
     if worker is not None and worker.failure is not None:
-        status = getattr(worker.failure, "exit_status", 1)
+        status = _status_of(worker.failure)
     _exit(status)
+
+
+def _status_of(failure: BaseException) -> int:
+    if not isinstance(failure, PurserError):
+        return UNEXPECTED
+    return COULD_NOT if isinstance(failure, ServiceUnavailable | ConfigurationError) else STOPPED
 
 
 def _exit(status: int) -> NoReturn:

@@ -125,6 +125,7 @@ FOLD = "Decode and the fold read no settings"
         ("sinks/__init__.py", "import bench", BENCH),
         ("operations/__init__.py", "import bench", BENCH),
         ("cli/main.py", "import bench", BENCH),
+        ("cli/commands.py", "import bench", BENCH),
         ("bench/__init__.py", "import cli", COMMANDS),
         ("operations/replay/topic.py", "import httpx", REPLAY),
         ("operations/replay/run.py", "import streams.views.pipeline", REPLAY),

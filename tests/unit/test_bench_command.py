@@ -25,6 +25,6 @@ def test_help_is_the_benchmarks_own() -> None:
 
 def test_an_unknown_section_is_one_clear_line() -> None:
     refused = purser("bench", "speed", "--seconds", "5")
-    assert refused.returncode == 1
+    assert refused.returncode == 64
     assert refused.stderr.startswith("purser: section: there is no 'speed'; choose from latency, ")
     assert len(refused.stderr.splitlines()) == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
+from cli.commands import app
 from schemas.errors import ServiceUnavailable
 from schemas.events import NewEvent
 from schemas.ids import payment_id

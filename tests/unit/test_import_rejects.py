@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import rejects
-from cli.main import app
+from cli.commands import app
 from schemas.errors import ConfigurationError
 from tests.histories import a_life, write_lines
 

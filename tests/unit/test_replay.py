@@ -1,9 +1,12 @@
 """The pure parts of a replay: what is chosen, how work is spread, what is noted, what is hashed."""
 
 import itertools
+import multiprocessing
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
 from typing import cast
 from uuid import UUID
 
@@ -14,13 +17,14 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 import cli.replay
-from cli.main import app
+from cli.commands import app
+from operations.replay import bulk
 from operations.replay.bulk import shares_of_keys, shares_of_topic
 from operations.replay.choice import VIEWS, Choice
 from operations.replay.database import ReplayDatabase
 from operations.replay.follow import start_positions
 from operations.replay.lock import Lock
-from operations.replay.reader_process import Pace, reached
+from operations.replay.reader_process import Pace, ReaderPlan, reached
 from operations.replay.run import Options, Replay
 from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import RANGES, bounds
@@ -363,3 +367,18 @@ def test_an_interruption_says_how_this_mode_goes_on(
 def test_options_out_of_range_are_refused(given: dict[str, float], field: str) -> None:
     with pytest.raises(InputError, match=field):
         Options(**given)  # type: ignore[arg-type]
+
+
+def test_ctrl_c_waits_while_a_reader_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child inherits what is blocked; it ignores Ctrl-C once its modules are loaded."""
+    blocked = []
+    context = multiprocessing.get_context("spawn")
+
+    def start(_process: BaseProcess) -> None:
+        blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    monkeypatch.setattr(context.Process, "start", start)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    bulk._start(cast(ReaderPlan, None)).link.close()
+    assert blocked == [before | {signal.SIGINT}]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

@@ -4,16 +4,18 @@ Records flow as through the worker, by the fold and the sink. What an older work
 parked as it would have parked it, though the present code can: the fix is there already.
 """
 
+import io
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from typer.testing import CliRunner
 
-from cli.main import app
+from cli.commands import app
+from operations.command_line import run
 from schemas.columns import instant
 from schemas.topics import VIEWS_CONSUMER
 from schemas.views import (
@@ -63,10 +65,14 @@ class Answer:
 
 def purser(*arguments: str) -> Answer:
     """`purser dead-letters …` in this process."""
-    result = CliRunner().invoke(app, ["dead-letters", *arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Answer(status=result.exit_code, output=result.stdout_bytes, errors=result.stderr)
+    output, errors, status = io.BytesIO(), io.StringIO(), 0
+    try:
+        with redirect_stdout(io.TextIOWrapper(output, write_through=True)), redirect_stderr(errors):
+            run(app, "purser", ["dead-letters", *arguments])
+    except SystemExit as ended:
+        assert isinstance(ended.code, int)
+        status = ended.code
+    return Answer(status=status, output=output.getvalue(), errors=errors.getvalue())
 
 
 @dataclass(slots=True, kw_only=True)

@@ -120,25 +120,28 @@ def test_bytes_are_shown_as_text_or_as_hex_and_never_as_control_sequences(some: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "status", "says"),
     [
-        (["show", "nonsense"], "position: 'nonsense' is not TOPIC/PARTITION/OFFSET"),
-        (["show", f"{TOPIC}/0/-1"], "is not TOPIC/PARTITION/OFFSET"),
-        (["show", f"{TOPIC}/5/5"], f"there is no dead letter at {TOPIC}/5/5"),
-        (["show", f"{TOPIC}/1/7", "--raw", "--json"], "give one of them"),
-        (["list", "--reason", "boredom"], "--reason: 'boredom' is unknown; give one of broken_inv"),
-        (["list", "--limit", "0"], "--limit: 0: give 1 to"),
-        (["redrive"], "give positions, or --reason, or --all"),
-        (["redrive", "--all", f"{TOPIC}/1/7"], "give positions, or --reason, or --all"),
-        (["redrive", f"{TOPIC}/1/7", f"{TOPIC}/5/5"], f"there is no dead letter at {TOPIC}/5/5"),
-        (["redrive", "--reason", "boredom"], "'boredom' is unknown"),
-        (["redrive", "--all", "--by", " "], "--by: give a name of 1 to 200 visible characters"),
-        (["redrive", "--all", "--by", "\x1b[31m"], "--by: give a name"),
+        (["show", "nonsense"], 64, "position: 'nonsense' is not TOPIC/PARTITION/OFFSET"),
+        (["show", f"{TOPIC}/0/-1"], 64, "is not TOPIC/PARTITION/OFFSET"),
+        (["show", f"{TOPIC}/5/5"], 2, f"there is no dead letter at {TOPIC}/5/5"),
+        (["show", f"{TOPIC}/1/7", "--raw", "--json"], 64, "give one of them"),
+        (["list", "--reason", "boredom"], 2, "--reason: 'boredom' is unknown; give one of broken"),
+        (["list", "--limit", "0"], 64, "Invalid value for '--limit'"),
+        (["list", "--limit", "10001"], 64, "Invalid value for '--limit'"),
+        (["redrive"], 64, "give positions, or --reason, or --all"),
+        (["redrive", "--all", f"{TOPIC}/1/7"], 64, "give positions, or --reason, or --all"),
+        (["redrive", f"{TOPIC}/1/7", f"{TOPIC}/5/5"], 2, f"is no dead letter at {TOPIC}/5/5"),
+        (["redrive", "--reason", "boredom"], 2, "'boredom' is unknown"),
+        (["redrive", "--all", "--by", " "], 64, "--by: give a name of 1 to 200 visible characters"),
+        (["redrive", "--all", "--by", "\x1b[31m"], 64, "--by: give a name"),
     ],
 )
-def test_bad_input_is_one_clear_line(some: Parked, arguments: list[str], says: str) -> None:
+def test_bad_input_is_one_clear_line(
+    some: Parked, arguments: list[str], status: int, says: str
+) -> None:
     answer = purser(*arguments)
-    assert answer.status == 2
+    assert answer.status == status
     assert says in answer.errors
     assert answer.errors.startswith("purser: ")
     assert answer.errors.count("\n") == 1

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from operations.verify import Verdict, Window
 from operations.verify.cut import ALWAYS_VISIBLE_AFTER, Cut
 from tests.integration.verify.world import DAY, World
 
@@ -46,6 +47,80 @@ def test_equal_is_status_0_and_a_table_for_people(world: World) -> None:
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.rstrip().endswith("EQUAL")
     assert "✗" not in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "says"),
+    [
+        ("PYTHONIOENCODING=latin-1 {} | grep -c '^+ '; exit ${{PIPESTATUS[0]}}", 0, ""),
+        ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {} | grep -q '^+ ' && exit 0", 0, ""),
+        ("{} | head -1; exit ${{PIPESTATUS[0]}}", 0, ""),
+        ("{} --json > /dev/full", 2, "purser: the answer cannot be written to standard output (No"),
+        ("{} >&-", 2, "purser: the answer cannot be written to standard output (Bad file"),
+        ("{} 2>&- <&- | tail -1 | grep -qx EQUAL", 0, ""),
+    ],
+)
+def test_equal_stays_equal_whatever_becomes_of_the_answer(
+    world: World, shell: str, status: int, says: str
+) -> None:
+    command = f"{sys.executable} -c 'from cli.main import main; main()' verify"
+    answer = subprocess.run(
+        ["bash", "-c", shell.format(command)],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PURSER_POSTGRES_READER_DSN": world.database.reader,
+            "PURSER_CLICKHOUSE_URL": world.clickhouse_url,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert answer.returncode == status, answer
+    # On a slow machine lines of progress come first.
+    assert answer.stderr.rpartition("\n")[0].rpartition("\n")[2].startswith(says), answer
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("range_", "said"),
+    [
+        (["--since", "9999-12-31"], "no event from 9999-12-31 on, so nothing was compared"),
+        (["--until", "0001-01-01"], "no event up to 0001-01-01, so nothing was compared"),
+        (["--until", "1969-12-31"], "no event up to 1969-12-31, so nothing was compared"),
+        (["--since", "2149-06-06", "--until", "9999-12-31"], "no event from 2149-06-06 to 9999"),
+    ],
+)
+def test_a_range_without_events_proves_nothing(world: World, range_: list[str], said: str) -> None:
+    since = date.fromisoformat(range_[1]) if range_[0] == "--since" else None
+    until = date.fromisoformat(range_[-1]) if "--until" in range_ else None
+    report = world.verify(window=Window(since=since, until=until))
+    assert (report.verdict, report.postgres_events) == (Verdict.UNDECIDED, 0), report.to_json()
+    assert said in report.reason
+
+
+def test_a_range_without_events_is_status_2(world: World) -> None:
+    answer = _purser(world, "--since", "9999-12-31")
+    assert answer.returncode == 2, answer.stderr
+    assert "COULD NOT TELL: there is no event from 9999-12-31 on" in " ".join(answer.stdout.split())
+
+
+def test_an_empty_installation_is_equal_and_says_so(new_world: World) -> None:
+    answer = _purser(new_world)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.rstrip().endswith(
+        "EQUAL: both sides are empty, no event has been appended yet"
+    )
+
+
+def test_extra_rows_in_a_range_without_events_are_a_difference(world: World) -> None:
+    world.run(
+        "INSERT INTO payment_events_raw SELECT * REPLACE (generateUUIDv4() AS payment_id,"
+        " occurred_at + INTERVAL 5 YEAR AS occurred_at) FROM payment_events_raw LIMIT 1"
+    )
+    report = world.verify(window=Window(since=date(2028, 1, 1)))
+    assert report.verdict is Verdict.DIVERGED, report.to_json()
 
 
 def test_diverged_is_status_1_and_the_row_is_named(world: World) -> None:
@@ -140,7 +215,7 @@ def test_a_missing_or_newer_schema_is_named(new_world: World) -> None:
 )
 def test_a_bad_option_is_named(world: World, arguments: list[str], says: str) -> None:
     answer = _purser(world, *arguments)
-    assert answer.returncode == 2
+    assert answer.returncode == 64
     assert says in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
 

@@ -35,7 +35,7 @@ def become_newer() -> None:
     effects = importlib.import_module("schemas.effects")
     effects.EFFECTS[lifecycle.Direction.IN][newer(NEW_EVENT_TYPE)] = effects.Effect()
     importlib.import_module("streams.views.worker")
-    importlib.import_module("cli.main")
+    importlib.import_module("cli.commands")
     present: int = importlib.import_module("schemas.events").SCHEMA_VERSION
     upcasters: dict[int, Callable[[Row], Row]] = {
         version: lambda row: row for version in range(1, present + VERSIONS_AHEAD)
