@@ -82,16 +82,19 @@ def _plain(found: Any) -> dict[str, Any] | None:
 def report(stack: Stack) -> Report:
     """Check everything once; raises ConfigurationError if the stack was never up."""
     processes = stack.status()
+    disks = [
+        Problem(state=LoudState.DISK, text=disk.problem) for disk in stack.disks() if disk.problem
+    ]
     if all(process.pid is None for process in processes):
         down = "the stack is not running; `purser up` starts it"
         return Report(
             verdict=Verdict.DOWN,
-            loud=(Problem(state=LoudState.STACK_DOWN, text=down),),
+            loud=(*disks, Problem(state=LoudState.STACK_DOWN, text=down)),
             processes=processes,
         )
     running = {each.name for each in processes if each.state is ProcessState.RUNNING}
     found = examine(stack.endpoints, running)
-    problems = [
+    problems = disks + [
         Problem(state=LoudState.PROCESS, text=process.problem)
         for process in processes
         if process.problem

@@ -21,8 +21,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from schemas.runtime import entry_point
+from stack.disk import check_free_space
 from stack.java import find_maven
-from stack.layout import check_free_space
 from stack.settings import StackSettings
 
 POM = Path(__file__).with_name("pom.xml")

@@ -1,15 +1,11 @@
 """The folders and files of a stack's home, and the checks before anything is written there."""
 
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import ConfigurationError
-
-FREE_BYTES_MINIMUM = 2 * 1024**3  # PostgreSQL's WAL, Kafka's segments and ClickHouse's parts
-FREE_BYTES_ADVICE = "free some space or set {setting} to a folder on another disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +85,6 @@ class Home:
                 " run as its owner or set PURSER_HOME to a folder of yours"
             )
         return True
-
-
-def check_free_space(folder: Path, setting: str) -> None:
-    """Raise ConfigurationError if the disk of the existing `folder` has too little free space."""
-    free = shutil.disk_usage(folder).free
-    if free < FREE_BYTES_MINIMUM:
-        raise ConfigurationError(
-            f"{setting}: {folder} has {free / 1024**3:.1f} GB free and"
-            f" {FREE_BYTES_MINIMUM / 1024**3:.0f} GB are needed;"
-            f" {FREE_BYTES_ADVICE.format(setting=setting)}"
-        )
 
 
 def write_private(path: Path, text: str) -> None:

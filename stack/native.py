@@ -17,8 +17,9 @@ from typing import Any
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack import ports, postgres, supervisord
 from stack.credentials import Credentials
+from stack.disk import Disk, check_free_space, disks_of
 from stack.endpoints import Endpoints
-from stack.layout import Home, check_free_space, last_lines, write_private
+from stack.layout import Home, last_lines, write_private
 from stack.process import POLL_SECONDS, living, read_record, stop_all
 from stack.programs import (
     check_ready,
@@ -70,6 +71,12 @@ class Stack:
     def status(self) -> tuple[ProcessStatus, ...]:
         """The state of supervisord and each process; raises ConfigurationError if never up."""
         return process_statuses(self.settings, self.home, Credentials.read(self.home))
+
+    def disks(self) -> tuple[Disk, ...]:
+        """The disks that hold the stack's data, with the space that is left."""
+        home_id = Credentials.read(self.home).home_id
+        folder = postgres.folder_of(self.settings, self.home, home_id)
+        return disks_of((self.home.path, folder), self.settings.disk_low_megabytes)
 
     def worker_reports(self) -> dict[str, dict[str, Any]]:
         """The report of each worker that answers, including `lag_records`."""

@@ -21,8 +21,9 @@ from psycopg import sql
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack.credentials import Credentials
+from stack.disk import check_free_space
 from stack.endpoints import DATABASE, Endpoints
-from stack.layout import Home, check_free_space
+from stack.layout import Home
 from stack.process import Specification
 from stack.settings import HOST, StackSettings
 from stack.topology import POSTGRES, Port
@@ -99,6 +100,15 @@ class Installation:
         return self.folder / "data"
 
 
+def folder_of(settings: StackSettings, home: Home, home_id: str) -> Path:
+    """The folder of this home's cluster, if there is one already.
+
+    Existing data stay where they are, even if the permissions change.
+    """
+    outside = settings.postgres_root_folder / home_id
+    return outside if outside.exists() else home.path / "postgres"
+
+
 def locate(settings: StackSettings, home: Home, home_id: str) -> Installation:
     """Choose PostgreSQL's folders, and copy the binaries if the user cannot reach them.
 
@@ -120,9 +130,8 @@ def locate(settings: StackSettings, home: Home, home_id: str) -> Installation:
             "PURSER_POSTGRES_OS_USER: PostgreSQL does not run as root; name an unprivileged user"
         )
     outside = settings.postgres_root_folder
-    folder = home.path / "postgres"
-    # Existing data stay where they are, even if the permissions change.
-    if (outside / home_id).exists() or not _can_enter(home.path, entry):
+    folder = folder_of(settings, home, home_id)
+    if not _can_enter(home.path, entry):
         folder = outside / home_id
     binaries = wheel / "bin"
     if not _can_run(binaries / "postgres", entry):

@@ -30,6 +30,8 @@ class StackSettings(Settings):
     postgres_os_user: Text = "nobody"
     postgres_root_folder: Folder = Path("/var/lib/purser")
     postgres_slot_wal_megabytes: PositiveMegabytes = 4096
+    disk_low_megabytes: PositiveMegabytes = 2048
+    """With less free space than this, `purser status` reports a problem."""
     java_heap_megabytes: PositiveMegabytes = 512
     views_workers: int = Field(default=1, ge=1, le=VIEWS_WORKERS_MAX)
     """Number of views workers, which share the topic's partitions."""

@@ -31,13 +31,14 @@ from stack.topology import Program
 NAME = "supervisord"
 CONFIGURATION_FILE = "supervisord.conf"
 LAUNCHER = Path(__file__).with_name("launch.py")
+PROCESS_MANAGER = Path(__file__).with_name("process_manager.py")
 SOCKET = "supervisord.sock"
 # supervisord makes paths absolute, and a socket's path has at most 107 bytes. This one is short.
 SOCKET_IN_FOLDER = f"/proc/self/cwd/{SOCKET}"
 LOG_BYTES_MOST = "20MB"
 LOG_FILES_KEPT = 3
-# A process that dies sooner than this is restarted after a pause, one second longer each time. With
-# this many retries supervisord practically never gives up.
+# A process that dies sooner than this is restarted after a pause, one second longer each time, up
+# to the limit in `stack.process_manager`. With this many retries supervisord never gives up.
 STEADY_SECONDS = 10
 START_RETRIES = 1_000_000
 LAUNCH_SECONDS = 30.0
@@ -138,8 +139,7 @@ def start(home: Home, programs: Sequence[Program]) -> None:
         command=(
             sys.executable,
             "-I",
-            "-m",
-            "supervisor.supervisord",
+            str(PROCESS_MANAGER),
             "-c",
             configuration_file.name,
         ),

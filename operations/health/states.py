@@ -13,6 +13,7 @@ class LoudState(StrEnum):
     """What is wrong, as the name of a section of the run-book."""
 
     STACK_DOWN = "stack-down"
+    DISK = "disk"
     PROCESS = "process"
     NOT_EXAMINED = "not-examined"
     SLOT_MISSING = "slot-missing"

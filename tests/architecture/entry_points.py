@@ -7,6 +7,7 @@ from tests.architecture.tree import PACKAGES, ROOT
 
 WITHOUT_OUR_PACKAGES = {
     "stack.launch": "supervisord runs it with `python -I`, apart from the tree; it starts programs",
+    "stack.process_manager": "`python -I` runs it, apart from the tree; it restarts programs",
     "stack.compose.secrets": "runs before anything is installed; it makes passwords",
 }
 """Programs that cannot ask and need not: they have no assertion, and no money."""

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from stack import artifacts, java, kafka, layout, ports, supervisord
+from stack import artifacts, disk, java, kafka, ports, supervisord
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
 from stack.launch import remove_reused_pid_file, start_mark
@@ -128,7 +128,7 @@ def test_home_of_another_user_is_refused(home: Home, monkeypatch: pytest.MonkeyP
 
 
 def test_too_little_disk_is_an_error(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "FREE_BYTES_MINIMUM", 1 << 60)
+    monkeypatch.setattr(disk, "FREE_BYTES_MINIMUM", 1 << 60)
     with pytest.raises(ConfigurationError, match=r"PURSER_HOME: .* GB free and .*free some space"):
         Stack(StackSettings(home=home.path)).up()
     assert not living(home)
