@@ -15,7 +15,7 @@ from schemas.topics import PAYMENTS_TOPIC
 from stack.native import Stack
 from stack.settings import CHECKOUT
 from streams.decode import Record
-from tests.documentation import PAGES, blocks, reason_not_to_run
+from tests.documentation import PAGES, blocks, fenced, reason_not_to_run
 from tests.integration.dead_letters.support import Parked
 from tests.whole_stack import quiet, whole_stack
 
