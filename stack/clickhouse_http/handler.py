@@ -30,6 +30,7 @@ from stack.clickhouse_http.formats import (
 )
 from stack.clickhouse_http.job import STATE_VERBS, Job, prepared, read_only_clause
 from stack.clickhouse_http.marks import new_mark
+from stack.clickhouse_http.native import written_as
 from stack.clickhouse_http.request import QueryRequest, read_request
 from stack.clickhouse_http.results import (
     Pipe,
@@ -259,9 +260,11 @@ class Handler:
 
         def work(connection: Connection) -> Counts:
             extra = read_only_clause(job)
-            return connection.select(
-                select, format_name, asked.parameters, pipe.write_fd, job.mark, extra
-            )
+            version = asked.answer.protocol_version
+            with written_as(version, format_name, pipe.write_fd) as write_fd:
+                return connection.select(
+                    select, format_name, asked.parameters, write_fd, job.mark, extra
+                )
 
         def work_and_close() -> Counts:
             try:

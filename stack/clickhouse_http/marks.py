@@ -26,9 +26,9 @@ PROCESSES: Final = f"""(SELECT p.query_id AS engine_query_id, p.* REPLACE (
  if(empty(extract(p.query, {_AT_END})), p.user,
   unhex(regexpExtract(p.query, {_AT_END}, 2))) AS user,
  replaceRegexpAll(p.query, {_OURS}, '') AS query)
- FROM system.processes AS p WHERE p.query_id != queryID())"""
-"""`system.processes` as clients know it: their ids and names, their own text, and without the
-statement that asks. `engine_query_id` is the engine's id.
+ FROM system.processes AS p)"""
+"""`system.processes` as clients know it: their ids, their names and their own text.
+`engine_query_id` is the engine's id.
 """
 
 

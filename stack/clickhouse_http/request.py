@@ -8,6 +8,7 @@ from typing import Final
 
 from stack.clickhouse_http.blocks import DEFAULT_METHOD, METHODS
 from stack.clickhouse_http.errors import Code, refusal
+from stack.clickhouse_http.native import check_version
 from stack.clickhouse_http.parameters import (
     HTTP_SETTINGS,
     RESERVED,
@@ -140,6 +141,8 @@ def answer_options(fields: Mapping[str, str]) -> AnswerOptions:
         )
     setting = number(fields, "http_response_buffer_size", default=0, most=MAX_BUFFER_BYTES)
     wait = flag(fields, "http_wait_end_of_query")
+    version = number(fields, "client_protocol_version", default=0, most=MAX_PROTOCOL_VERSION)
+    check_version(version)
     number(fields, "http_headers_progress_interval_ms", default=100, most=MAX_BUFFER_BYTES)
     return AnswerOptions(
         http_compression=flag(fields, "enable_http_compression", default=True),
@@ -151,9 +154,7 @@ def answer_options(fields: Mapping[str, str]) -> AnswerOptions:
         buffer_bytes=number(fields, "buffer_size", default=setting, most=MAX_BUFFER_BYTES),
         wait_end_of_query=flag(fields, "wait_end_of_query", default=wait),
         progress=flag(fields, "send_progress_in_http_headers"),
-        protocol_version=number(
-            fields, "client_protocol_version", default=0, most=MAX_PROTOCOL_VERSION
-        ),
+        protocol_version=version,
     )
 
 

@@ -91,7 +91,7 @@ class KillQuery:
         status = "finished" if self.mode == "SYNC" else "waiting"
         return (
             f"SELECT '{status}' AS kill_status, query_id, user, query FROM {PROCESSES}"
-            f" WHERE ({self.condition}\n)"
+            f" WHERE ({self.condition}\n) AND engine_query_id != queryID()"
         )
 
     @property
