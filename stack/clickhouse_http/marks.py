@@ -14,10 +14,12 @@ _PATTERN: Final = r"/\* query_id ([0-9a-f]*) user ([0-9a-f]*) statement [0-9a-f]
 _MARK: Final = re.compile(r"\s?" + _PATTERN)
 _AT_END: Final = f"'{_PATTERN}$'".replace("\\", "\\\\")
 _OURS: Final = (
-    r"'\\s?(INTO OUTFILE \'/dev/fd/[0-9]+\' APPEND"
+    r"'\\s*(INTO OUTFILE \'/dev/fd/[0-9]+\' APPEND"
     r"|FROM INFILE \'/dev/fd/[0-9]+\' COMPRESSION \'none\'|" + _AT_END[1:-1] + ")'"
 )
 """What this server adds to a statement: where its rows go or come from, and the mark."""
+_BEGIN, _END = "(/* processes */", "/* end of processes */)"
+_ASKED: Final = r"'(?s)\\(/\\* processes \\*/.*?/\\* end of processes \\*/\\)'"
 
 PROCESSES: Final = f"""(SELECT p.query_id AS engine_query_id, p.* REPLACE (
  if(empty(extract(p.query, {_AT_END})), p.query_id, unhex(extract(p.query, {_AT_END}))) AS query_id,
@@ -25,11 +27,14 @@ PROCESSES: Final = f"""(SELECT p.query_id AS engine_query_id, p.* REPLACE (
   AS initial_query_id,
  if(empty(extract(p.query, {_AT_END})), p.user,
   unhex(regexpExtract(p.query, {_AT_END}, 2))) AS user,
- replaceRegexpAll(p.query, {_OURS}, '') AS query)
+ replaceRegexpAll(replaceRegexpAll(p.query, {_OURS}, ''), {_ASKED}, 'system.processes') AS query)
  FROM system.processes AS p)"""
 """`system.processes` as clients know it: their ids, their names and their own text.
 `engine_query_id` is the engine's id.
 """
+
+SHOWN_PROCESSES: Final = f"{_BEGIN} SELECT * EXCEPT (engine_query_id) FROM {PROCESSES} {_END}"
+"""What stands in a query in place of `system.processes`."""
 
 
 def new_mark(user: str, query_id: str) -> str:

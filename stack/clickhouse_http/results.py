@@ -22,6 +22,7 @@ from stack.clickhouse_http.errors import ClickHouseError
 
 PIPE_BYTES: Final = 1 << 20
 _MAX_TAGGED_TEXT_BYTES: Final = 15 * 1024
+_QUICK_BYTES: Final = 64 * 1024
 _PLAIN_STATUSES: Final = frozenset({401, 403})
 Headers = list[tuple[bytes, bytes]]
 
@@ -207,7 +208,7 @@ class StreamedAnswer:
             body = b"".join(self._buffer.chunks())
             if body:
                 self._headers |= self._encoder.headers
-            await send_answer(send, 200, self._headers, self._encoder.whole(body))
+            await send_answer(send, 200, self._headers, await _off_loop(self._encoder.whole, body))
             return
         await self._start(send)
         for chunk in self._buffer.chunks():
@@ -240,7 +241,7 @@ class StreamedAnswer:
         )
 
     async def _send_chunk(self, send: Send, chunk: bytes) -> None:
-        chunk = self._encoder.compress(chunk)
+        chunk = await _off_loop(self._encoder.compress, chunk)
         if not chunk:
             return
         try:
@@ -251,6 +252,13 @@ class StreamedAnswer:
 
     async def _end(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": self._encoder.flush()})
+
+
+async def _off_loop(encode: Callable[[bytes], bytes], data: bytes) -> bytes:
+    """Compress in a thread what takes long: a client chooses the level, and nobody else waits."""
+    if len(data) <= _QUICK_BYTES:
+        return encode(data)
+    return await asyncio.to_thread(encode, data)
 
 
 def tagged_error(error: ClickHouseError, tag: str, version: str) -> bytes:

@@ -9,14 +9,14 @@ from typing import Final, Self
 
 from schemas.sql_words import clickhouse_literal
 from stack.clickhouse_http.errors import Code, refusal
-from stack.clickhouse_http.marks import PROCESSES
+from stack.clickhouse_http.marks import PROCESSES, SHOWN_PROCESSES
 from stack.clickhouse_http.statement import Command, Select, Token, parse, tokens_of
 from stack.clickhouse_http.statement_gate import denied
 
 _PLAIN_TEXT: Final = re.compile(r"'[^'\\]*'")
 _MODES: Final = frozenset({"SYNC", "ASYNC", "TEST"})
 _BEFORE_TABLES: Final = frozenset({"from", "join", ","})
-_SHOWN: Final = f"(SELECT * EXCEPT (engine_query_id) FROM {PROCESSES})".encode()
+_SHOWN: Final = SHOWN_PROCESSES.encode()
 
 
 class Running:

@@ -197,6 +197,12 @@ public class Jdbc {
 
     static void views(Connection connection) throws Exception {
         expect(BigDecimal.class, one(connection, "SELECT net FROM seller_revenue").getClass());
+        DatabaseMetaData metadata = connection.getMetaData();
+        String[] kinds = {"VIEW"};
+        expect(true, names(metadata.getTables(null, database, "%", kinds), "TABLE_NAME")
+            .contains("seller_revenue"));
+        expect(true, names(metadata.getColumns(null, database, "seller_revenue", "%"), "COLUMN_NAME")
+            .contains("net"));
     }
 
     static void writingIsRefused(Connection connection) throws Exception {
@@ -307,7 +313,8 @@ public class Jdbc {
         names(metadata.getIndexInfo(null, database, "x", false, true), "INDEX_NAME");
         names(metadata.getImportedKeys(null, database, "x"), "FKTABLE_NAME");
         names(metadata.getExportedKeys(null, database, "x"), "FKTABLE_NAME");
-        expect("system", one(connection, "SELECT database FROM system.tables WHERE name = 'one'"));
+        expect(database,
+            one(connection, "SELECT name FROM system.databases WHERE name = currentDatabase()"));
     }
 
     static void metadataOfTable(Connection connection) throws Exception {
