@@ -7,19 +7,25 @@ from importlib.resources import files
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from stack.clickhouse_http.compression import AnswerEncoder
 from stack.clickhouse_http.engine import Engine
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 from stack.clickhouse_http.handler import Handler
+from stack.clickhouse_http.request import answer_options
 from stack.clickhouse_http.results import BrokenOffError, send_error
 from stack.clickhouse_http.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 _METHODS: Final = ("GET", "HEAD", "POST")
+_ALLOW: Final = ", ".join((*_METHODS, "OPTIONS"))
+_PREFLIGHT_SECONDS: Final = 86_400
 MAX_DRAINED_BYTES: Final = 16 << 20
 
 
@@ -35,16 +41,21 @@ class QueryEndpoint:
         if request.method in ("GET", "HEAD") and "query" not in request.query_params:
             await PlainTextResponse("Ok.\n")(scope, receive, send)
             return
+        if request.method == "OPTIONS":
+            await Response(status_code=204, headers={"Allow": _ALLOW})(scope, receive, send)
+            return
         query_id = ""
+        encoder: AnswerEncoder | None = None
         try:
             if request.method not in _METHODS:
                 raise refusal(Code.NOT_IMPLEMENTED, f"Method {request.method} is not supported.")
+            encoder = AnswerEncoder(answer_options(request.query_params))
             user, asked = self._handler.read(request)
             query_id = asked.query_id
             await self._handler.run(request, user, asked, receive, send)
         except ClickHouseError as error:
             await _drain(request)
-            await send_error(send, error, query_id, self._engine.version)
+            await send_error(send, error, query_id, self._engine.version, encoder)
         except ClientDisconnect:
             logger.info("query %s: the client went away before its body was complete", query_id)
         except BrokenOffError as error:
@@ -76,7 +87,8 @@ async def _play(request: Request) -> Response:
 async def _not_found(request: Request, error: Exception) -> Response:
     return PlainTextResponse(
         f"There is no handle {request.url.path}\n\nUse / or /ping for health checks,"
-        " / with ?query= for queries, /play for a page to type them in.\n",
+        " / with ?query= for queries, /play for a page to type them in. A database is no part of"
+        " the path: name it in ?database= or in the statement.\n",
         status_code=404,
     )
 
@@ -106,5 +118,16 @@ def build_app(settings: ServerSettings) -> Starlette:
             Route("/play", _play),
         ],
         exception_handlers={404: _not_found},
+        # As ClickHouse's own configuration has it: any page may ask, with a password of its own.
+        middleware=[
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=[*_METHODS],
+                allow_headers=["*"],
+                expose_headers=["*"],
+                max_age=_PREFLIGHT_SECONDS,
+            )
+        ],
         lifespan=lifespan,
     )

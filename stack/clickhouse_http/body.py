@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from stack.clickhouse_http.blocks import BlockDecoder
 from stack.clickhouse_http.compression import Decoder
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 
@@ -22,19 +23,33 @@ class BodyReader:
     """Decompresses a body as it arrives: `take` reads the first part, `rest` the remainder."""
 
     def __init__(
-        self, stream: AsyncIterator[bytes], encoding: str, transfer_seconds: float
+        self,
+        stream: AsyncIterator[bytes],
+        encoding: str,
+        transfer_seconds: float,
+        blocks: BlockDecoder | None = None,
     ) -> None:
-        """`transfer_seconds` is how long a client may send nothing before the request fails."""
+        """`transfer_seconds` is how long a client may send nothing before the request fails.
+
+        `blocks` decodes what is within the encoding, if it comes in ClickHouse's own blocks.
+        """
         self._stream = stream
         self._transfer_seconds = transfer_seconds
         self._decoder = Decoder(encoding)
+        self._blocks = blocks
         self._plain = self._read()
 
     async def _read(self) -> AsyncIterator[bytes]:
         while chunk := await self._receive():
             for plain in self._decoder.feed(chunk):
-                yield plain
+                if self._blocks is None:
+                    yield plain
+                    continue
+                for part in self._blocks.feed(plain):
+                    yield part
         self._decoder.finish()
+        if self._blocks is not None:
+            self._blocks.finish()
 
     async def _receive(self) -> bytes:
         """Return the next received bytes; empty at the end."""

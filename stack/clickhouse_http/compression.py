@@ -1,4 +1,6 @@
-"""Content-Encoding in both directions: request bodies and results, in bounded memory.
+"""Compression in both directions, request bodies and results, in bounded memory.
+
+Content-Encoding is here, ClickHouse's own blocks are in `blocks`; a request may use both at once.
 
 A body is a sequence of whole frames (gzip members, zstd or lz4 frames). A body that ends inside a
 frame, or fails its checksum, is an error: it must never be accepted as a shorter body.
@@ -11,7 +13,9 @@ from typing import Final, Protocol
 
 import lz4.frame
 
+from stack.clickhouse_http.blocks import BlockEncoder
 from stack.clickhouse_http.errors import Code, refusal
+from stack.clickhouse_http.request import AnswerOptions
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -20,7 +24,6 @@ else:
 
 OUTPUT_CHUNK_BYTES: Final = 1 << 20
 _ZSTD_LEVEL: Final = 1
-_ZLIB_LEVEL: Final = 3
 
 
 class _FrameDecoder(Protocol):
@@ -145,15 +148,15 @@ class _Lz4Encoder:
 
 
 # In the order of CPU cost, the cheapest first.
-_ENCODERS: Final[dict[str, Callable[[], Encoder]]] = {
-    "lz4": _Lz4Encoder,
-    "zstd": lambda: zstd.ZstdCompressor(level=_ZSTD_LEVEL),
-    "gzip": lambda: zlib.compressobj(_ZLIB_LEVEL, zlib.DEFLATED, 31),
-    "deflate": lambda: zlib.compressobj(_ZLIB_LEVEL, zlib.DEFLATED, 15),
+_ENCODERS: Final[dict[str, Callable[[int], Encoder]]] = {
+    "lz4": lambda zlib_level: _Lz4Encoder(),
+    "zstd": lambda zlib_level: zstd.ZstdCompressor(level=_ZSTD_LEVEL),
+    "gzip": lambda zlib_level: zlib.compressobj(zlib_level, zlib.DEFLATED, 31),
+    "deflate": lambda zlib_level: zlib.compressobj(zlib_level, zlib.DEFLATED, 15),
 }
 
 
-def choose_encoder(accept_encoding: str) -> tuple[str, Encoder] | None:
+def choose_encoder(accept_encoding: str, zlib_level: int) -> tuple[str, Encoder] | None:
     """Return the cheapest of an Accept-Encoding header's encodings; None for no compression."""
     accepted = set()
     for part in accept_encoding.split(","):
@@ -162,5 +165,39 @@ def choose_encoder(accept_encoding: str) -> tuple[str, Encoder] | None:
             accepted.add(name.strip())
     for name, make in _ENCODERS.items():
         if name in accepted:
-            return name, make()
+            return name, make(zlib_level)
     return None
+
+
+class AnswerEncoder:
+    """What an answer goes through: ClickHouse's own blocks, then the encoding that HTTP names.
+
+    `headers` say the second; an answer without a byte needs neither.
+    """
+
+    def __init__(self, options: AnswerOptions, accept_encoding: str = "") -> None:
+        self.headers: dict[str, str] = {}
+        self._stages: list[Encoder] = []
+        if options.block_method is not None:
+            self._stages.append(BlockEncoder(options.block_method, options.zstd_level))
+        chosen = choose_encoder(accept_encoding, options.zlib_level)
+        if chosen is not None and options.http_compression:
+            self.headers["Content-Encoding"] = chosen[0]
+            self._stages.append(chosen[1])
+
+    def compress(self, data: bytes) -> bytes:
+        """Return what can be sent by now."""
+        for stage in self._stages:
+            data = stage.compress(data)
+        return data
+
+    def flush(self) -> bytes:
+        """Return the rest."""
+        rest = b""
+        for stage in self._stages:
+            rest = stage.compress(rest) + stage.flush()
+        return rest
+
+    def whole(self, data: bytes) -> bytes:
+        """Return a complete answer."""
+        return self.compress(data) + self.flush() if data else b""

@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 import chdb
 
 from schemas.sql_words import clickhouse_literal, clickhouse_name
-from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, refusal
+from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine
 from stack.clickhouse_http.statement import InsertData, Select
 
 DEFAULT_DATABASE: Final = "default"
@@ -104,9 +104,15 @@ class Connection:
         text: str | bytes,
         format_name: str = "TabSeparated",
         parameters: Mapping[str, str] = MappingProxyType({}),
+        mark: str = "",
     ) -> tuple[bytes, Counts]:
-        """Run any statement; returns its whole (small) answer and its counts."""
+        """Run any statement; returns its whole (small) answer and its counts.
+
+        `mark` is a comment for its end: see `marks`.
+        """
         started = time.perf_counter_ns()
+        if mark:
+            text = b"%b\n%b" % (text.encode() if isinstance(text, str) else text, mark.encode())
         try:
             result = self._inner.query(text, format_name, dict(parameters))
         except CHDB_ERRORS as error:
@@ -124,23 +130,22 @@ class Connection:
     ) -> Counts:
         """Run `statement` and write its answer to `write_fd`, which the caller closes."""
         more = f"{',' if statement.tail else 'SETTINGS'} {extra_settings}" if extra_settings else ""
-        text = b"%b\nINTO OUTFILE '/dev/fd/%d' APPEND FORMAT %b %b%b /* %b */" % (
+        text = b"%b\nINTO OUTFILE '/dev/fd/%d' APPEND FORMAT %b %b%b" % (
             statement.head,
             write_fd,
             format_name.encode(),
             statement.tail,
             more.encode(),
-            mark.encode(),
         )
         try:
-            return self.run(text, format_name, parameters)[1]
+            return self.run(text, format_name, parameters, mark)[1]
         except ClickHouseError as error:
             # Code 62 may also come from the middle of the answer: `formatQuery(column)`.
             if error.code != Code.SYNTAX_ERROR or self._is_statement(text):
                 raise
         # Either the SQL is wrong, and its own text gives the error a user understands, or it is
         # of the kind that takes no INTO OUTFILE.
-        answer, counts = self.run(statement.text, format_name, parameters)
+        answer, counts = self.run(statement.text, format_name, parameters, mark)
         with os.fdopen(os.dup(write_fd), "wb") as pipe:
             pipe.write(answer)
         return counts
@@ -151,6 +156,7 @@ class Connection:
         format_name: str,
         parameters: Mapping[str, str],
         rows: Iterable[bytes],
+        mark: str = "",
     ) -> Counts:
         """Insert `rows`, encoded in `format_name`; returns when the engine has committed them.
 
@@ -160,10 +166,15 @@ class Connection:
         with _memory_file() as file:
             file.writelines(rows)
             file.flush()
-            return self.insert_file(insert, format_name, parameters, file.fileno())
+            return self.insert_file(insert, format_name, parameters, file.fileno(), mark)
 
     def insert_file(
-        self, insert: InsertData, format_name: str, parameters: Mapping[str, str], read_fd: int
+        self,
+        insert: InsertData,
+        format_name: str,
+        parameters: Mapping[str, str],
+        read_fd: int,
+        mark: str = "",
     ) -> Counts:
         """Like `insert`, from an open regular file, which the engine reads in parallel."""
         text = b"%b FROM INFILE '/dev/fd/%d' COMPRESSION 'none' %b FORMAT %b" % (
@@ -172,7 +183,7 @@ class Connection:
             insert.settings,
             format_name.encode(),
         )
-        return self.run(text, parameters=parameters)[1]
+        return self.run(text, parameters=parameters, mark=mark)[1]
 
     def _is_statement(self, text: bytes) -> bool:
         """Whether the engine can parse `text`, so that it has begun to run it."""
@@ -202,13 +213,6 @@ def _memory_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("insert"), "w+b")
     return tempfile.TemporaryFile()
-
-
-def check_format(name: str) -> str:
-    """Return `name` if it is a possible format name; raises 73 otherwise."""
-    if not name.isascii() or not name.isidentifier():
-        raise refusal(Code.UNKNOWN_FORMAT, f"Unknown format {name!r}.")
-    return name
 
 
 def _counts(result: Any, started: int) -> Counts:

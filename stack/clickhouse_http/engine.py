@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import os
 import resource
-import secrets
 import shutil
 from pathlib import Path
 from typing import IO, Any
@@ -21,14 +20,6 @@ from stack.clickhouse_http.configuration import write_configuration
 from stack.clickhouse_http.connection import CHDB_ERRORS, Connection
 from stack.clickhouse_http.errors import Code, from_engine, refusal
 from stack.clickhouse_http.settings import MIB, ServerSettings
-
-
-def new_mark() -> str:
-    """A comment that marks one statement so that it can be stopped.
-
-    The server makes it: a client that chose its own could choose another client's.
-    """
-    return f"statement {secrets.token_hex(16)} end"
 
 
 class Engine:
@@ -120,12 +111,9 @@ class Engine:
             raise from_engine(error) from None
 
     def kill(self, mark: str) -> None:
-        """Stop the running statement that carries the comment `mark`: see `new_mark`."""
+        """Stop the running statement that ends with the comment `mark`: see `marks`."""
         with contextlib.closing(self.connect()) as connection:
-            connection.run(
-                f"KILL QUERY WHERE position(query, {clickhouse_literal(mark)}) > 0"
-                " AND query_kind != 'KillQuery' ASYNC"
-            )
+            connection.run(f"KILL QUERY WHERE endsWith(query, {clickhouse_literal(mark)}) ASYNC")
 
     def kill_all(self) -> None:
         """Stop every running statement."""

@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import Final
 
 from schemas.errors import PurserError
+from stack.clickhouse_http.marks import without_marks
 
 
 class Code(IntEnum):
@@ -16,10 +17,12 @@ class Code(IntEnum):
     CANNOT_PARSE_ESCAPE_SEQUENCE = 25
     CANNOT_PARSE_QUOTED_STRING = 26
     CANNOT_PARSE_INPUT_ASSERTION_FAILED = 27
+    TOO_LARGE_SIZE_COMPRESSED = 31
     CANNOT_READ_ALL_DATA = 33
     BAD_ARGUMENTS = 36
     UNKNOWN_ELEMENT_IN_AST = 37
     CANNOT_PARSE_DATE = 38
+    CHECKSUM_DOESNT_MATCH = 40
     CANNOT_PARSE_DATETIME = 41
     ILLEGAL_COLUMN = 44
     UNKNOWN_FUNCTION = 46
@@ -37,6 +40,7 @@ class Code(IntEnum):
     CANNOT_OPEN_FILE = 76
     UNKNOWN_TYPE_OF_QUERY = 78
     UNKNOWN_DATABASE = 81
+    UNKNOWN_COMPRESSION_METHOD = 89
     UNKNOWN_SETTING = 115
     INCORRECT_DATA = 117
     UNKNOWN_TYPE_OF_AST_NODE = 123
@@ -50,10 +54,12 @@ class Code(IntEnum):
     REQUIRED_PASSWORD = 194
     TOO_MANY_SIMULTANEOUS_QUERIES = 202
     SOCKET_TIMEOUT = 209
+    QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING = 216
     UNEXPECTED_AST_STRUCTURE = 223
     QUERY_IS_TOO_LARGE = 229
     ABORTED = 236
     NOT_ENOUGH_SPACE = 243
+    CANNOT_DECOMPRESS = 271
     VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE = 321
     UNKNOWN_DATABASE_ENGINE = 336
     INTO_OUTFILE_NOT_ALLOWED = 358
@@ -161,8 +167,14 @@ def refusal(code: Code, problem: str) -> ClickHouseError:
 
 
 def from_engine(error: Exception) -> ClickHouseError:
-    """Convert an exception of chDB; keeps the engine's text and drops its wrapping."""
-    match = _ENGINE_TEXT.search(str(error))
+    """Convert an exception of chDB; keeps the engine's text and drops its wrapping.
+
+    The text may quote data that is not UTF-8: such bytes stay in it as surrogates.
+    """
+    text = str(error)
+    if isinstance(error, UnicodeDecodeError):  # of chDB, which decodes the engine's text
+        text = error.object.decode("utf-8", "surrogateescape")
+    match = _ENGINE_TEXT.search(text)
     if match is None:
-        return refusal(Code.UNKNOWN_EXCEPTION, str(error) or type(error).__name__)
-    return ClickHouseError(int(match.group(1)), match.group(0).strip())
+        return refusal(Code.UNKNOWN_EXCEPTION, text or type(error).__name__)
+    return ClickHouseError(int(match.group(1)), without_marks(match.group(0).strip()))

@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from schemas.sql_words import clickhouse_name
-from stack.clickhouse_http.connection import Connection, check_format
+from stack.clickhouse_http.connection import Connection
 from stack.clickhouse_http.errors import Code, refusal
+from stack.clickhouse_http.formats import check_format
 from stack.clickhouse_http.request import QueryRequest, read_request
 from stack.clickhouse_http.statement import InsertData, parse
 

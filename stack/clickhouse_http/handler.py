@@ -5,23 +5,32 @@ engine, the answer. A failure before the engine is called has changed nothing.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Receive, Send
 
-from schemas.clickhouse.rights import ANALYST_ROLE
-from schemas.sql_words import clickhouse_literal
 from stack.clickhouse_http import harmless
 from stack.clickhouse_http.auth import Authenticator, User
+from stack.clickhouse_http.blocks import MAX_BLOCK_BYTES, BlockDecoder
 from stack.clickhouse_http.body import BodyReader, Spool
-from stack.clickhouse_http.connection import Connection, Counts, check_format
-from stack.clickhouse_http.engine import Engine, new_mark
+from stack.clickhouse_http.compression import AnswerEncoder
+from stack.clickhouse_http.connection import Connection, Counts
+from stack.clickhouse_http.engine import Engine
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
-from stack.clickhouse_http.external import ExternalTable, external_tables, read_form
+from stack.clickhouse_http.external import ExternalTable, read_form
+from stack.clickhouse_http.formats import (
+    DEFAULT_INPUT_FORMAT,
+    DEFAULT_OUTPUT_FORMAT,
+    FILE_FORMATS,
+    Formats,
+    check_format,
+)
+from stack.clickhouse_http.job import STATE_VERBS, Job, prepared, read_only_clause
+from stack.clickhouse_http.marks import new_mark
+from stack.clickhouse_http.native import written_as
 from stack.clickhouse_http.request import QueryRequest, read_request
 from stack.clickhouse_http.results import (
     Pipe,
@@ -30,75 +39,16 @@ from stack.clickhouse_http.results import (
     send_answer,
     summary,
 )
+from stack.clickhouse_http.running import KillQuery, Running, with_client_ids
 from stack.clickhouse_http.sessions import IdleConnections, Sessions
 from stack.clickhouse_http.settings import ServerSettings
 from stack.clickhouse_http.slots import Slots
 from stack.clickhouse_http.statement import Command, InsertData, Select, Statement, parse
 from stack.clickhouse_http.statement_gate import StatementGate, denied
 
-DEFAULT_OUTPUT_FORMAT: Final = "TabSeparated"
-DEFAULT_INPUT_FORMAT: Final = "Values"
 MAX_IDLE_CONNECTIONS: Final = 16
-# Formats that the engine reads from their end; from a file it need not hold them in memory.
-_FILE_FORMATS: Final = frozenset({"Arrow", "Parquet", "ORC"})
 _MIN_FILE_BYTES: Final = 64 * 1024
-_STATE_VERBS: Final = frozenset({"SET", "USE"})
-_NEED_NO_ROOM: Final = frozenset(
-    {"DROP", "TRUNCATE", "DETACH", "SET", "USE", "KILL", "SYSTEM", "EXCHANGE", "RENAME"}
-)
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """A parsed query whose body is complete."""
-
-    asked: QueryRequest
-    user: User
-    slots: Slots
-    statement: Statement
-    external: tuple[ExternalTable, ...]
-    session: Connection | None
-    database: str | None
-    caps: Mapping[str, str]
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        """Settings of this query; the reader's begin with its caps, which the gate watches."""
-        return {**self.caps, **self.asked.settings}
-
-    @property
-    def keeps_state(self) -> bool:
-        """Whether to use the session's connection: a read-only one has no state to keep."""
-        read_only = self.asked.settings.get("readonly", "0") != "0"
-        return not self.user.read_only and (not read_only or isinstance(self.statement, Select))
-
-    @property
-    def writes(self) -> bool:
-        """Whether the disk must have space; not for statements that may be needed to free some."""
-        match self.statement:
-            case InsertData():
-                return True
-            case Select():
-                return False
-            case Command(verb=verb):
-                return verb not in _NEED_NO_ROOM
-
-    @property
-    def leaves_nothing(self) -> bool:
-        """Whether a connection is unchanged by this job."""
-        return not (
-            self.user.read_only
-            or "readonly" in self.asked.settings
-            or isinstance(self.statement, Command)
-            or self.asked.roles
-            or self.external
-        )
-
-    @property
-    def output_format(self) -> str:
-        named = None if isinstance(self.statement, InsertData) else self.statement.format_name
-        return check_format(named or self.asked.default_format or DEFAULT_OUTPUT_FORMAT)
 
 
 class Handler:
@@ -112,6 +62,8 @@ class Handler:
         self._idle = IdleConnections(MAX_IDLE_CONNECTIONS)
         with closing(engine.connect()) as connection:
             self._gate = StatementGate(connection, settings.reader_caps())
+            self._formats = Formats(connection)
+        self._running = Running()
         wait = settings.queue_wait_seconds
         self._slots = Slots(settings.max_concurrent_queries, wait, "query")
         self._reader_slots = Slots(settings.reader_max_concurrent_queries, wait, "reader")
@@ -151,11 +103,15 @@ class Handler:
             else:
                 statement = await self._read_body(request, user, asked, spool)
             slots = self._reader_slots if user.read_only else self._slots
+            kill = KillQuery.read(statement) if isinstance(statement, Command) else None
+            if kill is not None:
+                await self._kill_queries(asked, user, kill, slots, send)
+                return
             async with slots.taken():
                 if user.read_only:
                     statement = await slots.run(lambda: self._judged(statement, asked))
                 with self._session(user, asked) as session:
-                    job = _Job(
+                    job = Job(
                         asked=asked,
                         user=user,
                         slots=slots,
@@ -167,6 +123,7 @@ class Handler:
                         database=asked.database
                         or (self._settings.database if user.read_only else None),
                         caps=self._settings.reader_caps() if user.read_only else {},
+                        mark=new_mark(user.name, asked.query_id),
                     )
                     await self._dispatch(job, spool, request, receive, send)
         finally:
@@ -178,10 +135,12 @@ class Handler:
         self, request: Request, user: User, asked: QueryRequest, spool: Spool
     ) -> Statement:
         limit = self._settings.max_statement_bytes
+        most = limit if user.read_only else MAX_BLOCK_BYTES
         reader = BodyReader(
             aiter(request.stream()),
             request.headers.get("content-encoding", ""),
             self._settings.transfer_seconds,
+            BlockDecoder(most, verify=asked.body.verify_blocks) if asked.body.in_blocks else None,
         )
         head = asked.query.encode()
         statement = parse(head) if head else None
@@ -202,7 +161,7 @@ class Handler:
                 return statement
             _refuse_rows(user)
             await spool.add(head[statement.data_start :])
-        if statement.format_name in _FILE_FORMATS:
+        if statement.format_name in FILE_FORMATS:
             spool.prefer_file(_MIN_FILE_BYTES)
         async for chunk in reader.rest():
             await spool.add(chunk)
@@ -218,7 +177,7 @@ class Handler:
         return self._sessions.use(user.name, asked.session)
 
     async def _dispatch(
-        self, job: _Job, spool: Spool, request: Request, receive: Receive, send: Send
+        self, job: Job, spool: Spool, request: Request, receive: Receive, send: Send
     ) -> None:
         match job.statement:
             case InsertData() as insert:
@@ -228,7 +187,7 @@ class Handler:
             case Select() as select:
                 await self._select(job, select, request, receive, send)
 
-    async def _insert(self, job: _Job, insert: InsertData, spool: Spool, send: Send) -> None:
+    async def _insert(self, job: Job, insert: InsertData, spool: Spool, send: Send) -> None:
         format_name = check_format(
             insert.format_name or job.asked.default_format or DEFAULT_INPUT_FORMAT
         )
@@ -236,38 +195,76 @@ class Handler:
 
         def work(connection: Connection) -> Counts:
             if spool.file is not None:
-                return connection.insert_file(insert, format_name, parameters, spool.file.fileno())
-            return connection.insert(insert, format_name, parameters, spool.chunks())
+                file = spool.file.fileno()
+                return connection.insert_file(insert, format_name, parameters, file, job.mark)
+            return connection.insert(insert, format_name, parameters, spool.chunks(), job.mark)
 
         counts = await job.slots.run(lambda: self._with_connection(job, work))
-        headers = base_headers(job.asked.query_id, None)
-        headers["X-ClickHouse-Summary"] = summary(counts)
-        await send_answer(send, 200, headers, b"")
+        await self._send(job.asked, None, b"", counts, send)
 
-    async def _command(self, job: _Job, command: Command, send: Send) -> None:
+    async def _command(self, job: Job, command: Command, send: Send) -> None:
         def work(connection: Connection) -> tuple[bytes, Counts]:
-            answer = connection.run(command.text, job.output_format, job.asked.parameters)
-            if job.session is not None and command.verb in _STATE_VERBS:
+            answer = connection.run(command.text, job.output_format, job.asked.parameters, job.mark)
+            if job.session is not None and command.verb in STATE_VERBS:
                 connection.adopt_database()
             return answer
 
         answer, counts = await job.slots.run(lambda: self._with_connection(job, work))
-        headers = base_headers(job.asked.query_id, job.output_format if answer else None)
+        await self._send(job.asked, job.output_format if answer else None, answer, counts, send)
+
+    async def _send(
+        self,
+        asked: QueryRequest,
+        format_name: str | None,
+        answer: bytes,
+        counts: Counts,
+        send: Send,
+    ) -> None:
+        """Send a small answer that is complete."""
+        headers = base_headers(asked.query_id, self._formats.headers(format_name))
         headers["X-ClickHouse-Summary"] = summary(counts)
-        await send_answer(send, 200, headers, answer)
+        await send_answer(send, 200, headers, AnswerEncoder(asked.answer).whole(answer))
+
+    async def _kill_queries(
+        self, asked: QueryRequest, user: User, kill: KillQuery, slots: Slots, send: Send
+    ) -> None:
+        """Stop the statements that the clients' ids name. It needs no slot: all may be taken."""
+        format_name = check_format(
+            kill.format_name or asked.default_format or DEFAULT_OUTPUT_FORMAT
+        )
+        settings = dict(asked.settings)
+        if user.read_only:
+            self._check_reader(asked)
+            harmless.check_format(format_name)
+        if settings.pop("readonly", "0") != "0" or user.read_only:
+            kill = kill.of_user(user.name)
+
+        def work() -> tuple[bytes, Counts]:
+            with closing(self._engine.connect()) as connection:
+                connection.prepare(None, settings)
+                answer = connection.run(kill.found, format_name, asked.parameters)
+                if kill.mode != "TEST":
+                    connection.run(kill.statement, parameters=asked.parameters)
+                return answer
+
+        answer, counts = await slots.run_beside(work)
+        await self._send(asked, format_name, answer, counts, send)
 
     async def _select(
-        self, job: _Job, select: Select, request: Request, receive: Receive, send: Send
+        self, job: Job, select: Select, request: Request, receive: Receive, send: Send
     ) -> None:
         asked, format_name = job.asked, job.output_format
-        mark = new_mark()
+        if not job.user.read_only:
+            select = with_client_ids(select)
         pipe = Pipe()
 
         def work(connection: Connection) -> Counts:
-            extra = _read_only_clause(job)
-            return connection.select(
-                select, format_name, asked.parameters, pipe.write_fd, mark, extra
-            )
+            extra = read_only_clause(job)
+            version = asked.answer.protocol_version
+            with written_as(version, format_name, pipe.write_fd) as write_fd:
+                return connection.select(
+                    select, format_name, asked.parameters, write_fd, job.mark, extra
+                )
 
         def work_and_close() -> Counts:
             try:
@@ -280,20 +277,19 @@ class Handler:
         answer = StreamedAnswer(
             pipe=pipe,
             query=query,
-            headers=base_headers(asked.query_id, format_name),
+            headers=base_headers(asked.query_id, self._formats.headers(format_name)),
             buffer=buffer,
             buffer_bytes=self._buffer_bytes(job),
-            accept_encoding=(
-                request.headers.get("accept-encoding") if asked.compress_result else None
-            ),
-            on_disconnect=lambda: self._kill(mark),
+            encoder=AnswerEncoder(asked.answer, request.headers.get("accept-encoding", "")),
+            progress=asked.answer.progress,
+            on_disconnect=lambda: self._kill(job.mark),
             version=self._engine.version,
             transfer_seconds=self._settings.transfer_seconds,
         )
         try:
             await answer(receive, send)
         finally:
-            await self._finish(query, pipe, mark)
+            await self._finish(query, pipe, job.mark)
             buffer.close()
 
     async def _finish(self, query: "asyncio.Future[Counts]", pipe: Pipe, mark: str) -> None:
@@ -310,12 +306,7 @@ class Handler:
 
     def _judged(self, statement: Statement, asked: QueryRequest) -> Statement:
         """Return the reader's statement in the form in which it may run; in a worker thread."""
-        if asked.roles:
-            raise refusal(Code.ACCESS_DENIED, "Not enough privileges: the reader has one role.")
-        harmless.check_settings(
-            ((name, value) for name, value in asked.settings.items() if name != "readonly"),
-            self._settings.reader_caps(),
-        )
+        self._check_reader(asked)
         # Never a connection that serves the reader: its statement is only spelled here.
         connection = self._idle.take(None, {}) or self._engine.connect()
         try:
@@ -329,72 +320,54 @@ class Handler:
         self._idle.give_back(connection)
         return judged
 
-    def _buffer_bytes(self, job: _Job) -> int | None:
+    def _check_reader(self, asked: QueryRequest) -> None:
+        """Raise for what the reader may not ask for beside its statement."""
+        if asked.roles:
+            raise refusal(Code.ACCESS_DENIED, "Not enough privileges: the reader has one role.")
+        harmless.check_settings(
+            ((name, value) for name, value in asked.settings.items() if name != "readonly"),
+            self._settings.reader_caps(),
+        )
+
+    def _buffer_bytes(self, job: Job) -> int | None:
         """How much of an answer is kept before its first byte leaves; None for all of it."""
-        if job.asked.wait_end_of_query:
-            return self._settings.reader_buffer_bytes if job.user.read_only else None
-        return self._settings.response_buffer_bytes
+        most = self._settings.reader_buffer_bytes if job.user.read_only else None
+        if job.asked.answer.wait_end_of_query:
+            return most
+        wanted = max(self._settings.response_buffer_bytes, job.asked.answer.buffer_bytes)
+        return wanted if most is None else min(wanted, most)
 
     def _kill(self, mark: str) -> None:
         asyncio.get_running_loop().run_in_executor(None, self._engine.kill, mark)
 
-    def _with_connection(self, job: _Job, work: Callable[[Connection], _Result]) -> _Result:
+    def _with_connection(self, job: Job, work: Callable[[Connection], _Result]) -> _Result:
         """Run `work` on the right connection, prepared for this request; in a worker thread."""
-        if not job.writes:
-            return self._on_connection(job, work)
-        self._engine.ensure_space()
-        result = self._on_connection(job, work)
-        self._engine.ensure_space(after_writing=True)
-        return result
+        with self._running.entered(job.user.name, job.asked.query_id):
+            if not job.writes:
+                return self._on_connection(job, work)
+            self._engine.ensure_space()
+            result = self._on_connection(job, work)
+            self._engine.ensure_space(after_writing=True)
+            return result
 
-    def _on_connection(self, job: _Job, work: Callable[[Connection], _Result]) -> _Result:
+    def _on_connection(self, job: Job, work: Callable[[Connection], _Result]) -> _Result:
         if job.session is not None and job.keeps_state:
-            return _prepared(job.session, job, keep=True, work=work)
+            return prepared(job.session, job, keep=True, work=work)
         if job.leaves_nothing:
             wanted = job.database, job.settings
             connection = self._idle.take(*wanted) or self._engine.connect()
             try:
-                result = _prepared(connection, job, keep=False, work=work)
+                result = prepared(connection, job, keep=False, work=work)
             except BaseException:
                 connection.close()
                 raise
             self._idle.give_back(connection)
             return result
         with closing(self._engine.connect()) as connection:
-            return _prepared(connection, job, keep=False, work=work)
+            return prepared(connection, job, keep=False, work=work)
 
 
 def _refuse_rows(user: User) -> None:
     """Before the reader's rows are received, which would fill the server's disk."""
     if user.read_only:
         raise denied("write")
-
-
-def _prepared(
-    connection: Connection, job: _Job, *, keep: bool, work: Callable[[Connection], _Result]
-) -> _Result:
-    settings = dict(job.settings)
-    read_only = settings.pop("readonly", "0")
-    if keep and isinstance(job.statement, Command) and job.statement.verb in _STATE_VERBS:
-        connection.forget_applied()
-        settings = {}
-    connection.prepare(job.database, settings, keep=keep)
-    if job.user.read_only:
-        # Irreversible, and in this order: the connection is closed after this one statement.
-        connection.set_role(ANALYST_ROLE)
-        connection.lock("2")
-        return work(connection)
-    for role in job.asked.roles:
-        connection.set_role(role)
-    with external_tables(connection, job.external):
-        if not keep and read_only != "0":
-            connection.lock(read_only)
-        return work(connection)
-
-
-def _read_only_clause(job: _Job) -> str:
-    """A session's connection cannot be made read-only and back, so its statement is."""
-    level = job.asked.settings.get("readonly", "0")
-    if job.session is None or not job.keeps_state or level == "0":
-        return ""
-    return f"readonly = {clickhouse_literal(level)}"

@@ -22,9 +22,10 @@ CATEGORIES: Final = frozenset(part.strip() for part in _CATEGORIES.split(";"))
 _OTHER = """
     authenticatedUser bar blockNumber blockSerializedSize blockSize byteSize caseWithExpression
     countDigits currentDatabase currentProfiles currentRoles currentSchemas currentUser
-    defaultRoles defaultValueOfArgumentType defaultValueOfTypeName digits dumpColumnStructure
-    enabledRoles errorCodeToName exists finalizeAggregation flipCoordinates formatQuery
-    formatQueryOrNull formatQuerySingleLine formatQuerySingleLineOrNull formatReadableDecimalSize
+    defaultRoles defaultValueOfArgumentType defaultValueOfTypeName digits displayName
+    dumpColumnStructure enabledRoles errorCodeToName exists finalizeAggregation flipCoordinates
+    formatQuery formatQueryOrNull formatQuerySingleLine formatQuerySingleLineOrNull
+    formatReadableDecimalSize
     formatReadableQuantity formatReadableSize formatReadableTimeDelta getSetting
     getSettingOrDefault getSizeOfEnumType getSubcolumn globalVariable grouping hostName identity
     ignore indexHint initializeAggregation isConstant isDecimalOverflow lambda materialize

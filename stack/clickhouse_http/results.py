@@ -16,32 +16,14 @@ from typing import Final
 from starlette.types import Receive, Send
 
 from stack.clickhouse_http.body import Spool
-from stack.clickhouse_http.compression import Encoder, choose_encoder
+from stack.clickhouse_http.compression import AnswerEncoder
 from stack.clickhouse_http.connection import Counts
 from stack.clickhouse_http.errors import ClickHouseError
 
 PIPE_BYTES: Final = 1 << 20
 _MAX_TAGGED_TEXT_BYTES: Final = 15 * 1024
-_CONTENT_TYPES: Final = {
-    "Native": "application/octet-stream",
-    "RowBinary": "application/octet-stream",
-    "RowBinaryWithNames": "application/octet-stream",
-    "RowBinaryWithNamesAndTypes": "application/octet-stream",
-    "Arrow": "application/octet-stream",
-    "ArrowStream": "application/octet-stream",
-    "Parquet": "application/octet-stream",
-    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
-    "TSV": "text/tab-separated-values; charset=UTF-8",
-    "TabSeparatedWithNames": "text/tab-separated-values; charset=UTF-8",
-    "TabSeparatedWithNamesAndTypes": "text/tab-separated-values; charset=UTF-8",
-    "CSV": "text/csv; charset=UTF-8; header=absent",
-    "CSVWithNames": "text/csv; charset=UTF-8; header=present",
-    "JSON": "application/json; charset=UTF-8",
-    "JSONCompact": "application/json; charset=UTF-8",
-    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
-    "JSONCompactEachRow": "application/x-ndjson; charset=UTF-8",
-    "XML": "application/xml; charset=UTF-8",
-}
+_QUICK_BYTES: Final = 64 * 1024
+_PLAIN_STATUSES: Final = frozenset({401, 403})
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -49,17 +31,14 @@ class BrokenOffError(Exception):
     """The answer failed after its start was sent: the connection must be cut."""
 
 
-def base_headers(query_id: str, format_name: str | None) -> dict[str, str]:
-    """Return the headers of every answer to a query."""
-    headers = {
+def base_headers(query_id: str, of_format: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of every answer to a query, with those of its format."""
+    return {
         "X-ClickHouse-Server-Display-Name": "purser",
         "X-ClickHouse-Query-Id": query_id,
         "X-ClickHouse-Timezone": "UTC",
-        "Content-Type": _CONTENT_TYPES.get(format_name or "", "text/plain; charset=UTF-8"),
+        **of_format,
     }
-    if format_name is not None:
-        headers["X-ClickHouse-Format"] = format_name
-    return headers
 
 
 def summary(counts: Counts) -> str:
@@ -79,31 +58,42 @@ def summary(counts: Counts) -> str:
     )
 
 
-async def send_answer(
-    send: Send, status: int, headers: Mapping[str, str], body: bytes, *, head_only: bool = False
-) -> None:
-    """Send one complete, uncompressed answer."""
+async def send_answer(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Send one complete answer; uvicorn leaves the body of an answer to HEAD out."""
     lines = _encode(headers)
     lines.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": lines})
-    await send({"type": "http.response.body", "body": b"" if head_only else body})
+    await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: ClickHouseError, query_id: str, version: str) -> None:
-    """Send an error that occurred before anything else was sent."""
-    headers = base_headers(query_id, None)
+async def send_error(
+    send: Send, error: ClickHouseError, query_id: str, version: str, encoder: AnswerEncoder | None
+) -> None:
+    """Send an error that occurred before anything else was sent.
+
+    It goes through `encoder` like the answer would, as in ClickHouse, except where drivers expect
+    plain text whatever they asked for: where the status is 401 or 403.
+    """
+    headers = base_headers(query_id, {"Content-Type": "text/plain; charset=UTF-8"})
     headers["X-ClickHouse-Exception-Code"] = str(error.code)
     if error.http_status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="ClickHouse server HTTP API"'
-    await send_answer(send, error.http_status, headers, error_text(error, version))
+    text = error_text(error, version)
+    if encoder is not None and error.http_status not in _PLAIN_STATUSES:
+        text = encoder.whole(text)
+        headers |= encoder.headers
+    await send_answer(send, error.http_status, headers, text)
 
 
 def error_text(error: ClickHouseError, version: str) -> bytes:
-    """Return an error's text with ClickHouse's ending: the version and a line break."""
+    """Return an error's text with ClickHouse's ending: the version and a line break.
+
+    Bytes that are not UTF-8 leave as they came from the engine.
+    """
     text = error.text.rstrip()
     if "(version " not in text[-60:]:
         text = f"{text} (version {version})"
-    return text.encode() + b"\n"
+    return text.encode("utf-8", "surrogateescape") + b"\n"
 
 
 def _encode(headers: Mapping[str, str]) -> Headers:
@@ -156,22 +146,26 @@ class StreamedAnswer:
         headers: dict[str, str],
         buffer: Spool,
         buffer_bytes: int | None,
-        accept_encoding: str | None,
+        encoder: AnswerEncoder,
+        progress: bool,
         on_disconnect: Callable[[], None],
         version: str,
         transfer_seconds: float,
     ) -> None:
-        """`buffer_bytes` None holds the answer back until its end (wait_end_of_query)."""
+        """`buffer_bytes` None holds the answer back until its end (wait_end_of_query).
+
+        With `progress`, X-ClickHouse-Progress comes as well.
+        """
         self._pipe = pipe
         self._query = query
         self._headers = headers
         self._buffer = buffer
         self._buffer_bytes = buffer_bytes
-        self._accept_encoding = accept_encoding
+        self._encoder = encoder
+        self._progress = progress
         self._on_disconnect = on_disconnect
         self._version = version
         self._transfer_seconds = transfer_seconds
-        self._encoder: Encoder | None = None
 
     async def __call__(self, receive: Receive, send: Send) -> None:
         """Send the whole answer.
@@ -202,23 +196,19 @@ class StreamedAnswer:
                 return False
         return True
 
-    def _compress(self) -> None:
-        if self._accept_encoding is None:
-            return
-        chosen = choose_encoder(self._accept_encoding)
-        if chosen is not None:
-            self._headers["Content-Encoding"], self._encoder = chosen
+    def _count(self, counts: Counts) -> None:
+        self._headers["X-ClickHouse-Summary"] = summary(counts)
+        if self._progress:
+            self._headers["X-ClickHouse-Progress"] = summary(counts)
 
     async def _send_whole(self, send: Send, counts: Counts) -> None:
-        self._headers["X-ClickHouse-Summary"] = summary(counts)
-        if self._buffer.size:
-            self._compress()
+        self._count(counts)
         await self._buffer.complete()
         if self._buffer.file is None:
             body = b"".join(self._buffer.chunks())
-            if self._encoder is not None:
-                body = self._encoder.compress(body) + self._encoder.flush()
-            await send_answer(send, 200, self._headers, body)
+            if body:
+                self._headers |= self._encoder.headers
+            await send_answer(send, 200, self._headers, await _off_loop(self._encoder.whole, body))
             return
         await self._start(send)
         for chunk in self._buffer.chunks():
@@ -228,8 +218,7 @@ class StreamedAnswer:
     async def _send_stream(self, send: Send) -> None:
         tag = "".join(secrets.choice(string.ascii_lowercase) for _ in range(16))
         self._headers["X-ClickHouse-Exception-Tag"] = tag
-        self._headers["X-ClickHouse-Summary"] = summary(Counts())
-        self._compress()
+        self._count(Counts())
         await self._buffer.complete()
         await self._start(send)
         for chunk in self._buffer.chunks():
@@ -240,19 +229,19 @@ class StreamedAnswer:
             await self._query
         except ClickHouseError as error:
             await self._send_chunk(send, tagged_error(error, tag, self._version))
-            tail = self._encoder.flush() if self._encoder is not None else b""
+            tail = self._encoder.flush()
             await send({"type": "http.response.body", "body": tail, "more_body": True})
             raise BrokenOffError from error
         await self._end(send)
 
     async def _start(self, send: Send) -> None:
+        self._headers |= self._encoder.headers
         await send(
             {"type": "http.response.start", "status": 200, "headers": _encode(self._headers)}
         )
 
     async def _send_chunk(self, send: Send, chunk: bytes) -> None:
-        if self._encoder is not None:
-            chunk = self._encoder.compress(chunk)
+        chunk = await _off_loop(self._encoder.compress, chunk)
         if not chunk:
             return
         try:
@@ -262,8 +251,14 @@ class StreamedAnswer:
             raise BrokenOffError("the client does not read") from error
 
     async def _end(self, send: Send) -> None:
-        tail = self._encoder.flush() if self._encoder is not None else b""
-        await send({"type": "http.response.body", "body": tail})
+        await send({"type": "http.response.body", "body": self._encoder.flush()})
+
+
+async def _off_loop(encode: Callable[[bytes], bytes], data: bytes) -> bytes:
+    """Compress in a thread what takes long: a client chooses the level, and nobody else waits."""
+    if len(data) <= _QUICK_BYTES:
+        return encode(data)
+    return await asyncio.to_thread(encode, data)
 
 
 def tagged_error(error: ClickHouseError, tag: str, version: str) -> bytes:

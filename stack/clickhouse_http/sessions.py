@@ -52,6 +52,9 @@ class Sessions:
         finally:
             session.busy = False
             session.expires_at = time.monotonic() + options.timeout_seconds
+            if options.close:
+                del self._sessions[key]
+                session.connection.close()
 
     def _open(self, options: SessionOptions) -> _Session:
         if options.must_exist:

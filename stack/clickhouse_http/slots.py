@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from stack.clickhouse_http.errors import Code, refusal
 
+BESIDE: Final = 2
+"""How many KILL QUERY may run at a time beside the slots of a kind of user."""
 _Result = TypeVar("_Result")
 
 
@@ -19,6 +21,7 @@ class Slots:
         self._wait_seconds = wait_seconds
         self._free = asyncio.Semaphore(number)
         self._threads = ThreadPoolExecutor(number, thread_name_prefix=name)
+        self._beside = ThreadPoolExecutor(BESIDE, thread_name_prefix=f"{name}-beside")
 
     @asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
@@ -42,6 +45,11 @@ class Slots:
         """Run blocking `work` in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    async def run_beside(self, work: Callable[[], _Result]) -> _Result:
+        """Run blocking `work` that stops queries, and so must not wait for a slot."""
+        return await asyncio.get_running_loop().run_in_executor(self._beside, work)
+
     def shut_down(self) -> None:
         """Wait for the threads to end."""
+        self._beside.shutdown()
         self._threads.shutdown()

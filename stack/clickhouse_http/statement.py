@@ -14,10 +14,12 @@ from typing import Final
 
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 
-# Decoded as latin-1, so that offsets are byte offsets; SQL keywords are ASCII.
+# Decoded as latin-1, so that offsets are byte offsets; SQL keywords are ASCII. The spaces are those
+# of the engine, in UTF-8.
 _TOKEN: Final = re.compile(
     r"""
-    (?P<space>\s+)
+    (?P<space>(?:\s|\xc2[\x85\xa0]|\xe1\xa0\x8e|\xe2\x80[\x80-\x8d\xa8\xa9\xaf]|\xe2\x81[\x9f\xa0]
+        |\xe3\x80\x80|\xef\xbb\xbf)+)
   | (?P<comment>--[^\n]* | \#[\ !][^\n]* | /\*.*?\*/)
   | (?P<string>'(?:[^'\\]|\\.|'')*')
   | (?P<quoted>"(?:[^"\\]|\\.|"")*" | `(?:[^`\\]|\\.|``)*`)
@@ -288,7 +290,9 @@ def _parse_insert_select(text: bytes, tokens: list[Token]) -> Statement:
             "INSERT SELECT FROM input() is not supported by this server:"
             " insert into a table and select from that.",
         )
-    return Command(text=text, format_name=None, verb="INSERT")
+    while tokens[-1].text == ";":
+        tokens.pop()
+    return Command(text=text[: tokens[-1].end], format_name=None, verb="INSERT")
 
 
 def _data_start(text: bytes, end: int) -> int:

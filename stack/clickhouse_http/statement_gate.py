@@ -182,7 +182,7 @@ class StatementGate:
     def _judge_names(self, node: Node, kind: str) -> None:
         if "table_function" in node:
             name = str(node["table_function"].get("name", ""))
-            if name.lower() not in TABLE_FUNCTIONS:
+            if name.lower() not in TABLE_FUNCTIONS and not _only_rows(node["table_function"]):
                 raise denied(f"use the table function `{name}`")
             node["table_function"]["is_table"] = True
         if kind == "Literal" or kind == "":
@@ -207,6 +207,20 @@ class StatementGate:
             parts = value.lower().split(".")
             if not _IDENTIFIER.fullmatch(value) or not self._forbidden.isdisjoint(parts):
                 raise denied(f"give the parameter {name} this value")
+
+
+def _only_rows(function: Node) -> bool:
+    """`VALUES (1, 'a'), (2, 'b')`, as JDBC's metadata has it: rows without a structure before them.
+
+    The engine takes a text in the first place for a structure, and a row for nothing else.
+    """
+    rows = function.get("arguments", {}).get("children", [])
+    return str(function.get("name")).lower() == "values" and all(
+        row.get("name") == "tuple"
+        if row.get("type") == "Function"
+        else row.get("type") == "Literal" and row["value"].get("field_type") == "Tuple"
+        for row in rows
+    )
 
 
 def denied(what: str) -> ClickHouseError:

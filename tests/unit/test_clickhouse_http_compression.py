@@ -91,14 +91,14 @@ def test_unknown_encoding_names_the_known_ones() -> None:
     ],
 )
 def test_cheapest_accepted_encoding_is_chosen(accepted: str, chosen: str | None) -> None:
-    answer = choose_encoder(accepted)
+    answer = choose_encoder(accepted, 3)
     assert (answer[0] if answer else None) == chosen
 
 
 @pytest.mark.parametrize("parts", [[], [b""], [b"a", b"", b"b" * 100_000]])
 @encodings
 def test_answers_are_one_whole_frame(encoding: str, parts: list[bytes]) -> None:
-    answer = choose_encoder(encoding)
+    answer = choose_encoder(encoding, 3)
     assert answer is not None
     encoder = answer[1]
     body = b"".join(encoder.compress(part) for part in parts) + encoder.flush()

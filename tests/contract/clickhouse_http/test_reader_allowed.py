@@ -25,6 +25,7 @@ from tests.contract.clickhouse_http.reader_world import World, ask
         ("FROM seller_revenue SELECT net_minor", {}, "900\n"),
         ("SELECT sum(number) FROM numbers(5)", {}, "10\n"),
         ("SELECT arrayJoin([1, 2])", {}, "1\n2\n"),
+        ("SELECT c2 FROM VALUES(('a', 1), ('b', 1 + 1))", {}, "1\n2\n"),
         ("SELECT toStartOfMonth(day) AS m, sum(net) FROM seller_revenue GROUP BY m", {}, None),
         ("SELECT getSetting('max_threads') SETTINGS max_threads = 1", {}, "1\n"),
         ("SELECT getSetting('max_threads')", {"max_threads": "1"}, "1\n"),
