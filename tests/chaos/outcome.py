@@ -80,7 +80,7 @@ class Outcome:
             f"{' (early)' if last.kill.early else ''}:"
             f" ready after {last.ready_seconds:.1f} s,"
             f" visible after {f'{visible:.1f} s' if visible is not None else '(next is early)'};"
-            f" {self.acknowledged:,} events acknowledged, {self.imports} imports;"
+            f" {self.acknowledged:,} events acknowledged, imports: {self.imports};"
             f" {left(self.seconds, number, self.planned)}"
         )
 
