@@ -120,10 +120,10 @@ def wait_all_ready(stack: Stack, names: Iterable[str] = (*TARGETS, CONNECTOR_SUP
         stack.wait_ready(name, max(1.0, deadline - time.monotonic()))
 
 
-def verify_stack(stack: Stack) -> Report:
+def verify_stack(stack: Stack, timeout_seconds: float = VERIFY_SECONDS) -> Report:
     """The report of `purser verify`."""
     endpoints = stack.endpoints
     settings = VerifySettings.load(
         postgres_reader_dsn=endpoints.postgres_reader_dsn, clickhouse_url=endpoints.clickhouse_url
     )
-    return verify(settings, Options(timeout_seconds=VERIFY_SECONDS))
+    return verify(settings, Options(timeout_seconds=timeout_seconds))

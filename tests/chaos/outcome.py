@@ -1,5 +1,6 @@
 """What a round saw: what failed, a line per kill, a table per target, and JSON."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -35,7 +36,7 @@ class Outcome:
     """A round so far.
 
     `problem` says why it ended early. `unknown` counts events in PostgreSQL that nobody
-    acknowledged, `doubled` those acknowledged twice; both are counted at the end.
+    acknowledged, `doubled` those acknowledged twice; both are counted at the end. `report` is the last of `purser verify`, `verdicts` counts all.
     """
 
     seed: int
@@ -51,6 +52,7 @@ class Outcome:
     unknown: int = 0
     doubled: int = 0
     report: Report | None = None
+    verdicts: Counter[str] = field(default_factory=Counter)
     interrupted: bool = False
     problem: str = ""
     seconds: float = 0.0
@@ -109,6 +111,7 @@ class Outcome:
             "lost": self.lost,
             "unknown": self.unknown,
             "doubled": self.doubled,
+            "verdicts": dict(self.verdicts),
             "verify": self.report.to_json() if self.report else None,
             "interrupted": self.interrupted,
             "failures": self.failures(),
@@ -134,7 +137,8 @@ class Outcome:
             f" ({self.traffic.resent:,} commands sent again),"
             f" {self.imported_events:,} of {self.imports} imports ({self.import_runs} runs)\n"
             f"verify: {self.report.verdict if self.report else 'not run'}"
-            f" ({(self.report.postgres_events or 0) if self.report else 0:,} events)"
+            f" ({(self.report.postgres_events or 0) if self.report else 0:,} events);"
+            f" of all checks: {', '.join(f'{n} {v}' for v, n in self.verdicts.items())}"
         )
 
 

@@ -7,7 +7,7 @@ from random import Random
 from bench.survival import MID_INSERT, TARGETS
 
 CHOICES = (*TARGETS, MID_INSERT)
-PAUSE_SECONDS = (1.0, 4.0)
+PAUSE_SECONDS = (1.0, 3.0)
 EARLY_SHARE = 0.2
 
 
