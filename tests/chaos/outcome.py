@@ -36,7 +36,8 @@ class Outcome:
     """A round so far.
 
     `problem` says why it ended early. `unknown` counts events in PostgreSQL that nobody
-    acknowledged, `doubled` those acknowledged twice; both are counted at the end. `report` is the last of `purser verify`, `verdicts` counts all.
+    acknowledged, `doubled` those acknowledged twice; both are counted at the end. `report` is the
+    last one of `purser verify`, `verdicts` counts those of all.
     """
 
     seed: int
