@@ -89,7 +89,7 @@ coverage-all: setup ## measure what all tests run, servers included, and list th
 	$(BIN)/coverage report
 
 .PHONY: chaos
-chaos: setup ## run the long chaos round: at least 20 seeded random kill -9 under load
+chaos: setup ## run the long chaos round: 20 seeded random kill -9 under load (CHAOS_ARGS="--kills 300")
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 .PHONY: soak

@@ -21,7 +21,7 @@
     run.py         runs all sections in order
     soak.py        live traffic and kills for minutes
     memory.py      judges for the soak whether memory is flat
-    lag.py         measures for the soak how far the views are behind
+    lag.py         measures how far the views are behind, for the soak and the chaos rounds
     survival.py    checks that the soak shares with the chaos rounds
 
 Nothing imports this package.

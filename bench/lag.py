@@ -38,6 +38,36 @@ def wait_until_visible(clickhouse_url: str, events: int, seconds: float) -> None
             time.sleep(VISIBLE_LOOK_SECONDS)
 
 
+def wait_until_newer(clickhouse_url: str, moment: datetime, seconds: float) -> float:
+    """Wait until every partition shows an event that was committed after `moment`.
+
+    Returns the time of the monotonic clock. A server that does not answer is asked again. Raises
+    ServiceUnavailable after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    newest: datetime | None = None
+    while time.monotonic() < deadline:
+        try:
+            with connect(ClickHouseSettings.load(clickhouse_url)) as client:
+                while time.monotonic() < deadline:
+                    newest = _zoned(client.query(QUERY).result_rows[0][0])
+                    if newest is not None and newest > moment:
+                        return time.monotonic()
+                    time.sleep(VISIBLE_LOOK_SECONDS)
+        except (PurserError, ClickHouseError, OSError):
+            time.sleep(VISIBLE_LOOK_SECONDS)
+    raise ServiceUnavailable(
+        f"after {seconds:g} s some partition shows no event committed since"
+        f" {moment:%H:%M:%S} UTC; its newest is of {newest}"
+    )
+
+
+def _zoned(moment: datetime | None) -> datetime | None:
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    return moment.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
     """The recovery after a kill: the longest lag, and when it became small and stayed so.
@@ -116,8 +146,7 @@ class LagWatch:
                 self._stop.wait(LOOK_SECONDS)
 
     def _look(self, newest: datetime | None) -> None:
-        if newest is not None:
-            zoned = newest if newest.tzinfo is not None else newest.replace(tzinfo=UTC)
+        if (zoned := _zoned(newest)) is not None:
             # Rows can arrive late, but a visible row stays visible.
             self._newest = max(zoned, self._newest or zoned)
         if self._newest is not None:

@@ -153,7 +153,7 @@ def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
         began = seen.kills[0][0] - options.kill_every if seen.kills else 0.0
         seen.lag = [(at, seconds) for at, seconds in lag.samples if at >= began]
     seen.acknowledged = len(acknowledged)
-    seen.lost = acknowledged.lost(endpoints.postgres_reader_dsn)
+    seen.lost = acknowledged.presence(endpoints.postgres_reader_dsn).lost
     say("verifying")
     return seen, report, verify_stack(stack)
 

@@ -8,14 +8,17 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from threading import Lock
 from uuid import UUID
 
 import psycopg
 
 from operations.verify import Options, Report, VerifySettings, verify
-from schemas.events import Event
+from schemas.errors import ServiceUnavailable
+from schemas.events import NewEvent
 from stack.native import Stack
+from stack.process import POLL_SECONDS
 
 WORKER = "views-worker"
 TARGETS = (WORKER, "connect", "kafka", "clickhouse", "postgres")
@@ -24,53 +27,90 @@ MID_INSERT = "views-worker in the middle of an insert"
 READY_SECONDS = 120.0
 VERIFY_SECONDS = 180.0
 HELD_SECONDS = 1.5
+GONE_SECONDS = 10.0
 ROWS_FETCHED = 20_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """`events` are in PostgreSQL; `lost` ones were acknowledged and are not."""
+
+    events: int
+    lost: int
+
+
 class Acknowledged:
-    """Every event whose append was acknowledged."""
+    """Every event whose append was acknowledged: the highest seq of each payment.
+
+    A payment's events are numbered from 1 without gaps, so this says as much as all of them, and
+    the memory for hours of traffic stays small.
+    """
 
     def __init__(self) -> None:
-        self.keys: set[bytes] = set()
+        self._highest: dict[int, int] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
-        return len(self.keys)
+        """The number of events."""
+        with self._lock:
+            return sum(self._highest.values())
 
-    def add(self, events: tuple[Event, ...]) -> None:
+    def add(self, events: Iterable[NewEvent]) -> None:
         """Remember events that were just committed."""
         with self._lock:
-            self.keys.update(_key(event.payment_id, event.seq) for event in events)
+            for event in events:
+                key = event.payment_id.int
+                self._highest[key] = max(event.seq, self._highest.get(key, 0))
 
-    def lost(self, reader_dsn: str) -> int:
-        """The number of these events that PostgreSQL does not have."""
-        left = self.keys.copy()
+    def presence(self, reader_dsn: str) -> Presence:
+        """Whether PostgreSQL has them; other events may be appended meanwhile."""
+        with self._lock:
+            expected = self._highest.copy()
         with psycopg.connect(reader_dsn) as connection, connection.cursor("present") as cursor:
             cursor.itersize = ROWS_FETCHED
-            cursor.execute("SELECT payment_id, seq FROM payments")
-            for payment_id, seq in cursor:
-                left.discard(_key(payment_id, seq))
-        return len(left)
+            cursor.execute(
+                "SELECT payment_id, count(*), max(seq) FROM payments GROUP BY payment_id"
+            )
+            return compare(expected, cursor)
 
 
-def _key(payment_id: UUID, seq: int) -> bytes:
-    # There are hundreds of thousands; a tuple of two objects would take four times the memory.
-    return payment_id.bytes + seq.to_bytes(4)
+def compare(expected: dict[int, int], found: Iterable[tuple[UUID, int, int]]) -> Presence:
+    """Compare each payment's highest acknowledged seq with its rows: their number and highest seq.
+
+    `expected` is consumed.
+    """
+    events = lost = 0
+    for payment_id, count, highest in found:
+        events += count
+        lost += max(highest, expected.pop(payment_id.int, 0)) - count
+    return Presence(events=events, lost=lost + sum(expected.values()))
 
 
 def kill(stack: Stack, target: str) -> None:
-    """kill -9. To kill during an insert, suspend the server that has to answer it first."""
+    """kill -9, and wait until the process is gone.
+
+    To kill during an insert, suspend the server that has to answer it first.
+    """
     if target != MID_INSERT:
-        stack.kill(target)
+        _kill(stack, target)
         return
     held = stack.pid("clickhouse")
     assert held is not None
     os.kill(held, signal.SIGSTOP)
     try:
         time.sleep(HELD_SECONDS)  # traffic continues, so by now the worker waits for an insert
-        stack.kill(WORKER)
+        _kill(stack, WORKER)
     finally:
         os.kill(held, signal.SIGCONT)
+
+
+def _kill(stack: Stack, name: str) -> None:
+    pid = stack.kill(name)
+    deadline = time.monotonic() + GONE_SECONDS
+    while stack.pid(name) == pid:  # or it would still count as ready
+        if time.monotonic() > deadline:
+            raise ServiceUnavailable(f"{name} (pid {pid}) survives kill -9; inspect it with `ps`")
+        time.sleep(POLL_SECONDS)
 
 
 def wait_all_ready(stack: Stack, names: Iterable[str] = (*TARGETS, CONNECTOR_SUPERVISOR)) -> None:
@@ -80,7 +120,7 @@ def wait_all_ready(stack: Stack, names: Iterable[str] = (*TARGETS, CONNECTOR_SUP
         stack.wait_ready(name, max(1.0, deadline - time.monotonic()))
 
 
-def verify_stack(stack: Stack) -> Report:
+def verify_stack(stack: Stack, timeout_seconds: float = VERIFY_SECONDS) -> Report:
     """The report of `purser verify`."""
     endpoints = stack.endpoints
     settings = VerifySettings.load(
@@ -88,4 +128,4 @@ def verify_stack(stack: Stack) -> Report:
         clickhouse_url=endpoints.clickhouse_url,
         kafka_bootstrap=endpoints.kafka_bootstrap,
     )
-    return verify(settings, Options(timeout_seconds=VERIFY_SECONDS))
+    return verify(settings, Options(timeout_seconds=timeout_seconds))

@@ -2,9 +2,11 @@
 
 Lanes are threads. The commands of one payment stay in one lane, so they keep their order. A command
 that cannot be recorded now is sent again under the same key until it can. No command may be given
-up silently, whatever is killed.
+up silently, whatever is killed: a run that was stopped raises if a command can still not be
+recorded after `STOPPED_SECONDS_MAX`.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -24,6 +26,8 @@ from writer.commands import AnyCommand
 LANES = 6
 LANE_QUEUE_MAX = 200
 RESEND_SECONDS = 0.2
+STOPPED_SECONDS_MAX = 120.0
+"""As long as a killed server is given to answer again."""
 
 
 class Recorder(Protocol):
@@ -67,19 +71,21 @@ class Traffic:
         self._on_appended = on_appended
         self._queues: list[Queue[Step | None]] = [Queue(LANE_QUEUE_MAX) for _ in range(lanes)]
         self._stop = Flag()
+        self._give_up_at = math.inf
         self._lock = Lock()
         self._failure: BaseException | None = None
         self._lanes = [Thread(target=self._lane, args=(queue,)) for queue in self._queues]
 
     def stop(self) -> None:
         """Send nothing new, but finish commands in progress."""
+        self._give_up_at = time.monotonic() + STOPPED_SECONDS_MAX
         self._stop.set()
 
     def run(self) -> TrafficReport:
         """Send every step at its time, or as soon as a lane has room.
 
         Raises what a lane raised, such as a PurserError if the writer cannot work until somebody
-        repairs something.
+        repairs something, or if it is still down long after `stop`.
         """
         started = time.monotonic()
         for lane in self._lanes:
@@ -119,6 +125,8 @@ class Traffic:
                 answer = self._writer.handle(step.command)
                 break
             except ServiceUnavailable:
+                if time.monotonic() > self._give_up_at:
+                    raise
                 with self._lock:
                     self.report.resent += 1
                 time.sleep(RESEND_SECONDS)

@@ -1,4 +1,4 @@
-"""The short round: every process dies once while import and live traffic run."""
+"""The short round: every process dies once while imports and live traffic run."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,8 @@ import pytest
 
 from bench.survival import MID_INSERT, TARGETS
 from stack.native import Stack
-from tests.chaos.rounds import check, play
+from tests.chaos.plan import plan
+from tests.chaos.rounds import play
 from tests.whole_stack import whole_stack
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
@@ -20,6 +21,9 @@ def own_stack() -> Iterator[Stack]:
 
 
 def test_nothing_is_lost_or_doubled_whatever_is_killed(own_stack: Stack) -> None:
-    outcome = play(own_stack, [MID_INSERT, *TARGETS], seed=20)
+    outcome = play(own_stack, plan([MID_INSERT, *TARGETS], seed=20), seed=20)
+    assert not outcome.failures(), outcome.to_json()
+    assert outcome.report
     assert outcome.traffic.events > 500
-    check(outcome)
+    assert outcome.imports > 1
+    assert outcome.report.postgres_events == outcome.acknowledged
