@@ -24,7 +24,7 @@ from marketplace.market import Marketplace, MarketplaceSettings
 from marketplace.traffic import Traffic, run_in_background
 from operations.verify import Verdict
 from schemas.errors import PurserError
-from stack.layout import check_free_space
+from stack.disk import check_free_space
 from stack.native import Stack
 from tests.chaos.imports import Imports
 from tests.chaos.outcome import Killed, Outcome

@@ -92,7 +92,7 @@ def test_servers_stop_without_loss_and_come_back_by_themselves(
                 sent = finish()
         found = verify_stack(stack)
         assert found.exit_status == 0, found.to_json()
-        assert acknowledged.lost(stack.endpoints.postgres_reader_dsn) == 0
+        assert acknowledged.presence(stack.endpoints.postgres_reader_dsn).lost == 0
         assert len(acknowledged) == sent.events
         assert stack.pid(supervisord.NAME) == manager
         wait_until(lambda: not report(stack).problems, "status is healthy")

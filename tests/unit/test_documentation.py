@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from cli.main import app
+from cli.commands import app
 from tests.documentation import NOT_RUN, PAGES, blocks, commands_in_text, is_command, text_of
 
 TARGETS = set(re.findall(r"^([a-z-]+):", text_of(Path("Makefile")), re.MULTILINE))

@@ -264,7 +264,7 @@ CREATE OR REPLACE VIEW buyer_orders ON CLUSTER '{cluster}'
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per order of a payment: its latest state.'
 AS WITH
-    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     buyer_id,
     order_id,
@@ -386,7 +386,7 @@ CREATE OR REPLACE VIEW ledger_entries ON CLUSTER '{cluster}'
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per posting of double-entry bookkeeping; the postings of an event sum to zero.'
 AS WITH
-    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     account_type,
     account_id,
@@ -453,7 +453,7 @@ CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per event: the row of PostgreSQL\'s payments, whole, and where it came from.'
 AS WITH
-    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     payment_id,
     seq,
@@ -521,7 +521,7 @@ CREATE OR REPLACE VIEW payouts ON CLUSTER '{cluster}'
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per payout: its latest state.'
 AS WITH
-    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     seller_id,
     payout_id,
@@ -582,7 +582,7 @@ CREATE OR REPLACE VIEW reconciliation_log ON CLUSTER '{cluster}'
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per difference between our books and a provider\'s.'
 AS WITH
-    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     case_id,
     version,
@@ -625,7 +625,7 @@ CREATE OR REPLACE VIEW seller_balances ON CLUSTER '{cluster}'
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per seller and currency: what we owe the seller now.'
 AS WITH
-    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     seller_id,
     currency,
@@ -698,7 +698,7 @@ CREATE OR REPLACE VIEW seller_revenue ON CLUSTER '{cluster}'
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per seller, currency and UTC day: what the seller earned, from ledger_entries.'
 AS WITH
-    transform(currency, ['BHD', 'BIF', 'CLF', 'CLP', 'DJF', 'GNF', 'IQD', 'ISK', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LYD', 'OMR', 'PYG', 'RWF', 'TND', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1000, 1, 10000, 1, 1, 1, 1000, 1, 1000, 1, 1, 1, 1000, 1000, 1000, 1, 1, 1000, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
     seller_id,
     currency,
@@ -727,5 +727,5 @@ FROM seller_revenue_raw
 FINAL;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
-    ('0001_tables', '2e2f4f5c4dbc087ee91380dd995a84d5227c6d45fe3e6cfa2787a38dadbe9302'),
-    ('0002_views', '30719a46cea0fcc513eddcf991e672403866ca230f399b2cd06358b5769037bf');
+    ('0001_tables', '9ee9eee6cc90bcbcee821fd894b645df9770008426b3a16c119d83419f1d871d'),
+    ('0002_views', '45f4a5a7b7335e37ed4a53127430958f58c326ae8fd22a399333605ac6cbbd50');
