@@ -62,6 +62,11 @@ class RestartPolicy:
     pause_seconds: float = 0.0
     restart_at: float = 0.0
 
+    @property
+    def keeps_failing(self) -> bool:
+        """Whether a restart did not help the last time."""
+        return self.pause_seconds > PAUSE_SECONDS_FIRST
+
     def decide(self, health: ConnectorHealth, now: float) -> bool:
         """Whether to restart now; `now` is monotonic seconds."""
         if health.healthy and now >= self.restart_at:
@@ -95,6 +100,7 @@ class ConnectorRepair:
     def __init__(self, client: ConnectClient, connector: str) -> None:
         self.reasons: tuple[str, ...] = ("has not checked the connector yet",)
         self.restarts = 0
+        self._failure = ""
         self._client = client
         self._connector = connector
         self._policy = RestartPolicy()
@@ -103,12 +109,17 @@ class ConnectorRepair:
         """Check once and restart if it is time; never raises a server's errors."""
         try:
             health = self._client.health(self._connector)
+            if health.failed:
+                self._failure = health.problem()
             if self._policy.decide(health, now):
                 _log.warning("restarting connector %s: %s", self._connector, health.problem())
                 self._client.restart_failed(self._connector)
                 self.restarts += 1
             # One that is paused or unregistered is left alone, but no event leaves PostgreSQL.
             self.reasons = () if health.healthy else (health.problem(),)
+            if health.healthy and self._policy.keeps_failing:
+                # Between two failures Connect calls the task RUNNING and has forgotten the error.
+                self.reasons = (f"the connector keeps failing: {self._failure}",)
         except PurserError as error:
             self.reasons = (str(error),)
 

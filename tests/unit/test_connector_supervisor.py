@@ -111,6 +111,16 @@ def test_a_failed_task_is_restarted_and_told() -> None:
     assert "does not answer" in _health_answer(repair).json()["reasons"][0]
 
 
+def test_a_task_that_keeps_failing_is_told_also_while_it_runs_in_between() -> None:
+    repair, asked = _connect(["FAILED", "RUNNING", "FAILED", "RUNNING", "RUNNING"])
+    for now in (0.0, 1.0, 2.0, 3.0):  # the second restart is followed by a pause of 4 s
+        repair.look(now)
+    assert asked.count("POST /connectors/c/restart") == 2
+    assert repair.reasons == ("the connector keeps failing: task 0 is FAILED: org.Broken: no",)
+    repair.look(6.0)
+    assert repair.reasons == ()
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
