@@ -22,7 +22,6 @@ from writer.importing.lines import Line
 from writer.retry import retrying
 from writer.store import EventStore
 
-
 _DIGEST_BYTES = 8
 
 
