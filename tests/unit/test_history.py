@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import InputError
 from schemas.lifecycle import EventType
 from tests.histories import a_history, an_event, an_order
-from writer.importing.history import decide_line
+from writer.importing.history import decide_line, parse_line
 
 
 def decided(*events: dict[str, Any]) -> list[tuple[str, str, int]]:
@@ -128,12 +128,33 @@ LINE = (an_event("captured", amount_minor=900), an_event("shipped", 3, order_id=
         (b'{"events": ' + b"9" * 4_000 + b", " + ONE[1:], "events"),
         (b'{"events": NaN, ' + ONE[1:], "events"),
         (b'{"\\u0065vents": 1, ' + ONE[1:], "events"),
+        (b'{"events" : 1, ' + ONE[1:], "events"),
     ],
 )
 def test_key_that_is_there_twice_is_refused_by_name(line: bytes, field: str) -> None:
     error = refusal_of(line)
     assert error.field == field
     assert "twice" in error.problem
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        a_history(),
+        a_history(*LINE, an_event("refund_requested", 4, refund_id="r", order_id=None)),
+        a_history(orders=[an_order("Ä{:,}")], events=[]),
+    ],
+)
+def test_a_usual_line_is_parsed_once(
+    history: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("writer.importing.history.duplicate_key")
+    parse_line(json.dumps(history, ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize("text", ['a"b', "a\\b", "a\tb", "Ä"])
+def test_a_line_with_escapes_is_parsed_too(text: str) -> None:
+    assert parse_line(json.dumps(a_history(buyer_id=text)).encode()).buyer_id == text
 
 
 # -- bad lines: (line, field, words of the reason) ----------------------------------------------

@@ -21,7 +21,7 @@ from schemas.lifecycle import Direction
 from writer import commands
 from writer.commands import Change, CreatePayment, OrderLine
 from writer.decide import HANDLERS, AlreadyDone, decide
-from writer.importing.duplicates import duplicate_key
+from writer.importing.duplicates import duplicate_key, has_more_texts
 from writer.state import PaymentState, Refund, apply
 
 MAX_EVENTS_PER_PAYMENT = 10_000
@@ -64,7 +64,7 @@ def parse_line(line: bytes) -> HistoryPayment:
         first = error.errors(include_url=False)[0]
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise InputError(_path(first["loc"]), _problem(first) + more) from None
-    if (path := duplicate_key(line)) is not None:
+    if has_more_texts(line, payment) and (path := duplicate_key(line)) is not None:
         raise InputError(path, "is there twice; write it once, with the value that is meant")
     return payment
 
