@@ -66,12 +66,14 @@ class Answer:
 def purser(*arguments: str) -> Answer:
     """`purser dead-letters …` in this process."""
     output, errors, status = io.BytesIO(), io.StringIO(), 0
+    lines = io.TextIOWrapper(output, encoding="utf-8", write_through=True)
     try:
-        with redirect_stdout(io.TextIOWrapper(output, write_through=True)), redirect_stderr(errors):
+        with redirect_stdout(lines), redirect_stderr(errors):
             run(app, "purser", ["dead-letters", *arguments])
     except SystemExit as ended:
         assert isinstance(ended.code, int)
         status = ended.code
+    lines.detach()  # closing it would close what it has written
     return Answer(status=status, output=output.getvalue(), errors=errors.getvalue())
 
 
