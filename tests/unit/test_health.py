@@ -225,10 +225,8 @@ def test_what_is_printed_is_found_in_the_run_book(state: LoudState) -> None:
     quoted = [".*".join(map(re.escape, each.split("…"))) for each in re.findall(r"`([^`]+)`", said)]
     unquoted = []
     for printed in PRINTED[state]:
-        text = printed
-        if isinstance(printed, Problem):
-            assert printed.state is state
-            text = printed.text
+        text = printed if isinstance(printed, str) else printed.text
+        assert isinstance(printed, str) or printed.state is state
         if not any(re.search(each, text.replace("`", "")) for each in quoted):
             unquoted.append(text)
     assert unquoted == []
