@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -75,8 +76,8 @@ class Report:
         }
 
 
-def _plain(found: Any) -> dict[str, Any] | None:
-    return None if found is None else asdict(found)
+def _plain(found: Any) -> Any:
+    return msgspec.to_builtins(found, str_keys=True)
 
 
 def report(stack: Stack) -> Report:

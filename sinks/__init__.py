@@ -1,16 +1,17 @@
 """The stores of view rows.
 
-    protocol.py      what a sink guarantees
-    memory.py        in memory, for tests
-    clickhouse.py    ClickHouse over HTTP
-    settings.py      addresses, and limits of one sink
-    client.py        connects, and converts errors
-    arrow.py         columns of rows -> Arrow
-    revenue.py       how `seller_revenue` is computed from `ledger_entries`
-    queries.py       common queries on the views
-    migrate.py       ClickHouse's schema
-    analyst_user.py  the analysts' user on a ClickHouse server
-    cluster.py       DDL for several nodes
+    protocol.py       what a sink guarantees
+    memory.py         in memory, for tests
+    clickhouse.py     ClickHouse over HTTP
+    settings.py       addresses, and limits of one sink
+    client.py         connects, and converts errors
+    arrow.py          columns of rows -> Arrow
+    revenue.py        how `seller_revenue` is computed from `ledger_entries`
+    queries.py        common queries on the views
+    migrate.py        ClickHouse's schema
+    source_topics.py  remembers which topics the views were made from
+    analyst_user.py   the analysts' user on a ClickHouse server
+    cluster.py        DDL for several nodes
 
 A sink returns from a write when readers see the rows. Writing the same rows again changes nothing.
 """

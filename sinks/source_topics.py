@@ -4,14 +4,15 @@ A topic that was deleted and made anew has the same name. Its readers go on as i
 happened, but what the views had not read of the old one is gone. Only this memory tells.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from sinks.client import connect, translated
 from sinks.settings import ClickHouseSettings
 
 
-class ReadTopic(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ReadTopic:
     """A topic that was read, and since when."""
 
     topic_id: str

@@ -24,10 +24,17 @@ CONNECT_RETRY_SECONDS = 3.0
 
 Answer = TypeVar("Answer")
 
+_HALTED = (
+    LoudState.CONNECTOR_HALTED,
+    "no event leaves PostgreSQL; `purser repair slot` starts it",
+)
 _CONNECTOR_STATES = {
-    "UNREGISTERED": LoudState.CONNECTOR_UNREGISTERED,
-    "PAUSED": LoudState.CONNECTOR_HALTED,
-    "STOPPED": LoudState.CONNECTOR_HALTED,
+    "UNREGISTERED": (
+        LoudState.CONNECTOR_UNREGISTERED,
+        "no event leaves PostgreSQL; `purser up` registers it",
+    ),
+    "PAUSED": _HALTED,
+    "STOPPED": _HALTED,
 }
 
 
@@ -83,14 +90,10 @@ def _examine_postgres(found: Findings, endpoints: Endpoints, settings: DebeziumS
     dsn = endpoints.postgres_reader_dsn
     found.slot = slot = found.ask(lambda: read_slot(dsn, settings.slot))
     if slot is not None:
-        texts = slot.problems(settings.heartbeat_seconds)
-        found.problems += [Problem(state=slot_state(slot), text=text) for text in texts]
+        found.problems += slot_problems(slot, settings.heartbeat_seconds)
     found.publication = found.ask(lambda: read_publication(dsn, settings.publication))
     if found.publication is not None:
-        found.problems += [
-            Problem(state=LoudState.PUBLICATION, text=f"{text}; `purser repair publication`")
-            for text in found.publication.problems()
-        ]
+        found.problems += publication_problems(found.publication)
 
 
 def _examine_connector(found: Findings, endpoints: Endpoints, settings: DebeziumSettings) -> None:
@@ -100,8 +103,7 @@ def _examine_connector(found: Findings, endpoints: Endpoints, settings: Debezium
 
     found.connector = connector = found.ask(ask)
     if connector is not None and not connector.healthy:
-        text = f"connector {connector.name}: {connector.problem()}"
-        found.problems.append(Problem(state=connector_state(connector), text=text))
+        found.problems.append(connector_problem(connector))
 
 
 def _examine_topic(found: Findings, endpoints: Endpoints, *, clickhouse: bool) -> None:
@@ -115,13 +117,29 @@ def _examine_topic(found: Findings, endpoints: Endpoints, *, clickhouse: bool) -
         found.problems += found.topic.problems()
 
 
-def slot_state(slot: SlotHealth) -> LoudState:
-    """The state of a slot with problems."""
+def slot_problems(slot: SlotHealth, heartbeat_seconds: float) -> list[Problem]:
+    """What is wrong with the slot, worst first."""
+    state = LoudState.SLOT_LOST if slot.lost else LoudState.SLOT_UNREAD
     if slot.wal_status is None:
-        return LoudState.SLOT_MISSING
-    return LoudState.SLOT_LOST if slot.lost else LoudState.SLOT_UNREAD
+        state = LoudState.SLOT_MISSING
+    return [Problem(state=state, text=text) for text in slot.problems(heartbeat_seconds)]
 
 
-def connector_state(connector: ConnectorHealth) -> LoudState:
-    """The state of a connector that is not healthy."""
-    return _CONNECTOR_STATES.get(connector.state, LoudState.CONNECTOR_FAILED)
+def publication_problems(publication: Publication) -> list[Problem]:
+    """What is wrong with the publication, worst first."""
+    return [
+        Problem(
+            state=LoudState.PUBLICATION, text=f"{text}; `purser repair publication` makes it anew"
+        )
+        for text in publication.problems()
+    ]
+
+
+def connector_problem(connector: ConnectorHealth) -> Problem:
+    """What is wrong with a connector that is not healthy."""
+    if found := _CONNECTOR_STATES.get(connector.state):
+        state, hint = found
+        return Problem(state=state, text=f"connector {connector.name} is {connector.state}: {hint}")
+    return Problem(
+        state=LoudState.CONNECTOR_FAILED, text=f"connector {connector.name}: {connector.problem()}"
+    )

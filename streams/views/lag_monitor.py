@@ -21,7 +21,7 @@ from streams.views.health import Health
 from streams.views.metrics import ViewsMetrics
 
 PROBE_SECONDS = 5.0
-"""Time limit of one measurement; if it takes longer, Kafka counts as unreachable."""
+"""Time limit of one question to Kafka; if it takes longer, Kafka counts as unreachable."""
 
 
 class WorkerStalled(PurserError):  # noqa: N818 - named for what happened
@@ -103,8 +103,14 @@ class TopicProbe:
         self._group = group
 
     async def __call__(self, state: ConsumerState) -> TopicLook:
-        """Look once; raises ServiceUnavailable if Kafka does not answer."""
-        return await asyncio.to_thread(self._look, state)
+        """Look once; raises ServiceUnavailable if Kafka does not answer in time."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                return await asyncio.to_thread(self._look, state)
+        except TimeoutError as error:
+            raise ServiceUnavailable(
+                f"Kafka did not describe its topic and group {self._group} in {PROBE_SECONDS:g} s"
+            ) from error
 
     def _look(self, state: ConsumerState) -> TopicLook:
         topic = self._brokers.topic()
@@ -150,6 +156,7 @@ class LagMonitor:
         mine = frozenset(state.next_offsets)
         try:
             look = await self.topic_look(state)
+            self.loop_runs()
             self.health.topic_looked(look.topic, mine | look.elsewhere, monotonic())
             # A partition of a topic that was deleted has no end.
             kept = mine & look.topic.partitions if look.topic is not None else frozenset()

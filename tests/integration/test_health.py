@@ -2,6 +2,7 @@
 so by its name, the ends are compared, and all is well again after healing.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -120,7 +121,7 @@ def wait_until_visible(stack: Stack, payment_id: str) -> None:
         )
 
 
-def purser_status(stack: Stack) -> subprocess.CompletedProcess[str]:
+def purser_status(stack: Stack, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the real command."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -128,7 +129,7 @@ def purser_status(stack: Stack) -> subprocess.CompletedProcess[str]:
         "PURSER_STATUS_VISIBLE_SECONDS": VISIBLE_SECONDS,
     }
     return subprocess.run(
-        [sys.executable, "-c", "from cli.main import main; main()", "status"],
+        [sys.executable, "-c", "from cli.main import main; main()", "status", *options],
         env=environment,
         capture_output=True,
         text=True,
@@ -203,6 +204,11 @@ def test_topic_publication_and_slot(busy: Stack) -> None:
     assert busy.pid("views-worker") != worker
     found = wait_for(busy, LoudState.TOPIC_MADE_ANEW)
     assert any("deleted and made anew; read since" in problem for problem in found.problems)
+    printed = purser_status(busy, "--json")
+    document = json.loads(printed.stdout)
+    assert (printed.returncode, document["status"]) == (1, "unhealthy")
+    assert LoudState.TOPIC_MADE_ANEW in document["states"]
+    assert len(document["topic"]["topics_read"]) == 2
 
     execute(endpoints.postgres_admin_dsn, f"ALTER PUBLICATION {PUBLICATION} SET (publish='update')")
     passed_over = append(busy)

@@ -1,14 +1,23 @@
 """Health that compares the ends: facts go in, problems in words come out."""
 
+import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from cli.status import Report, Verdict, show
 from connectors.debezium.client import ConnectorHealth, TaskHealth
+from connectors.debezium.publication import Publication
 from connectors.debezium.slot import SlotHealth
-from operations.health.checkup import connector_state, slot_state
+from operations.health.checkup import (
+    Findings,
+    connector_problem,
+    publication_problems,
+    slot_problems,
+)
 from operations.health.ends import (
     WINDOW_SECONDS,
     AgedEvent,
@@ -18,8 +27,9 @@ from operations.health.ends import (
     settled,
     spoken,
 )
-from operations.health.states import RUN_BOOK, LoudState
+from operations.health.states import RUN_BOOK, LoudState, Problem
 from operations.health.topic import KEPT_WHOLE, TopicHealth, topic_health
+from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from sinks.source_topics import ReadTopic
 from streams.source_topic import ReaderGroup, SourceTopic
 
@@ -98,8 +108,8 @@ def topic(
     **config: str,
 ) -> TopicHealth:
     return topic_health(
-        "payments",
-        "views",
+        PAYMENTS_TOPIC,
+        VIEWS_CONSUMER,
         found,
         ReaderGroup(state=state, owners=dict.fromkeys(owned, "m")),
         first_offsets={0: 0, 1: 0} if firsts is None else firsts,
@@ -113,7 +123,11 @@ def topic(
     [
         (topic(), None, ""),
         (topic(read=()), None, ""),
-        (topic(None, state="EMPTY", owned=()), "topic-missing", "topic payments does not exist"),
+        (
+            topic(None, state="EMPTY", owned=()),
+            "topic-missing",
+            "topic purser.public.payments does not exist",
+        ),
         (
             topic(read=(FIRST, SECOND), found=SourceTopic(topic_id="id-2", partitions=frozenset())),
             "topic-made-anew",
@@ -127,8 +141,8 @@ def topic(
         (topic(owned=(1,)), "partitions-unread", "no views worker reads partition 0 of topic"),
         (topic(owned=()), "partitions-unread", "no views worker reads partition 0, 1 of topic"),
         (topic(owned=(), state="COMPLETING_REBALANCING"), None, ""),
-        (topic(owned=(), state="EMPTY"), "partitions-unread", "group views has no members"),
-        (topic(owned=(), state="DEAD"), "partitions-unread", "group views has no members"),
+        (topic(owned=(), state="EMPTY"), "partitions-unread", "group purser-views has no members"),
+        (topic(owned=(), state="DEAD"), "partitions-unread", "group purser-views has no members"),
         (topic(firsts={0: 0, 1: 7}), "topic-cut-off", "lost its first records, although it is to"),
         (topic(firsts={0: 0, 1: 7}, retention_ms="1000"), None, ""),
         (topic(cleanup_policy="compact"), "topic-cut-off", "removes all but a payment's last"),
@@ -142,7 +156,7 @@ def test_topic_and_readers(found: TopicHealth, state: str | None, words: str) ->
 
 def slot(**changes: object) -> SlotHealth:
     values: dict[str, object] = {
-        "name": "s",
+        "name": "purser",
         "active": False,
         "wal_status": "reserved",
         "invalidation_reason": None,
@@ -153,21 +167,42 @@ def slot(**changes: object) -> SlotHealth:
     return SlotHealth(**(values | changes))  # type: ignore[arg-type]
 
 
-def test_states_of_slots_and_connectors() -> None:
-    assert slot_state(slot()) is LoudState.SLOT_UNREAD
-    assert slot_state(slot(wal_status=None)) is LoudState.SLOT_MISSING
-    assert slot_state(slot(wal_status="lost")) is LoudState.SLOT_LOST
-    failed = (TaskHealth(number=0, state="FAILED", error=None),)
-    for state, tasks, expected in (
-        ("UNREGISTERED", (), LoudState.CONNECTOR_UNREGISTERED),
-        ("PAUSED", (), LoudState.CONNECTOR_HALTED),
-        ("STOPPED", (), LoudState.CONNECTOR_HALTED),
-        ("RUNNING", failed, LoudState.CONNECTOR_FAILED),
-        ("RUNNING", (), LoudState.CONNECTOR_FAILED),
-    ):
-        found = ConnectorHealth(name="c", state=state, error=None, tasks=tasks)
-        assert connector_state(found) is expected
+def connector(state: str, *tasks: str) -> ConnectorHealth:
+    return ConnectorHealth(
+        name="purser-payments",
+        state=state,
+        error=None,
+        tasks=tuple(
+            TaskHealth(number=number, state=each, error="no") for number, each in enumerate(tasks)
+        ),
+    )
 
+
+PRINTED: Mapping[str, Sequence[str | Problem]] = {
+    "stack-down": ["the stack is not running; `purser up` starts it"],
+    "process": ["kafka is stopped", "views-worker is unhealthy: starting",
+                "clickhouse does not answer at http://127.0.0.1:1"],
+    "not-examined": ["PostgreSQL did not return replication slot purser: no",
+                     "Kafka at k:1 does not describe topic t: no; check that it runs"],
+    "slot-missing": slot_problems(slot(wal_status=None), 5.0),
+    "slot-lost": slot_problems(slot(wal_status="lost", invalidation_reason="wal_removed"), 5.0),
+    "slot-unread": slot_problems(
+        slot(wal_status="unreserved", heartbeat_age_seconds=99.0, safe_bytes=0), 5.0
+    ),
+    "publication": publication_problems(Publication(name="purser", exists=False))
+    + publication_problems(Publication(name="purser", exists=True)),
+    "connector-unregistered": [connector_problem(connector("UNREGISTERED"))],
+    "connector-halted": [connector_problem(connector("PAUSED", "PAUSED")),
+                         connector_problem(connector("STOPPED"))],
+    "connector-failed": [connector_problem(connector("RUNNING", "FAILED")),
+                         connector_problem(connector("RUNNING"))],
+    "topic-missing": topic(None).problems(),
+    "topic-made-anew": topic(read=(SECOND,)).problems(),
+    "topic-cut-off": topic(firsts={0: 5}).problems() + topic(cleanup_policy="compact").problems(),
+    "partitions-unread": topic(owned=(), state="EMPTY").problems() + topic(owned=(1,)).problems(),
+    "events-invisible": judge([A], set(), LIMIT).problems(),
+}  # fmt: skip
+"""What `purser status` prints in each loud state."""
 
 PAGE = (CHECKOUT / RUN_BOOK).read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### ([\w-]+)\n(.*?)(?=^#|\Z)", PAGE, re.DOTALL | re.MULTILINE))
@@ -182,3 +217,51 @@ def test_a_section_says_what_the_state_means_and_what_heals_it(state: LoudState)
     assert re.search(r"^\*\*It says:\*\* ", SECTIONS[state], re.MULTILINE)
     assert re.search(r"^\*\*It means:\*\* ", SECTIONS[state], re.MULTILINE)
     assert re.search(r"^\*\*Heal it:\*\* ", SECTIONS[state], re.MULTILINE)
+
+
+@pytest.mark.parametrize("state", LoudState)
+def test_what_is_printed_is_found_in_the_run_book(state: LoudState) -> None:
+    said = SECTIONS[state].split("**It means:**")[0].replace("\n", " ")
+    quoted = [".*".join(map(re.escape, each.split("…"))) for each in re.findall(r"`([^`]+)`", said)]
+    unquoted = []
+    for printed in PRINTED[state]:
+        text = printed if isinstance(printed, str) else printed.text
+        assert isinstance(printed, str) or printed.state is state
+        if not any(re.search(each, text.replace("`", "")) for each in quoted):
+            unquoted.append(text)
+    assert unquoted == []
+
+
+def test_a_report_is_one_json_object_and_lines_for_people(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    findings = Findings(
+        slot=slot(),
+        publication=Publication(name="purser", exists=False),
+        connector=connector("RUNNING", "FAILED"),
+        topic=topic(read=(FIRST, SECOND)),
+        ends=judge([A, B], {A[:2]}, LIMIT),
+        dead_letters_open=3,
+    )
+    problem = Problem(state=LoudState.PUBLICATION, text="publication purser does not exist")
+    found = Report(
+        verdict=Verdict.UNHEALTHY, loud=(problem,), processes=(), findings=findings, workers={}
+    )
+    document = json.loads(json.dumps(found.as_json()))
+    assert document["problems"] == ["publication purser does not exist"]
+    assert document["states"] == ["publication"]
+    assert document["topic"]["topics_read"][0]["first_read_at"] == "2026-01-02T03:04:05Z"
+    assert document["ends"]["invisible"] == 1
+    show(found)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1:] == [
+        "replication slot: purser inactive, WAL reserved, 0 bytes behind, last heartbeat 1 s ago",
+        "publication: purser does not exist",
+        "connector: purser-payments RUNNING, task 0 FAILED",
+        "topic: purser.public.payments, 2 of 2 partitions read, group purser-views stable",
+        "newest events: 1 of 2 older than 30 s are not visible, the newest recorded 31 s ago",
+        "dead letters: 3 open",
+        "problem: publication purser does not exist",
+        "  see docs/reference/status.md#publication",
+        "unhealthy",
+    ]
