@@ -189,7 +189,7 @@ def _show_extent(extent: Extent) -> None:
         typer.echo(f"  {extent.missing:,} events are not in the views")
     typer.echo(
         f"  Debezium sends {extent.to_send:,} of {extent.events:,} events again ({which}), which"
-        f" takes about {_duration(seconds)}"
+        f" takes {_duration(seconds)}"
     )
     typer.echo(
         "  new events reach the views only after these; the topic grows by as many records,"
@@ -201,5 +201,5 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return "a minute at most"
     if seconds < 3600:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
+        return f"about {seconds / 60:.0f} minutes"
+    return f"about {seconds / 3600:.1f} hours"
