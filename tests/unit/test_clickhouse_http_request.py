@@ -3,6 +3,7 @@
 import pytest
 
 from stack.clickhouse_http.errors import ClickHouseError, Code, from_engine, refusal
+from stack.clickhouse_http.marks import new_mark
 from stack.clickhouse_http.request import read_request
 
 
@@ -23,7 +24,7 @@ def test_items_are_sorted_into_settings_parameters_and_the_rest() -> None:
     assert (asked.query, asked.database, asked.query_id) == ("SELECT 1", "d", "q")
     assert asked.session is not None
     assert asked.session.session_id == "s"
-    assert asked.wait_end_of_query
+    assert asked.answer.wait_end_of_query
 
 
 @pytest.mark.parametrize(("given", "level"), [([], "2"), ([("readonly", "1")], "1")])
@@ -40,9 +41,17 @@ def test_get_is_read_only(given: list[tuple[str, str]], level: str) -> None:
         ("", "1", 115),
         ("query_id", "a\r\nb", 36),
         ("query_id", "a\x00", 36),
+        ("stacktrace", "1", 48),
+        ("compress", "perhaps", 36),
+        ("close_session", "1", 36),
+        ("buffer_size", "-1", 36),
+        ("buffer_size", "9" * 30, 36),
+        ("client_protocol_version", "54405", 48),
+        ("network_compression_method", "T64", 89),
+        ("network_zstd_compression_level", "99", 36),
     ],
 )
-def test_names_that_could_be_more_than_names_are_refused(name: str, value: str, code: int) -> None:
+def test_what_is_no_setting_or_not_supported_is_refused(name: str, value: str, code: int) -> None:
     with pytest.raises(ClickHouseError) as raised:
         read_request([(name, value)], {}, get=False)
     assert raised.value.code == code
@@ -55,6 +64,12 @@ def test_names_that_could_be_more_than_names_are_refused(name: str, value: str, 
         (RuntimeError("Streaming insert failed: Code: 27. DB::Exception: x"), 27, "Code: 27. "),
         (RuntimeError("something else"), 1002, "Code: 1002. "),
         (ValueError(), 1002, "Code: 1002. "),
+        (UnicodeDecodeError("utf-8", b"Code: 6. x \xff", 11, 12, "x"), 6, "Code: 6. x \udcff"),
+        (
+            RuntimeError(f"Code: 62. failed: SELECT {new_mark('u', 'q')}. Expected"),
+            62,
+            "Code: 62. failed: SELECT. Expected",
+        ),
     ],
 )
 def test_engine_errors_keep_code_and_text(raised: Exception, code: int, text: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stack.clickhouse_http.blocks import BlockEncoder
 from tests.contract.clickhouse_http.reader_world import ROW, World, ask
 
 DENIED = {"497", "164", "358"}
@@ -86,6 +87,7 @@ RAW_TABLES = (
     "SELECT 1 UNION ALL SELECT net_minor FROM seller_revenue_raw",
     "SELECT * FROM seller_revenue JOIN other ON 1 = 1",
     "SELECT * FROM view(SELECT * FROM other)",
+    "SELECT * FROM VALUES(((SELECT any(a) FROM other),), ('x',))",
     "SELECT * FROM viewIfPermitted(SELECT * FROM other ELSE null('a String'))",
     "SELECT * FROM viewExplain('EXPLAIN', '', (SELECT * FROM other))",
     "SELECT * FROM loop(other)",
@@ -117,6 +119,8 @@ FILES = (
     "SELECT file /* a comment */ ('SECRET')",
     "SELECT file -- a comment\n('SECRET')",
     "SELECT arrayMap(file, ['SECRET'])",
+    "SELECT * FROM VALUES((file('SECRET'), 1), ('x', 2))",
+    "SELECT * FROM VALUES('a String ALIAS file(''SECRET'')', ('x'))",
     "SELECT arrayMap(x -> file(x), ['SECRET'])",
     "SELECT * APPLY file FROM (SELECT 'SECRET' AS a)",
     "SELECT * APPLY(x -> file(x)) FROM (SELECT 'SECRET' AS a)",
@@ -252,6 +256,10 @@ def test_no_way_of_asking_gives_more(world: World, reader: httpx.Client, stateme
         {"files": {"query": (None, text)}},
         {"headers": {"X-ClickHouse-Format": "JSON"}, "content": text},
         {"headers": {"Content-Encoding": "gzip"}, "content": gzip.compress(text.encode())},
+        {"params": {"decompress": "1"}, "content": BlockEncoder().compress(text.encode())},
+        {"params": {"compress": "1", "client_protocol_version": "54460"}, "content": text},
+        {"params": {"query_id": "*/ SELECT 1"}, "content": text},
+        {"content": f"\ufeff\u00a0{text}".encode()},
     ]
     for way in ways:
         response = reader.post("/", **way)
