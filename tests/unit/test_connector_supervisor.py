@@ -116,9 +116,9 @@ def test_a_task_that_keeps_failing_is_told_also_while_it_runs_in_between() -> No
     for now in (0.0, 1.0, 2.0, 3.0):  # the second restart is followed by a pause of 4 s
         repair.look(now)
     assert asked.count("POST /connectors/c/restart") == 2
-    assert repair.reasons == ("the connector keeps failing: task 0 is FAILED: org.Broken: no",)
+    assert list(repair.reasons) == ["the connector keeps failing: task 0 is FAILED: org.Broken: no"]
     repair.look(6.0)
-    assert repair.reasons == ()
+    assert not repair.reasons
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def unknown(words: list[str]) -> list[str]:
     words = list(words)
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         name = words.pop(0)
+        if name == "COMMAND":  # stands for any of them
+            return []
         if name not in command.commands:
             return [name]
         command = command.commands[name]

@@ -30,6 +30,9 @@ COMMANDS = {
     "import": "PURSER_POSTGRES_DSN",
     "verify": "PURSER_POSTGRES_READER_DSN",
     "replay": "PURSER_POSTGRES_READER_DSN",
+    "repair slot": "PURSER_POSTGRES_ADMIN_DSN",
+    "repair publication": "PURSER_POSTGRES_ADMIN_DSN",
+    "repair topic": "PURSER_POSTGRES_ADMIN_DSN",
     "dead-letters list": "PURSER_CLICKHOUSE_URL",
     "dead-letters show": "PURSER_CLICKHOUSE_URL",
     "dead-letters redrive": "PURSER_CLICKHOUSE_URL",
@@ -383,7 +386,7 @@ def test_wrong_usage(purser: Purser, arguments: str, says: str) -> None:
         ("import --dry-run {folder}", "Is a directory; name a file to import"),
         ("demo --file {missing}", "--file: there is no file"),
         ("demo --file {folder}", "--file: there is no file"),
-        ("import --dry-run --rejects {folder} {bad}", "--rejects: cannot write"),
+        ("import --dry-run --rejects {folder} {bad}", "is a folder; name a file"),
         ("import --dry-run --rejects {missing}/x {bad}", "--rejects: cannot write"),
     ],
 )
