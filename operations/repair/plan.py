@@ -90,6 +90,8 @@ def make_plan(part: Part, facts: Facts, *, everything: bool = False, force: bool
     if Step.DROP_SLOT in steps and not facts.may_drop_slot:
         return Plan(part=part, problems=mine, refused=_may_not(facts))
     whole = everything or _topic_needs_history(facts) or (force and part is Part.TOPIC)
+    if whole and Step.SNAPSHOT in steps:
+        steps.discard(Step.WHOLE_CONFIG)
     ordered = tuple(step for step in Step if step in steps)
     return Plan(part=part, problems=mine, steps=ordered, everything=whole)
 
