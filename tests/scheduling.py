@@ -40,6 +40,7 @@ LONGEST = (
     "tests/integration/transport/test_transport_workers.py",
     "tests/chaos/test_chaos.py",
     "tests/integration/test_stack_lifecycle.py",
+    "tests/integration/test_repair.py",
     "tests/integration/test_health.py",
     "tests/integration/views/test_views_elasticity.py",
     "tests/integration/verify/test_verify_diverged.py",
