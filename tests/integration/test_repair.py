@@ -171,7 +171,7 @@ def delete_topics(stack: Stack) -> None:
     [
         ("publication", drop_publication, "publication purser does not exist", "start the conn"),
         ("slot", lose_slot, f"SLOT {REPLICATION_SLOT} IS LOST (wal_removed)", "forget the conn"),
-        ("topic", delete_topics, f"topic {PAYMENTS_TOPIC} does not exist", "rebuild payment_ev"),
+        ("topic", delete_topics, f"topic {PAYMENTS_TOPIC} does not exist", "wait until Debezium"),
     ],
 )
 def test_broken_part_is_loud_and_its_command_heals_it(
