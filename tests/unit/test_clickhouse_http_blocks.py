@@ -1,5 +1,7 @@
 """ClickHouse's own blocks: as ClickHouse writes them, in any pieces, damaged, cut, or too large."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ ONE = bytes.fromhex("de79cf087fb635049db816df195b016b820c0000000200000020310a")
 methods = pytest.mark.parametrize("method", METHODS)
 
 
-def decode(body: bytes, piece_bytes: int = 1 << 16, **options: int) -> bytes:
+def decode(body: bytes, piece_bytes: int = 1 << 16, **options: Any) -> bytes:
     decoder = BlockDecoder(**options)
     plain: list[bytes] = []
     for start in range(0, len(body), piece_bytes):
@@ -21,7 +23,7 @@ def decode(body: bytes, piece_bytes: int = 1 << 16, **options: int) -> bytes:
     return b"".join(plain)
 
 
-def refused(body: bytes, **options: int) -> int:
+def refused(body: bytes, **options: Any) -> int:
     with pytest.raises(ClickHouseError) as raised:
         decode(body, **options)
     return raised.value.code
