@@ -8,7 +8,7 @@ from cli.verify_report import show
 from operations.console import print_json, progress, say, wide_console
 from operations.repair import Extent, Options, Outcome, Part, Plan
 from operations.repair import repair as run
-from schemas.errors import PurserError
+from schemas.errors import PurserError, UsageError
 
 WRONG = 1
 COULD_NOT = 2
@@ -50,9 +50,10 @@ def slot(
     it, and verifies. Writers are not disturbed. After an interruption, run it again.
 
     Exit status: 0 healed, or nothing is wrong; 1 something is wrong (without --apply), or the views
-    still differ afterwards; 2 could not be done; 130 interrupted.
+    still differ afterwards; 2 could not be done, or verify could not tell; 64
+    wrong usage; 130 interrupted.
 
-    Example: purser repair slot && purser repair slot --apply
+    Example: purser repair slot --apply
     """
     _repair(Part.SLOT, apply, everything, force, timeout, as_json)
 
@@ -72,7 +73,8 @@ def publication(
     again.
 
     Exit status: 0 healed, or nothing is wrong; 1 something is wrong (without --apply), or the views
-    still differ afterwards; 2 could not be done; 130 interrupted.
+    still differ afterwards; 2 could not be done, or verify could not tell; 64
+    wrong usage; 130 interrupted.
 
     Example: purser repair publication --apply
     """
@@ -94,7 +96,8 @@ def topic(
     publication. After an interruption, run it again.
 
     Exit status: 0 healed, or nothing is wrong; 1 something is wrong (without --apply), or the views
-    still differ afterwards; 2 could not be done; 130 interrupted.
+    still differ afterwards; 2 could not be done, or verify could not tell; 64
+    wrong usage; 130 interrupted.
 
     Example: purser repair topic --apply
     """
@@ -116,6 +119,8 @@ def _repair(
                 on_progress=on_progress,
             )
             outcome = run(part, options)
+    except UsageError:
+        raise  # nothing was looked at
     except PurserError as error:
         if as_json:
             print_json({"status": "failed", "reason": str(error)})

@@ -26,6 +26,7 @@ def topic_config(settings: DebeziumSettings) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
         "retention.ms": FOREVER,
+        "retention.bytes": FOREVER,
         LIMIT: str(settings.record_bytes_most),
     }
 

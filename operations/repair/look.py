@@ -114,7 +114,7 @@ def _topic(settings: RepairSettings, debezium: DebeziumSettings) -> TopicFacts:
     begins = offsets_of(settings, topic.partitions, OffsetSpec.earliest())
     config = _wrong_config(settings, debezium)
     # Whoever limits the retention knows that the topic loses its history.
-    keeps_all = "retention.ms" not in config
+    keeps_all = not {"retention.ms", "retention.bytes"} & config.keys()
     ends = offsets_of(settings, topic.partitions, OffsetSpec.latest())
     return TopicFacts(
         name=name,

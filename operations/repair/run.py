@@ -18,7 +18,7 @@ from operations.repair.settings import RepairSettings
 from operations.repair.world import World
 from operations.verify import Report
 from operations.verify.source import CONNECT_SECONDS, postgres_errors
-from schemas.errors import ConfigurationError, InputError
+from schemas.errors import ConfigurationError, InputError, UsageError
 
 
 class RepairRefused(ConfigurationError):  # noqa: N818 - named for what happened
@@ -46,7 +46,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 0 <= self.verify_seconds <= 86_400:
-            raise InputError("timeout", "give 0 to 86400 seconds")
+            raise UsageError("timeout", "give 0 to 86400 seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

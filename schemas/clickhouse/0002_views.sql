@@ -51,7 +51,7 @@ CREATE OR REPLACE VIEW payment_events
     kafka_offset UInt64 COMMENT 'Kafka offset of the record; the highest one wins',
     txid UInt32 COMMENT 'PostgreSQL\'s transaction id, modulo 2^32; 0 when unknown',
     lsn UInt64 COMMENT 'PostgreSQL\'s log position; says nothing about order',
-    op LowCardinality(String) COMMENT 'c: a change; r: a row of the connector\'s initial snapshot',
+    op LowCardinality(String) COMMENT 'c: a change; r: a row of a snapshot',
     committed_at DateTime64(3, 'UTC') COMMENT 'when PostgreSQL committed the event; UTC'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER

@@ -75,7 +75,7 @@ PAYMENT_EVENTS = View(
         _column("kafka_offset", "UInt64", "Kafka offset of the record; the highest one wins"),
         _column("txid", "UInt32", "PostgreSQL's transaction id, modulo 2^32; 0 when unknown"),
         _column("lsn", "UInt64", "PostgreSQL's log position; says nothing about order"),
-        _column("op", WORD, "c: a change; r: a row of the connector's initial snapshot"),
+        _column("op", WORD, "c: a change; r: a row of a snapshot"),
         _column("committed_at", MILLISECONDS, "when PostgreSQL committed the event; UTC"),
     ),
 )

@@ -23,7 +23,7 @@ def decode(body: bytes, piece_bytes: int = 1 << 16, **options: Any) -> bytes:
     return b"".join(plain)
 
 
-def refused(body: bytes, **options: int) -> int:
+def refused(body: bytes, **options: Any) -> int:
     with pytest.raises(ClickHouseError) as raised:
         decode(body, **options)
     return raised.value.code

@@ -74,6 +74,8 @@ SELECTS = [
     (b"SELECT 'x FORMAT CSV'", b"SELECT 'x FORMAT CSV'", None, b""),
     (b"SELECT $$ FORMAT CSV $$", b"SELECT $$ FORMAT CSV $$", None, b""),
     (b"SHOW TABLES FORMAT JSON", b"SHOW TABLES", "JSON", b""),
+    ("\ufeff\u00a0SELECT 1;\u3000".encode(), "\ufeff\u00a0SELECT 1".encode(), None, b""),
+    ("SELECT 1\u2003FORMAT\u2003CSV".encode(), b"SELECT 1", "CSV", b""),
 ]
 
 

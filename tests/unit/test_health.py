@@ -178,10 +178,17 @@ def connector(state: str, *tasks: str) -> ConnectorHealth:
     )
 
 
+def disk_problem(free_bytes: int) -> str:
+    disk = Disk(folder=Path("/data"), free_bytes=free_bytes, low_bytes=1 << 31)
+    assert disk.problem
+    return disk.problem
+
+
 PRINTED: Mapping[str, Sequence[str | Problem]] = {
     "stack-down": ["the stack is not running; `purser up` starts it"],
     "process": ["kafka is stopped", "views-worker is unhealthy: starting",
-                "clickhouse does not answer at http://127.0.0.1:1"],
+                "ClickHouse does not answer: refused"],
+    "disk": [disk_problem(1 << 30), disk_problem(0)],
     "not-examined": ["PostgreSQL did not return replication slot purser: no",
                      "Kafka at k:1 does not describe topic t: no; check that it runs"],
     "slot-missing": slot_problems(slot(wal_status=None), 5.0),

@@ -447,7 +447,7 @@ CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
     `kafka_offset` UInt64 COMMENT 'Kafka offset of the record; the highest one wins',
     `txid` UInt32 COMMENT 'PostgreSQL\'s transaction id, modulo 2^32; 0 when unknown',
     `lsn` UInt64 COMMENT 'PostgreSQL\'s log position; says nothing about order',
-    `op` LowCardinality(String) COMMENT 'c: a change; r: a row of the connector\'s initial snapshot',
+    `op` LowCardinality(String) COMMENT 'c: a change; r: a row of a snapshot',
     `committed_at` DateTime64(3, 'UTC') COMMENT 'when PostgreSQL committed the event; UTC'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
@@ -728,4 +728,4 @@ FINAL;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
     ('0001_tables', '9ee9eee6cc90bcbcee821fd894b645df9770008426b3a16c119d83419f1d871d'),
-    ('0002_views', '45f4a5a7b7335e37ed4a53127430958f58c326ae8fd22a399333605ac6cbbd50');
+    ('0002_views', 'b3060392d9018e18be413cd1accd53c956f2e268fd26d47e8c1fffe00eebc2c0');
