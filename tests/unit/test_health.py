@@ -31,6 +31,7 @@ from operations.health.states import RUN_BOOK, LoudState, Problem
 from operations.health.topic import KEPT_WHOLE, TopicHealth, topic_health
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from sinks.source_topics import ReadTopic
+from stack.disk import Disk
 from streams.source_topic import ReaderGroup, SourceTopic
 
 CHECKOUT = Path(__file__).resolve().parents[2]
