@@ -5,7 +5,7 @@ others must be there: they are looked up by their keys, so nothing between the e
 Older history is the matter of `purser verify`.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -31,12 +31,14 @@ _EXISTS = """
 SELECT EXISTS (SELECT FROM payments
     WHERE recorded_at >= now() - %s AND recorded_at < now() - %s)
 """
+# A transaction may stay open for long after it has recorded its rows. PostgreSQL forgets the commit
+# times of old transactions.
 _NEWEST = """
-SELECT payment_id::text, seq, extract(epoch FROM now() - recorded_at)::float8,
-    extract(epoch FROM now() - CASE current_setting('track_commit_timestamp')
-        WHEN 'on' THEN pg_xact_commit_timestamp(xmin) END)::float8
+SELECT payment_id::text, seq, extract(epoch FROM now() - recorded_at)::float8
 FROM payments
 WHERE recorded_at >= now() - %s AND recorded_at < now() - %s
+    AND coalesce(CASE current_setting('track_commit_timestamp')
+        WHEN 'on' THEN pg_xact_commit_timestamp(xmin) END, '-infinity') < now() - %s
 ORDER BY recorded_at DESC, payment_id, seq DESC
 LIMIT %s
 """
@@ -48,15 +50,6 @@ class AgedEvent(NamedTuple):
     payment_id: str
     seq: int
     age_seconds: float
-
-
-class Row(NamedTuple):
-    """An event's key, and how long ago it was recorded and committed; None: not known."""
-
-    payment_id: str
-    seq: int
-    recorded_seconds: float
-    committed_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,25 +159,14 @@ def _read(
     session: psycopg.Connection[tuple[object, ...]], age: float, limit_seconds: float
 ) -> list[AgedEvent]:
     found: list[AgedEvent] = []
+    limit = timedelta(seconds=limit_seconds)
     for windows in SPANS:
         bounds = (timedelta(seconds=age + windows * WINDOW_SECONDS), timedelta(seconds=age))
-        rows = session.execute(_NEWEST, [*bounds, EVENTS_COMPARED]).fetchall()
-        found = settled([Row(*row) for row in rows], limit_seconds)  # type: ignore[arg-type]
-        if len(rows) == EVENTS_COMPARED:
+        rows = session.execute(_NEWEST, [*bounds, limit, EVENTS_COMPARED]).fetchall()
+        found = [AgedEvent(*row) for row in rows]  # type: ignore[arg-type]
+        if len(found) == EVENTS_COMPARED:
             break
     return found
-
-
-def settled(rows: Iterable[Row], limit_seconds: float) -> list[AgedEvent]:
-    """The events that were committed longer ago, as far as PostgreSQL knows.
-
-    A transaction may stay open for long after it has recorded its rows.
-    """
-    return [
-        AgedEvent(row.payment_id, row.seq, row.recorded_seconds)
-        for row in rows
-        if row.committed_seconds is None or row.committed_seconds >= limit_seconds
-    ]
 
 
 # -- ClickHouse

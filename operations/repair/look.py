@@ -128,7 +128,7 @@ def _topic(settings: RepairSettings, debezium: DebeziumSettings) -> TopicFacts:
 def positions(clickhouse_url: str) -> tuple[Mapping[int, int], Mapping[int, int]]:
     """Each partition's highest offset that the views name: as done, and in a row."""
     with Views(clickhouse_url) as views:
-        return views.acknowledged(), views.frontier()
+        return views.last_offsets(), views.frontier()
 
 
 def beyond(ends: Mapping[int, int], found: Mapping[int, int]) -> dict[int, int]:

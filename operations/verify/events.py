@@ -195,6 +195,7 @@ class EventsCheck:
         patience = STALL_SECONDS
         while True:
             asked_at = time.monotonic()
+            self._way.look()
             # Duplicates make this count too high, never too low. The exact count is expensive, so
             # take it only when this one is high enough or nothing moves.
             count = self._views.raw_count(cut, self._window)

@@ -109,6 +109,8 @@ def _judge(event: Fingerprint, evidence: _Evidence, cut: Cut) -> tuple[Fate, str
         if cut.holds(int(row["txid"]), op=row["op"], recorded_at=event.recorded_at):
             return Fate.ARRIVED, ""
         return Fate.OUTSIDE, f"in ClickHouse with txid {row['txid']}, which is outside {cut}"
+    if where := evidence.unread.events.get(key):
+        return Fate.LATE, where
     for parked_as in (key, (event.payment_id, 0)):
         if note := evidence.parked.get(parked_as):
             return Fate.LOST, note
@@ -138,12 +140,10 @@ def _on_its_way(
 
     `later`: an event committed after this time comes after this one.
     """
-    if where := evidence.unread.events.get(key):
-        return Fate.LATE, where
     arrived = max(evidence.arrived_until.values(), default=None)
     if evidence.passed:
         passed = "the replication slot has passed it"
-    elif arrived and arrived > later:
+    elif key in evidence.committed and arrived and arrived > later:
         passed = f"events committed until {arrived.isoformat()} have arrived"
     else:
         return Fate.LATE, ""

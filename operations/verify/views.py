@@ -143,7 +143,19 @@ class Views:
     # -- how far the pipeline is
 
     def acknowledged(self) -> dict[int, int]:
-        """Return each partition's last offset whose rows and totals are all written."""
+        """Return each partition's last offset whose rows and totals are all written.
+
+        Empty if the views were made from several topics of this name. Offsets of a topic that was
+        deleted say nothing about the one that was made anew.
+        """
+        topics = self.rows(
+            "SELECT uniqExact(topic_id) FROM source_topics"
+            f" WHERE topic = {clickhouse_literal(PAYMENTS_TOPIC)}"
+        )
+        return self.last_offsets() if topics[0][0] <= 1 else {}
+
+    def last_offsets(self) -> dict[int, int]:
+        """Return each partition's highest offset in pipeline_progress, of whichever topic."""
         return dict(
             self.rows(
                 "SELECT toInt64(partition), toInt64(max(last_offset)) FROM pipeline_progress_raw"

@@ -73,7 +73,10 @@ class Way(Protocol):
     """The way of events, as seen during one verification."""
 
     def begin(self) -> None:
-        """A cut was just taken: remember where PostgreSQL's log and the slot are."""
+        """A cut was just taken: remember where PostgreSQL's log ends."""
+
+    def look(self) -> None:
+        """Note where the slot is; called again and again while `verify` waits."""
 
     def passed(self) -> bool:
         """Whether every event of the cut is in the topic by now, or never will be."""
@@ -87,6 +90,9 @@ class NoWay:
 
     def begin(self) -> None:
         """Remember nothing."""
+
+    def look(self) -> None:
+        """Note nothing."""
 
     def passed(self) -> bool:
         """Return False: not known."""
@@ -105,24 +111,33 @@ class SlotAndTopic:
         self._now, self._slot = now, slot
         self._bootstrap, self._topic = bootstrap, topic
         self._end_of_cut = 0
-        self._confirmed: int | None = None
+        self._beyond: int | None = None
+        self._passed = False
 
     def begin(self) -> None:
-        """Remember the position of PostgreSQL's log, and what the slot has confirmed."""
+        """Remember the end of PostgreSQL's log: every event of the cut is before it."""
         self._end_of_cut = self._now.log_position()
-        self._confirmed = self._now.confirmed_position(self._slot)
+        self._beyond, self._passed = None, False
 
-    def passed(self) -> bool:
-        """Return whether the slot has confirmed a position beyond the cut since `begin`.
-
-        The position must have moved since then. A new slot begins beyond the cut, although the
-        snapshot that brings the older events may still be running. Debezium moves a slot only once
-        its snapshot is complete.
-        """
+    def look(self) -> None:
+        """Note the slot's position, and whether it has moved since it was first beyond the cut."""
         confirmed = self._now.confirmed_position(self._slot)
         if confirmed is None or confirmed < self._end_of_cut:
-            return False
-        return self._confirmed is not None and confirmed > self._confirmed
+            return
+        if self._beyond is None:
+            self._beyond = confirmed
+        elif confirmed > self._beyond:
+            self._passed = True
+
+    def passed(self) -> bool:
+        """Return whether the slot was beyond the cut, and has moved on from there.
+
+        To be beyond is not enough. A new slot begins beyond the cut, although the snapshot that
+        brings the older events may still be running. Debezium moves a slot only once its snapshot
+        is complete.
+        """
+        self.look()
+        return self._passed
 
     def unread(self, acknowledged: Mapping[int, int]) -> Unread:
         """Read what is behind the acknowledged offsets."""
@@ -149,6 +164,8 @@ def _unread(bootstrap: str, topic: str, acknowledged: Mapping[int, int]) -> Unre
     try:
         described = consumer.list_topics(topic, timeout=ANSWER_SECONDS).topics[topic]
         if described.error is not None:
+            if described.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return UNKNOWN
             nothing = frozenset[int]()
             return Unread(events={}, drained=nothing, partitions=nothing, missing=True)
         partitions = frozenset(described.partitions)

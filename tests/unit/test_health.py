@@ -21,10 +21,8 @@ from operations.health.checkup import (
 from operations.health.ends import (
     WINDOW_SECONDS,
     AgedEvent,
-    Row,
     judge,
     newest_age,
-    settled,
     spoken,
 )
 from operations.health.states import RUN_BOOK, LoudState, Problem
@@ -88,11 +86,6 @@ def test_the_newest_event_is_found_in_few_short_windows(age: float) -> None:
     assert len(asked) < 50
     # Nothing that is newer was skipped, and no window that holds the event was read whole.
     assert min(low for low, _ in asked) == LIMIT
-
-
-def test_what_was_recorded_long_ago_and_committed_just_now_is_left_out() -> None:
-    rows = [Row("a", 1, 300.0, 29.9), Row("a", 2, 300.0, 30.0), Row("a", 3, 31.0, None)]
-    assert [event[:2] for event in settled(rows, LIMIT)] == [("a", 2), ("a", 3)]
 
 
 def test_a_table_without_events_has_no_newest_one() -> None:

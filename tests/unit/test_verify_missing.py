@@ -85,6 +85,22 @@ CASES: dict[str, tuple[dict[str, Any], Fate]] = {
         {"arrived_until": {0: LATER}, "unread": UNKNOWN},
         Fate.LATE,
     ),
+    "a later event of its payment has arrived, and it is unread in another partition": (
+        {"payments": {PAYMENT: _Payment(3, 0)}, "unread": topic(events={KEY: "partition 1"})},
+        Fate.LATE,
+    ),
+    "it is unread, and rows that were marked as written are gone": (
+        {"vanished": ALL, "unread": topic(events={KEY: "partition 1"})},
+        Fate.LATE,
+    ),
+    "PostgreSQL does not know when it was committed": (
+        {"committed": {}, "arrived_until": {0: LATER + timedelta(hours=1)}},
+        Fate.LATE,
+    ),
+    "PostgreSQL does not know when it was committed, and the slot has passed it": (
+        {"committed": {}, "passed": True},
+        Fate.LOST,
+    ),
     "a commit of almost the same time has arrived": (
         {"arrived_until": {0: SAME_TIME}},
         Fate.LATE,

@@ -1,11 +1,14 @@
 """The ends compared: PostgreSQL's newest events, found by the index and looked up in ClickHouse."""
 
+import time
+
 import psycopg
 import pytest
 
 from operations.health.ends import Ends, compare_ends, newest_events
 from sinks.settings import ClickHouseSettings
-from tests.integration.verify.world import World
+from tests.integration.postgres.database import insert
+from tests.integration.verify.world import World, append, marketplace
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +41,20 @@ def test_the_newest_events_come_first_and_are_committed(world: World) -> None:
     ages = [event.age_seconds for event in found]
     assert ages == sorted(ages)
     assert newest_events(world.database.reader, 3_600.0) == []
+
+
+def test_rows_that_were_committed_just_now_do_not_hide_older_ones(new_world: World) -> None:
+    limit_seconds = 2.0
+    append(new_world.database.writer, marketplace(payments=2, seed=1))
+    with psycopg.connect(new_world.database.reader) as session:
+        [(older,)] = session.execute("SELECT count(*) FROM payments").fetchall()
+    with psycopg.connect(new_world.database.writer) as session:
+        for rows in marketplace(payments=30, seed=2):
+            for row in rows:
+                insert(session, row)
+        time.sleep(1.5 * limit_seconds)  # a transaction that stays open after its last row
+    found = newest_events(new_world.database.reader, limit_seconds)
+    assert len(found) == older
 
 
 def test_an_event_that_is_not_visible_is_told(world: World) -> None:
