@@ -6,8 +6,8 @@ The command line, the benchmarks and the tests share this code. Every step can b
 import time
 from collections.abc import Callable
 
-from connectors.debezium.client import ConnectClient
-from connectors.debezium.config import connector_config
+from connectors.debezium.client import PAUSED, STOPPED, ConnectClient
+from connectors.debezium.config import SNAPSHOT_CONDITION, connector_config
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import read_slot
 from connectors.debezium.topic import ensure_topic
@@ -35,22 +35,36 @@ def register_connector(
     connect_url: str,
     settings: DebeziumSettings,
     say: Callable[[str], None],
-) -> None:
-    """Create the topic and the Debezium connector as configured, and restart a failed task."""
+) -> bool:
+    """Create the topic and the Debezium connector as configured, and restart a failed task.
+
+    Return whether the connector runs. One that was halted, or that a repair has configured, is left
+    alone: another snapshot would not belong to its slot, so events could be missing.
+    """
     ensure_topic(kafka_bootstrap, settings)
     with ConnectClient(connect_url) as client:
+        state = client.health(settings.connector).state
+        partial = SNAPSHOT_CONDITION in (client.config(settings.connector) or {})
+        if partial or state in (STOPPED, PAUSED):
+            found = "configured by a repair" if partial else state
+            say(
+                f"connector {settings.connector} is {found} and was left alone;"
+                " `purser repair slot --apply` goes on"
+            )
+            return False
         registered = client.register(settings.connector, connector_config(settings))
         if not registered and client.health(settings.connector).failed:
             client.restart_failed(settings.connector)
         client.wait_healthy(settings.connector, CONNECTOR_SECONDS)
     say(f"connector {settings.connector} is running")
+    return True
 
 
 def register_local_connector(endpoints: Endpoints, say: Callable[[str], None]) -> None:
     """Create topic and connector for the local stack, whose addresses are known."""
     settings = DebeziumSettings.load(database_host=HOST, database_port=endpoints.postgres_port)
-    register_connector(endpoints.kafka_bootstrap, endpoints.connect_url, settings, say)
-    _wait_for_reader(endpoints, settings, say)
+    if register_connector(endpoints.kafka_bootstrap, endpoints.connect_url, settings, say):
+        _wait_for_reader(endpoints, settings, say)
 
 
 def _wait_for_reader(

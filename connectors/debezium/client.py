@@ -24,6 +24,7 @@ POLL_SECONDS = 0.25
 RUNNING = "RUNNING"
 FAILED = "FAILED"
 STOPPED = "STOPPED"
+PAUSED = "PAUSED"
 UNREGISTERED = "UNREGISTERED"
 STOP_SECONDS = 60.0
 # Retried: the group of Connect workers is rebalancing, or the worker is still starting.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from connectors.debezium.settings import DebeziumSettings
+from connectors.debezium.topic import FOREVER, topic_config
 from schemas.topics import HEARTBEAT_TABLE, PAYMENTS_TABLE, TOPIC_PREFIX
 
 # Without payments, only a write to another published table lets Debezium confirm WAL.
@@ -14,7 +15,6 @@ HEARTBEAT_QUERY = (
     f"INSERT INTO {HEARTBEAT_TABLE} (id, beat_at) VALUES (1, now())"
     " ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at"
 )
-FOREVER = "-1"
 EVERYTHING = "(?s).*"
 """A regular expression; without `(?s)` it would not match a line break."""
 SNAPSHOT_CONDITION = "snapshot.select.statement.overrides"
@@ -106,14 +106,13 @@ def _records(settings: DebeziumSettings) -> dict[str, str]:
 
 
 def _topics(settings: DebeziumSettings) -> dict[str, str]:
-    """Topics that Connect creates. They keep the whole history, so that views can be rebuilt."""
+    """Topics that Connect creates: as Purser creates them."""
+    own = topic_config(settings)
     return {
         "topic.prefix": TOPIC_PREFIX,
         "topic.creation.default.partitions": str(settings.topic_partitions),
         "topic.creation.default.replication.factor": str(settings.topic_replication_factor),
-        "topic.creation.default.cleanup.policy": "delete",
-        "topic.creation.default.retention.ms": FOREVER,
-        "topic.creation.default.max.message.bytes": str(settings.record_bytes_most),
+        **{f"topic.creation.default.{name}": value for name, value in own.items()},
     }
 
 

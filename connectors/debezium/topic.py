@@ -1,6 +1,6 @@
 """Creates the payments topic before the first event, so that readers can start on an empty system.
 
-Otherwise Debezium would create it with its first event, with the same settings (`config._topics`).
+Otherwise Debezium would create it with its first event, with the same settings (`topic_config`).
 """
 
 from confluent_kafka import KafkaError, KafkaException
@@ -19,16 +19,13 @@ from schemas.topics import PAYMENTS_TOPIC
 ANSWER_SECONDS = 30.0
 FOREVER = "-1"
 LIMIT = "max.message.bytes"
+KEPT_WHOLE = {"cleanup.policy": "delete", "retention.ms": FOREVER, "retention.bytes": FOREVER}
+"""Settings of a topic that keeps the whole history, so that views can be rebuilt."""
 
 
 def topic_config(settings: DebeziumSettings) -> dict[str, str]:
     """The topic's settings that differ from Kafka's defaults."""
-    return {
-        "cleanup.policy": "delete",
-        "retention.ms": FOREVER,
-        "retention.bytes": FOREVER,
-        LIMIT: str(settings.record_bytes_most),
-    }
+    return KEPT_WHOLE | {LIMIT: str(settings.record_bytes_most)}
 
 
 def ensure_topic(kafka_bootstrap: str, settings: DebeziumSettings) -> bool:

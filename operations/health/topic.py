@@ -7,12 +7,11 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec
 
+from connectors.debezium.topic import KEPT_WHOLE
 from operations.health.states import LoudState, Problem
 from sinks.source_topics import ReadTopic
 from streams.source_topic import ANSWER_SECONDS, Brokers, ReaderGroup, SourceTopic
 
-FOREVER = "-1"
-KEPT_WHOLE = {"retention.ms": FOREVER, "retention.bytes": FOREVER, "cleanup.policy": "delete"}
 REPAIR = "`purser repair topic` fills it"
 
 

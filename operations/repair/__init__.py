@@ -5,6 +5,7 @@
     look.py      asks the servers for the facts
     plan.py      facts -> problems and steps; pure
     extent.py    how much a snapshot has to send: only what Kafka may lack
+    patience.py  when waiting for Debezium is in vain; pure
     world.py     does the steps
     run.py       a repair from the look at the servers to the proof
 

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from connectors.debezium.client import STOPPED, UNREGISTERED, ConnectorHealth
+from connectors.debezium.client import PAUSED, STOPPED, UNREGISTERED, ConnectorHealth
 from connectors.debezium.publication import Publication
 from connectors.debezium.slot import SlotHealth
-
-PAUSED = "PAUSED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +72,21 @@ class Facts:
         return noted < self.slot_position
 
     @property
+    def snapshot_unfinished(self) -> bool:
+        """Whether Debezium has noted no position behind its snapshot."""
+        return self.offset is None or "snapshot" in self.offset
+
+    @property
+    def halted_without_snapshot(self) -> bool:
+        """Whether a started connector would take a snapshot that is not the slot's own."""
+        return self.halted and self.snapshot_unfinished
+
+    @property
     def snapshot_runs(self) -> bool:
         """Whether Debezium is taking its snapshot: it has a slot and does not read it yet."""
-        unfinished = self.offset is None or "snapshot" in self.offset
         return (
             self.connector.healthy
-            and unfinished
+            and self.snapshot_unfinished
             and not self.slot.active
             and self.slot.wal_status is not None
             and not self.slot.lost

@@ -21,9 +21,9 @@ class Part(StrEnum):
 class Step(StrEnum):
     """The steps of a repair, in their order; the text is for people."""
 
+    MEASURE = "count which events the views have from the topic"
     STOP_CONNECTOR = "stop the connector: writers go on, the views stand still"
     REGISTER_STOPPED = "register the connector, stopped"
-    MEASURE = "count which events the views have from the topic"
     DROP_SLOT = "drop the replication slot"
     MAKE_PUBLICATION = "make the publication as the migration does"
     FORGET_OFFSETS = "forget the connector's position"
@@ -37,6 +37,7 @@ class Step(StrEnum):
     RESUME = "start the connector"
     AWAIT_STREAM = "wait until Debezium has sent its snapshot and reads the new slot"
     WHOLE_CONFIG = "let later snapshots take all of history again"
+    FORGET_LATE_PROGRESS = "forget what workers still noted of the earlier topic"
     FORGET_TOPICS = "note that the topic is whole"
     REBUILD_POSITIONS = "rebuild payment_events, whose rows name offsets of the earlier topic"
     VERIFY = "verify: PostgreSQL = ClickHouse"
@@ -48,6 +49,14 @@ _NEW_SLOT = (
     Step.SNAPSHOT,
     Step.AWAIT_STREAM,
 )
+# Before the snapshot, progress in the earlier topic would hide that of the new one. A worker that
+# has not yet learned of the new topic can still write some.
+_ANOTHER_TOPIC = {
+    Step.FORGET_PROGRESS,
+    Step.FORGET_LATE_PROGRESS,
+    Step.FORGET_TOPICS,
+    Step.REBUILD_POSITIONS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +123,7 @@ def _steps(part: Part, facts: Facts, *, force: bool) -> set[Step]:
     elif facts.snapshot_runs:
         steps.add(Step.AWAIT_STREAM)
     if part is Part.TOPIC and force:
-        steps |= {Step.FORGET_PROGRESS, Step.FORGET_TOPICS, Step.REBUILD_POSITIONS}
+        steps |= _ANOTHER_TOPIC
     return steps
 
 
@@ -130,7 +139,7 @@ def _topic_steps(facts: Facts) -> set[Step]:
     if not facts.dead_letters_exist:
         steps.add(Step.CREATE_DEAD_LETTERS)
     if _topic_needs_history(facts):
-        steps |= {Step.FORGET_PROGRESS, Step.FORGET_TOPICS, Step.REBUILD_POSITIONS}
+        steps |= _ANOTHER_TOPIC
     elif topic.stale_positions:
         steps |= {Step.FORGET_PROGRESS, Step.REBUILD_POSITIONS}
     return steps
@@ -144,7 +153,13 @@ def _needs_snapshot(part: Part, facts: Facts) -> bool:
     if facts.snapshot_runs and facts.topic.exists:
         # An earlier repair began it, and was killed.
         return history and facts.partial_snapshot
-    return history or facts.slot.wal_status is None or facts.slot.lost or facts.slot_is_new
+    return (
+        history
+        or facts.slot.wal_status is None
+        or facts.slot.lost
+        or facts.slot_is_new
+        or facts.halted_without_snapshot
+    )
 
 
 def _topic_needs_history(facts: Facts) -> bool:
@@ -159,6 +174,11 @@ def _slot_problems(facts: Facts) -> list[str]:
         found.append(
             f"replication slot {slot.name} begins after Debezium's position: it was made anew, and"
             " events between the two are missing from Kafka"
+        )
+    elif facts.halted_without_snapshot:
+        found.append(
+            f"replication slot {slot.name} has no snapshot: the connector was stopped before it had"
+            " sent one, or its position was deleted"
         )
     if not facts.registered or facts.halted:
         found.append(f"connector {facts.connector.name} is {facts.connector.state}")

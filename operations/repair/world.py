@@ -30,6 +30,7 @@ from connectors.debezium.topic import ensure_topic, topic_config
 from operations.repair.extent import measure
 from operations.repair.facts import Extent
 from operations.repair.look import admin_client, beyond, offsets_of, positions
+from operations.repair.patience import Patience
 from operations.repair.plan import Step
 from operations.repair.settings import RepairSettings
 from operations.replay import Options as ReplayOptions
@@ -49,8 +50,6 @@ from streams.views.startup import check_topics
 ANSWER_SECONDS = 30.0
 CONNECT_SECONDS = 5
 POLL_SECONDS = 0.5
-FAILED_SECONDS_MOST = 180.0
-"""How long a task may stay failed: the supervisor restarts it after pauses of up to a minute."""
 LOCK_SECONDS = 30
 OnProgress = Callable[[str, int, int], None]
 
@@ -102,7 +101,11 @@ class World:
             ) from error
         brokers = Brokers(self._settings.kafka_bootstrap, name)
         deadline = time.monotonic() + ANSWER_SECONDS
-        while brokers.topic() is not None and time.monotonic() < deadline:
+        while brokers.topic() is not None:
+            if time.monotonic() > deadline:
+                raise ServiceUnavailable(
+                    f"topic {name} is still being deleted; run the same command again"
+                )
             time.sleep(POLL_SECONDS)
 
     def _topic(self) -> SourceTopic:
@@ -212,24 +215,19 @@ class World:
 
     def _await_stream(self) -> None:
         """Wait until Debezium reads its slot, which it does after the snapshot."""
-        name, failed_since = self._debezium.connector, None
+        name, patience = self._debezium.connector, Patience(began=time.monotonic())
         before = sum(self._ends().values())
         total = self.extent.to_send if self.extent is not None else 0
         while True:
-            health, now = self._connect.health(name), time.monotonic()
+            health = self._connect.health(name)
             slot = read_slot(
                 self._settings.postgres_reader_dsn.get_secret_value(), self._debezium.slot
             )
             offset = self._connect.offset(name)
             if health.healthy and slot.active and offset and "snapshot" not in offset:
                 return
-            failed_since = (failed_since or now) if health.failed else None
-            if failed_since is not None and now - failed_since > FAILED_SECONDS_MOST:
-                raise ServiceUnavailable(
-                    f"connector {name}: {health.problem()}; look at Kafka Connect's log, then run"
-                    " the same command again"
-                )
             sent = sum(self._ends().values()) - before
+            patience.check(health, sent=sent, active=slot.active, now=time.monotonic())
             self._on_progress("Debezium's snapshot", min(sent, total) if total else sent, total)
             time.sleep(POLL_SECONDS)
 
@@ -319,6 +317,7 @@ _ACTIONS: Mapping[Step, Callable[[World], None]] = {
     Step.RESUME: World._resume,
     Step.AWAIT_STREAM: World._await_stream,
     Step.WHOLE_CONFIG: World._whole_config,
+    Step.FORGET_LATE_PROGRESS: World._forget_progress,
     Step.FORGET_TOPICS: World._forget_topics,
     Step.REBUILD_POSITIONS: World._rebuild_positions,
     Step.VERIFY: World._verify,

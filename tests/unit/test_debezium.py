@@ -6,9 +6,10 @@ import httpx
 import pytest
 
 from connectors.debezium.client import ConnectClient, ConnectorHealth, TaskHealth
-from connectors.debezium.config import connector_config
+from connectors.debezium.config import SNAPSHOT_CONDITION, connector_config
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth
+from connectors.debezium.topic import topic_config
 from operations import bring_up
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack.credentials import Credentials
@@ -56,6 +57,12 @@ def test_configuration_holds_what_rows_were_lost_without() -> None:
     }
     assert expected.items() <= config.items()
     assert all(isinstance(value, str) for value in config.values())
+
+
+def test_connect_creates_the_topic_as_purser_does() -> None:
+    config = connector_config(DebeziumSettings())
+    for name, value in topic_config(DebeziumSettings()).items():
+        assert config[f"topic.creation.default.{name}"] == value
 
 
 @pytest.mark.parametrize(
@@ -176,9 +183,40 @@ def test_slot_tells_its_worst_problem_first(health: SlotHealth, words: str | Non
         assert words in problems[0]
 
 
+@pytest.mark.parametrize(
+    ("state", "repair", "words"),
+    [
+        ("STOPPED", {}, "is STOPPED and was left alone"),
+        ("PAUSED", {}, "is PAUSED and was left alone"),
+        ("STOPPED", {SNAPSHOT_CONDITION: "public.payments"}, "is configured by a repair"),
+        ("RUNNING", {SNAPSHOT_CONDITION: "public.payments"}, "is configured by a repair"),
+    ],
+)
+def test_up_leaves_a_connector_to_its_repair(
+    monkeypatch: pytest.MonkeyPatch, state: str, repair: dict[str, str], words: str
+) -> None:
+    asked, said = [], list[str]()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        if request.url.path.endswith("/config"):
+            return httpx.Response(200, json=connector_config(DebeziumSettings()) | repair)
+        return httpx.Response(200, json={"connector": {"state": state}, "tasks": []})
+
+    monkeypatch.setattr(bring_up, "ensure_topic", lambda *_: False)
+    monkeypatch.setattr(bring_up, "ConnectClient", lambda _url: client(handler))
+    monkeypatch.setattr(bring_up, "CONNECTOR_SECONDS", 0.0)
+    monkeypatch.setattr(bring_up, "read_slot", lambda *_: pytest.fail("nobody reads the slot"))
+    endpoints = Endpoints.of(StackSettings(), Credentials())
+    bring_up.register_local_connector(endpoints, said.append)
+    assert set(asked) == {"GET"}
+    assert words in said[0]
+    assert "`purser repair slot --apply` goes on" in said[0]
+
+
 def test_up_refuses_a_lost_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     endpoints = Endpoints.of(StackSettings(), Credentials())
-    monkeypatch.setattr(bring_up, "register_connector", lambda *_: None)
+    monkeypatch.setattr(bring_up, "register_connector", lambda *_: True)
     monkeypatch.setattr(bring_up, "read_slot", lambda *_: slot(active=False, wal_status="lost"))
     with pytest.raises(ServiceUnavailable, match="REPLICATION SLOT purser IS LOST"):
         bring_up.register_local_connector(endpoints, print)
@@ -186,7 +224,7 @@ def test_up_refuses_a_lost_slot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_up_waits_until_debezium_reads_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [slot(wal_status=None, active=False), slot(active=False), slot()]
-    monkeypatch.setattr(bring_up, "register_connector", lambda *_: None)
+    monkeypatch.setattr(bring_up, "register_connector", lambda *_: True)
     monkeypatch.setattr(bring_up, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(bring_up, "read_slot", lambda *_: answers.pop(0))
     bring_up.register_local_connector(Endpoints.of(StackSettings(), Credentials()), print)

@@ -12,6 +12,7 @@ from cli.status import Report, Verdict, show
 from connectors.debezium.client import ConnectorHealth, TaskHealth
 from connectors.debezium.publication import Publication
 from connectors.debezium.slot import SlotHealth
+from connectors.debezium.topic import KEPT_WHOLE
 from operations.health.checkup import (
     Findings,
     connector_problem,
@@ -26,7 +27,7 @@ from operations.health.ends import (
     spoken,
 )
 from operations.health.states import RUN_BOOK, LoudState, Problem
-from operations.health.topic import KEPT_WHOLE, TopicHealth, topic_health
+from operations.health.topic import TopicHealth, topic_health
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from sinks.source_topics import ReadTopic
 from stack.disk import Disk

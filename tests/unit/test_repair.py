@@ -1,8 +1,11 @@
 """Repairs: facts lead to problems and steps, counts lead to what a snapshot sends."""
 
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import MagicMock
 
+import psycopg
 import pytest
 
 from connectors.debezium.client import ConnectorHealth, TaskHealth
@@ -15,8 +18,19 @@ from connectors.debezium.config import (
 from connectors.debezium.publication import OPERATIONS, TABLES, Publication, PublishedTable
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import SlotHealth
-from operations.repair import Facts, Part, Step, TopicFacts, make_plan
+from operations.repair import (
+    Facts,
+    Part,
+    RepairSettings,
+    Step,
+    TopicFacts,
+    extent,
+    make_plan,
+    world,
+)
 from operations.repair.extent import extent_of
+from operations.repair.patience import Patience
+from schemas.errors import ServiceUnavailable
 
 SLOT = SlotHealth(
     name="purser",
@@ -50,14 +64,15 @@ RUNNING = ConnectorHealth(
     tasks=(TaskHealth(number=0, state="RUNNING", error=None),),
 )
 STOPPED = replace(RUNNING, state="STOPPED", tasks=())
+PAUSED = replace(RUNNING, state="PAUSED")
 UNREGISTERED = replace(STOPPED, state="UNREGISTERED")
 FAILED = replace(RUNNING, tasks=(TaskHealth(number=0, state="FAILED", error="slot is gone"),))
 STREAMING = {"lsn": 1_000}
 IN_SNAPSHOT = {"lsn": 900, "snapshot": "INITIAL"}
 
 MEASURED = (
-    Step.STOP_CONNECTOR,
     Step.MEASURE,
+    Step.STOP_CONNECTOR,
     Step.DROP_SLOT,
     Step.FORGET_OFFSETS,
     Step.SNAPSHOT,
@@ -70,6 +85,7 @@ FILLED = (
     *MEASURED[:4],
     Step.FORGET_PROGRESS,
     *MEASURED[4:6],
+    Step.FORGET_LATE_PROGRESS,
     Step.FORGET_TOPICS,
     Step.REBUILD_POSITIONS,
     Step.VERIFY,
@@ -109,7 +125,7 @@ def test_nothing_wrong_is_nothing_to_do(part: Part) -> None:
             Part.SLOT,
             {"slot": NO_SLOT, "slot_position": None, "connector": UNREGISTERED, "offset": None},
             "does not exist",
-            (Step.REGISTER_STOPPED, *MEASURED[1:]),
+            (Step.MEASURE, Step.REGISTER_STOPPED, *MEASURED[2:]),
         ),
         # Where an interrupted repair goes on.
         (
@@ -129,6 +145,19 @@ def test_nothing_wrong_is_nothing_to_do(part: Part) -> None:
             {"partial_snapshot": True},
             "interrupted",
             (Step.WHOLE_CONFIG, Step.VERIFY),
+        ),
+        # A snapshot that begins now would not be the slot's own.
+        (
+            Part.SLOT,
+            {"connector": STOPPED, "slot": IDLE, "offset": None},
+            "slot purser has no snapshot",
+            MEASURED,
+        ),
+        (
+            Part.SLOT,
+            {"connector": PAUSED, "slot": IDLE, "offset": IN_SNAPSHOT},
+            "slot purser has no snapshot",
+            MEASURED,
         ),
         # Nothing was lost.
         (
@@ -181,7 +210,7 @@ def test_nothing_wrong_is_nothing_to_do(part: Part) -> None:
             Part.TOPIC,
             {"topic": ANEW, "slot": IDLE, "offset": IN_SNAPSHOT},
             "deleted and made anew",
-            (Step.FORGET_PROGRESS, Step.AWAIT_STREAM, *FILLED[-3:]),
+            (Step.FORGET_PROGRESS, Step.AWAIT_STREAM, *FILLED[-4:]),
         ),
         # The running snapshot is only a part.
         (
@@ -269,6 +298,9 @@ HOUR = int(NOW.timestamp()) // 3600
         ({HOUR: 5, HOUR - 20: 9}, {HOUR: 2, HOUR - 20: 9}, 3, 5, 12),
         ({HOUR: 5, HOUR - 20: 9, HOUR - 30: 7}, {HOUR: 5, HOUR - 20: 8, HOUR - 30: 7}, 1, 14, 20),
         ({HOUR - 20: 9, HOUR - 30: 7}, {HOUR - 20: 9}, 7, 16, 30),
+        # PostgreSQL was restored: what it has lost may hide what the views lack.
+        ({HOUR: 5, HOUR - 20: 9}, {HOUR: 5, HOUR - 20: 10}, 0, 14, 20),
+        ({HOUR: 5, HOUR - 20: 9}, {HOUR: 5, HOUR - 20: 9, HOUR - 30: 1}, 0, 14, 30),
         # A row whose time is seen in another hour never hides a missing one.
         ({HOUR - 20: 9, HOUR - 21: 9}, {HOUR - 20: 10, HOUR - 21: 8}, 1, 18, 21),
     ],
@@ -280,10 +312,95 @@ def test_a_snapshot_begins_with_the_first_hour_that_lacks_an_event(
     to_send: int,
     since_hours_ago: int,
 ) -> None:
-    extent = extent_of(recorded, arrived, NOW)
-    assert (extent.missing, extent.to_send) == (missing, to_send)
-    assert extent.events == sum(recorded.values())
-    assert extent.since == NOW.replace(minute=0) - timedelta(hours=since_hours_ago)
+    found = extent_of(recorded, arrived, NOW)
+    assert (found.missing, found.to_send) == (missing, to_send)
+    assert found.events == sum(recorded.values())
+    assert found.since == NOW.replace(minute=0) - timedelta(hours=since_hours_ago)
+
+
+def test_the_last_hours_are_those_before_the_first_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [NOW]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, _zone: object = None) -> datetime:  # type: ignore[override]
+            return clock[0]
+
+    def count(_sql: str) -> list[tuple[int, int]]:
+        clock[0] += timedelta(hours=3)
+        return []
+
+    views, session = MagicMock(), MagicMock()
+    views.return_value.__enter__.return_value.rows = count
+    session.return_value.__enter__.return_value.execute.return_value.fetchall.return_value = []
+    monkeypatch.setattr(extent, "datetime", Clock)
+    monkeypatch.setattr(extent, "Views", views)
+    monkeypatch.setattr(psycopg, "connect", session)
+    found = extent.measure(MagicMock(), everything=False, on_progress=lambda *_: None)
+    assert found.since == NOW.replace(minute=0) - timedelta(hours=12)
+
+
+Look = tuple[ConnectorHealth, int, bool, float]
+"""The connector's health, the events sent, whether the slot is read, and when."""
+
+
+@pytest.mark.parametrize(
+    ("looks", "words"),
+    [
+        ([(RUNNING, 0, False, 0.0), (RUNNING, 0, False, 9_999.0)], ""),
+        ([(FAILED, 0, False, 0.0), (FAILED, 0, False, 179.0)], ""),
+        ([(FAILED, 0, False, 0.0), (FAILED, 0, False, 181.0)], "task 0 is FAILED: slot is gone"),
+        # A restarted task is RUNNING until it fails again.
+        (
+            [(FAILED, 0, False, 0.0), (RUNNING, 0, False, 100.0), (FAILED, 0, False, 181.0)],
+            "task 0 is FAILED",
+        ),
+        ([(FAILED, 0, False, 0.0), (RUNNING, 0, False, 181.0)], ""),
+        # It has done something in between.
+        ([(FAILED, 0, False, 0.0), (RUNNING, 5, False, 100.0), (FAILED, 5, False, 181.0)], ""),
+        ([(FAILED, 0, False, 0.0), (RUNNING, 0, True, 100.0), (FAILED, 0, False, 181.0)], ""),
+        # Nobody starts it.
+        ([(RUNNING, 0, False, 0.0), (STOPPED, 0, False, 1.0)], "connector c is STOPPED"),
+        ([(RUNNING, 0, False, 0.0), (UNREGISTERED, 0, False, 1.0)], "connector c is UNREGISTERED"),
+        ([(STOPPED, 0, False, 31.0)], "connector c is STOPPED"),
+        # Connect has not begun yet to do what it was told.
+        ([(STOPPED, 0, False, 1.0), (RUNNING, 0, False, 2.0)], ""),
+    ],
+)
+def test_waiting_ends_when_debezium_does_nothing(looks: list[Look], words: str) -> None:
+    patience = Patience(began=0.0)
+    *earlier, last = looks
+    for health, sent, active, now in earlier:
+        patience.check(health, sent=sent, active=active, now=now)
+    health, sent, active, now = last
+    with pytest.raises(ServiceUnavailable, match=words) if words else nullcontext():
+        patience.check(health, sent=sent, active=active, now=now)
+
+
+def test_a_topic_that_is_not_gone_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr(world, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(world, "Brokers", MagicMock())  # it describes every topic
+    admin = MagicMock()
+    admin.return_value.delete_topics.return_value = {"payments": MagicMock()}
+    monkeypatch.setattr(world, "admin_client", admin)
+    settings = RepairSettings(
+        postgres_admin_dsn="a",
+        postgres_reader_dsn="b",
+        clickhouse_url="http://clickhouse",
+        kafka_bootstrap="kafka:9092",
+        connect_url="http://connect",
+    )
+    servers = world.World(
+        settings,
+        DebeziumSettings(),
+        everything=False,
+        verify_seconds=1.0,
+        on_step=lambda _text: None,
+        on_progress=lambda *_: None,
+    )
+    with closing(servers), pytest.raises(ServiceUnavailable, match="still being deleted; run"):
+        servers.do(Step.DELETE_TOPIC)
 
 
 def test_a_partial_snapshot_is_configured_and_taken_back() -> None:
