@@ -31,7 +31,7 @@ from stack.clickhouse_http.formats import (
 from stack.clickhouse_http.job import STATE_VERBS, Job, prepared, read_only_clause
 from stack.clickhouse_http.marks import new_mark
 from stack.clickhouse_http.native import written_as
-from stack.clickhouse_http.request import QueryRequest, read_request
+from stack.clickhouse_http.request import AnswerOptions, QueryRequest, read_request
 from stack.clickhouse_http.results import (
     Pipe,
     StreamedAnswer,
@@ -76,14 +76,16 @@ class Handler:
         self._sessions.close()
         self._idle.close()
 
-    def read(self, request: Request) -> tuple[User, QueryRequest]:
+    def read(self, request: Request, answer: AnswerOptions) -> tuple[User, QueryRequest]:
         """Read the user and the query from the query string and headers alone.
 
         Raises `ClickHouseError`; nothing of the body has been read.
         """
         items = request.query_params.multi_items()
         user = self._authenticator.check(request.headers, request.query_params)
-        return user, read_request(items, request.headers, get=request.method != "POST")
+        return user, read_request(
+            items, request.headers, get=request.method != "POST", answer=answer
+        )
 
     async def run(
         self, request: Request, user: User, asked: QueryRequest, receive: Receive, send: Send

@@ -43,7 +43,7 @@ ARGUMENTS = {
     "dead-letters show": ["purser.public.payments/0/0"],
     "dead-letters redrive": ["--all"],
 }
-WORK_OF_EACH = ("fails", "loses its server", "reads past an end", "SIGINT", "SIGTERM", "SIGHUP")
+WORK_OF_EACH = ("fails", "is cancelled", "loses its server", "reads past an end", "SIGINT", "SIGTERM", "SIGHUP")
 HELPED = [name for name in COMMANDS if name != "bench"]
 NOT_FOUND = {"PURSER_PORT_BASE": "nonsense"}
 
