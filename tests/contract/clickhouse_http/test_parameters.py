@@ -100,6 +100,17 @@ def quota_key(ask: Ask, world: World) -> None:
 def role(ask: Ask, world: World) -> None:
     assert ask("SELECT currentRoles()", role="purser_analyst").text == "['purser_analyst']\n"
     assert code(ask("SELECT 1", role="no such role")) == "511"
+    roles = "SELECT arraySort(currentRoles())"
+    both = {"role": ["purser_analyst", "purser_admin"]}
+    assert ask(roles, **both).text == "['purser_admin','purser_analyst']\n"
+    session = {"session_id": uuid4().hex}
+    before = ask(roles, **session).text
+    assert ask(roles, role="purser_analyst", **session).text == "['purser_analyst']\n"
+    assert code(ask("SELECT nonsense", role="purser_analyst", **session)) == "47"
+    assert code(ask(roles, role="no such role", **session)) == "511"
+    assert ask(roles, **session).text == before
+    assert ask("SET ROLE NONE", role="purser_analyst", **session).text == ""
+    assert ask(roles, **session).text == "[]\n"
 
 
 def session(ask: Ask, world: World) -> None:
@@ -329,6 +340,26 @@ def test_insert_whose_rows_are_bytes_tells_what_is_wrong(asked: Ask) -> None:
     asked("DROP TABLE purser.numbers").raise_for_status()
     assert code(answer) == "27"
     assert answer.content.startswith(b"Code: 27. DB::Exception: ")
+
+
+@pytest.mark.parametrize("where", ["params", "data"])
+def test_form_in_blocks_is_refused(world: World, where: str) -> None:
+    form = {"files": {"t": ("t", b"1\n")}, where: {"decompress": "1"}}
+    with world.admin() as http:
+        answer = http.post("/?query=SELECT+*+FROM+t&t_structure=a+UInt8", **form)
+    assert code(answer) == "48"
+    assert "decompress" in answer.text
+
+
+def test_form_of_a_get_writes_nothing(world: World) -> None:
+    with world.admin() as http:
+        for data in ({}, {"readonly": "0"}):
+            create = {"query": "CREATE TABLE purser.by_get (a UInt8) ENGINE = Memory"}
+            answer = http.request(
+                "GET", "/", params=create, data=data, files={"max_threads": (None, b"1")}
+            )
+            assert code(answer) == "164"
+        assert http.post("/", content="EXISTS purser.by_get").text == "0\n"
 
 
 def test_body_may_be_in_blocks_within_an_encoding(world: World) -> None:
