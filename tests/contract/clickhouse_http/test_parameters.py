@@ -344,16 +344,32 @@ def test_insert_whose_rows_are_bytes_tells_what_is_wrong(asked: Ask) -> None:
 
 @pytest.mark.parametrize("where", ["params", "data"])
 def test_form_in_blocks_is_refused(world: World, where: str) -> None:
-    form = {"files": {"t": ("t", b"1\n")}, where: {"decompress": "1"}}
+    options = {"decompress": "1"}
     with world.admin() as http:
-        answer = http.post("/?query=SELECT+*+FROM+t&t_structure=a+UInt8", **form)
+        answer = http.post(
+            "/",
+            params={"query": "SELECT 1"} | (options if where == "params" else {}),
+            data=options if where == "data" else {},
+            files={"max_threads": (None, b"1")},
+        )
     assert code(answer) == "48"
     assert "decompress" in answer.text
 
 
+def test_rows_in_the_statement_of_a_form_are_stored(world: World) -> None:
+    with world.admin() as http:
+        http.post("/", content="CREATE TABLE purser.form (a UInt8) ENGINE = Memory")
+        for rows in (b"VALUES (1)", b"FORMAT TSV\n2"):
+            answer = http.post("/", files={"query": (None, b"INSERT INTO purser.form " + rows)})
+            assert (answer.status_code, answer.text) == (200, "")
+        assert http.post("/", content="SELECT sum(a) FROM purser.form").text == "3\n"
+        http.post("/", content="DROP TABLE purser.form").raise_for_status()
+
+
 def test_form_of_a_get_writes_nothing(world: World) -> None:
     with world.admin() as http:
-        for data in ({}, {"readonly": "0"}):
+        for readonly in ("", "0"):
+            data = {"readonly": readonly} if readonly else {}
             create = {"query": "CREATE TABLE purser.by_get (a UInt8) ENGINE = Memory"}
             answer = http.request(
                 "GET", "/", params=create, data=data, files={"max_threads": (None, b"1")}
