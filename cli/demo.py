@@ -38,7 +38,11 @@ FRESHNESS_WAIT_SECONDS = 30.0
 
 def demo(
     file: Annotated[
-        Path, typer.Option(help="Recorded orders to import; JSON Lines, plain or gzip.")
+        Path,
+        typer.Option(
+            help="Recorded orders to import; JSON Lines, plain or gzip.",
+            show_default="data/online-retail-slice.jsonl.gz of the checkout",
+        ),
     ] = SLICE,
     rate: Annotated[
         float,

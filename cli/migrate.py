@@ -8,6 +8,7 @@ from pydantic import HttpUrl
 from connectors.debezium.settings import DebeziumSettings
 from operations.bring_up import migrate_all, register_connector
 from operations.console import say
+from schemas.dsn import Dsn
 from schemas.settings import Bootstrap, Secret, Settings
 from sinks.analyst_user import ensure_reader
 
@@ -15,7 +16,7 @@ from sinks.analyst_user import ensure_reader
 class MigrateSettings(Settings):
     """Addresses of the servers to migrate; DebeziumSettings say how Connect reaches PostgreSQL."""
 
-    postgres_admin_dsn: Secret
+    postgres_admin_dsn: Dsn
     clickhouse_url: Secret
     clickhouse_reader_url: Secret | None = None
     kafka_bootstrap: Bootstrap

@@ -74,7 +74,7 @@ def entry_point(main: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _An
         except PurserError as error:
             sys.stderr.write(f"error: {error}\n")
             status = error.exit_status
-        except Exception as error:  # noqa: BLE001 - the file that the line names has all of it
+        except BaseException as error:  # noqa: BLE001 - the file that the line names has all of it
             status = _unexpected(error)
         finally:
             status = _written(status)
@@ -130,7 +130,7 @@ def _status_of(ended: SystemExit | KeyboardInterrupt) -> int:
     return COULD_NOT
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: BaseException) -> int:
     from schemas.unexpected import report  # it needs what a program need not load
 
     sys.stderr.write(f"purser: {report(error)}\n")

@@ -53,16 +53,21 @@ def _replacement(character: str) -> str:
 
 
 class _Output(io.FileIO):
-    """A descriptor to write to; keeps the first failure and drops all that follows it."""
+    """A descriptor to write to; an answer ends with its first failure, which is kept.
+
+    Messages on standard error go on: of those, only what could not be written is lost.
+    """
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Return the number of bytes taken: all of them once a write has failed."""
+        """Return the number of bytes taken: all of them if they cannot be written."""
         while self.failure is None:
             try:
                 written = super().write(data)
             except OSError as error:
+                if self.fileno() == 2:
+                    break
                 self.failure = error
             else:
                 if written is not None:

@@ -6,6 +6,7 @@ made from them as the interpreter makes them. It ends as a real process ends, by
 own finalization.
 """
 
+import asyncio
 import gc
 import importlib
 import io
@@ -38,6 +39,10 @@ def _fail() -> NoReturn:
 
 def _hang_up() -> NoReturn:
     raise BrokenPipeError(32, "Broken pipe")
+
+
+def _cancelled() -> NoReturn:
+    raise asyncio.CancelledError
 
 
 def _end_of_input() -> NoReturn:
@@ -93,6 +98,7 @@ WORK: Mapping[str, Callable[[], None]] = {
     "asks": _ask,
     "fails": _fail,
     "loses its server": _hang_up,
+    "is cancelled": _cancelled,
     "reads past an end": _end_of_input,
     "SIGINT": _signalled(signal.SIGINT),
     "SIGTERM": _signalled(signal.SIGTERM),

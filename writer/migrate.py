@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
+from schemas.dsn import EXPECTED, is_readable, what_postgres_says
 from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavailable
 from schemas.postgres.migrations import Migration, load
-from writer.postgres_errors import one_line, translate
+from writer.postgres_errors import translate
 
 LOCK_KEY = 0x70757273_00000001  # "purs": one lock per database, for all roles
 LOCK_WAIT_SECONDS = 120
@@ -62,7 +62,8 @@ def migrate(admin_dsn: str, migrations: Sequence[Migration] | None = None) -> li
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise SchemaVersionError(
-            f"cannot migrate PostgreSQL: {one_line(error)}; connect as the owner, purser_owner"
+            f"cannot migrate PostgreSQL: {what_postgres_says(error)}; connect as the owner,"
+            " purser_owner"
         ) from error
     except psycopg.OperationalError as error:
         raise translate(error) from error
@@ -87,7 +88,7 @@ def check_schema(dsn: str, migrations: Sequence[Migration] | None = None) -> Non
         ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise SchemaVersionError(
-            f"PostgreSQL does not let us read its schema version ({one_line(error)}); run"
+            f"PostgreSQL does not let us read its schema version ({what_postgres_says(error)}); run"
             " `purser migrate`, and connect as purser_writer or purser_reader"
         ) from error
     except psycopg.OperationalError as error:
@@ -99,13 +100,8 @@ def check_schema(dsn: str, migrations: Sequence[Migration] | None = None) -> Non
 
 
 def _connect(dsn: str) -> psycopg.Connection:
-    try:
-        conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        # Not `from error`, because its text may contain part of the password.
-        raise ConfigurationError(
-            "the PostgreSQL DSN cannot be read; write postgresql://user:password@host:port/database"
-        ) from None
+    if not is_readable(dsn):
+        raise ConfigurationError(f"the PostgreSQL DSN {EXPECTED}")
     return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS)
 
 
@@ -176,5 +172,5 @@ def _apply_once(session: psycopg.Connection, migration: Migration) -> None:
     except psycopg.Error as error:
         hint = f"; {error.diag.message_hint}" if error.diag.message_hint else ""
         raise SchemaVersionError(
-            f"migration {migration.name} was refused and undone: {one_line(error)}{hint}"
+            f"migration {migration.name} was refused and undone: {what_postgres_says(error)}{hint}"
         ) from error

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import ConnectionPool
 
 from schemas.details import NO_DETAILS, canonical_details
+from schemas.dsn import EXPECTED, is_readable
 from schemas.errors import ConfigurationError, MalformedRecord, SchemaVersionError
 from schemas.events import COLUMNS, SCHEMA_VERSION, Event, NewEvent
 from schemas.ids import PaymentId
@@ -174,13 +174,8 @@ def check_dsn(dsn: str) -> None:
     Raises:
         ConfigurationError: without the text, which may contain a password.
     """
-    try:
-        conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        raise ConfigurationError(
-            "PURSER_POSTGRES_DSN: is not a PostgreSQL connection string; "
-            "write postgresql://user:password@host:port/database"
-        ) from None
+    if not is_readable(dsn):
+        raise ConfigurationError(f"PURSER_POSTGRES_DSN: {EXPECTED}")
 
 
 def configure_session(connection: psycopg.Connection[tuple[Any, ...]]) -> None:

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
+from schemas.dsn import what_postgres_says
 from schemas.errors import (
     ConfigurationError,
     PurserError,
@@ -50,7 +51,7 @@ def translated() -> Iterator[None]:
 
 def translate(error: psycopg.Error) -> PurserError:
     """Return what a psycopg error means for the writer."""
-    said = one_line(error)
+    said = what_postgres_says(error)
     match error:
         case errors.UniqueViolation():
             return StreamMoved(f"another writer was faster ({said}); try again")
@@ -81,15 +82,12 @@ def _is_login_refused(error: psycopg.Error) -> bool:
     return connecting and any(words in str(error) for words in _WRONG_LOGIN_WORDS)
 
 
-def one_line(error: psycopg.Error) -> str:
-    """Return an error's text on one line; psycopg never includes a password."""
-    return " ".join((error.diag.message_primary or str(error)).split())
-
-
 def _guarded(error: psycopg.Error) -> PurserError:
     match error.sqlstate:
         case GuardCode.SEQ_GAP:
-            return StreamMoved(f"another writer was faster ({one_line(error)}); try again")
+            return StreamMoved(
+                f"another writer was faster ({what_postgres_says(error)}); try again"
+            )
         case GuardCode.PAYOUT_ABOVE_BALANCE:
             return _refused(error, RejectionCode.PAYOUT_ABOVE_BALANCE)
         case _:
@@ -103,7 +101,7 @@ def _refused(
     if rule := ROW_RULES.get(error.diag.constraint_name or ""):
         return Rejection(code=code, field=rule.column, problem=rule.expected)
     field = error.diag.column_name or error.diag.constraint_name or "row"
-    problem = one_line(error).removeprefix(f"{field}: ")
+    problem = what_postgres_says(error).removeprefix(f"{field}: ")
     if error.diag.message_hint:
         problem += f"; {error.diag.message_hint}"
     return Rejection(code=code, field=field, problem=problem)

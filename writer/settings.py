@@ -1,6 +1,7 @@
 """Settings of every process that appends to `payments`."""
 
-from schemas.settings import Secret, Settings
+from schemas.dsn import Dsn
+from schemas.settings import Settings
 
 
 class WriterSettings(Settings):
@@ -9,4 +10,4 @@ class WriterSettings(Settings):
     A DSN may list several hosts: `host=a,b target_session_attrs=read-write`.
     """
 
-    postgres_dsn: Secret
+    postgres_dsn: Dsn

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from schemas.dsn import what_postgres_says
 from schemas.errors import ServiceUnavailable
 from schemas.topics import HEARTBEAT_TABLE, PAYMENTS_TABLE
 
@@ -138,7 +139,7 @@ def read_publication(reader_dsn: str, name: str) -> Publication:
             found = connection.execute(_PUBLICATION, [name]).fetchone()
             tables = connection.execute(_TABLES, [name]).fetchall()
     except psycopg.Error as error:
-        reason = " ".join(str(error).split()) or repr(error)
+        reason = what_postgres_says(error)
         raise ServiceUnavailable(
             f"PostgreSQL did not return publication {name}: {reason}"
         ) from error

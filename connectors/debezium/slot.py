@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from schemas.dsn import what_postgres_says
 from schemas.errors import ServiceUnavailable
 from schemas.topics import HEARTBEAT_TABLE
 
@@ -97,7 +98,7 @@ def read_slot(reader_dsn: str, name: str) -> SlotHealth:
             slot = connection.execute(_SLOT, [name]).fetchone()
             beat = connection.execute(_HEARTBEAT).fetchone()
     except psycopg.Error as error:
-        reason = " ".join(str(error).split()) or repr(error)
+        reason = what_postgres_says(error)
         raise ServiceUnavailable(
             f"PostgreSQL did not return replication slot {name}: {reason}"
         ) from error

@@ -14,6 +14,7 @@ import psycopg
 
 from operations.health.states import LoudState, Problem
 from operations.verify.views import event_keys
+from schemas.dsn import what_postgres_says
 from schemas.errors import ServiceUnavailable
 from schemas.sql_words import clickhouse_literal
 from sinks.client import connect, translated
@@ -131,7 +132,7 @@ def newest_events(reader_dsn: str, limit_seconds: float) -> list[AgedEvent]:
             return [] if age is None else _read(session, age, limit_seconds)
     except psycopg.Error as error:
         raise ServiceUnavailable(
-            f"PostgreSQL did not return its newest events: {' '.join(str(error).split())}"
+            f"PostgreSQL did not return its newest events: {what_postgres_says(error)}"
         ) from error
 
 

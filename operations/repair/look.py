@@ -16,6 +16,7 @@ from connectors.debezium.topic import topic_config
 from operations.repair.facts import Facts, TopicFacts
 from operations.repair.settings import RepairSettings
 from operations.verify.views import Views
+from schemas.dsn import what_postgres_says
 from schemas.errors import ServiceUnavailable
 from sinks.source_topics import topics_read
 from streams.source_topic import Brokers
@@ -70,7 +71,7 @@ def _ask_postgres(settings: RepairSettings, debezium: DebeziumSettings) -> tuple
             may_drop = session.execute(_MAY_DROP, [debezium.database_user]).fetchone()
     except psycopg.Error as error:
         raise ServiceUnavailable(
-            f"PostgreSQL does not answer its owner: {' '.join(str(error).split())}; start it, and"
+            f"PostgreSQL does not answer its owner: {what_postgres_says(error)}; start it, and"
             " check PURSER_POSTGRES_ADMIN_DSN"
         ) from error
     return position[0] if position else None, bool(may_drop and may_drop[0])

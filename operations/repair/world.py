@@ -38,6 +38,7 @@ from operations.replay import Replay, ReplaySettings, clean_up, opened
 from operations.replay import Step as ReplayStep
 from operations.verify import Options as VerifyOptions
 from operations.verify import Report, VerifySettings, verify
+from schemas.dsn import what_postgres_says
 from schemas.errors import ServiceUnavailable
 from schemas.topics import VIEWS_CONSUMER
 from schemas.views import PAYMENT_EVENTS, PIPELINE_PROGRESS
@@ -296,7 +297,7 @@ class World:
 
 
 def _refused(error: psycopg.Error) -> ServiceUnavailable:
-    reason = " ".join(str(error).split())
+    reason = what_postgres_says(error)
     return ServiceUnavailable(f"PostgreSQL refuses: {reason}; then run the same command again")
 
 

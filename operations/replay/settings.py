@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from schemas.dsn import Dsn
 from schemas.settings import Bootstrap, Bytes, Count, Seconds, Secret, Settings, TopicName
 from schemas.topics import PAYMENTS_TOPIC
 
@@ -11,7 +12,7 @@ from schemas.topics import PAYMENTS_TOPIC
 class ReplaySettings(Settings):
     """Settings of a replay; it reads PostgreSQL and Kafka and writes only to ClickHouse."""
 
-    postgres_reader_dsn: Secret
+    postgres_reader_dsn: Dsn
     clickhouse_url: Secret
     """URL of the live views; the rebuilt ones grow in a second database on the same server."""
     kafka_bootstrap: Bootstrap

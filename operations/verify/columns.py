@@ -10,6 +10,7 @@ texts, so the two cannot be confused. Times are UTC, to the microsecond.
 from types import NoneType
 from typing import get_args, get_type_hints
 
+from operations.verify.wide import wide
 from schemas.events import COLUMNS, Event
 
 NULLABLE = frozenset(
@@ -54,10 +55,10 @@ CLICKHOUSE_HASH = (
     + ")), 1, 8)))"
 )
 
-# Sums of 64-bit hashes are exact on both sides (numeric; Int128), so neither order nor a modulus
+# Sums of 64-bit hashes are exact on both sides (numeric; Int256), so neither order nor a modulus
 # matters.
 POSTGRES_HASH_SUM = f"sum({POSTGRES_HASH})"
-CLICKHOUSE_HASH_SUM = f"sum(toInt128({CLICKHOUSE_HASH}))"
+CLICKHOUSE_HASH_SUM = f"sum({wide(CLICKHOUSE_HASH)})"
 
 POSTGRES_DAY = "(occurred_at AT TIME ZONE 'UTC')::date"
 CLICKHOUSE_DAY = "toDate(toDateTime64(occurred_at, 6, 'UTC'), 'UTC')"

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from schemas.dsn import Dsn
 from schemas.settings import Bootstrap, Secret, Settings, TopicName
 from schemas.topics import PAYMENTS_TOPIC, REPLICATION_SLOT
 
@@ -13,7 +14,7 @@ class VerifySettings(Settings):
     late although it is lost.
     """
 
-    postgres_reader_dsn: Secret
+    postgres_reader_dsn: Dsn
     clickhouse_url: Secret
     """`http://user:password@host:port/database`."""
     kafka_bootstrap: Bootstrap | None = None

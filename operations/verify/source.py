@@ -20,6 +20,7 @@ from operations.verify.columns import (
     postgres_text,
 )
 from operations.verify.cut import Cut
+from schemas.dsn import what_postgres_says
 from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavailable
 from schemas.events import COLUMNS
 
@@ -101,7 +102,7 @@ class Window:
 
 @contextmanager
 def postgres_errors() -> Iterator[None]:
-    """Translate psycopg's errors into Purser's; their texts contain no password."""
+    """Translate psycopg's errors into Purser's."""
     try:
         yield
     except psycopg.errors.UndefinedTable as error:
@@ -110,21 +111,19 @@ def postgres_errors() -> Iterator[None]:
         ) from error
     except psycopg.errors.UndefinedColumn as error:
         raise SchemaVersionError(
-            f"PostgreSQL's schema is not the one this code knows ({_one_line(error)});"
+            f"PostgreSQL's schema is not the one this code knows ({what_postgres_says(error)});"
             " run `purser migrate`, or the version of Purser that migrated it"
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise ConfigurationError(
-            f"PURSER_POSTGRES_READER_DSN: {_one_line(error)}; connect as purser_reader"
+            f"PURSER_POSTGRES_READER_DSN: {what_postgres_says(error)}; connect as purser_reader"
         ) from error
     except psycopg.ProgrammingError as error:
-        raise ConfigurationError(f"PURSER_POSTGRES_READER_DSN: {_one_line(error)}") from error
+        raise ConfigurationError(
+            f"PURSER_POSTGRES_READER_DSN: {what_postgres_says(error)}"
+        ) from error
     except psycopg.Error as error:
-        raise ServiceUnavailable(f"cannot read PostgreSQL: {_one_line(error)}") from error
-
-
-def _one_line(error: psycopg.Error) -> str:
-    return " ".join((error.diag.message_primary or str(error)).split())
+        raise ServiceUnavailable(f"cannot read PostgreSQL: {what_postgres_says(error)}") from error
 
 
 class Source:

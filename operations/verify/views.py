@@ -23,6 +23,7 @@ from operations.verify.source import (
     Fingerprint,
     Window,
 )
+from operations.verify.wide import wide
 from schemas.events import COLUMNS
 from schemas.sql_words import clickhouse_literal
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
@@ -97,7 +98,7 @@ class Views:
         """Like `Source.buckets`, for the rows in the cut."""
         rows = self.rows(
             f"SELECT {CLICKHOUSE_DAY} AS bucket_day, event_type, currency, count(),"
-            f" sum(toInt128(amount_minor)), {CLICKHOUSE_HASH_SUM} FROM payment_events_raw FINAL"
+            f" sum({wide('amount_minor')}), {CLICKHOUSE_HASH_SUM} FROM payment_events_raw FINAL"
             f" WHERE {cut.clickhouse_condition()} AND {days(window)}"
             " GROUP BY bucket_day, event_type, currency"
         )

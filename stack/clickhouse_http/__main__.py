@@ -5,6 +5,7 @@ user `purser_reader` exists when PURSER_CLICKHOUSE_READER_PASSWORD is set. SIGTE
 """
 
 import argparse
+import os
 import signal
 import socket
 import sys
@@ -39,6 +40,9 @@ def main() -> None:
     secrets = take_secrets()
     # chDB imports pyarrow where it finds it, and we hand out none of its objects: 40 MB less.
     sys.modules.setdefault("pyarrow", None)  # type: ignore[arg-type]
+    # The readers in C of clickhouse-connect take no other buffer than their own, which does not
+    # tell how much was read; see `native_frames`.
+    os.environ["CLICKHOUSE_CONNECT_USE_C"] = "0"
     from stack.clickhouse_http.app import build_app
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -49,8 +49,9 @@ class QueryEndpoint:
         try:
             if request.method not in _METHODS:
                 raise refusal(Code.NOT_IMPLEMENTED, f"Method {request.method} is not supported.")
-            encoder = AnswerEncoder(answer_options(request.query_params))
-            user, asked = self._handler.read(request)
+            answer = answer_options(request.query_params)
+            encoder = AnswerEncoder(answer)
+            user, asked = self._handler.read(request, answer)
             query_id = asked.query_id
             await self._handler.run(request, user, asked, receive, send)
         except ClickHouseError as error:

@@ -24,7 +24,11 @@ else:
 BLOCK_BYTES: Final = 1 << 20
 """How much plain data a block of an answer holds, as in ClickHouse."""
 MAX_BLOCK_BYTES: Final = 256 << 20
-"""The largest block of a body: it is decompressed in one piece, in memory."""
+"""The largest block of a body: it is decompressed in one piece, in memory.
+
+ClickHouse and the driver for Java send 1 MiB at most, but the driver for Go makes one block of a
+whole batch.
+"""
 _HALVES: Final = struct.Struct("<QQ")
 _HEAD: Final = struct.Struct("<BII")
 _CHECKSUM_BYTES: Final = _HALVES.size
@@ -79,21 +83,41 @@ class BlockDecoder:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the plain bytes of each block that is complete; raises 40 for a wrong checksum."""
+        self.hold(data)
+        while self.has_block:
+            yield self.unpack()
+
+    def hold(self, data: bytes) -> None:
+        """Take bytes as they come."""
         self._held += data
-        while len(self._held) >= _CHECKSUM_BYTES + _HEAD.size:
-            method, size, plain_size = _HEAD.unpack_from(self._held, _CHECKSUM_BYTES)
-            self._check_head(method, size, plain_size)
-            end = _CHECKSUM_BYTES + size
-            if len(self._held) < end:
-                return
-            block = bytes(self._held[_CHECKSUM_BYTES:end])
-            if self._verify and checksum(block) != self._held[:_CHECKSUM_BYTES]:
-                raise refusal(
-                    Code.CHECKSUM_DOESNT_MATCH,
-                    "Checksum doesn't match: corrupted data in the body. Nothing was inserted.",
-                )
-            del self._held[:end]
-            yield _plain(method, block[_HEAD.size :], plain_size)
+
+    @property
+    def has_block(self) -> bool:
+        """Whether a whole block is held; raises 31 and 89 as soon as its head is wrong."""
+        if len(self._held) < _CHECKSUM_BYTES + _HEAD.size:
+            return False
+        method, size, plain_size = _HEAD.unpack_from(self._held, _CHECKSUM_BYTES)
+        self._check_head(method, size, plain_size)
+        return len(self._held) - _CHECKSUM_BYTES >= int(size)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the block that is held is larger than those of ClickHouse itself."""
+        _, size, plain_size = _HEAD.unpack_from(self._held, _CHECKSUM_BYTES)
+        return bool(max(size, plain_size) > BLOCK_BYTES + _HEAD.size)
+
+    def unpack(self) -> bytes:
+        """Return the plain bytes of the block that is held; raises 40 for a wrong checksum."""
+        method, size, plain_size = _HEAD.unpack_from(self._held, _CHECKSUM_BYTES)
+        end = _CHECKSUM_BYTES + size
+        block = bytes(self._held[_CHECKSUM_BYTES:end])
+        if self._verify and checksum(block) != self._held[:_CHECKSUM_BYTES]:
+            raise refusal(
+                Code.CHECKSUM_DOESNT_MATCH,
+                "Checksum doesn't match: corrupted data in the body. Nothing was inserted.",
+            )
+        del self._held[:end]
+        return _plain(method, block[_HEAD.size :], plain_size)
 
     def _check_head(self, method: int, size: int, plain_size: int) -> None:
         """Before a byte of the block is kept or unpacked."""

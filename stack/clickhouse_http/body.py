@@ -9,6 +9,7 @@ import asyncio
 import errno
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final
 
@@ -17,6 +18,8 @@ from stack.clickhouse_http.compression import Decoder
 from stack.clickhouse_http.errors import ClickHouseError, Code, refusal
 
 _FILE_WRITE_BYTES: Final = 1 << 20
+_UNPACKER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="unpack")
+"""One thread, so that large blocks take their memory one after the other."""
 
 
 class BodyReader:
@@ -45,8 +48,9 @@ class BodyReader:
                 if self._blocks is None:
                     yield plain
                     continue
-                for part in self._blocks.feed(plain):
-                    yield part
+                self._blocks.hold(plain)
+                while self._blocks.has_block:
+                    yield await _unpacked(self._blocks)
         self._decoder.finish()
         if self._blocks is not None:
             self._blocks.finish()
@@ -79,6 +83,13 @@ class BodyReader:
     def rest(self) -> AsyncIterator[bytes]:
         """Return what `take` left."""
         return self._plain
+
+
+async def _unpacked(blocks: BlockDecoder) -> bytes:
+    """The next block. A large one takes long, so the event loop does not wait for it."""
+    if not blocks.is_large:
+        return blocks.unpack()
+    return await asyncio.get_running_loop().run_in_executor(_UNPACKER, blocks.unpack)
 
 
 class Spool:

@@ -5,6 +5,7 @@ file (`FROM INFILE '/dev/fd/N'`): any format, any size, no copy in Python. All c
 in worker threads. Foreign exceptions are converted only here and in `engine`.
 """
 
+import json
 import os
 import tempfile
 import time
@@ -84,9 +85,15 @@ class Connection:
         """Make the connection read-only for good: no later statement can undo it."""
         self._set({"readonly": level})
 
-    def set_role(self, role: str) -> None:
-        """Take on `role`; the engine answers for one that does not exist."""
-        self.run(f"SET ROLE {clickhouse_name(role)}")
+    def roles(self) -> tuple[str, ...]:
+        """Return the current roles."""
+        answer, _ = self.run("SELECT currentRoles() AS roles", "JSONEachRow")
+        return tuple(json.loads(answer)["roles"])
+
+    def set_roles(self, roles: Iterable[str]) -> None:
+        """Take on exactly these; the engine answers for one that does not exist."""
+        names = ", ".join(clickhouse_name(role) for role in roles)
+        self.run(f"SET ROLE {names or 'NONE'}")
 
     def forget_applied(self) -> None:
         """Restore the settings, so that a following SET or USE changes the session's own state."""

@@ -83,8 +83,15 @@ async def read_form(
             options[name] = value
         else:
             items.append((name, value))
+    asked = read_request(items, request.headers, get=request.method != "POST")
+    if asked.body.in_blocks:
+        raise refusal(
+            Code.NOT_IMPLEMENTED,
+            "decompress=1 is not supported by this server for multipart/form-data: send the form"
+            " as it is.",
+        )
     tables = tuple(_table(name, upload, options) for name, upload in uploads.items())
-    return read_request(items, request.headers, get=False), tables
+    return asked, tables
 
 
 def _table(name: str, upload: UploadFile, options: Mapping[str, str]) -> ExternalTable:

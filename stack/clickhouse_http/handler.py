@@ -31,7 +31,7 @@ from stack.clickhouse_http.formats import (
 from stack.clickhouse_http.job import STATE_VERBS, Job, prepared, read_only_clause
 from stack.clickhouse_http.marks import new_mark
 from stack.clickhouse_http.native import written_as
-from stack.clickhouse_http.request import QueryRequest, read_request
+from stack.clickhouse_http.request import AnswerOptions, QueryRequest, read_request
 from stack.clickhouse_http.results import (
     Pipe,
     StreamedAnswer,
@@ -76,14 +76,16 @@ class Handler:
         self._sessions.close()
         self._idle.close()
 
-    def read(self, request: Request) -> tuple[User, QueryRequest]:
+    def read(self, request: Request, answer: AnswerOptions) -> tuple[User, QueryRequest]:
         """Read the user and the query from the query string and headers alone.
 
         Raises `ClickHouseError`; nothing of the body has been read.
         """
         items = request.query_params.multi_items()
         user = self._authenticator.check(request.headers, request.query_params)
-        return user, read_request(items, request.headers, get=request.method != "POST")
+        return user, read_request(
+            items, request.headers, get=request.method != "POST", answer=answer
+        )
 
     async def run(
         self, request: Request, user: User, asked: QueryRequest, receive: Receive, send: Send
@@ -99,7 +101,11 @@ class Handler:
                 asked, external = await read_form(
                     request, self._settings.max_statement_bytes, may_hold_tables=not user.read_only
                 )
-                statement = parse(asked.query.encode())
+                head = asked.query.encode()
+                statement = parse(head)
+                if isinstance(statement, InsertData):
+                    await _keep_inline(user, statement, head, spool)
+                    await spool.complete()
             else:
                 statement = await self._read_body(request, user, asked, spool)
             slots = self._reader_slots if user.read_only else self._slots
@@ -145,10 +151,7 @@ class Handler:
         head = asked.query.encode()
         statement = parse(head) if head else None
         if isinstance(statement, InsertData):
-            _refuse_rows(user)
-            inline = head[statement.data_start :]
-            if inline.strip():
-                await spool.add(inline + b"\n")
+            await _keep_inline(user, statement, head, spool)
         else:
             body = await reader.take(limit + 1)
             head = head + b"\n" + body if head and body else head or body
@@ -365,6 +368,14 @@ class Handler:
             return result
         with closing(self._engine.connect()) as connection:
             return prepared(connection, job, keep=False, work=work)
+
+
+async def _keep_inline(user: User, insert: InsertData, head: bytes, spool: Spool) -> None:
+    """Keep the rows that stand in the statement itself."""
+    _refuse_rows(user)
+    inline = head[insert.data_start :]
+    if inline.strip():
+        await spool.add(inline + b"\n")
 
 
 def _refuse_rows(user: User) -> None:

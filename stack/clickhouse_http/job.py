@@ -1,6 +1,7 @@
 """One query that is read, judged and ready to run, and the connection prepared for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -85,15 +86,32 @@ def prepared(
     connection.prepare(job.database, settings, keep=keep)
     if job.user.read_only:
         # Irreversible, and in this order: the connection is closed after this one statement.
-        connection.set_role(ANALYST_ROLE)
+        connection.set_roles([ANALYST_ROLE])
         connection.lock("2")
         return work(connection)
-    for role in job.asked.roles:
-        connection.set_role(role)
-    with external_tables(connection, job.external):
+    with _roles(connection, job.asked.roles, keep), external_tables(connection, job.external):
         if not keep and read_only != "0":
             connection.lock(read_only)
         return work(connection)
+
+
+@contextmanager
+def _roles(connection: Connection, roles: tuple[str, ...], keep: bool) -> Iterator[None]:
+    """Take on a request's roles; a kept connection gets its own back, but for a SET ROLE."""
+    if not roles:
+        yield
+        return
+    before = connection.roles() if keep else ()
+    connection.set_roles(roles)
+    if not keep:
+        yield
+        return
+    taken = connection.roles()
+    try:
+        yield
+    finally:
+        if connection.roles() == taken:
+            connection.set_roles(before)
 
 
 def read_only_clause(job: Job) -> str:

@@ -61,9 +61,6 @@ class _Framing:
 
 
 def _copy(read_fd: int, write_fd: int) -> None:
-    # The library's readers in C take no other buffer than their own, which does not tell how much
-    # was read.
-    os.environ["CLICKHOUSE_CONNECT_USE_C"] = "0"
     from stack.clickhouse_http.native_frames import framed
 
     with (

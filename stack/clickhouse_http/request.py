@@ -86,9 +86,15 @@ class QueryRequest:
 
 
 def read_request(
-    items: Iterable[tuple[str, str]], headers: Mapping[str, str], *, get: bool
+    items: Iterable[tuple[str, str]],
+    headers: Mapping[str, str],
+    *,
+    get: bool,
+    answer: AnswerOptions | None = None,
 ) -> QueryRequest:
     """Interpret the query string's (and a form's) items; `get` makes the query read-only.
+
+    `answer` are the items' `answer_options`, if they are known.
 
     Raises `ClickHouseError` for a name that cannot be a setting and for an invalid session timeout.
     """
@@ -127,7 +133,7 @@ def read_request(
                 fields, "http_native_compression_disable_checksumming_on_decompress"
             ),
         ),
-        answer=answer_options(fields),
+        answer=answer or answer_options(fields),
     )
 
 

@@ -48,9 +48,9 @@ from streams.watchdog import LoopWatchdog
 
 _log = logging.getLogger("purser.views")
 
-# These log unreachable servers, which our own errors report as well.
 STOPPED = 1
 """Exit status of a worker that has stopped rather than skip or lose a record."""
+# These log unreachable servers, which our own errors report as well.
 TALKATIVE_LOGGERS = ("urllib3", "clickhouse_connect")
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import resource
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from stack.clickhouse_http.body import Spool
+from stack.clickhouse_http.blocks import BLOCK_BYTES, BlockDecoder, BlockEncoder
+from stack.clickhouse_http.body import BodyReader, Spool
 from stack.clickhouse_http.errors import ClickHouseError
 
 MIB = 1 << 20
@@ -38,6 +40,35 @@ def test_small_bytes_of_a_file_format_go_to_the_file_when_asked(tmp_path: Path) 
     assert spool.file is not None
     assert spool.file.read() == b"x" * 1000
     spool.close()
+
+
+class WatchedDecoder(BlockDecoder):
+    """Keeps the threads in which blocks are unpacked."""
+
+    threads: list[bool]
+
+    def unpack(self) -> bytes:
+        self.threads.append(threading.current_thread() is threading.main_thread())
+        return super().unpack()
+
+
+def test_large_blocks_do_not_hold_up_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = bytes(BLOCK_BYTES + 100)
+    usual = BlockEncoder().compress(plain)
+    monkeypatch.setattr("stack.clickhouse_http.blocks.BLOCK_BYTES", 2 * BLOCK_BYTES)
+    large = BlockEncoder("ZSTD").compress(plain)
+    monkeypatch.undo()
+    body = usual + large + usual
+
+    async def stream() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 1000):
+            yield body[start : start + 1000]
+
+    decoder = WatchedDecoder()
+    decoder.threads = []
+    reader = BodyReader(stream(), "", 60, decoder)
+    assert asyncio.run(reader.take(1 << 30)) == plain * 3
+    assert decoder.threads == [True, True, False, True, True]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -43,7 +44,15 @@ ARGUMENTS = {
     "dead-letters show": ["purser.public.payments/0/0"],
     "dead-letters redrive": ["--all"],
 }
-WORK_OF_EACH = ("fails", "loses its server", "reads past an end", "SIGINT", "SIGTERM", "SIGHUP")
+WORK_OF_EACH = (
+    "fails",
+    "is cancelled",
+    "loses its server",
+    "reads past an end",
+    "SIGINT",
+    "SIGTERM",
+    "SIGHUP",
+)
 HELPED = [name for name in COMMANDS if name != "bench"]
 NOT_FOUND = {"PURSER_PORT_BASE": "nonsense"}
 
@@ -60,6 +69,23 @@ def test_every_command_has_a_row() -> None:
     assert names_of(get_command(app)) == COMMANDS.keys()
     page = (CHECKOUT / "docs/reference/commands.md").read_text()
     assert [name for name in COMMANDS if f"`purser {name}`" not in page] == []
+
+
+def paths_of(command: Any) -> list[str]:
+    """Options of this command and those below whose help shows a path of this machine."""
+    inner = getattr(command, "commands", {}).values()
+    shown = [
+        option.name
+        for option in command.params
+        if isinstance(option.default, Path)
+        and option.default.is_absolute()
+        and option.show_default is True
+    ]
+    return sum(map(paths_of, inner), shown)
+
+
+def test_no_help_shows_a_path_of_this_machine() -> None:
+    assert paths_of(get_command(app)) == []
 
 
 @dataclass(frozen=True, slots=True)

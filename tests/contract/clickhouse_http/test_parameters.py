@@ -100,6 +100,17 @@ def quota_key(ask: Ask, world: World) -> None:
 def role(ask: Ask, world: World) -> None:
     assert ask("SELECT currentRoles()", role="purser_analyst").text == "['purser_analyst']\n"
     assert code(ask("SELECT 1", role="no such role")) == "511"
+    roles = "SELECT arraySort(currentRoles())"
+    both = {"role": ["purser_analyst", "purser_admin"]}
+    assert ask(roles, **both).text == "['purser_admin','purser_analyst']\n"
+    session = {"session_id": uuid4().hex}
+    before = ask(roles, **session).text
+    assert ask(roles, role="purser_analyst", **session).text == "['purser_analyst']\n"
+    assert code(ask("SELECT nonsense", role="purser_analyst", **session)) == "47"
+    assert code(ask(roles, role="no such role", **session)) == "511"
+    assert ask(roles, **session).text == before
+    assert ask("SET ROLE NONE", role="purser_analyst", **session).text == ""
+    assert ask(roles, **session).text == "[]\n"
 
 
 def session(ask: Ask, world: World) -> None:
@@ -329,6 +340,42 @@ def test_insert_whose_rows_are_bytes_tells_what_is_wrong(asked: Ask) -> None:
     asked("DROP TABLE purser.numbers").raise_for_status()
     assert code(answer) == "27"
     assert answer.content.startswith(b"Code: 27. DB::Exception: ")
+
+
+@pytest.mark.parametrize("where", ["params", "data"])
+def test_form_in_blocks_is_refused(world: World, where: str) -> None:
+    options = {"decompress": "1"}
+    with world.admin() as http:
+        answer = http.post(
+            "/",
+            params={"query": "SELECT 1"} | (options if where == "params" else {}),
+            data=options if where == "data" else {},
+            files={"max_threads": (None, b"1")},
+        )
+    assert code(answer) == "48"
+    assert "decompress" in answer.text
+
+
+def test_rows_in_the_statement_of_a_form_are_stored(world: World) -> None:
+    with world.admin() as http:
+        http.post("/", content="CREATE TABLE purser.form (a UInt8) ENGINE = Memory")
+        for rows in (b"VALUES (1)", b"FORMAT TSV\n2"):
+            answer = http.post("/", files={"query": (None, b"INSERT INTO purser.form " + rows)})
+            assert (answer.status_code, answer.text) == (200, "")
+        assert http.post("/", content="SELECT sum(a) FROM purser.form").text == "3\n"
+        http.post("/", content="DROP TABLE purser.form").raise_for_status()
+
+
+def test_form_of_a_get_writes_nothing(world: World) -> None:
+    with world.admin() as http:
+        for readonly in ("", "0"):
+            data = {"readonly": readonly} if readonly else {}
+            create = {"query": "CREATE TABLE purser.by_get (a UInt8) ENGINE = Memory"}
+            answer = http.request(
+                "GET", "/", params=create, data=data, files={"max_threads": (None, b"1")}
+            )
+            assert code(answer) == "164"
+        assert http.post("/", content="EXISTS purser.by_get").text == "0\n"
 
 
 def test_body_may_be_in_blocks_within_an_encoding(world: World) -> None:

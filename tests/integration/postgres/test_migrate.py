@@ -246,6 +246,8 @@ def test_the_guards_can_be_applied_on_top_of_themselves(empty_database: Database
 
 def test_a_dsn_that_cannot_be_read_is_a_clear_error_without_its_text() -> None:
     for act in (lambda: check_schema("user=a password=b secret"), lambda: migrate("nonsense")):
-        with pytest.raises(ConfigurationError, match="DSN cannot be read") as caught:
+        with pytest.raises(
+            ConfigurationError, match="DSN is not a PostgreSQL connection string"
+        ) as caught:
             act()
         assert "secret" not in str(caught.value)
