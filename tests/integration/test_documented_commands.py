@@ -78,7 +78,7 @@ def some_records(bootstrap: str, count: int) -> list[Record]:
 
 def run(stack: Stack, lines: Sequence[str]) -> tuple[list[int], str]:
     """Run lines in one shell, one after the other; their exit statuses, and all output."""
-    script = "".join(f'{line}\necho "@@ $?"\n' for line in lines)
+    script = "".join(f"{line}\ns=$?; printf '\\n@@ %s\\n' $s\n" for line in lines)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PURSER_")
     }

@@ -391,5 +391,6 @@ def test_only_one_replay_at_a_time_and_only_with_the_same_views(world: World) ->
 def test_bad_input_is_one_clear_line(
     world: World, arguments: tuple[str, ...], settings: dict[str, str], message: str
 ) -> None:
-    assert message in world.refused(*arguments, **settings)
+    status = 64 if arguments else 2  # wrong usage, or a setting or a server
+    assert message in world.refused(*arguments, status=status, **settings)
     assert world.replay_databases() == 0

@@ -151,10 +151,10 @@ class World:
         assert run.finish() == 0, run.said
         return run
 
-    def refused(self, *arguments: str, **settings: str) -> str:
-        """Run it to its end, which must be status 2; the last line that it said."""
+    def refused(self, *arguments: str, status: int = 2, **settings: str) -> str:
+        """Run it to its end, which must have this status; the last line that it said."""
         run = self.start(*arguments, **settings)
-        assert run.finish() == 2, run.said
+        assert run.finish() == status, run.said
         assert "Traceback" not in run.said
         return run.lines[-1]
 
