@@ -12,8 +12,8 @@ from schemas.errors import PurserError, UsageError
 
 WRONG = 1
 COULD_NOT = 2
-EVENTS_PER_SECOND = 30_000
-"""What Debezium's snapshot sends on two cores (docs/benchmarks.md)."""
+EVENTS_PER_SECOND = 6_000
+"""About what Debezium sends on two cores (docs/benchmarks.md)."""
 
 repair = typer.Typer(
     help="Heal the replication slot, the publication or the payments topic.", no_args_is_help=True
