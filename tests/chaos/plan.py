@@ -33,14 +33,14 @@ def targets(kills: int, seed: int) -> list[str]:
     return chosen
 
 
-def plan(chosen: Sequence[str], seed: int) -> list[Kill]:
+def plan(chosen: Sequence[str], seed: int, early_share: float = EARLY_SHARE) -> list[Kill]:
     """Kill these targets in this order, a share of them early."""
     random = Random(seed)
     return [
         Kill(
             target=target,
             pause_seconds=random.uniform(*PAUSE_SECONDS),
-            early=random.random() < EARLY_SHARE and number > 0,
+            early=random.random() < early_share and number > 0,
         )
         for number, target in enumerate(chosen)
     ]

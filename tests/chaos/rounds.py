@@ -65,7 +65,7 @@ def play(
         answered = outcome.traffic.events + outcome.imported_events
         outcome.doubled = answered - outcome.acknowledged
     except PurserError as error:
-        outcome.problem = f"kill {len(outcome.killed)} of {len(kills)}, seed {seed}: {error}"
+        outcome.problem = f"{played.at}, seed {seed}: {error}"
     return outcome
 
 
@@ -77,6 +77,7 @@ class _Round:
     ) -> None:
         self.outcome = Outcome(seed=seed, rate=rate, planned=planned)
         self.present = Presence(events=0, lost=0)
+        self.at = "before the first kill"
         self._stack = stack
         self._say = say
         self._acknowledged = Acknowledged()
@@ -133,6 +134,7 @@ class _Round:
         for number, one in enumerate(kills):
             imports.go_on()
             time.sleep(one.pause_seconds)
+            self.at = f"kill {number + 1} of {len(kills)} ({one.target})"
             next_is_early = number + 1 < len(kills) and kills[number + 1].early
             self.outcome.killed.append(
                 self._kill(one, importing=imports.running, watch=not next_is_early)

@@ -21,7 +21,8 @@ def own_stack() -> Iterator[Stack]:
 
 
 def test_nothing_is_lost_or_doubled_whatever_is_killed(own_stack: Stack) -> None:
-    outcome = play(own_stack, plan([MID_INSERT, *TARGETS], seed=20), seed=20)
+    kills = plan([MID_INSERT, *TARGETS], seed=20, early_share=1.0)
+    outcome = play(own_stack, kills, seed=20, rate=15.0)
     assert not outcome.failures(), outcome.to_json()
     assert outcome.report
     assert outcome.traffic.events > 500
