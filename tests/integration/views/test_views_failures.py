@@ -226,8 +226,9 @@ def test_partitions_that_nobody_reads_end_the_worker_and_its_successor_reads_the
     pipeline.admin.create_partitions([NewPartitions(pipeline.name, PARTITIONS + 2)])[
         pipeline.name
     ].result()
-    wait_until(lambda: worker.health()[0] == 503, "unhealthy")
-    assert f"no worker has read partition {PARTITIONS}" in worker.health()[1]["reasons"][0]
+    unread = f"no worker has read partition {PARTITIONS}"
+    wait_until(lambda: unread in str(worker.health()[1]["reasons"]), unread)
+    assert worker.health()[0] == 503
     assert worker.wait_ended() == 1
     assert "Traceback" not in worker.output()
     pipeline.workers.remove(worker)
