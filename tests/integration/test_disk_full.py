@@ -1,5 +1,6 @@
 """A disk without space under traffic: nothing is lost, and all comes back when there is space."""
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -33,11 +34,15 @@ BACK_SECONDS = 150.0
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of its own in memory. To mount it takes root, as in continuous integration."""
+    """A file system of its own in memory, which only root may mount."""
     with tempfile.TemporaryDirectory(prefix="purser-disk-") as folder:
         Path(folder).chmod(0o711)  # PostgreSQL runs as another user
         size = f"size={DISK_MEGABYTES}m,mode=711"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", size, "purser-test", folder], check=True)
+        mount = ["mount", "-t", "tmpfs", "-o", size, "purser-test", folder]
+        mounted = subprocess.run(mount, check=False)
+        if mounted.returncode and os.geteuid():
+            pytest.skip("mounting a small disk needs root")
+        mounted.check_returncode()
         try:
             yield Path(folder)
         finally:
