@@ -405,21 +405,21 @@ def start_badly(arguments: list[str], environment: dict[str, str]) -> tuple[int,
 def test_bad_setting_is_named(tmp_path: Path, changes: dict[str, str], named: str) -> None:
     status, text = start_badly(["--path", str(tmp_path / "x")], {**CREDENTIALS, **changes})
     assert status == 2
-    assert text.startswith(named)
+    assert text.startswith(f"error: {named}")
     assert text.count("\n") == 1
     assert "secret" not in text
 
 
 def test_missing_password_is_named(tmp_path: Path) -> None:
     status, text = start_badly(["--path", str(tmp_path / "x")], {"PURSER_CLICKHOUSE_USER": "x"})
-    assert (status, text.split(":")[0]) == (2, "PURSER_CLICKHOUSE_PASSWORD")
+    assert (status, text.split(": ")[1]) == (2, "PURSER_CLICKHOUSE_PASSWORD")
 
 
 def test_taken_port_and_taken_folder_are_named(shared: ClickHouseServer, tmp_path: Path) -> None:
     status, text = start_badly(
         ["--path", str(tmp_path / "other"), "--port", str(shared.port)], CREDENTIALS
     )
-    assert (status, text.split(":")[0]) == (2, f"--port {shared.port}")
+    assert (status, text.split(": ")[1]) == (2, f"--port {shared.port}")
     status, text = start_badly(["--path", str(shared.folder), "--port", "1"], CREDENTIALS)
     assert status == 2
     status, text = start_badly(["--path", str(shared.folder), "--port", "65535"], CREDENTIALS)
