@@ -174,6 +174,9 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been ignored
+    # Whoever runs the tests may ignore them, as nohup does; then nothing would end a run.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     serve()
     main()
