@@ -385,8 +385,8 @@ def test_a_topic_that_is_not_gone_in_time_is_an_error(monkeypatch: pytest.Monkey
     admin.return_value.delete_topics.return_value = {"payments": MagicMock()}
     monkeypatch.setattr(world, "admin_client", admin)
     settings = RepairSettings(
-        postgres_admin_dsn="a",
-        postgres_reader_dsn="b",
+        postgres_admin_dsn="postgresql://owner@db/purser",
+        postgres_reader_dsn="postgresql://reader@db/purser",
         clickhouse_url="http://clickhouse",
         kafka_bootstrap="kafka:9092",
         connect_url="http://connect",
