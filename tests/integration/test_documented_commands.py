@@ -46,9 +46,11 @@ def own_stack() -> Iterator[Stack]:
 
 @pytest.fixture
 def stack(own_stack: Stack) -> Stack:
-    """The same, running, with two parked records that fold by now."""
+    """The same, running, with two parked records that fold by now, and no replay's old tables."""
     with quiet():
         bring_up(own_stack, print)
+    statuses, output = run(own_stack, ["purser replay --cleanup"])
+    assert statuses == [0], output
     parked = Parked.at(own_stack.endpoints.clickhouse_url)
     try:
         records = some_records(own_stack.endpoints.kafka_bootstrap, len(PARKED))
