@@ -1,5 +1,6 @@
 """Decisions as tables: what was before, the command, and what must come of it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,11 +8,23 @@ import pytest
 from schemas.errors import Rejection
 from schemas.lifecycle import Dispute, EventType, Fulfilment, Status
 from schemas.rejections import RejectionCode as Code
-from tests.builders import NOON, Step, a_payment, change, do, line, rows_of, state_after, with_rows
+from tests.builders import (
+    NOON,
+    Step,
+    a_payment,
+    a_payout,
+    change,
+    do,
+    line,
+    rows_of,
+    state_after,
+    with_rows,
+)
 from writer import commands as c
 from writer.commands import Change
 from writer.decide import HANDLERS, decide
 from writer.state import PaymentState
+from writer.validate import validate
 
 PAYMENT = a_payment()
 
@@ -198,6 +211,16 @@ def test_payment_refused(fields: dict[str, Any], code: Code, field: str) -> None
     decision = decide(None, a_payment(**fields))
     assert isinstance(decision, Rejection), decision
     assert (decision.code, decision.field) == (code, field)
+
+
+def test_withdrawn_currency_is_for_payments_of_its_time() -> None:
+    in_time = a_payment(currency="HRK", occurred_at=datetime(2022, 5, 31, tzinfo=UTC))
+    refund = built((do(c.RecordRefund, amount_minor=1, occurred_at=NOON),), in_time)[0]
+    refunded = decide(after(CAPTURED, of=in_time), refund)
+    assert isinstance(refunded, tuple)
+    assert {row.currency for row in refunded} == {"HRK"}
+    with pytest.raises(Rejection, match="HRK was withdrawn in 2023-01"):
+        validate(a_payout(currency="HRK"))
 
 
 def test_unknown_payment_is_refused() -> None:

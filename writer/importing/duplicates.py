@@ -16,14 +16,14 @@ _Object = list[tuple[str, Any]]
 def has_more_texts(line: bytes, payment: HistoryPayment) -> bool:
     """Are there more keys and texts in the line than in the payment that was parsed from it?
 
-    In JSON without escapes each of them has two quotation marks, and nothing else has one. Counting
-    them is seven times faster than parsing the line again.
+    In JSON each of them has two quotation marks, or more if one is in it, and nothing else has any.
+    Counting them is seven times faster than parsing the line again.
     """
     taken = _TEXTS_OF_PAYMENT + _TEXTS_OF_ORDER * len(payment.orders)
     for event in payment.events:
         taken += len(event.model_fields_set) + 2  # its keys, type and at
         taken += (event.order_id is not None) + (event.refund_id is not None)
-    return b"\\" in line or line.count(b'"') != 2 * taken
+    return line.count(b'"') != 2 * taken
 
 
 _TEXTS_OF_PAYMENT = 7 + 5
