@@ -3,13 +3,12 @@
 Without `apply` it changes nothing: it looks, plans, and counts what a snapshot would send.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
-import psycopg
-
 from connectors.debezium.settings import DebeziumSettings
+from operations.exclusive import exclusive_session
 from operations.repair.extent import measure
 from operations.repair.facts import Extent
 from operations.repair.look import look
@@ -17,7 +16,6 @@ from operations.repair.plan import Part, Plan, make_plan
 from operations.repair.settings import RepairSettings
 from operations.repair.world import World
 from operations.verify import Report
-from operations.verify.source import CONNECT_SECONDS, postgres_errors
 from schemas.errors import ConfigurationError, InputError, UsageError
 
 
@@ -67,7 +65,9 @@ def repair(part: Part, options: Options) -> Outcome:
         PurserError: a server is down or refuses; run it again.
     """
     settings, debezium = RepairSettings.load(), DebeziumSettings.load()
-    with _exclusive(settings):
+    busy = InputError("repair", "another one is running; wait for it or stop it")
+    dsn = settings.postgres_reader_dsn.get_secret_value()
+    with exclusive_session(dsn, "purser repair", program="purser repair", busy=busy):
         facts = look(settings, debezium)
         plan = make_plan(part, facts, everything=options.everything, force=options.force)
         options.on_plan(plan)
@@ -96,23 +96,3 @@ def _apply(
         for step in plan.steps:
             world.do(step)
     return Outcome(plan=plan, extent=world.extent, report=world.verified)
-
-
-@contextmanager
-def _exclusive(settings: RepairSettings) -> Iterator[None]:
-    """Allow one repair at a time; PostgreSQL frees the lock of a killed one."""
-    with postgres_errors():
-        session = psycopg.connect(
-            settings.postgres_reader_dsn.get_secret_value(),
-            autocommit=True,
-            connect_timeout=CONNECT_SECONDS,
-            fallback_application_name="purser repair",
-        )
-    with session:
-        with postgres_errors():
-            row = session.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended('purser repair', 0))"
-            ).fetchone()
-        if row is None or not row[0]:
-            raise InputError("repair", "another one is running; wait for it or stop it")
-        yield

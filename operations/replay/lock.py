@@ -1,7 +1,4 @@
-"""Allows one replay per ClickHouse database at a time, with a lock in PostgreSQL.
-
-It is a session-level advisory lock, so a killed replay releases it, whatever it was doing.
-"""
+"""Allows one replay per ClickHouse database at a time, with a lock in PostgreSQL."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +6,8 @@ from typing import Any
 
 import psycopg
 
+from operations.exclusive import exclusive_session
 from operations.replay.settings import ReplaySettings
-from operations.verify.source import CONNECT_SECONDS, postgres_errors
 from schemas.errors import InputError, ServiceUnavailable
 
 
@@ -39,20 +36,11 @@ def exclusive(settings: ReplaySettings, database: str) -> Iterator[Lock]:
         InputError: one is running.
         ServiceUnavailable, ConfigurationError: see `postgres_errors`.
     """
-    with postgres_errors():
-        session = psycopg.connect(
-            settings.postgres_reader_dsn.get_secret_value(),
-            autocommit=True,
-            connect_timeout=CONNECT_SECONDS,
-            fallback_application_name="purser replay",
-        )
-    with session:
-        with postgres_errors():
-            row = session.execute(
-                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"replay {database}"]
-            ).fetchone()
-        if row is None or not row[0]:
-            raise InputError(
-                "replay", f"another one is running on database {database}; wait for it or stop it"
-            )
+    busy = InputError(
+        "replay", f"another one is running on database {database}; wait for it or stop it"
+    )
+    dsn = settings.postgres_reader_dsn.get_secret_value()
+    with exclusive_session(
+        dsn, f"replay {database}", program="purser replay", busy=busy
+    ) as session:
         yield Lock(session)
