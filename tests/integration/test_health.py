@@ -67,7 +67,11 @@ def own() -> Iterator[Stack]:
 
 @pytest.fixture
 def busy(own: Stack) -> Iterator[Stack]:
-    """A healthy stack under light traffic, for one test."""
+    """A healthy stack under light traffic, for one test.
+
+    An event has gone all the way: Kafka Connect makes the topic of its task's first record, and
+    would make a topic anew that a test deletes before that record.
+    """
     end = threading.Event()
 
     def run() -> None:
@@ -78,6 +82,7 @@ def busy(own: Stack) -> Iterator[Stack]:
     traffic.start()
     try:
         wait_until_healthy(own)
+        wait_until_visible(own, append(own))
         yield own
     finally:
         end.set()
