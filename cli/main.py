@@ -1,10 +1,9 @@
-"""The `purser` command. It loads the subcommands inside the frame of every program."""
+"""The `purser` command. It loads the subcommands inside the frame of every program.
 
-import signal
+The script `purser` beside this module starts it, with Ctrl-C held back.
+"""
+
 import sys
-
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no stack trace before the frame takes over
 
 from schemas.runtime import entry_point, loading
 

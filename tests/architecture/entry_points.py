@@ -1,4 +1,4 @@
-"""The modules that `python -m` or the console script runs, found in the tree."""
+"""The modules that `python -m` runs, also for the script `purser`, found in the tree."""
 
 import ast
 from pathlib import Path

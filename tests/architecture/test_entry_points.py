@@ -41,9 +41,9 @@ def test_a_program_that_does_not_ask_has_no_assertion(name: str) -> None:
     assert not any(isinstance(node, ast.Assert) for node in ast.walk(POINTS[name]))
 
 
-def test_console_scripts_and_reader_processes_are_marked() -> None:
-    scripts = (ROOT / "pyproject.toml").read_text().partition("[project.scripts]\n")[2]
-    [(module, function)] = re.findall(r'^\w+ = "([\w.]+):(\w+)"$', scripts, re.M)[:1]
-    assert function in marked(POINTS[module])
+def test_the_script_and_reader_processes_are_marked() -> None:
+    modules = set(re.findall(r"-m ([\w.]+)", (ROOT / "cli/purser").read_text()))
+    assert modules == {"cli.main"}
+    assert marked(POINTS["cli.main"]) == {"main"}
     reader = ast.parse((ROOT / "operations/replay/reader_process.py").read_text())
     assert marked(reader) == {"read_share"}

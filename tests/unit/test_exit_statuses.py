@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -340,6 +341,25 @@ def test_a_signal_while_modules_are_loaded(
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", "")
+
+
+def test_ctrl_c_while_python_starts(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("purser")
+    for milliseconds in range(0, 120, 4):
+        with subprocess.Popen(
+            [script, "verify"],
+            env=os.environ | {"PURSER_HOME": str(tmp_path)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as command:
+            time.sleep(milliseconds / 1000)
+            command.send_signal(signal.SIGINT)
+            out, errors = command.communicate()
+        # The shell that the script begins with dies of the signal; who waits sees the same 130.
+        assert command.returncode in (-signal.SIGINT, 128 + signal.SIGINT), milliseconds
+        assert (out, errors) == ("", ""), milliseconds
 
 
 # -- wrong usage
