@@ -195,3 +195,6 @@ def check_ready(endpoints: Endpoints, cluster: str) -> None:
             f"another Kafka (cluster {metadata.cluster_id}) answers at {endpoints.kafka_bootstrap};"
             " stop it or set PURSER_PORT_BASE"
         )
+    if metadata.controller_id < 0:
+        # A client that asks for a topic now would wait for a controller until its time is over.
+        raise ServiceUnavailable("Kafka answers, but its broker has no controller yet")

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.consumer_groups import GroupOffsets
+from tests.waiting import wait_until
 
 WORKER = Path(__file__).with_name("worker.py")
 PARTITIONS = 4
@@ -32,6 +33,8 @@ class Topic:
 
     def __post_init__(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        # A broker that was suspended has none for a moment, and the client never asks again.
+        wait_until(lambda: admin.list_topics(timeout=10).controller_id >= 0, "a controller")
         admin.create_topics([NewTopic(self.name, PARTITIONS, 1)])[self.name].result()
         self._producer = Producer(
             {

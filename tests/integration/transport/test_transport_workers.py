@@ -252,4 +252,5 @@ def test_stop_in_time_with_a_kafka_that_does_not_answer(
         _, seconds = holding.terminate(seconds=STOP_SECONDS)
     finally:
         os.kill(kafka, signal.SIGCONT)
+        stack.wait_ready("kafka")
     assert seconds < STOP_SECONDS

@@ -235,7 +235,8 @@ class Pipeline:
 
     def committed(self) -> dict[int, int]:
         """The group's committed offsets, by partition; a partition without is left out."""
-        return self._offsets.of(self.name, PARTITIONS)
+        partitions = self.admin.list_topics(self.name, timeout=10).topics[self.name].partitions
+        return self._offsets.of(self.name, len(partitions))
 
     def written_offsets(self) -> dict[int, int]:
         """The highest offset of a row, by partition."""

@@ -196,9 +196,13 @@ def frozen(pipeline: Pipeline) -> Iterator[None]:
 def test_a_worker_that_stands_still_is_unhealthy_and_ends(pipeline: Pipeline) -> None:
     events = some_events(seed=16, count=1_000)
     pipeline.send(events[:500])
-    worker = pipeline.start_worker(stall_unhealthy_seconds=2, stall_exit_seconds=10)
+    first = pipeline.start_worker()
     pipeline.wait_for_rows(500)
     pipeline.wait_for_acknowledgement()
+    first.stop()
+    # It has nothing to do until it is frozen: a busy machine must not look like a standstill.
+    worker = pipeline.start_worker(stall_unhealthy_seconds=2, stall_exit_seconds=10)
+    worker.wait_ready()
     committed = pipeline.committed()
     with frozen(pipeline):
         pipeline.send(events[500:])
@@ -217,12 +221,11 @@ def test_partitions_that_nobody_reads_end_the_worker_and_its_successor_reads_the
     pipeline: Pipeline,
 ) -> None:
     """The group notices new partitions only when it gives them out again."""
-    pipeline.send(some_events(seed=21, count=200))
     worker = pipeline.start_worker(
         worker_instance="one", stall_unhealthy_seconds=2, stall_exit_seconds=10,
         rebalance_timeout_seconds=2,
     )  # fmt: skip
-    pipeline.wait_for_rows(200)
+    worker.wait_ready()
     pipeline.admin.create_partitions([NewPartitions(pipeline.name, PARTITIONS + 2)])[
         pipeline.name
     ].result()
@@ -232,6 +235,7 @@ def test_partitions_that_nobody_reads_end_the_worker_and_its_successor_reads_the
     assert worker.wait_ended() == 1
     assert "Traceback" not in worker.output()
     pipeline.workers.remove(worker)
+    pipeline.send(some_events(seed=21, count=200))
     successor = pipeline.start_worker(worker_instance="one")
     successor.wait_ready()
     wait_until(
@@ -239,6 +243,7 @@ def test_partitions_that_nobody_reads_end_the_worker_and_its_successor_reads_the
         "it reads all partitions",
     )
     pipeline.assert_views_are_right()
+    assert len(pipeline.written_offsets()) == PARTITIONS + 2
 
 
 def test_a_stop_while_an_insert_hangs_is_quick_and_acknowledges_nothing(
