@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import typer
 from cli.rejects import Rejects, report_of
 from operations.console import progress, say
 from schemas.errors import ConfigurationError, InputError
-from schemas.ids import check_id
+from schemas.ids import MAX_NAME_LENGTH, check_id
 from writer.importing.bulk import BulkAppender, DryRun, Outcome, Target
 from writer.importing.lines import read_lines
 from writer.importing.run import Importer
@@ -27,13 +28,28 @@ REJECTED = 1
 
 def _provider(name: str) -> str:
     try:
-        return check_id("psp", name)
+        return check_id("psp", name, max_length=MAX_NAME_LENGTH)
     except InputError as error:
         raise typer.BadParameter(error.problem) from None
 
 
+def _named(file: str | None) -> str | None:
+    if file == "":
+        raise typer.BadParameter("names no file")
+    return file
+
+
+_File = Annotated[
+    str, typer.Argument(help="JSON Lines, plain or gzip; - reads standard input.", callback=_named)
+]
+_Rejects = Annotated[
+    str | None,
+    typer.Option(help="File for bad lines; by default FILE.rejected.jsonl.", callback=_named),
+]
+
+
 def import_(
-    file: Annotated[str, typer.Argument(help="JSON Lines, plain or gzip; - reads standard input.")],
+    file: _File,
     psp: Annotated[
         str,
         typer.Option(help="The payment service provider of the payments.", callback=_provider),
@@ -41,10 +57,7 @@ def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check every line without appending; needs no server.")
     ] = False,
-    rejects: Annotated[
-        Path | None,
-        typer.Option(help="File for bad lines; by default FILE.rejected.jsonl."),
-    ] = None,
+    rejects: _Rejects = None,
 ) -> None:
     """Append recorded history, one payment a line. The rules of live traffic check each line.
 
@@ -63,7 +76,7 @@ def import_(
     """
     started = time.monotonic()
     name = "standard input" if file == "-" else file
-    rejected = Rejects(rejects or report_of(file))
+    rejected = Rejects(Path(rejects) if rejects else report_of(file))
     with ExitStack() as stack:
         source = stack.enter_context(_opened(file))
         stack.callback(rejected.close)
@@ -127,8 +140,6 @@ def _summarize(total: Outcome, rejected: Rejects, seconds: float, *, dry_run: bo
         f"{total.unchanged:,} unchanged, {rejected.count:,} lines rejected, "
         f"{seconds:.1f} s, {total.events / max(seconds, 0.001):,.0f} events/s"
     )
-    if rejected.count:
-        say(f"rejected lines and reasons: {rejected.path}")
 
 
 def _figures(total: Outcome, seconds: float) -> str:
@@ -137,13 +148,9 @@ def _figures(total: Outcome, seconds: float) -> str:
 
 
 def _size(source: io.BufferedReader) -> int:
-    """Bytes of the file; 0 for a pipe, whose size is unknown."""
-    if not source.seekable():
-        return 0
-    here = source.tell()
-    size = source.seek(0, io.SEEK_END)
-    source.seek(here)
-    return size
+    """Bytes of the file; 0 for a pipe or a device, whose size is unknown."""
+    status = os.fstat(source.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _position(source: io.BufferedReader) -> int:

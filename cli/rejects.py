@@ -4,6 +4,7 @@ It is written beside its final place and put there at the end, whole, also after
 an earlier run goes away at the start, so that no run leaves another one's.
 """
 
+import errno
 import json
 import os
 import stat
@@ -20,6 +21,7 @@ BAD_LINES_SHOWN = 20
 
 _FIELDS = ["line", "field", "reason", "raw"]
 _DEVICES = ("/dev/", "/proc/")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def report_of(file: str) -> Path:
@@ -102,6 +104,7 @@ class Rejects:
                     self._refuse_others_file(status)
                 self._unfinished.replace(self._place())
                 self._unfinished = None
+            say(f"rejected lines and reasons: {self.path}")
         except OSError as error:
             raise self._cannot_write(error) from error
         finally:
@@ -152,9 +155,10 @@ class Rejects:
             )
 
     def _cannot_write(self, error: OSError) -> ConfigurationError:
+        remedy = "free space or name" if error.errno in _NO_SPACE else "name"
         return ConfigurationError(
-            f"--rejects: cannot write {self.path} ({error.strerror}); free space or name another "
-            "file, and import again"
+            f"--rejects: cannot write {self.path} ({error.strerror}); {remedy} another file, and "
+            "import again"
         )
 
 

@@ -80,7 +80,7 @@ def currency_exponent(currency: str) -> int:
     except KeyError:
         raise InputError(
             "currency",
-            f"{currency[:20]!r} is not an ISO 4217 currency; give a code such as EUR, in capitals",
+            f"{currency[:20]!r} is not an ISO 4217 code of money; use one such as EUR, in capitals",
         ) from None
 
 

@@ -73,7 +73,7 @@ def entry_point(main: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _An
         except (SystemExit, KeyboardInterrupt) as ended:
             status = _status_of(ended)
         except PurserError as error:
-            sys.stderr.write(f"error: {error}\n")
+            sys.stderr.write(f"purser: {error}\n")
             status = error.exit_status
         except BaseException as error:  # noqa: BLE001 - the file that the line names has all of it
             status = _unexpected(error)

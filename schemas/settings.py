@@ -7,13 +7,20 @@ variable with its name in capitals after the class's prefix, by default `PURSER_
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PORT_HIGHEST = 65_535
+
+
+def _named(value: object) -> object:
+    """Refuse an empty name, which would be the current folder."""
+    if value == "":
+        raise ValueError("names no folder")
+    return value
 
 
 def _absolute(value: Path) -> Path:
@@ -41,7 +48,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 PortNumber = Annotated[int, Field(gt=0, le=PORT_HIGHEST)]
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
-Folder = Annotated[Path, AfterValidator(_absolute)]
+Folder = Annotated[Path, BeforeValidator(_named), AfterValidator(_absolute)]
 Bootstrap = Annotated[str, AfterValidator(_addresses)]
 """Kafka's brokers, `host:port[,host:port …]`."""
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]

@@ -37,7 +37,7 @@ def parse_time(text: str) -> datetime:
                 raise ValueError(
                     "has a leap second, which PostgreSQL cannot keep; write the second before it"
                 ) from None
-            raise ValueError(f"is not a time; {TIME_HELP}") from None
+            raise ValueError("is a day or a time of day that does not exist; correct it") from None
     if _FINER.fullmatch(text):
         raise ValueError("is finer than a microsecond; round it to six digits after the point")
     if _WITHOUT_ZONE.fullmatch(text):

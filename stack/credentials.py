@@ -62,14 +62,21 @@ class Credentials(BaseModel):
                 f" {home.path} or set PURSER_HOME"
             ) from error
         try:
-            return cls.model_validate_json(text)
+            credentials = cls.model_validate_json(text)
         except ValidationError as error:
             # Not `from error`: its text would hold what was in the file.
             field = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
-            raise ConfigurationError(
-                f"{home.secrets_file}: {field} is damaged; restore the file from a backup, or"
-                f" remove {home.path} to start again (this deletes its data)"
-            ) from None
+            raise cls._damaged(home, field) from None
+        if "home_id" not in credentials.model_fields_set:  # the only one that every home has had
+            raise cls._damaged(home, "home_id")
+        return credentials
+
+    @classmethod
+    def _damaged(cls, home: Home, field: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{home.secrets_file}: {field} is damaged; restore the file from a backup, or"
+            f" remove {home.path} to start again (this deletes its data)"
+        )
 
     @classmethod
     def read_or_create(cls, home: Home) -> Self:

@@ -224,7 +224,7 @@ def main() -> NoReturn:
         tune_gc()
         run(app, settings, watchdog)
     except PurserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"purser: {error}\n")
         status = error.exit_status
     except KeyboardInterrupt:
         status = interrupted_status()

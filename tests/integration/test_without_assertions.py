@@ -17,7 +17,7 @@ NEED_PEERS = {
 """They import packages of the peers' environment; tests/architecture looks at them as text."""
 PROGRAMS = sorted(entry_points().keys() - WITHOUT_OUR_PACKAGES.keys() - NEED_PEERS)
 SAID = (
-    "error: Python runs without assertions, and they protect money;"
+    "purser: Python runs without assertions, and they protect money;"
     " start it without -O, and unset PYTHONOPTIMIZE\n"
 )
 

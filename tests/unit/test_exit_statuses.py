@@ -5,6 +5,7 @@ The statuses are those of docs/reference/commands.md. A new command without a ro
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -362,6 +363,36 @@ def test_ctrl_c_while_python_starts(tmp_path: Path) -> None:
         assert (out, errors) == ("", ""), milliseconds
 
 
+def test_python_s_own_variables_and_a_folder_as_input_do_not_end_it(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("purser")
+    wrong = {"PYTHONINSPECT": "1", "PYTHONHASHSEED": "x", "PYTHONHOME": "/x", "PYTHONMALLOC": "x"}
+    ended = subprocess.run(
+        [script, "import", "--dry-run", "-"],
+        env=os.environ | wrong | {"PURSER_HOME": str(tmp_path)},
+        stdin=os.open(tmp_path, os.O_RDONLY),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "purser: standard input is closed; name a file to import\n"
+
+
+def test_a_removed_folder_is_one_line(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    ended = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$0" env', Path(sys.executable).with_name("purser")],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    lines = [line for line in ended.stderr.splitlines(keepends=True) if line[:3] != "sh:"]
+    assert "".join(lines) == "purser: the current folder was removed; change to one that exists\n"
+
+
 # -- wrong usage
 
 
@@ -401,6 +432,12 @@ def test_ctrl_c_while_python_starts(tmp_path: Path) -> None:
         ("demo --seed x", "demo: Invalid value for '--seed'"),
         ("import", "import: Missing argument 'file'"),
         ("import --dry-run a b", "import: Got unexpected extra argument(s) (b)"),
+        ("import --dry-run ''", "import: Invalid value for 'file': names no file"),
+        ("import --dry-run --rejects= -", "import: Invalid value for '--rejects': names no file"),
+        (
+            f"import --dry-run --psp={65 * 'x'} -",
+            "import: Invalid value for '--psp': has 65 characters; at most 64",
+        ),
         ("import --dry-run --psp= -", "import: Invalid value for '--psp': is empty"),
         ("import --dry-run --psp=ä -", "import: Invalid value for '--psp': has U+00E4"),
         ("dead-letters", "dead-letters: give a command; `purser dead-letters --help`"),
@@ -419,7 +456,7 @@ def test_wrong_usage(purser: Purser, arguments: str, says: str) -> None:
         "PURSER_CLICKHOUSE_URL": "http://purser:x@127.0.0.1:9/purser",
         "PURSER_KAFKA_BOOTSTRAP": "127.0.0.1:9",
     }
-    ended = purser(*arguments.split(), environment=servers)
+    ended = purser(*shlex.split(arguments), environment=servers)
     assert ended.status == 64, ended
     assert ended.errors.startswith(f"purser: {says}"), ended
     assert ended.errors.count("\n") == 1

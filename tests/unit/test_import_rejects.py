@@ -208,6 +208,7 @@ def test_a_report_that_cannot_be_written_is_one_message(path: str, words: str) -
     message = refused("--rejects", path, "mine.jsonl")
     assert words in message
     assert "name a" in message
+    assert ("free space" in message) == (path == "/dev/full")
     assert "\n" not in message
     assert source.read_bytes() == BAD + b"\n"
     assert files() == {"mine.jsonl"}

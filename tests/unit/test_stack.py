@@ -88,6 +88,19 @@ def test_relative_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert StackSettings.load().home == tmp_path / "here"
 
 
+def test_a_home_without_a_name_is_not_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PURSER_HOME", "")
+    with pytest.raises(ConfigurationError, match="PURSER_HOME: names no folder"):
+        StackSettings.load()
+
+
+def test_a_file_without_any_password_is_damaged(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.secrets_file.write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"secrets\.json: home_id is damaged"):
+        Credentials.read(home)
+
+
 def test_ports_differ_and_stay_within_the_reserved_range() -> None:
     settings = StackSettings(port_base=20_000)
     numbers = [settings.port(port) for port in Port]

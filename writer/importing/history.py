@@ -26,6 +26,7 @@ from writer.state import PaymentState, Refund, apply
 
 MAX_EVENTS_PER_PAYMENT = 10_000
 _MAX_SHOWN = 40
+_EMPTY = '""'
 
 _COMMANDS: Mapping[str, type[Change]] = {
     command.event_type: command for command in HANDLERS if command.direction is Direction.IN
@@ -220,7 +221,7 @@ def _path(location: tuple[int | str, ...]) -> str:
     """Convert `("events", 3, "at")` to `events[3].at`; the whole line is `line`."""
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part[:_MAX_SHOWN]}"
+        path += f"[{part}]" if isinstance(part, int) else f".{part[:_MAX_SHOWN] or _EMPTY}"
     return path.removeprefix(".") or "line"
 
 

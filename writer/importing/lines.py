@@ -63,7 +63,11 @@ def _numbered(text: io.BufferedIOBase, name: str) -> Iterator[Line]:
             return
         if number == 1:
             raw = raw.removeprefix(BYTE_ORDER_MARK)
-        problem = f"is longer than {MAX_LINE_BYTES} bytes; split it" if is_too_long else None
+        problem = (
+            f"is longer than {MAX_LINE_BYTES} bytes; pay its orders by several payments"
+            if is_too_long
+            else None
+        )
         yield Line(number, raw.rstrip(b"\r\n"), problem)
 
 

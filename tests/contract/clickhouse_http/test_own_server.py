@@ -405,7 +405,7 @@ def start_badly(arguments: list[str], environment: dict[str, str]) -> tuple[int,
 def test_bad_setting_is_named(tmp_path: Path, changes: dict[str, str], named: str) -> None:
     status, text = start_badly(["--path", str(tmp_path / "x")], {**CREDENTIALS, **changes})
     assert status == 2
-    assert text.startswith(f"error: {named}")
+    assert text.startswith(f"purser: {named}")
     assert text.count("\n") == 1
     assert "secret" not in text
 

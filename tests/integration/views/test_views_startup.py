@@ -20,7 +20,7 @@ def refused(pipeline: Pipeline, status: int, **settings: Any) -> str:
     worker = pipeline.start_worker(**settings)
     assert worker.wait_ended() == status, worker.output()
     assert "Traceback" not in worker.output()
-    [line] = [line for line in worker.output().splitlines() if line.startswith("error: ")]
+    [line] = [line for line in worker.output().splitlines() if line.startswith("purser: ")]
     return line
 
 
@@ -100,6 +100,6 @@ def test_a_wrong_setting_is_named(variable: str, value: str | None) -> None:
         check=False,
     )
     assert answer.returncode == 2
-    assert answer.stderr.startswith(f"error: {variable}: "), answer.stderr
+    assert answer.stderr.startswith(f"purser: {variable}: "), answer.stderr
     assert "secret" not in answer.stderr
     assert answer.stderr.count("\n") == 1
