@@ -38,11 +38,21 @@ def own_stack(name: str, *, keep: bool = False) -> Iterator[Stack]:
                 raise
             finally:
                 if not keep:
-                    for number in SIGNALS:  # a second Ctrl-C must not leave servers running
-                        signal.signal(number, signal.SIG_IGN)
-                    say("cleaning up")
-                    stack.destroy()
-                    shutil.rmtree(home, ignore_errors=True)
+                    with _undisturbed():
+                        say("cleaning up")
+                        stack.destroy()
+                        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore signals meanwhile: a second Ctrl-C must not leave servers running."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
