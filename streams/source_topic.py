@@ -51,35 +51,34 @@ class Brokers:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
-        # Silence librdkafka's log: the exceptions carry the same information.
-        self.admin = AdminClient(
-            {"bootstrap.servers": bootstrap, "log_level": 0},
-            logger=logging.getLogger("purser.kafka"),
-        )
+        self.admin = self._connected()
 
     def topic(self) -> SourceTopic | None:
         """The topic, or None if there is none."""
-        asked = TopicCollection([self._topic])
+        admin, asked = self.admin, TopicCollection([self._topic])
         try:
-            [future] = self.admin.describe_topics(asked, request_timeout=ANSWER_SECONDS).values()
+            [future] = admin.describe_topics(asked, request_timeout=ANSWER_SECONDS).values()
             found: Any = future.result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return None
+            self._replace(admin)
             raise self.unavailable(error) from error
         partitions = frozenset(partition.id for partition in found.partitions)
         return SourceTopic(topic_id=str(found.topic_id), partitions=partitions)
 
     def group(self, name: str) -> ReaderGroup:
         """The group of that name."""
+        admin = self.admin
         try:
-            [future] = self.admin.describe_consumer_groups(
+            [future] = admin.describe_consumer_groups(
                 [name], request_timeout=ANSWER_SECONDS
             ).values()
             found: Any = future.result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return ReaderGroup(state="DEAD", owners={})
+            self._replace(admin)
             raise self.unavailable(error) from error
         owners = {
             place.partition: member.member_id
@@ -88,6 +87,22 @@ class Brokers:
             if place.topic == self._topic
         }
         return ReaderGroup(state=found.state.name, owners=owners)
+
+    def _connected(self) -> AdminClient:
+        # Silence librdkafka's log: the exceptions carry the same information.
+        return AdminClient(
+            {"bootstrap.servers": self._bootstrap, "log_level": 0},
+            logger=logging.getLogger("purser.kafka"),
+        )
+
+    def _replace(self, admin: AdminClient) -> None:
+        """Take a new client after one that had no answer.
+
+        A broker that has just started has no controller for a moment. A client that was told so
+        waits for a controller for minutes, and asks nobody.
+        """
+        if self.admin is admin:
+            self.admin = self._connected()
 
     def unavailable(self, error: KafkaException) -> ServiceUnavailable:
         """The error for a broker that does not answer."""
