@@ -3,6 +3,7 @@
 The script `purser` beside this module starts it, with Ctrl-C held back.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from schemas.runtime import entry_point, loading
 @entry_point
 def main() -> None:
     """Run the command line; a PurserError prints one line and sets the exit status."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the frame is in place
     with loading():  # takes a second
         import logging
 

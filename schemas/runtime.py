@@ -58,7 +58,6 @@ def entry_point(main: Callable[_Arguments, _Answer]) -> Callable[_Arguments, _An
     @wraps(main)
     def framed(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Answer:
         _on_signals(_leave)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the script `purser` held one back
         take_standard_streams()
         sys.unraisablehook = _in_destructor
         threading.excepthook = _in_thread
