@@ -22,6 +22,18 @@ for number, size in enumerate([limits[0], 6, limits[0]]):
     print("line", number, file=sys.stderr)
 """
 
+BLOCKED = """
+import signal
+from schemas.runtime import entry_point
+
+@entry_point
+def main():
+    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+main()
+"""
+
 
 def test_newest_details_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PURSER_HOME", str(tmp_path))
@@ -46,3 +58,16 @@ def test_a_disk_that_was_full_does_not_silence_standard_error(tmp_path: Path) ->
             env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
         )
     assert file.read_text() == "line 0\nline 2\n"
+
+
+def test_a_blocked_signal_stays_blocked() -> None:
+    """A replay starts its readers with Ctrl-C blocked until they ignore it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", BLOCKED],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=CHECKOUT,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+    )
+    assert ended.stdout == "True\n"
