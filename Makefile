@@ -69,7 +69,7 @@ integration: setup ## run the tests that need real servers
 	$(PYTEST) $(SERVER_TESTS)
 
 .PHONY: test
-test: setup ## run every test, with real servers and a short round of kill -9 (15 to 20 minutes)
+test: setup ## run every test, with real servers and a short round of kill -9 (15 to 30 minutes)
 	$(PYTEST) $(ALL_TESTS)
 
 # What runs only beside servers is in `make coverage-all`, which slows the servers' tests too much to
