@@ -54,7 +54,7 @@ down: $(STAMP) ## stop the local stack; the data are kept
 	@$(BIN)/purser down
 
 .PHONY: check
-check: lint ## run format, lint, types, import contracts, unit and property tests; no servers, under a minute
+check: lint ## run format, lint, types, import contracts, unit and property tests; no servers, one to two minutes
 	$(BIN)/pytest $(FAST_ARGS) $(FAST_TESTS)
 
 .PHONY: lint
