@@ -10,6 +10,9 @@ COPY streams streams
 COPY sinks sinks
 COPY operations operations
 COPY marketplace marketplace
+COPY payins payins
+COPY service service
+COPY simulators simulators
 COPY stack stack
 COPY cli cli
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . && useradd --system purser

@@ -83,6 +83,7 @@ def test_every_package_is_under_the_contracts(tree: Path) -> None:
 LAYERS = "Layers import only downwards"
 PURE = "Schemas, decode and the fold"
 REPLAY = "A replay has no outside effects"
+SIMULATORS = "The simulators stand for other companies"
 STACK = "The local stack imports only schemas"
 BENCH = "No package imports the benchmarks"
 COMMANDS = "No package imports the command line"
@@ -115,6 +116,12 @@ FOLD = "Decode and the fold read no settings"
         ("operations/__init__.py", "import marketplace", LAYERS),
         ("marketplace/__init__.py", "import operations", LAYERS),
         ("operations/__init__.py", "import cli", LAYERS),
+        ("payins/__init__.py", "import service", LAYERS),
+        ("payins/__init__.py", "import operations", LAYERS),
+        ("connectors/__init__.py", "import payins", LAYERS),
+        ("simulators/__init__.py", "import connectors", SIMULATORS),
+        ("simulators/__init__.py", "import sinks", SIMULATORS),
+        ("service/__init__.py", "import stack", KNOWS_STACK),
         ("stack/__init__.py", "import writer", STACK),
         ("stack/__init__.py", "import operations", STACK),
         ("sinks/__init__.py", "import stack", KNOWS_STACK),
