@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
-from uuid import UUID
 
 from connectors.charges import ChargeRequest
+from payins.keys import psp_key
 from schemas.details import AttemptedDetails, CreatedDetails, RefundDetails, parse_details
 from schemas.effects import effect_of
 from schemas.events import Event
@@ -133,11 +133,6 @@ class Intent:
         return psp_key(self.rows[0].payment_id, self.seq)
 
 
-def psp_key(payment_id: UUID, seq: int) -> str:
-    """Return the idempotency key for the processor of the intent at `seq`."""
-    return f"purser-{payment_id}-{seq}"
-
-
 def steps(events: Sequence[Event]) -> list[Step]:
     """Group a stream by command: rows of one key stand side by side."""
     return [tuple(rows) for _, rows in groupby(events, key=lambda row: row.idempotency_key)]
@@ -236,9 +231,7 @@ def _outcome(kind: IntentKind, step: Step, later: Sequence[Step]) -> Step:
     refund_id = refund_id_of(step[0]) if kind is IntentKind.REFUND else None
     for each in later:
         for row in each:
-            if row.event_type in outcomes and (
-                refund_id is None or refund_id_of(row) == refund_id
-            ):
+            if row.event_type in outcomes and (refund_id is None or refund_id_of(row) == refund_id):
                 waiting.discard(row.order_id)
         if not waiting:
             return each

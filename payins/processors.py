@@ -1,7 +1,7 @@
 """The processors in their order, each behind a circuit breaker and a time limit.
 
-Above this module a call either returns a charge or raises one of the three `ProcessorError`s, within
-`call_seconds`, whatever the connector does. A breaker that is open is a proof: nothing was sent.
+Above this module a call either returns a charge or raises a `ProcessorError` within `call_seconds`,
+whatever the connector does. A breaker that is open is a proof: nothing was sent.
 Which processor may be tried after another is decided in `payins.execute`, by evidence.
 """
 
@@ -49,7 +49,7 @@ class Processors:
         self,
         ordered: Sequence[Processor],
         metrics: PayInsMetrics,
-        limits: CallLimits = CallLimits(),  # noqa: B008 - frozen
+        limits: CallLimits = CallLimits(),
     ) -> None:
         assert ordered, "at least one processor is needed"
         self._by_name: Mapping[str, Processor] = {each.name: each for each in ordered}
