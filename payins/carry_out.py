@@ -18,6 +18,7 @@ from payins.keys import step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
+from payins.policies import LONGEST_REQUEST
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
@@ -222,7 +223,14 @@ class CarryOut:
             stream = (await self.observer.observe(charge, stream)).events
         reference = _state(stream).attempts[-1].reference
         open_still = intent_of(stream, intent.key)
-        if reference is None or open_still is None or not open_still.is_open:
+        if open_still is None or not open_still.is_open:
+            return Progress(events=stream)
+        if reference is None:
+            # While a cancellation is open nobody begins a charge; one that began before may run.
+            sent_at = max(attempt.at + LONGEST_REQUEST, intent.at)
+            terms = self._processors.get(attempt.psp).terms
+            if found.proves_absence(terms, sent_at):
+                stream = await self._fail(Cancel, stream, intent, found.evidence)
             return Progress(events=stream)
         return await self._change(
             stream, intent, reference, lambda p: p.cancel(reference, key=intent.psp_key)
