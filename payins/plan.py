@@ -8,7 +8,7 @@ be under way any more.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeAlias
 
 from connectors.charges import Lookup, Terms

@@ -12,7 +12,6 @@ from enum import StrEnum
 
 from schemas.lifecycle import Status
 
-
 TAKE_OVER_AFTER = timedelta(seconds=2)
 """An intent without an outcome for so long may be carried out by the worker, too."""
 LONGEST_REQUEST = timedelta(seconds=60)
