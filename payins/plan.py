@@ -12,7 +12,15 @@ from datetime import datetime
 from typing import TypeAlias
 
 from connectors.charges import Lookup, Terms
-from payins.intents import Intent, IntentKind, created_details, intents, is_managed, last_attempt
+from payins.intents import (
+    CHARGE_OUTCOMES,
+    Intent,
+    IntentKind,
+    created_details,
+    intents,
+    is_managed,
+    last_attempt,
+)
 from payins.policies import (
     LONGEST_REQUEST,
     QUESTIONS,
@@ -23,7 +31,7 @@ from payins.policies import (
     policy_of,
 )
 from schemas.events import Event
-from schemas.lifecycle import Status
+from schemas.lifecycle import EventType
 from writer.state import PaymentState, fold
 
 REPEATS_AT_ONE_PROCESSOR = 2
@@ -93,11 +101,13 @@ class ExpireUnconfirmed:
 Step: TypeAlias = Settled | Wait | Carry | Look | Find | Abandon | ExpireUnconfirmed
 
 
-def next_step(events: Sequence[Event], now: datetime, terms: Terms, looked_at: datetime) -> Step:
+def next_step(
+    events: Sequence[Event], now: datetime, terms: Terms, looked_at: datetime | None
+) -> Step:
     """Return the next step for a payment whose late money is dealt with (`payins.late`).
 
-    `terms` are those of its current processor; `looked_at` is when it was last looked at, or when
-    what is open began.
+    `terms` are those of its current processor; `looked_at` is when that was last asked how the
+    charge stands, None if it was not.
     """
     if not is_managed(events):
         return Settled()
@@ -120,7 +130,8 @@ def next_step(events: Sequence[Event], now: datetime, terms: Terms, looked_at: d
         return _asked(attempt, now, terms, policy)
     if question is Question.ACTION and now - since >= policy.act_within:
         return Abandon(intent=attempt)
-    due = looked_at + policy.intervals[question].after(looked_at - since)
+    seen_at = max(since, looked_at) if looked_at is not None else since
+    due = seen_at + policy.intervals[question].after(seen_at - since)
     if now < due:
         return Wait(until=due, question=question)
     reference = state.attempts[-1].reference
@@ -162,13 +173,11 @@ def _asked(attempt: Intent, now: datetime, terms: Terms, policy: Policy) -> Step
 
 def _since(events: Sequence[Event], attempt: Intent) -> datetime:
     """Return since when the attempt is as it is: its last event that changed that."""
-    statuses = [
-        row for row in events if row.seq >= attempt.seq and row.event_type.value in _STATUS_NAMES
-    ]
+    statuses = [row for row in events if row.seq >= attempt.seq and row.event_type in _CHANGES]
     return statuses[-1].recorded_at if statuses else attempt.at
 
 
-_STATUS_NAMES = frozenset(status.value for status in Status)
+_CHANGES = CHARGE_OUTCOMES | {EventType.CREATED, EventType.ATTEMPTED}
 
 
 # -- absence ------------------------------------------------------------------------------------
@@ -199,7 +208,6 @@ AfterAbsence: TypeAlias = Wait | Repeat | AttemptAnew | ExpireAbsent
 
 
 def after_absence(
-    events: Sequence[Event],
     step: Find,
     lookup: Lookup,
     *,
@@ -216,17 +224,18 @@ def after_absence(
     assert not lookup.charges, lookup
     attempt = step.intent
     policy = policy_of(attempt.rows[0].method)
-    may_start_until = attempt.at + LONGEST_REQUEST
-    sent_at = max(last_sent_at, min(may_start_until, now))
+    in_time = now - attempt.at < policy.charge_within
+    if in_time and repeats < REPEATS_AT_ONE_PROCESSOR and terms.may_repeat(attempt.at, now):
+        # The key is the guard: if a request is under way after all, both are one.
+        return Repeat(intent=attempt)
+    sent_at = max(last_sent_at, attempt.at + LONGEST_REQUEST)
     if not lookup.proves_absence(terms, sent_at):
         settled_at = sent_at + terms.under_way_most
         later = next_look(attempt.rows[0].method, step.question, attempt.at, now)
         return Wait(until=max(settled_at, later), question=step.question)
-    if now - attempt.at >= policy.charge_within:
-        return ExpireAbsent(evidence=lookup.evidence)
-    if repeats < REPEATS_AT_ONE_PROCESSOR and terms.may_repeat(attempt.at, now):
-        return Repeat(intent=attempt)
-    return AttemptAnew(evidence=lookup.evidence)
+    if in_time:
+        return AttemptAnew(evidence=lookup.evidence)
+    return ExpireAbsent(evidence=lookup.evidence)
 
 
 def is_over(events: Sequence[Event]) -> bool:
