@@ -139,6 +139,7 @@ class StripeClient:
     async def _call(self, method: str, path: str, params: Params) -> Object:
         """Make attempts until one succeeds, is not worth repeating, or time is up."""
         error: ProcessorError | None = None
+        under_way = False
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self.settings.attempts),
             wait=_wait,
@@ -150,16 +151,18 @@ class StripeClient:
             async with asyncio.timeout(self.settings.call_seconds):
                 async for attempt in attempts:
                     with attempt:
+                        under_way = True
                         try:
                             return await self._attempt(method, path, params)
                         except Failed as failed:
+                            under_way = False
                             error = after(error, failed.verdict.error)
                             raise
         except Failed:
             pass
         except TimeoutError:
-            late = no_answer("call_timeout").error
-            error = late if error is None or isinstance(error, NotSent) else error
+            if under_way:  # else in a pause, and the last attempt's error stands
+                error = after(error, no_answer("call_timeout").error)
         assert error is not None
         raise error
 
