@@ -1,4 +1,4 @@
-"""What is ours and not the simulated company's: `/_simulator/…` to make faults and to let time pass.
+"""What is ours and not the simulated company's: `/_simulator/…` to make faults and pass time.
 
 Bad input gets 400 (no JSON) or 422, and names the field.
 """

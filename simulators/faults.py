@@ -1,12 +1,12 @@
 """Seeded faults of the simulators: which request fails and how, decided by a hash. Pure.
 
-Each decision is a function of the seed, what is asked, and how often it was asked since the plan was
-put. What is asked is named so that it is the same in another run, whatever ids the simulator gives:
+Each decision is a function of the seed, what is asked, and how often it was asked since the plan
+was put. What is asked is named so that it is the same in another run, whatever ids are given:
 
-- a request with an Idempotency-Key: method, path without ids, key; then 1st, 2nd … time of this key.
-- any other request: method, path without ids; then 1st, 2nd … request of this kind. A key that holds
-  a random UUID (version 4), as the SDKs make, tells nothing and counts as none.
-- a webhook: type of the event, and the request (as above) or the task that caused it; then 1st, 2nd …
+- a request with an Idempotency-Key: method, path without ids, key; then 1st, 2nd … time of the key.
+- any other request: method, path without ids; then 1st, 2nd … request of this kind. A key that
+  holds a random UUID (version 4), as the SDKs make, tells nothing and counts as none.
+- a webhook: type of the event, and the request (as above) or task that caused it; then 1st, 2nd …
 
 So the same seed and the same requests give the same faults: with keys in any order and at any
 concurrency, without keys in the same order.
@@ -57,7 +57,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout_after_commit: Chance = 0.0
-    """The work is done, and no answer comes: the connection ends at once, or hangs and then ends."""
+    """The work is done, and no answer comes: the connection ends at once, or hangs before."""
     http_500: Chance = 0.0
     """Nothing was done, and nothing is kept: the same key may be sent again."""
     http_500_after_commit: Chance = 0.0

@@ -16,7 +16,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request; its scope names the connection."""
         super().on_message_begin()
-        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {TRANSPORT: {"transport": self.transport}}
 
 
 async def body_of(receive: Any, bytes_most: int) -> bytes | None:
@@ -57,8 +57,8 @@ async def drop(scope: Any, receive: Any, seconds: float) -> None:
             async with asyncio.timeout(seconds):
                 while (await receive())["type"] != "http.disconnect":
                     pass
-    transport = scope["extensions"][TRANSPORT]
+    transport = scope["extensions"][TRANSPORT]["transport"]
     transport.abort()
     # uvicorn answers 500 for an application that returns in silence, unless the client is gone.
     while (await receive())["type"] != "http.disconnect":
-        await asyncio.sleep(0)
+        pass

@@ -28,7 +28,7 @@ EXPONENTS: Mapping[str, int] = MappingProxyType(
         for code in codes.lower().split()
     }
 )
-"""Currency -> digits after the point in Stripe's amounts. UGX and ISK have two, for history's sake."""
+"""Currency -> digits after the point in Stripe's amounts. UGX and ISK have two, by tradition."""
 
 STEPS: Mapping[str, int] = MappingProxyType(
     {"isk": 100, "ugx": 100, **dict.fromkeys(_THREE_DECIMALS.lower().split(), 10)}

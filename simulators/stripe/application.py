@@ -1,5 +1,6 @@
 """Puts the simulator of Stripe together: the only place that knows all of its parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.routing import BaseRoute
@@ -27,7 +28,7 @@ class Stripe:
     deliverer: Deliverer
     work: Work
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> Sequence[BaseRoute]:
         """The pages that a browser sees."""
         return pages.routes(self.account)
 

@@ -49,8 +49,8 @@ def _us(account: str, code: str = "", message: str = "") -> Bank:
     return Bank(type=US_BANK_ACCOUNT, account=account, refusal=refusal)
 
 
-def _sepa(account: str, days: int = 5, **more: bool) -> Bank:
-    return Bank(type=SEPA_DEBIT, account=account, seconds=days * DAY, **more)
+def _sepa(account: str, days: int = 5, *, disputed: bool = False) -> Bank:
+    return Bank(type=SEPA_DEBIT, account=account, seconds=days * DAY, disputed=disputed)
 
 
 _REJECTED = Refusal(
@@ -108,5 +108,5 @@ BANKS: Mapping[str, Bank] = MappingProxyType(
 """Token -> the account."""
 
 BY_ACCOUNT: Mapping[str, str] = MappingProxyType(
-    {bank.account: token for token, bank in reversed(BANKS.items())}
+    {bank.account: token for token, bank in reversed(list(BANKS.items()))}
 )

@@ -1,4 +1,4 @@
-"""What the simulated Stripe knows, for those who check us: `/_simulator/books`, `charges`, `reports`.
+"""What the simulated Stripe knows, for those who check us: books, charges, reports.
 
 Sums are computed from the objects beside the running API, on a connection of their own, in one
 consistent state. `differences` says where the objects and the balance contradict each other.

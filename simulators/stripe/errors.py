@@ -8,8 +8,8 @@ DOCUMENTATION = "https://docs.stripe.com/error-codes/"
 class StripeError(Exception):
     """An answer that is an error.
 
-    `executed` says that the call was worked on before it failed: Stripe keeps such an answer for the
-    Idempotency-Key. The answer to a call that is wrong in itself is not kept.
+    `executed` says that the call was worked on before it failed: Stripe keeps such an answer for
+    the Idempotency-Key. The answer to a call that is wrong in itself is not kept.
     """
 
     def __init__(

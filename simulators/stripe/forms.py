@@ -1,7 +1,7 @@
 """Form-encoded parameters with brackets, as Stripe's SDKs write them, to nested values. Pure.
 
 `a[b][c]=1` is a hash in a hash. Lists, `a[]=1` and `a[0]=1`, are hashes with the names 0, 1, 2 …;
-whoever expects one calls `items`, because a name in `metadata` may be a number too. Values are text.
+whoever expects one calls `items`, because a name in `metadata` may be a number too.
 """
 
 from typing import Any

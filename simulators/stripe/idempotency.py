@@ -91,11 +91,10 @@ class Answers:
             (key, path, digest, now, kept.status, kept.request_id, kept.body),
         )
 
-    def forget(self, now: float) -> bool:
-        """Remove some answers that are too old; whether there may be more."""
-        cursor = self._database.execute(
+    def forget(self, now: float) -> None:
+        """Remove some answers that are too old; the next round removes more."""
+        self._database.execute(
             "DELETE FROM answers WHERE n IN (SELECT n FROM answers WHERE created <= ? AND n <="
             f" (SELECT min(n) FROM answers) + {FORGET_AT_ONCE})",
             (now - KEPT_SECONDS,),
         )
-        return cursor.rowcount > 0

@@ -18,7 +18,7 @@ from simulators.stripe.intent_parameters import (
     LIST,
     UPDATE,
 )
-from simulators.stripe.kinds import CHARGE, CUSTOMER, INTENT
+from simulators.stripe.kinds import CHARGE, CUSTOMER, INTENT, METHOD
 from simulators.stripe.lists import Conditions, page_of
 from simulators.stripe.store import Body
 
@@ -103,7 +103,7 @@ def _method(account: Account, intent: Body, given: Mapping[str, Any]) -> Body | 
     if "payment_method_data" in given:
         return methods.make(account, given["payment_method_data"])
     return (
-        account.store.get(methods.METHOD, intent["payment_method"])
+        account.store.get(METHOD, intent["payment_method"])
         if (intent["payment_method"] is not None)
         else None
     )
@@ -129,8 +129,8 @@ def must_allow(intent: Body, what: str) -> None:
     if intent["status"] in allowed:
         return
     raise StripeError(
-        f"You cannot {what} this PaymentIntent because it has a status of {intent['status']}. Only a"
-        " PaymentIntent with one of the following statuses may be"
+        f"You cannot {what} this PaymentIntent because it has a status of {intent['status']}."
+        " Only a PaymentIntent with one of the following statuses may be"
         f" {_DONE[what]}: {', '.join(allowed)}.",
         code="payment_intent_unexpected_state",
         executed=True,
@@ -144,7 +144,8 @@ def retrieve(account: Account, call: Call) -> Body:
     intent = account.store.get(INTENT, call.identity)
     if given.get("client_secret", intent["client_secret"]) != intent["client_secret"]:
         raise StripeError(
-            "The client_secret provided does not match any associated PaymentIntent on this account.",
+            "The client_secret provided does not match any associated PaymentIntent on this"
+            " account.",
             code="payment_intent_invalid_parameter",
             param="client_secret",
         )
@@ -166,8 +167,8 @@ def update(account: Account, call: Call) -> Body:
     intent = account.store.get(INTENT, call.identity)
     if given.keys() - {"metadata", "description", "receipt_email", "shipping", "transfer_group"}:
         must_allow(intent, "update")
-    currency = amounts.currency_of(given.get("currency", intent["currency"]))
-    amount = given.get("amount", intent["amount"])
+    currency = amounts.currency_of(str(given.get("currency", intent["currency"])))
+    amount: int = given.get("amount", intent["amount"])
     if (amount, currency) != (intent["amount"], intent["currency"]):
         amounts.check(amount, currency)
     old = intent["metadata"]
@@ -209,7 +210,7 @@ def capture(account: Account, call: Call) -> Body:
     given = parameters.checked(call.params, CAPTURE)
     intent = account.store.get(INTENT, call.identity)
     must_allow(intent, "capture")
-    amount = given.get("amount_to_capture", intent["amount_capturable"])
+    amount: int = given.get("amount_to_capture", intent["amount_capturable"])
     if amount > intent["amount_capturable"]:
         raise StripeError(
             f"The amount_to_capture ({amount}) is greater than the amount that can be captured"
@@ -271,7 +272,7 @@ def _never_ends(account: Account, intent: Body) -> bool:
     """Whether a bank payment can still be recalled; few can."""
     if intent["status"] != "processing":
         return False
-    token = account.store.hidden(methods.METHOD, intent["payment_method"], "token")
+    token = account.store.hidden(METHOD, intent["payment_method"], "token")
     return bool(token == _NEVER_ENDS)
 
 

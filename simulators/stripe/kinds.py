@@ -1,4 +1,4 @@
-"""The kinds of objects that Stripe keeps, as data: their ids, paths, and what can be asked for. Pure.
+"""The kinds of objects that Stripe keeps, as data: ids, paths, and what can be asked for. Pure.
 
 `filters` are columns beside the body: values of the body by which a list can be narrowed. `hidden`
 are columns of our own that no answer shows.

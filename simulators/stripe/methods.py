@@ -1,5 +1,6 @@
 """Payment methods: test cards and test bank accounts, and what each of them does."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from simulators.stripe import banks, cards, objects, parameters
@@ -10,6 +11,7 @@ from simulators.stripe.cards import CARDS, Authentication, Card
 from simulators.stripe.errors import StripeError, missing
 from simulators.stripe.kinds import CUSTOMER, METHOD
 from simulators.stripe.lists import PAGING, Conditions, page_of
+from simulators.stripe.parameters import Check
 from simulators.stripe.store import Body
 
 TYPES = ("card", US_BANK_ACCOUNT, SEPA_DEBIT)
@@ -17,14 +19,14 @@ EXPIRY_YEARS = 5
 _SECONDS_PER_YEAR = 31_556_952
 _EPOCH_YEAR = 1970
 
-_CARD = {
+_CARD: Mapping[str, Check] = {
     "number": parameters.text,
     "exp_month": parameters.integer,
     "exp_year": parameters.integer,
     "cvc": parameters.text,
     "token": parameters.text,
 }
-DATA = {
+DATA: Mapping[str, Check] = {
     "type": parameters.choice(*TYPES),
     "card": parameters.shape(_CARD),
     US_BANK_ACCOUNT: parameters.hashed,

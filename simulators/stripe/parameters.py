@@ -160,7 +160,7 @@ def merged(old: Mapping[str, str], given: Mapping[str, str] | None) -> dict[str,
     new = {key: value for key, value in {**old, **given}.items() if value != ""}
     if len(new) > METADATA_KEYS_MOST:
         raise StripeError(
-            f"Metadata can have up to {METADATA_KEYS_MOST} keys, but you passed in {len(new)} keys.",
+            f"Metadata can have up to {METADATA_KEYS_MOST} keys, but you passed in {len(new)}.",
             param="metadata",
         )
     return new

@@ -28,7 +28,8 @@ def attempt(
 ) -> StripeError | None:
     """Try to pay with a method; an error says that it was declined.
 
-    `given` are the parameters of the confirmation: return_url, off_session, error_on_requires_action.
+    `given` are the parameters of the confirmation: return_url, off_session, and
+    error_on_requires_action.
     """
     if method["type"] not in intent["payment_method_types"]:
         raise StripeError(
@@ -188,8 +189,8 @@ def _debit(account: Account, intent: Body, method: Body, bank: Bank) -> None:
     """A bank is asked, and answers in some days."""
     if intent["currency"] != CURRENCY_OF[bank.type]:
         raise StripeError(
-            f"The currency provided ({intent['currency']}) is invalid for one or more payment method"
-            f" types on this PaymentIntent: {bank.type} supports {CURRENCY_OF[bank.type]}.",
+            f"The currency provided ({intent['currency']}) is invalid for one or more payment"
+            f" method types on this PaymentIntent: {bank.type} supports {CURRENCY_OF[bank.type]}.",
             param="currency",
         )
     if intent["capture_method"] == "manual":

@@ -1,4 +1,4 @@
-"""Payouts: at the beginning of each day, what is settled goes to the account's bank, by currency."""
+"""Payouts: at the beginning of each day what is settled goes to the bank, by currency."""
 
 from simulators.clock import DAY
 from simulators.stripe import amounts, objects, parameters, transactions

@@ -15,17 +15,18 @@ from simulators.stripe.cards import Card, Refunds
 from simulators.stripe.errors import StripeError, missing
 from simulators.stripe.kinds import CHARGE, DISPUTE, INTENT, REFUND
 from simulators.stripe.lists import PAGING, Conditions, page_of
+from simulators.stripe.parameters import Check
 from simulators.stripe.store import Body
 
 CARD_SECONDS = 5.0
-"""How long after its creation a refund of `pendingRefund` succeeds and one of `refundFail` fails."""
+"""How long until a refund of `pendingRefund` succeeds and one of `refundFail` fails."""
 
 OPEN_DISPUTES = ("needs_response", "under_review", "lost")
 """A charge with a dispute in one of these states cannot be refunded."""
 
 CANCELABLE = ("pending", "requires_action")
 
-_CREATE = {
+_CREATE: Mapping[str, Check] = {
     "amount": parameters.positive,
     "charge": parameters.text,
     "currency": parameters.anything,
@@ -133,8 +134,8 @@ def _amount(account: Account, charge: Body, wanted: int | None) -> int:
     if amount > left:
         currency = charge["currency"]
         raise StripeError(
-            f"Refund amount ({amounts.shown(amount, currency)}) is greater than unrefunded amount on"
-            f" charge ({amounts.shown(left, currency)})",
+            f"Refund amount ({amounts.shown(amount, currency)}) is greater than unrefunded amount"
+            f" on charge ({amounts.shown(left, currency)})",
             param="amount",
             executed=True,
         )

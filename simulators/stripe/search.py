@@ -1,4 +1,4 @@
-"""Stripe's search: payment intents by a query such as `metadata['order']:'7' AND status:'succeeded'`.
+"""Stripe's search of payment intents: `metadata['order']:'7' AND status:'succeeded'`.
 
 The language is https://docs.stripe.com/search: fields with `:` (equal), `~` (contains), `>` `<`
 `>=` `<=` (numbers), `-` before a field (not), and either AND or OR between them.

@@ -14,27 +14,28 @@ from simulators.stripe.errors import StripeError, missing
 from simulators.stripe.intent_parameters import CREATE as INTENT_CREATE
 from simulators.stripe.kinds import CUSTOMER, INTENT, SESSION
 from simulators.stripe.lists import PAGING, Conditions, page_of
+from simulators.stripe.parameters import Check
 from simulators.stripe.store import Body
 
 EXPIRY_SECONDS = 24 * 3600
 EXPIRY_SECONDS_LEAST = 30 * 60
 ITEMS_MOST = 100
 
-_PRODUCT = {
+_PRODUCT: Mapping[str, Check] = {
     "name": parameters.text,
     **dict.fromkeys(
         ("description", "images", "metadata", "tax_code", "tax_details", "unit_label"),
         parameters.anything,
     ),
 }
-_PRICE = {
+_PRICE: Mapping[str, Check] = {
     "currency": parameters.text,
     "product": parameters.anything,
     "product_data": parameters.shape(_PRODUCT, required=("name",)),
     "tax_behavior": parameters.anything,
     "unit_amount": parameters.not_negative,
 }
-_ITEM = {
+_ITEM: Mapping[str, Check] = {
     "adjustable_quantity": parameters.anything,
     "metadata": parameters.metadata,
     "price": parameters.text,
@@ -46,7 +47,7 @@ _INTENT_NAMES = (
     "receipt_email", "setup_future_usage", "shipping", "statement_descriptor",
     "statement_descriptor_suffix", "transfer_data", "transfer_group",
 )  # fmt: skip
-_INTENT_DATA = {name: INTENT_CREATE[name] for name in _INTENT_NAMES}
+_INTENT_DATA: Mapping[str, Check] = {name: INTENT_CREATE[name] for name in _INTENT_NAMES}
 
 
 def _items(name: str, value: Any) -> list[Body]:
@@ -71,7 +72,7 @@ _IGNORED = dict.fromkeys(
     ),
     parameters.anything,
 )  # fmt: skip
-_CREATE = {
+_CREATE: Mapping[str, Check] = {
     **_IGNORED,
     "cancel_url": parameters.text,
     "client_reference_id": parameters.text,

@@ -115,7 +115,7 @@ class Deliverer:
         try:
             while await self._round(session, endpoint):
                 pass
-        except Exception:
+        except Exception:  # noqa: BLE001 - the lane goes on with the next wake
             _log.exception("deliveries to %s failed and will go on", endpoint)
             await asyncio.sleep(IDLE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""What is due at a time, by name, and the loop that does it when the simulator's clock gets there."""
+"""What is due at a time, by name, and the loop that does it when the clock gets there."""
 
 import asyncio
 import logging
@@ -124,10 +124,9 @@ class Work:
             try:
                 async with self._lock:
                     await self._until(self._account.clock.now())
-                while self._answers.forget(self._account.clock.now()):
-                    await asyncio.sleep(0)
+                self._answers.forget(self._account.clock.now())
                 self._account.database.empty_log()
-            except Exception:
+            except Exception:  # noqa: BLE001 - it is told, and the task is still due
                 _log.exception("a task failed; it is tried again")
                 await asyncio.sleep(IDLE_SECONDS)
             due = self._account.tasks.next_due()
