@@ -168,7 +168,7 @@ def update(account: Account, call: Call) -> Body:
     if given.keys() - {"metadata", "description", "receipt_email", "shipping", "transfer_group"}:
         must_allow(intent, "update")
     currency = amounts.currency_of(str(given.get("currency", intent["currency"])))
-    amount: int = given.get("amount", intent["amount"])
+    amount: int = given["amount"] if "amount" in given else intent["amount"]
     if (amount, currency) != (intent["amount"], intent["currency"]):
         amounts.check(amount, currency)
     old = intent["metadata"]
@@ -210,11 +210,12 @@ def capture(account: Account, call: Call) -> Body:
     given = parameters.checked(call.params, CAPTURE)
     intent = account.store.get(INTENT, call.identity)
     must_allow(intent, "capture")
-    amount: int = given.get("amount_to_capture", intent["amount_capturable"])
-    if amount > intent["amount_capturable"]:
+    left: int = intent["amount_capturable"]
+    amount: int = given["amount_to_capture"] if "amount_to_capture" in given else left
+    if amount > left:
         raise StripeError(
             f"The amount_to_capture ({amount}) is greater than the amount that can be captured"
-            f" ({intent['amount_capturable']}).",
+            f" ({left}).",
             code="amount_too_large",
             param="amount_to_capture",
             executed=True,
@@ -236,7 +237,7 @@ def capture(account: Account, call: Call) -> Body:
     charges.take(account, charge, amount, behaves, last=last)
     account.store.save(CHARGE, charge)
     account.emit("charge.captured" if last else "charge.updated", charge)
-    if last or amount == intent["amount_capturable"]:
+    if last or amount == left:
         paying.succeeded(account, intent, charge, behaves)
     else:
         intent["amount_received"] = charge["amount_captured"]
