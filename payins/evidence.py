@@ -108,7 +108,7 @@ def _captures(books: Books) -> list[Change]:
                 payment_id=books.state.payment_id,
                 order_id=order_id,
                 amount_minor=amount_minor,
-                psp=books.foreign_psp,
+                psp=books.charge.psp,
             )
         )
     return found
@@ -252,4 +252,5 @@ def _fields(books: Books, what: str) -> dict[str, Any]:
         "occurred_at": charge.at,
         "psp_reference": charge.reference,
         "payment_id": books.state.payment_id,
+        "of_attempt": books.state.attempts[-1].number,
     }

@@ -310,6 +310,9 @@ class Simulation:
         if charge.status in (ChargeStatus.ACTION_REQUIRED, ChargeStatus.PROCESSING):
             psp.settle(reference, self.random.choice(_BANK_ANSWERS))
             return
+        if charge.status is ChargeStatus.FAILED and self.random.random() < 0.3:
+            psp.settle(reference, ChargeStatus.CAPTURED)  # the buyer tries another card
+            return
         if charge.status is not ChargeStatus.CAPTURED:
             return
         match self.random.randrange(6):
