@@ -159,6 +159,11 @@ class CarryOut:
         return await self.append(stream, command)
 
     async def _unknown(self, stream: Stream, intent: Intent) -> Stream:
+        """Record that the outcome is unknown, unless another process knows it by now."""
+        stream = tuple(await self._ledger.load(PaymentId(stream[0].payment_id)))
+        now = intent_of(stream, intent.key)
+        if now is None or not now.is_open:
+            return stream
         fields = self._fields(intent, "unknown")
         number = attempt_number(stream, intent)
         return await self.append(stream, MarkUnknown(**fields, of_attempt=number))

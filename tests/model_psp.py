@@ -181,7 +181,8 @@ class ModelPsp:
         """Refund, also from the processor's pages."""
         charge = self.charges[reference]
         gone = sum(r.amount_minor for r in charge.refunds if r.status is not RefundStatus.FAILED)
-        if charge.captured_minor - gone < amount_minor:
+        is_disputed = any(each.status is not DisputeStatus.WON for each in charge.disputes)
+        if charge.captured_minor - gone < amount_minor or is_disputed:
             raise ProcessorRefused(self.name, "charge_already_refunded", "nothing is left")
         refund = Refund(
             reference=f"re_{reference}_{len(charge.refunds)}",

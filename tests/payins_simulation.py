@@ -316,7 +316,7 @@ class Simulation:
         if charge.status is not ChargeStatus.CAPTURED:
             return
         match self.random.randrange(6):
-            case 0 if not charge.refunds:
+            case 0 if not charge.refunds and not charge.disputes:
                 psp.refund_now(reference, 100, None)
             case 1 if not charge.disputes:
                 psp.dispute(reference, charge.captured_minor)
