@@ -25,6 +25,7 @@ class Port(StrEnum):
     WORKER_METRICS_3 = "worker-metrics-3"
     WORKER_METRICS_4 = "worker-metrics-4"
     SIMULATOR = "simulator"
+    PAYINS_WORKER_HEALTH = "payins-worker-health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,14 @@ CONNECTOR_SUPERVISOR = Program(
 SIMULATOR = Program(
     name="simulator", ports=(Port.SIMULATOR,), module="simulators.main", stop_seconds=10
 )
-OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR)
+PAYINS_WORKER = Program(
+    name="payins-worker",
+    ports=(Port.PAYINS_WORKER_HEALTH,),
+    after=("connect", "postgres", "simulator"),
+    module="payins.worker",
+    stop_seconds=15,
+)
+OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR, PAYINS_WORKER)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
 
 PROGRAMS = (*SERVERS, *WORKERS)
