@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payins.intents import intents
@@ -127,6 +127,7 @@ def test_counts_and_ages() -> None:
     assert (count.number, count.oldest_since) == (2, START)
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), data=st.data())
 def test_nothing_open_is_ever_missing_from_the_memory(seed: int, data: st.DataObject) -> None:
     """Whatever prefix of whatever history it has seen, from the topic, twice, or from the table."""

@@ -216,17 +216,6 @@ def test_an_answer_is_the_prefix_up_to_the_first_outcome() -> None:
     assert answer_to((), "any") == NotFound()
 
 
-@pytest.mark.parametrize(
-    ("payment_id", "partition"),
-    [
-        ("00000000-0000-0000-0000-000000000000", 3),
-        ("ffffffff-ffff-ffff-ffff-ffffffffffff", 1),
-    ],
-)
-def test_the_partition_is_that_of_debeziums_key(payment_id: str, partition: int) -> None:
-    assert partition_of(UUID(payment_id), 4) == partition
-
-
 def test_partitions_are_used_evenly() -> None:
     counts = [0] * 4
     for _ in range(400):
