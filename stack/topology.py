@@ -24,6 +24,8 @@ class Port(StrEnum):
     WORKER_METRICS_2 = "worker-metrics-2"
     WORKER_METRICS_3 = "worker-metrics-3"
     WORKER_METRICS_4 = "worker-metrics-4"
+    SIMULATOR = "simulator"
+    PAYINS_WORKER_HEALTH = "payins-worker-health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,18 @@ CONNECTOR_SUPERVISOR = Program(
     after=("connect",),
     module="connectors.debezium.supervisor",
 )
-OTHER_WORKERS = (CONNECTOR_SUPERVISOR,)
+# Its API, its pages and /health are on one port.
+SIMULATOR = Program(
+    name="simulator", ports=(Port.SIMULATOR,), module="simulators.main", stop_seconds=10
+)
+PAYINS_WORKER = Program(
+    name="payins-worker",
+    ports=(Port.PAYINS_WORKER_HEALTH,),
+    after=("connect", "postgres", "simulator"),
+    module="payins.worker",
+    stop_seconds=15,
+)
+OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR, PAYINS_WORKER)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
 
 PROGRAMS = (*SERVERS, *WORKERS)
