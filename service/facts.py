@@ -2,6 +2,7 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from uuid import NAMESPACE_URL, uuid5
 
 from service.roles import Caller
 
@@ -21,6 +22,14 @@ class RequestFacts:
     route: str = "none"
     caller: Caller | None = None
     idempotency_key: str | None = None
+    """As the caller gave it."""
+    internal_key: str | None = None
+    """Under which Purser keeps it: the caller's own, and of this operation."""
     replayed: bool = False
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Headers that every answer to this request gets, also a problem."""
+
+
+def request_id_of(internal_key: str) -> str:
+    """The id of a request as such, whoever repeats it: what a problem that is repeated names."""
+    return f"req-{uuid5(NAMESPACE_URL, f'https://purser/requests/{internal_key}')}"

@@ -7,7 +7,7 @@ contents, or costs more than a look at a token, before it is known who asks.
 
 import hashlib
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,9 +16,9 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.ids import MAX_IDEMPOTENCY_KEY_LENGTH, caller_key
+from schemas.ids import MAX_IDEMPOTENCY_KEY_LENGTH, IdempotencyKey, caller_key
 from service.answer_cache import AnswerCache, StoredAnswer
-from service.facts import SCOPE, RequestFacts
+from service.facts import SCOPE, RequestFacts, request_id_of
 from service.json_body import StrictRequest
 from service.metrics import ApiMetrics
 from service.permissions import Operation, reach
@@ -28,8 +28,9 @@ from service.tokens import Tokens
 
 _KEY = re.compile(r"[ -~]{1,%d}" % MAX_IDEMPOTENCY_KEY_LENGTH)
 _JSON = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?\s*;?', re.IGNORECASE)
-_FINAL = frozenset({200, 201, 202, 402})
 REPLAYED = (b"idempotent-replayed", b"true")
+CREATES_PAYMENT = frozenset({Operation.CREATE_PAYMENT, Operation.INIT_PAYMENT})
+"""One kind of request under two names, so a key of the one is used for the other too."""
 
 
 class KeyRule(StrEnum):
@@ -145,14 +146,16 @@ async def once(
     assert facts.caller is not None
     assert facts.idempotency_key is not None
     scope = request.scope
+    prefer = request.headers.get("prefer", "").encode()
     digest = hashlib.sha256(
-        b"\n".join((operation.encode(), scope["raw_path"], scope["query_string"], body))
+        b"\n".join((operation.encode(), scope["raw_path"], scope["query_string"], prefer, body))
     ).digest()
-    key = caller_key(facts.caller.subject, facts.idempotency_key, operation, scope["path"])
+    key = internal_key(facts.caller.subject, facts.idempotency_key, operation, request.path_params)
+    facts.internal_key = key
     if facts.made_request_id:
         # Whoever repeats a request gets the same bytes, so a declined payment's problem has the id
         # of the request as such.
-        facts.request_id = f"req-{key.rpartition(':')[2]}"
+        facts.request_id = request_id_of(key)
     if (known := await gate.answers.get(key, digest)) is not None:
         gate.metrics.replays.labels("redis").inc()
         facts.replayed = True
@@ -172,11 +175,20 @@ async def once(
             gate.metrics.replays.labels("postgres").inc()
             facts.replayed = True
             response.raw_headers.append(REPLAYED)
-        if response.is_final and response.status_code in _FINAL:
+        if response.is_final:
             headers = [pair for pair in response.raw_headers if pair != REPLAYED]
             stored = StoredAnswer(response.status_code, headers, bytes(response.body))
             await gate.answers.put(key, digest, stored)
     return response
+
+
+def internal_key(
+    subject: str, key: str, operation: Operation, path: Mapping[str, object]
+) -> IdempotencyKey:
+    """The key under which a request is kept: nobody else's, and of no other operation."""
+    if operation in CREATES_PAYMENT:
+        return caller_key(subject, key)
+    return caller_key(subject, key, operation, *map(str, path.values()))
 
 
 def _replay(known: StoredAnswer) -> Response:

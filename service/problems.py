@@ -76,6 +76,12 @@ _OWN: Mapping[str, ProblemType] = {
     "request_timeout": ProblemType(
         408, "The request did not arrive in time", "Send it again, with the same key."
     ),
+    "capture_failed": ProblemType(
+        409, "Nothing was captured", "Read `payment`; its state or the processor does not allow it."
+    ),
+    "cancel_failed": ProblemType(
+        409, "Nothing was cancelled", "Read `payment`; once money was taken, refund it."
+    ),
     "request_in_flight": ProblemType(
         409,
         "The first request with this key is being worked on",

@@ -179,6 +179,12 @@ def _failure(events: Sequence[Event], status: Status) -> dict[str, Any] | None:
     return None
 
 
+def reason_of(event: Event) -> str | None:
+    """Why it happened, in the processor's code."""
+    reason: str | None = _details(event).get("reason")
+    return reason
+
+
 def _details(event: Event) -> dict[str, Any]:
     if event.details == NO_DETAILS:
         return {}
