@@ -3,8 +3,8 @@
 Nothing is decided here. The intent is recorded and the processor called by `payins`.
 """
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -13,8 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from payins.answers import Answered, InFlight
-from payins.execute import Result
+from payins.carry_out import attempt_key
+from payins.execute import CONFIRM_NUMBER, Result
 from schemas.errors import Rejection
+from schemas.events import Event
 from schemas.ids import PaymentId
 from schemas.lifecycle import EventType
 from schemas.rejections import RejectionCode
@@ -43,6 +45,7 @@ from service.problems import Problem, in_flight, of_rejection
 from writer.append import Appended
 from writer.commands import (
     AnyCommand,
+    Attempt,
     Change,
     CreatePayment,
     Deliver,
@@ -59,6 +62,8 @@ _NOT_THE_CALLERS = frozenset({"psp", "caller", "caller_key", "psp_reference", "r
 CAPTURED = frozenset({EventType.CAPTURED, EventType.HONOURED})
 CANCELLED = frozenset({EventType.CANCELLED})
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+KEY_LIFETIME = timedelta(days=1)
+"""Within which an issued key is to be used first. Nothing ends with it: a used key counts for ever."""
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -140,9 +145,7 @@ async def charge_answer(
             raise await conflict_named(request, command, result, names)
         case InFlight(events=events) | Answered(events=events) if is_async:
             # Whoever prefers not to wait gets the same answer, whenever the request is repeated.
-            own = [event for event in events if event.idempotency_key == key]
-            prefix = [event for event in events if event.seq <= own[-1].seq]
-            return answers.accepted(prefix, replayed=result.replayed)
+            return answers.accepted(_recorded_until(events, key), replayed=result.replayed)
         case InFlight(retry_after_seconds=seconds):
             raise in_flight(max(1, round(seconds)))
         case Answered(events=events, replayed=replayed):
@@ -198,8 +201,13 @@ async def confirmed(
     result = await parts.payins.confirm(
         payment_id, method=method, payment_token=payment_token, respond_async=is_async
     )
-    command = parts.payins.confirmation(
-        payment_id, method=method, payment_token=payment_token
+    command = Attempt(
+        idempotency_key=attempt_key(CONFIRM_NUMBER),
+        occurred_at=datetime.now(UTC),
+        payment_id=payment_id,
+        psp=parts.payins.processors.first,
+        method=method,
+        payment_token=payment_token,
     )
     return await charge_answer(
         request, command, result, is_async=is_async, created=False, names=names
@@ -244,6 +252,7 @@ async def refund_payment(
         order_id=asked.order_id,
         amount_minor=asked.amount_minor,
         refund_id=refund_id,
+        reason=asked.reason,
     )
     await check_reach(request, Operation.REFUND_PAYMENT, command.payment_id)
     result = await parts_of(request).payins.refund(command, respond_async=wants_async(request))
@@ -276,8 +285,15 @@ async def deliver_orders(
 
 async def issue_idempotency_key(request: Request) -> Response:
     """Get a key to submit a payment with."""
-    content = {"idempotency_key": str(uuid4()), "expires_at": None}
+    expires_at = datetime.now(UTC) + KEY_LIFETIME
+    content = {"idempotency_key": str(uuid4()), "expires_at": expires_at}
     return answers.json(content, 201)
+
+
+def _recorded_until(events: Sequence[Event], key: str) -> list[Event]:
+    """The stream up to the rows of the request itself."""
+    last_seq = max(event.seq for event in events if event.idempotency_key == key)
+    return [event for event in events if event.seq <= last_seq]
 
 
 def _change(request: Request, payment_id: str) -> dict[str, object]:
@@ -298,8 +314,9 @@ async def _changed(
     match result:
         case Rejection():
             raise await conflict_named(request, command, result)
-        case InFlight(events=events, replayed=replayed) if wants_async(request):
-            return answers.accepted(events, replayed=replayed)
+        case InFlight(events=events) | Answered(events=events) if wants_async(request):
+            prefix = _recorded_until(events, command.idempotency_key)
+            return answers.accepted(prefix, replayed=result.replayed)
         case InFlight(retry_after_seconds=seconds):
             raise in_flight(max(1, round(seconds)))
         case Answered(events=events, replayed=replayed):

@@ -12,7 +12,7 @@ import msgspec
 from service.failures import failure_of
 from schemas.details import NO_DETAILS
 from schemas.events import Event
-from schemas.lifecycle import EventType, Status
+from schemas.lifecycle import Direction, EventType, Status
 
 _S = Status
 PRECEDENCE = (
@@ -65,6 +65,28 @@ def payment(events: Sequence[Event]) -> dict[str, Any]:
         "created_at": first.occurred_at,
         "updated_at": last.recorded_at,
         "last_seq": last.seq,
+    }
+
+
+def transaction(events: Sequence[Event]) -> dict[str, Any]:
+    """A payment or a payout in one line, for whoever it belongs to."""
+    first, last = events[0], events[-1]
+    line: dict[str, Any] = {
+        "tx_id": str(first.payment_id),
+        "direction": first.direction,
+        "status": last.status if first.direction is Direction.OUT else status_of(events),
+        "currency": first.currency,
+        "created_at": first.occurred_at,
+        "updated_at": last.recorded_at,
+    }
+    if first.direction is Direction.OUT:
+        return line | {"amount_minor": first.order_amount_minor, "seller_id": first.seller_id}
+    orders = {event.order_id: event for event in events}.values()
+    return line | {
+        "amount_minor": sum(order.order_amount_minor for order in orders),
+        "captured_minor": sum(order.captured_minor for order in orders),
+        "refunded_minor": sum(order.refunded_minor for order in orders),
+        "buyer_id": first.buyer_id,
     }
 
 
