@@ -18,6 +18,7 @@ from payins.keys import step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
+from payins.policies import LONGEST_REQUEST
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
@@ -45,7 +46,8 @@ NO_CHARGE = "no_charge"
 PART_OF_A_CHARGE = "part_of_a_charge"
 """Reason why one order of several cannot be cancelled before the charge is authorized."""
 
-_TAKEN = frozenset({EventType.CAPTURED, EventType.HONOURED})
+TAKEN = frozenset({EventType.CAPTURED, EventType.STRAY_CAPTURED})
+"""Events whose reference is that of a charge with money."""
 
 _log = logging.getLogger("purser.payins")
 
@@ -222,7 +224,14 @@ class CarryOut:
             stream = (await self.observer.observe(charge, stream)).events
         reference = _state(stream).attempts[-1].reference
         open_still = intent_of(stream, intent.key)
-        if reference is None or open_still is None or not open_still.is_open:
+        if open_still is None or not open_still.is_open:
+            return Progress(events=stream)
+        if reference is None:
+            # While a cancellation is open nobody begins a charge; one that began before may run.
+            sent_at = max(attempt.at + LONGEST_REQUEST, intent.at)
+            terms = self._processors.get(attempt.psp).terms
+            if found.proves_absence(terms, sent_at):
+                stream = await self._fail(Cancel, stream, intent, found.evidence)
             return Progress(events=stream)
         return await self._change(
             stream, intent, reference, lambda p: p.cancel(reference, key=intent.psp_key)
@@ -234,12 +243,7 @@ class CarryOut:
         state = _state(stream)
         refund_id = intent.refund_id
         assert refund_id is not None, intent
-        references = [
-            row.psp_reference
-            for row in stream
-            if row.event_type in _TAKEN and row.psp == state.psp and row.psp_reference
-        ]
-        reference = references[-1] if references else state.attempts[-1].reference
+        reference = reference_for(stream, intent)
         if reference is None:
             return Progress(events=await self._fail_refund(stream, intent, NO_CHARGE))
         return await self._change(
@@ -326,6 +330,19 @@ class CarryOut:
             "occurred_at": self._clock(),
             "payment_id": PaymentId(intent.rows[0].payment_id),
         }
+
+
+def reference_for(stream: Stream, intent: Intent) -> str | None:
+    """Return the charge that an intent is about: a refund is of the one that was captured."""
+    attempt = _state(stream).attempts[-1]
+    if intent.kind is not IntentKind.REFUND:
+        return attempt.reference
+    references = [
+        row.psp_reference
+        for row in stream
+        if row.event_type in TAKEN and row.psp == intent.psp and row.psp_reference
+    ]
+    return references[-1] if references else attempt.reference
 
 
 def attempt_key(number: int) -> str:

@@ -15,6 +15,11 @@ def psp_key(payment_id: UUID, seq: int) -> str:
     return f"purser-{payment_id}-{seq}"
 
 
+def release_key(payment_id: UUID, reference: str) -> str:
+    """Return the key for the processor to end a charge of a payment that is over."""
+    return f"purser-{payment_id}-release-{reference}"
+
+
 def late_refund_id(payment_id: UUID, seq: int) -> str:
     """Return our id of the refund of late money, which the event at `seq` recorded."""
     return f"{payment_id}-{_LATE}-{seq}"

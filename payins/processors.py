@@ -23,8 +23,10 @@ Answer = TypeVar("Answer")
 
 _log = logging.getLogger("purser.payins")
 
-_NOT_THE_PROCESSORS_FAULT = frozenset({"rate_limited", "in_flight"})
-"""Codes of `NotSent` that say nothing about whether the processor works."""
+_NOT_THE_PROCESSORS_FAULT = frozenset(
+    {"rate_limit", "lock_timeout", "idempotency_key_in_use", "idempotency_error", "http_409"}
+)
+"""Codes of errors that say nothing about whether the processor works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ class Processors:
             exclude=[
                 ProcessorRefused,
                 asyncio.CancelledError,
-                (NotSent, lambda error: error.code in _NOT_THE_PROCESSORS_FAULT),
+                (ProcessorError, lambda error: error.code in _NOT_THE_PROCESSORS_FAULT),
             ],
         )
         self._breakers.add_listener(self._breaker_changed)

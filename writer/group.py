@@ -9,9 +9,8 @@ If the attempt raises, nothing is known of any command, and each must be read an
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from uuid import UUID
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from schemas.effects import effect_of
 from schemas.errors import Rejection
@@ -48,10 +47,9 @@ def append_group(
         Rejection: the database refused one of several commands, and so all of them.
         PurserError: whatever the store raises.
     """
-    group = _Group(_streams(store, commands), rows_max)
-    order = _order(commands)
-    group.read_balances(store, (commands[index] for index in order))
-    decisions = group.decide_all(commands, order)
+    group = _Group(commands, rows_max)
+    group.read(store)
+    decisions = group.decide_all()
     rows = sorted(
         (row for decision in decisions if isinstance(decision, tuple) for row in decision),
         key=_lock_order,
@@ -62,38 +60,8 @@ def append_group(
         if len(commands) > 1:
             raise
         return [rejection]
-    by_position = {(event.payment_id, event.seq): event for event in stored}
-    return [_answer(decision, by_position) for decision in decisions]
-
-
-def _streams(
-    store: EventStore, commands: Sequence[AnyCommand]
-) -> Mapping[PaymentId, tuple[Event, ...]]:
-    payment_ids = list(dict.fromkeys(command.payment_id for command in commands))
-    if len(payment_ids) == 1:
-        return {payment_ids[0]: store.load(payment_ids[0])}
-    return store.load_many(payment_ids)
-
-
-def _order(commands: Sequence[AnyCommand]) -> list[int]:
-    """Return the commands to decide, in their order: as they came, but payout requests last.
-
-    That is the order in which their rows are inserted. So a request is decided on the balance that
-    the database will see. Another command about a payout that is requested in this group is left
-    to the next one.
-    """
-    requests: dict[PaymentId, int] = {}
-    for index, command in enumerate(commands):
-        if isinstance(command, RequestPayout):
-            requests.setdefault(command.payment_id, index)
-    others = [index for index, command in enumerate(commands) if command.payment_id not in requests]
-
-    def lock_order(index: int) -> tuple[str, str, UUID]:
-        request = commands[index]
-        assert isinstance(request, RequestPayout), request
-        return str(request.seller_id), str(request.currency), request.payment_id
-
-    return others + sorted(requests.values(), key=lock_order)
+    event_of = {id(row): event for row, event in zip(rows, stored, strict=True)}
+    return [_answer(decision, event_of) for decision in decisions]
 
 
 def _lock_order(row: NewEvent) -> tuple[bool, str, str, int, int]:
@@ -107,71 +75,103 @@ def _lock_order(row: NewEvent) -> tuple[bool, str, str, int, int]:
     return False, "", "", row.payment_id.int, row.seq
 
 
-@dataclass(slots=True)
 class _Group:
-    """States and balances as the group's decisions leave them."""
+    """The commands of a group, and the states and balances as its decisions leave them."""
 
-    streams: Mapping[PaymentId, tuple[Event, ...]]
-    rows_max: int
-    states: dict[PaymentId, PaymentState | None] = field(default_factory=dict)
-    balances: defaultdict[Account, int] = field(default_factory=lambda: defaultdict(int))
-    rows: int = 0
+    def __init__(self, commands: Sequence[AnyCommand], rows_max: int) -> None:
+        self._commands = commands
+        self._payment_ids = [command.payment_id for command in commands]
+        self._rows_max = rows_max
+        self._rows = 0
+        self._streams: Mapping[PaymentId, tuple[Event, ...]] = {}
+        self._states: dict[PaymentId, PaymentState | None] = {}
+        self._decided: dict[PaymentId, tuple[NewEvent, ...]] = {}  # and not yet in its state
+        self._balances: defaultdict[Account, int] = defaultdict(int)
+        self._order = self._in_order()
 
-    def read_balances(self, store: EventStore, commands: Iterable[AnyCommand]) -> None:
-        """Read the balances of all sellers who are to be paid, with one statement."""
+    def _in_order(self) -> list[int]:
+        """Return the commands to decide, in their order: as they came, but payout requests last.
+
+        That is the order in which their rows are inserted. So a request is decided on the balance
+        that the database will see. Another command about a payout that is requested in this group
+        is left to the next one.
+        """
+        requests: dict[PaymentId, int] = {}
+        for index, command in enumerate(self._commands):
+            if isinstance(command, RequestPayout):
+                requests.setdefault(self._payment_ids[index], index)
+        if not requests:
+            return [*range(len(self._commands))]
+        others = [
+            index
+            for index, payment_id in enumerate(self._payment_ids)
+            if payment_id not in requests
+        ]
+        return others + sorted(requests.values(), key=self._account)
+
+    def _account(self, index: int) -> Account:
+        request = self._commands[index]
+        assert isinstance(request, RequestPayout), request
+        return request.seller_id, request.currency
+
+    def read(self, store: EventStore) -> None:
+        """Read all streams with one statement, and all balances of who is to be paid with one."""
+        payment_ids = list(dict.fromkeys(self._payment_ids))
+        if len(payment_ids) == 1:
+            self._streams = {payment_ids[0]: store.load(payment_ids[0])}
+        else:
+            self._streams = store.load_many(payment_ids)
         accounts = {
-            (command.seller_id, command.currency)
-            for command in commands
-            if isinstance(command, RequestPayout) and not self.streams.get(command.payment_id)
+            self._account(index)
+            for index, command in enumerate(self._commands)
+            if isinstance(command, RequestPayout)
+            and not self._streams.get(self._payment_ids[index])
         }
         if len(accounts) == 1:
             (account,) = accounts
-            self.balances[account] = store.available_minor(*account)
+            self._balances[account] = store.available_minor(*account)
         elif accounts:
-            self.balances.update(store.available_many_minor(accounts))
+            self._balances.update(store.available_many_minor(accounts))
 
-    def decide_all(
-        self, commands: Sequence[AnyCommand], order: Sequence[int]
-    ) -> list[Decision | None]:
+    def decide_all(self) -> list[Decision | None]:
         """Decide one command after the other, until there are enough rows."""
-        decisions: list[Decision | None] = [None] * len(commands)
-        for index in order:
-            command = commands[index]
-            decision = self._decide(command)
+        decisions: list[Decision | None] = [None] * len(self._commands)
+        for index in self._order:
+            decision = self._decide(index)
             if isinstance(decision, tuple):
-                if self.rows and self.rows + len(decision) > self.rows_max:
+                if self._rows and self._rows + len(decision) > self._rows_max:
                     break
-                self._follow(command.payment_id, decision)
+                self._rows += len(decision)
+                self._decided[self._payment_ids[index]] = decision
+                for row in decision:
+                    if row.available_delta_minor:
+                        account = row.seller_id, row.currency
+                        self._balances[account] += row.available_delta_minor
             decisions[index] = decision
         return decisions
 
-    def _decide(self, command: AnyCommand) -> Decision:
-        payment_id = command.payment_id
-        if payment_id not in self.states:
-            self.states[payment_id] = fold(self.streams.get(payment_id, ()))
+    def _decide(self, index: int) -> Decision:
+        command, payment_id = self._commands[index], self._payment_ids[index]
+        if payment_id not in self._states:
+            self._states[payment_id] = fold(self._streams.get(payment_id, ()))
+        if rows := self._decided.pop(payment_id, ()):
+            self._states[payment_id] = apply(self._states[payment_id], rows)
         available_minor = None
         if isinstance(command, RequestPayout):
-            available_minor = self.balances[command.seller_id, command.currency]
-        return decide(self.states[payment_id], command, available_minor=available_minor)
-
-    def _follow(self, payment_id: PaymentId, rows: Sequence[NewEvent]) -> None:
-        self.rows += len(rows)
-        self.states[payment_id] = apply(self.states[payment_id], rows)
-        for row in rows:
-            self.balances[row.seller_id, row.currency] += row.available_delta_minor
+            available_minor = self._balances[self._account(index)]
+        return decide(self._states[payment_id], command, available_minor=available_minor)
 
 
-def _answer(decision: Decision | None, stored: Mapping[tuple[UUID, int], Event]) -> Answer | None:
+def _answer(decision: Decision | None, event_of: Mapping[int, Event]) -> Answer | None:
     match decision:
         case None | Rejection():
             return decision
         case AlreadyDone(events=events):
-            return Appended(tuple(_as_stored(row, stored) for row in events), already_done=True)
+            return Appended(tuple(_as_stored(row, event_of) for row in events), already_done=True)
         case rows:
-            return Appended(tuple(_as_stored(row, stored) for row in rows))
+            return Appended(tuple(event_of[id(row)] for row in rows))
 
 
-def _as_stored(row: NewEvent, stored: Mapping[tuple[UUID, int], Event]) -> Event:
-    event = row if isinstance(row, Event) else stored[row.payment_id, row.seq]
-    assert isinstance(event, Event), event
-    return event
+def _as_stored(row: NewEvent, event_of: Mapping[int, Event]) -> Event:
+    """Return a row of an earlier command, of the stream or of this group, as it is stored."""
+    return row if isinstance(row, Event) else event_of[id(row)]

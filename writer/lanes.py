@@ -105,7 +105,7 @@ class Lanes(Generic[Item, Result]):
             ServiceUnavailable: too many items are waiting, or the lanes are closed.
         """
         with self._changed:
-            ticket = self._enter(item)
+            ticket = self._enter(item, self._key(item))
             if ticket.key in self._keys_busy:
                 self._held_back.setdefault(ticket.key, []).append(ticket)
             else:
@@ -119,15 +119,16 @@ class Lanes(Generic[Item, Result]):
         Raises:
             ServiceUnavailable: too many items are waiting, or the lanes are closed.
         """
+        key = self._key(item)
         with self._changed:
             is_alone = (
                 not self._waiting
                 and self._lanes_busy < self._lanes_max
                 and self._unanswered + 1 >= self._expected_now()
-                and self._key(item) not in self._keys_busy
+                and key not in self._keys_busy
             )
             if is_alone:
-                ticket = self._enter(item)
+                ticket = self._enter(item, key)
                 self._waiting.append(ticket)
                 self._lanes_busy += 1
                 group = self._take()
@@ -154,7 +155,7 @@ class Lanes(Generic[Item, Result]):
 
     # -- Under the lock -----------------------------------------------------------------------
 
-    def _enter(self, item: Item) -> _Ticket[Item, Result]:
+    def _enter(self, item: Item, key: Hashable) -> _Ticket[Item, Result]:
         if self._is_closed:
             raise ServiceUnavailable("the writer is closed; open it again")
         if self._unanswered >= self._waiting_max:
@@ -163,7 +164,7 @@ class Lanes(Generic[Item, Result]):
                 f" {self._waiting_max} may; try again later"
             )
         now = time.monotonic()
-        ticket = _Ticket[Item, Result](item, self._key(item), now, now + self._retry_seconds)
+        ticket = _Ticket[Item, Result](item, key, now, now + self._retry_seconds)
         self._unanswered += 1
         self._unanswered_most = max(self._unanswered_most, self._unanswered)
         return ticket
@@ -259,7 +260,7 @@ class Lanes(Generic[Item, Result]):
         self._expire(pending, ServiceUnavailable("PostgreSQL is too slow for all that is asked"))
         while pending:
             try:
-                self._retrying.copy()(self._try, pending, is_alone=False)
+                self._try_hard(pending, is_alone=False)
             except _NotTogetherError:
                 if len(pending) == 1:
                     return pending
@@ -275,10 +276,18 @@ class Lanes(Generic[Item, Result]):
         for ticket in tickets:
             pending = [ticket]
             try:
-                self._retrying.copy()(self._try, pending, is_alone=True)
+                self._try_hard(pending, is_alone=True)
             except Exception as error:  # noqa: BLE001 - the caller raises it
                 self._fail(pending, error)
             assert ticket.future.done(), ticket
+
+    def _try_hard(self, pending: list[_Ticket[Item, Result]], *, is_alone: bool) -> None:
+        """Attempt until there is an answer or the callers have waited for long enough."""
+        try:
+            self._try(pending, is_alone=is_alone)
+        except ServiceUnavailable:
+            if pending:
+                self._retrying.copy()(self._try, pending, is_alone=is_alone)
 
     def _try(self, pending: list[_Ticket[Item, Result]], *, is_alone: bool) -> None:
         """Attempt once; remove what is answered from `pending`.

@@ -141,6 +141,9 @@ class StripeClient:
             failure = Failed(judge(_answer(error)))
         except (aiohttp.ClientError, TimeoutError) as error:  # while the body was read
             failure = Failed(_lost(error))
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # The SDK trips over an error that is not of Stripe's form, such as a proxy's.
+            failure = Failed(Verdict(error=unreadable("no form that is Stripe's"), repeat=False))
         else:
             if isinstance(response.data, Mapping):
                 return response.data
