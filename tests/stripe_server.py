@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,8 +85,9 @@ async def talk_nonsense(writer: Writer) -> None:
 class Server:
     """Listens on a port of its own inside a `with`."""
 
-    def __init__(self, *answers: Behaviour) -> None:
+    def __init__(self, *answers: Behaviour, encryption: ssl.SSLContext | None = None) -> None:
         self.script = Script(answers)
+        self._encryption = encryption
 
     @property
     def asked(self) -> list[Asked]:
@@ -93,8 +95,11 @@ class Server:
 
     async def __aenter__(self) -> "Server":
         self._connections: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", 0, ssl=self._encryption
+        )
+        scheme = "https" if self._encryption else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,9 +5,15 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from connectors.charges import ChargeStatus
 from connectors.stripe.client import Declined, StripeClient
@@ -86,6 +92,7 @@ def against(*answers: Behaviour, **changed: Any) -> tuple[str | ProcessorError |
         (error(409, "idempotency_key_in_use", type="idempotency_error"), OutcomeUnknown,
          "idempotency_key_in_use", 3),
         (error(400, type="idempotency_error"), OutcomeUnknown, "idempotency_error", 1),
+        (answer("", 302, Location="http://127.0.0.1:1/"), OutcomeUnknown, "unreadable_answer", 1),
         (error(401), NotSent, "http_401", 1),
         (error(403), NotSent, "http_403", 1),
         (error(400, "parameter_missing", param="amount"), ProcessorRefused, "parameter_missing", 1),
@@ -219,17 +226,56 @@ def test_without_a_connection_nothing_was_sent(
     assert (caught.value.code, len(pauses)) == (code, calls - 1)
 
 
-def test_a_certificate_that_is_not_trusted_is_a_request_that_was_not_sent() -> None:
-    """A server that does not speak TLS stands for all that fails before a request."""
+def _self_signed(folder: Path) -> ssl.SSLContext:
+    """A certificate for this machine that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = folder / "server.pem"
+    file.write_bytes(private + certificate.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
 
+
+def test_a_certificate_that_is_not_trusted_ends_the_call_before_anything_is_sent(
+    tmp_path: Path,
+) -> None:
+    encryption = _self_signed(tmp_path)
+
+    async def main() -> Server:
+        async with Server(GOOD, encryption=encryption) as server:
+            pauses: list[float] = []
+            with pytest.raises(NotSent) as caught:
+                await call(server.url.replace("127.0.0.1", "localhost"), pauses)
+            assert (caught.value.code, pauses) == ("tls", [])
+            return server
+
+    assert asyncio.run(main()).asked == []
+
+
+def test_a_server_without_tls_is_a_request_that_was_not_sent() -> None:
     async def main() -> None:
-        async with Server(talk_nonsense) as server:
+        async with Server(GOOD) as server:
             await call(server.url.replace("http:", "https:"))
 
-    with pytest.raises(NotSent) as caught:
+    with pytest.raises(NotSent):
         asyncio.run(main())
-    assert caught.value.code in ("tls", "not_connected", "connect_timeout")
-    assert ssl.OPENSSL_VERSION
 
 
 def test_every_request_names_the_version_and_nothing_of_this_machine() -> None:
@@ -256,6 +302,23 @@ def test_no_body_token_or_key_is_logged_or_shown(
     shown += "".join(capfd.readouterr())
     for secret in ("pm_secret", "sk_test", "client_secret", "4242"):
         assert secret not in shown
+
+
+@pytest.mark.parametrize("bad", [hang, hang_in_the_body, close_in_the_body])
+def test_a_failed_call_gives_its_connection_back(bad: Behaviour) -> None:
+    """With one connection for all calls, one that leaks stops everything."""
+
+    async def main() -> str:
+        async with Server(bad, GOOD) as server:
+            client = StripeClient(settings(server.url, connections=1, attempts=1))
+            with pytest.raises(OutcomeUnknown) as caught:
+                await client.post(INTENTS, {}, KEY)
+            found = await client.post(INTENTS, {}, KEY)
+            await client.close()
+            assert caught.value
+            return str(found["id"])
+
+    assert asyncio.run(main()) == "pi_3PqA"
 
 
 def test_a_connection_is_used_again() -> None:
