@@ -43,7 +43,7 @@ def token(
 ) -> None:
     """Print a token for the local stack's API, signed with a key that only this stack trusts.
 
-    Example: curl -H "Authorization: Bearer $(purser token --role service)" "$PURSER_API_URL/v1/payments"
+    Example: TOKEN=$(purser token --role buyer --subject b-3)
     """
     subject = subject or f"local-{role[0]}"
     try:

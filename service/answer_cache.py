@@ -75,7 +75,7 @@ class AnswerCache:
             return None
         async with self._breaker.guarded():
             stored = await self._redis.get(PREFIX + key)
-            if stored is not None:
+            if isinstance(stored, bytes):
                 return self._verified(key, request, stored)
         return None
 

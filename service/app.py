@@ -67,9 +67,7 @@ def _add_operations(app: FastAPI) -> None:
             operation_id=route.operation.value,
             tags=[route.tag],
             status_code=min(route.answers),
-            responses={
-                status: {"model": answer.model} for status, answer in route.answers.items()
-            },
+            responses={status: {"model": answer.model} for status, answer in route.answers.items()},
             response_class=Response,
             route_class_override=route.kind,
         )
@@ -100,10 +98,14 @@ def _add_others(app: FastAPI) -> None:
         openapi_extra={
             "requestBody": {"content": {JSON: {"schema": {"type": "object"}}}, "required": True},
             "parameters": [
-                {"name": "Stripe-Signature", "in": "header", "required": True,
-                 "schema": {"type": "string"}}
+                {
+                    "name": "Stripe-Signature",
+                    "in": "header",
+                    "required": True,
+                    "schema": {"type": "string"},
+                }
             ],
-        },  # fmt: skip
+        },
     )
 
 
@@ -114,7 +116,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return Response(
         problem.body(request_id),
         problem.status_code,
-        headers=dict(problem.headers),
+        headers=dict(problem.headers or {}),
         media_type=MEDIA_TYPE,
     )
 

@@ -18,7 +18,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from schemas.errors import ServiceUnavailable
+from clickhouse_connect.driver.client import Client
+
 from schemas.topics import PAYMENTS_TOPIC, VIEWS_CONSUMER
 from service.database import Database
 from service.views import Views
@@ -122,7 +123,7 @@ class AsOf:
         return self._known
 
     async def _facts(self) -> Facts:
-        def position(client: "queries.Client") -> tuple[list[queries.Progress], datetime | None]:
+        def position(client: Client) -> tuple[list[queries.Progress], datetime | None]:
             return (
                 queries.progress_of(client, VIEWS_CONSUMER, PAYMENTS_TOPIC),
                 queries.oldest_dead_letter(client, PAYMENTS_TOPIC),
@@ -159,5 +160,3 @@ class AsOf:
         if len(rows) > EVENTS_COMPARED_MOST:
             return asked_at, None
         return asked_at, [RecentEvent(*row[1:]) for row in rows if row[1] is not None]
-
-

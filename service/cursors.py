@@ -78,6 +78,4 @@ def digest(filters: object) -> bytes:
 
 
 def _invalid(problem: str) -> Problem:
-    return Problem(
-        "field_invalid", f"cursor: {problem}", field="/cursor", more={"in": "query"}
-    )
+    return Problem("field_invalid", f"cursor: {problem}", field="/cursor", more={"in": "query"})

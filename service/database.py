@@ -59,7 +59,7 @@ class Database:
         for attempt in (1, 2):
             try:
                 async with self._pool.connection() as connection:
-                    cursor = await connection.execute(statement, parameters)  # type: ignore[call-overload]
+                    cursor = await connection.execute(statement, parameters)
                     found: Sequence[Any] = await cursor.fetchall()
                     return found
             except PoolTimeout as error:

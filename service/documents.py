@@ -27,7 +27,8 @@ overflow-x: auto; } table { border-collapse: collapse; width: 100%; } td, th { b
 solid #ddd; padding: .3rem .5rem; text-align: left; vertical-align: top; } h2 { margin-top: 2.5rem;
 border-top: 2px solid #222; padding-top: .7rem; } summary { cursor: pointer; } .m { font-weight:
 700; } @media (prefers-color-scheme: dark) { body { background: #16181b; color: #e6e6e6; } pre {
-background: #24272b; } td, th { border-color: #444; } h2 { border-color: #888; } a { color: #9bf; } }
+background: #24272b; } td, th { border-color: #444; } h2 { border-color: #888; } a { color:
+#9bf; } }
 """
 
 
@@ -77,7 +78,8 @@ def docs_page(document: dict[str, Any]) -> str:
     )
     sections = "".join(_operation(*each, document) for each in found)
     introduction = "".join(
-        f"<p>{escape(line.lstrip('- '))}</p>" for line in document["info"]["description"].split("\n- ")
+        f"<p>{escape(line.lstrip('- '))}</p>"
+        for line in document["info"]["description"].split("\n- ")
     )
     links = f'<p><a href="/openapi.json">OpenAPI 3.1</a> · <a href="{TYPE_PAGE}">Problems</a></p>'
     return _page("Purser: the API", f"{introduction}{links}<ul>{contents}</ul>{sections}")

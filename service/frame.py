@@ -133,7 +133,7 @@ class Exchange:
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body))]
         headers += [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in problem.headers.items()
+            for name, value in (problem.headers or {}).items()
         ]
         await self.send(
             {"type": "http.response.start", "status": problem.status_code, "headers": headers}

@@ -26,7 +26,7 @@ from service.problems import Problem, in_flight
 from service.rate_limits import RateLimits, too_many
 from service.tokens import Tokens
 
-_KEY = re.compile(r"[ -~]{1,%d}" % MAX_IDEMPOTENCY_KEY_LENGTH)
+_KEY = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY_LENGTH}}}")
 _JSON = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?\s*;?', re.IGNORECASE)
 REPLAYED = (b"idempotent-replayed", b"true")
 CREATES_PAYMENT = frozenset({Operation.CREATE_PAYMENT, Operation.INIT_PAYMENT})
@@ -214,7 +214,7 @@ def idempotency_key(given: list[str], rule: KeyRule) -> str | None:
     if len(given) > 1 or _KEY.fullmatch(given[0]) is None or not given[0].strip():
         raise Problem(
             "idempotency_key_malformed",
-            f"Idempotency-Key has to be 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters",
+            f"the key has to be 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters",
         )
     return given[0]
 
@@ -223,9 +223,7 @@ def check_media_type(headers: Any) -> None:
     """Refuse a body that does not say that it is JSON in UTF-8; raises Problem."""
     given = headers.get("content-type", "")
     if _JSON.fullmatch(given.strip()) is None:
-        raise Problem(
-            "unsupported_media_type", "the body has to be application/json, in UTF-8"
-        )
+        raise Problem("unsupported_media_type", "the body has to be application/json, in UTF-8")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "the body must not be compressed")
 

@@ -65,7 +65,9 @@ def _signing_key(jwk: Mapping[str, Any]) -> SigningKey | None:
     algorithm = ALGORITHMS.get(str(jwk.get("kty")))
     if algorithm is None or jwk.get("use", "sig") != "sig":
         return None
-    if jwk.get("alg", algorithm) != algorithm or (algorithm == "ES256" and jwk.get("crv") != "P-256"):
+    if jwk.get("alg", algorithm) != algorithm or (
+        algorithm == "ES256" and jwk.get("crv") != "P-256"
+    ):
         return None
     try:
         key = PyJWK(dict(jwk), algorithm=algorithm).key
@@ -150,6 +152,13 @@ class KeySet:
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
         self._lock = asyncio.Lock()
+
+    async def ready(self) -> None:
+        """Read the document if none was read yet; raises ServiceUnavailable if that fails."""
+        if self._keys is None:
+            await self._refresh()
+        if self._keys is None:
+            raise ServiceUnavailable("the token issuer's keys cannot be read")
 
     async def key(self, key_id: str) -> SigningKey | None:
         """The key of that id; None if the issuer has none.

@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from clickhouse_connect.driver.client import Client
+
 from schemas.events import Event
 from schemas.ids import PaymentId
 from schemas.lifecycle import Direction
@@ -61,6 +63,7 @@ WHERE first.recorded_at >= %(lower)s AND first.recorded_at < %(upper)s
 ORDER BY first.recorded_at DESC, first.payment_id DESC
 LIMIT %(limit)s
 """
+
 
 class Found(NamedTuple):
     """A payment or payout by its first row."""
@@ -122,7 +125,7 @@ class Listing:
     async def of_user(self, user_id: str, directions: Sequence[Direction], wanted: Wanted) -> Page:
         """The payments of a buyer and the payouts of a seller who is the same user."""
 
-        def ids_of(client: queries.Client) -> list[UUID]:
+        def ids_of(client: Client) -> list[UUID]:
             found = []
             if Direction.IN in directions:
                 found += queries.payments_of_buyer(client, user_id)
@@ -158,9 +161,7 @@ class Listing:
             # Not a subtraction: it could leave the range of datetime.
             lower = wanted.lower if upper - wanted.lower <= length else upper - length
             try:
-                found += await self._found(
-                    statement, wanted, lower, upper, most - len(found), more
-                )
+                found += await self._found(statement, wanted, lower, upper, most - len(found), more)
             except TookTooLong:
                 if length == WINDOW:
                     raise

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from schemas.runtime import entry_point, loading
 
@@ -20,6 +20,7 @@ with loading():
     from limits.aio.storage import RedisStorage
 
     from connectors.debezium.settings import DebeziumSettings
+    from connectors.stripe.processor import StripeProcessor
     from connectors.stripe.settings import StripeSettings
     from payins.execute import PayIns
     from payins.metrics import PayInsMetrics
@@ -44,7 +45,7 @@ with loading():
     from service.settings import ServiceSettings
     from service.tokens import Tokens
     from service.views import Views
-    from service.webhooks import StripeWebhooks
+    from service.webhooks import NoInbox, StripeWebhooks
     from writer.append import open_async_writer
 
 AGAIN_SECONDS = 1.0
@@ -67,7 +68,7 @@ async def serve(settings: "ServiceSettings") -> None:
 def uvicorn_config(settings: "ServiceSettings", app: "App") -> "uvicorn.Config":
     """How uvicorn serves: its own log lines and headers are left out."""
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=guarded_protocol(settings.headers_seconds),
         ws="none",
         lifespan="off",
@@ -101,9 +102,7 @@ def listen(settings: "ServiceSettings") -> socket.socket:
     return listener
 
 
-async def open_app(
-    settings: "ServiceSettings", stack: AsyncExitStack
-) -> tuple["App", "Readiness"]:
+async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple["App", "Readiness"]:
     """The application with everything it needs; the stack closes that.
 
     Raises:
@@ -128,15 +127,16 @@ async def open_app(
     )
     stack.callback(views.close)
     payins_metrics = PayInsMetrics(metrics.registry)
-    processors = Processors(_processors(stripe), payins_metrics)
-    stack.push_async_callback(processors.close)
+    stripe_processor = StripeProcessor(stripe)
+    stack.push_async_callback(stripe_processor.close)
+    processors = Processors([stripe_processor], payins_metrics)
     parts = Parts(
         writer=writer,
         payins=PayIns(writer, processors, payins_metrics),
         views=views,
         as_of=AsOf(database, views, partitions=DebeziumSettings.load().topic_partitions),
         listing=Listing(database, views, writer),
-        webhooks=StripeWebhooks(_inbox(settings), stripe.webhook_secrets),
+        webhooks=StripeWebhooks(NoInbox(), stripe.webhook_secrets),
         metrics=metrics,
     )
     readiness = Readiness(
@@ -180,7 +180,9 @@ async def _open_gate(
         redis = open_redis(url, settings.redis_answer_seconds)
         stack.push_async_callback(redis.aclose)
         shared = RedisStorage(
-            f"async+{url}", implementation="redispy", connection_pool=redis.connection_pool
+            f"async+{url}",
+            implementation="redispy",
+            connection_pool=cast(Any, redis.connection_pool),
         )
     answers = AnswerCache(
         redis, secret, breaker, metrics, kept_seconds=settings.answers_kept_seconds
@@ -205,9 +207,7 @@ async def _open_gate(
     return gate, keys, document
 
 
-async def _patiently(
-    open_it: Callable[[], Awaitable[_Opened]], wait_seconds: float
-) -> _Opened:
+async def _patiently(open_it: Callable[[], Awaitable[_Opened]], wait_seconds: float) -> _Opened:
     """Open something whose server may still be starting."""
     deadline = time.monotonic() + wait_seconds
     while True:

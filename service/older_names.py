@@ -28,7 +28,7 @@ from service.parts import (
     parts_of,
     payment_id_of,
 )
-from service.payments import conflict_named, confirmed
+from service.payments import confirmed, conflict_named
 from service.permissions import Operation, check_owner
 from service.problems import in_flight
 from writer.append import Appended

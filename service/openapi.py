@@ -17,7 +17,7 @@ from service.problems import MEDIA_TYPE, PROBLEMS, TYPE_PAGE
 from service.routes import ROUTES, Route
 
 VERSION = "1"
-DESCRIPTION = """Payments of a marketplace: charge buyers, read what happened, and what sellers earned.
+DESCRIPTION = """Payments of a marketplace: charge buyers, read what happened, what sellers earned.
 
 - Amounts are integers in minor units, beside an ISO 4217 currency. Times are RFC 3339 in UTC.
 - Every POST that changes something takes an `Idempotency-Key`. The same key with the same request
@@ -47,7 +47,7 @@ _REQUEST_ID_HEADER = {
 }  # fmt: skip
 _PREFER_HEADER = {
     "name": "Prefer", "in": "header", "required": False,
-    "description": "`respond-async`: recorded durably, answered 202 with Location, worked off later.",
+    "description": "`respond-async`: recorded durably, answered 202 with Location, done later.",
     "schema": {"type": "string"}, "example": "respond-async",
 }  # fmt: skip
 _TEXT = {"schema": {"type": "string"}}

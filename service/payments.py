@@ -6,6 +6,7 @@ Nothing is decided here. The intent is recorded and the processor called by `pay
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -63,7 +64,7 @@ CAPTURED = frozenset({EventType.CAPTURED, EventType.HONOURED})
 CANCELLED = frozenset({EventType.CANCELLED})
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 KEY_LIFETIME = timedelta(days=1)
-"""Within which an issued key is to be used first. Nothing ends with it: a used key counts for ever."""
+"""Within which an issued key is to be used first. A key that was used counts for ever."""
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -296,7 +297,7 @@ def _recorded_until(events: Sequence[Event], key: str) -> list[Event]:
     return [event for event in events if event.seq <= last_seq]
 
 
-def _change(request: Request, payment_id: str) -> dict[str, object]:
+def _change(request: Request, payment_id: str) -> dict[str, Any]:
     return {
         "idempotency_key": key_of(request),
         "occurred_at": datetime.now(UTC),

@@ -60,7 +60,7 @@ ALLOWED: Mapping[Operation, Mapping[Role, Reach]] = MappingProxyType(
         Operation.SHIP_ORDERS: _SHOP,
         Operation.DELIVER_ORDERS: _SHOP,
         Operation.REFUND_PAYMENT: _SHOP,
-        Operation.ISSUE_IDEMPOTENCY_KEY: {role: _ALL for role in Role},
+        Operation.ISSUE_IDEMPOTENCY_KEY: dict.fromkeys(Role, _ALL),
         Operation.BUYER_ORDERS: {**_FIGURES, Role.BUYER: _OWN},
         Operation.SELLER_REVENUE: {**_FIGURES, Role.SELLER: _OWN},
         Operation.SELLER_BALANCE: {**_FIGURES, Role.SELLER: _OWN},

@@ -6,7 +6,7 @@ the status that it has over HTTP.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import msgspec
@@ -34,7 +34,9 @@ _OWN: Mapping[str, ProblemType] = {
     "invalid_json": ProblemType(400, "The body is not valid JSON", "Send one JSON object."),
     "invalid_encoding": ProblemType(400, "The body is not UTF-8", "Encode the body as UTF-8."),
     "duplicate_key": ProblemType(
-        400, "A JSON object names a key twice", "Name each key once; readers differ in which counts."
+        400,
+        "A JSON object names a key twice",
+        "Name each key once; readers differ in which one counts.",
     ),
     "invalid_http": ProblemType(400, "The request is not valid HTTP", "Correct the client."),
     "request_id_malformed": ProblemType(
@@ -148,7 +150,9 @@ REJECTIONS: Mapping[RejectionCode, ProblemType] = MappingProxyType(
             "Use a new key; `differing_fields` says what differs from the first request.",
         ),
         RejectionCode.UNKNOWN_PAYMENT: ProblemType(
-            404, "There is no such payment", "Check the id; a payment of somebody else counts as none."
+            404,
+            "There is no such payment",
+            "Check the id; a payment of somebody else counts as none.",
         ),
         RejectionCode.WRONG_DIRECTION: ProblemType(
             404, "There is no such payment", "The id is that of a payout; check the id."
@@ -209,24 +213,28 @@ class FieldError(msgspec.Struct, frozen=True, omit_defaults=True, rename={"where
     """body, query, path or header."""
 
 
-@dataclass(eq=False)
 class Problem(HTTPException):
     """A problem on its way to the client; raised anywhere below the routes.
 
-    `more` are members of the body beside the standard ones; `headers` go with the answer.
+    `more` are members of the body beside the standard ones; `headers` go with the answer. It is an
+    HTTPException because FastAPI lets only those pass while it reads a body.
     """
 
-    code: str
-    detail: str
-    field: str | None = None
-    errors: Sequence[FieldError] = ()
-    more: Mapping[str, object] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)  # type: ignore[assignment]
-
-    @property
-    def status_code(self) -> int:  # type: ignore[override]
-        """The status of its code."""
-        return PROBLEMS[self.code].status
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        errors: Sequence[FieldError] = (),
+        more: Mapping[str, object] = MappingProxyType({}),
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(PROBLEMS[code].status, detail, dict(headers))
+        self.code = code
+        self.field = field
+        self.errors = errors
+        self.more = more
 
     def body(self, request_id: str) -> bytes:
         """The JSON of the answer."""

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from clickhouse_connect.driver.client import Client
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -86,9 +87,7 @@ class StatementQuery(Period):
     cursor: str | None = None
 
 
-async def list_payments(
-    request: Request, query: Annotated[PaymentsQuery, Query()]
-) -> Response:
+async def list_payments(request: Request, query: Annotated[PaymentsQuery, Query()]) -> Response:
     """List payments, newest first."""
     caller, listing = caller_of(request), parts_of(request).listing
     buyer_id = query.buyer_id
@@ -175,9 +174,7 @@ async def seller_revenue(
     lower, upper = period(query.from_, query.to)
     first, last = days_between(lower, upper)
     as_of = await parts.as_of.now()
-    days = await parts.views.ask(
-        lambda client: queries.revenue_of(client, seller_id, first, last)
-    )
+    days = await parts.views.ask(lambda client: queries.revenue_of(client, seller_id, first, last))
     currencies = [
         _revenue_in(currency, list(rows))
         for currency, rows in groupby(days, key=lambda day: day.currency)
@@ -190,7 +187,9 @@ _SUMS = tuple(name for name in queries.RevenueOfDay._fields if name not in ("cur
 
 def _revenue_in(currency: str, days: Sequence[queries.RevenueOfDay]) -> dict[str, Any]:
     sums = {name: sum(getattr(day, name) for day in days) for name in _SUMS}
-    shown = [{name: value for name, value in day._asdict().items() if name != "currency"} for day in days]
+    shown = [
+        {name: value for name, value in day._asdict().items() if name != "currency"} for day in days
+    ]
     return {"currency": currency, **sums, "days": shown}
 
 
@@ -217,7 +216,9 @@ async def seller_statement(
     if query.cursor is not None:
         after = _line_position(cursors.decode(query.cursor, filters, (str, str, str, int)))
 
-    def ask(client: queries.Client) -> tuple[list[queries.StatementSums], list[queries.StatementLine]]:
+    def ask(
+        client: Client,
+    ) -> tuple[list[queries.StatementSums], list[queries.StatementLine]]:
         return (
             queries.statement_sums(client, seller_id, first, last),
             queries.statement_lines(client, seller_id, first, last, after, query.limit + 1),
@@ -267,5 +268,3 @@ def _not_ours() -> Problem:
         field="/cursor",
         more={"in": "query"},
     )
-
-

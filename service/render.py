@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from service.failures import failure_of
 from schemas.details import NO_DETAILS
 from schemas.events import Event
 from schemas.lifecycle import Direction, EventType, Status
+from service.failures import failure_of
 
 _S = Status
 PRECEDENCE = (

@@ -105,5 +105,7 @@ class ServiceSettings(Settings):
                 "PURSER_API_TLS_CERTIFICATE_FILE and PURSER_API_TLS_KEY_FILE belong together"
             )
         if self.redis_url is not None and self.answers_secret is None:
-            raise ValueError("PURSER_REDIS_URL needs PURSER_ANSWERS_SECRET, which signs what it keeps")
+            raise ValueError(
+                "PURSER_REDIS_URL needs PURSER_ANSWERS_SECRET, which signs what it keeps"
+            )
         return self

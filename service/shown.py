@@ -297,7 +297,7 @@ class ProblemShown(Shown):
     title: str
     status: int
     detail: str
-    code: str = Field(json_schema_extra={"enum": sorted(PROBLEMS)})
+    code: str = Field(json_schema_extra={"enum": list[Any](sorted(PROBLEMS))})
     field: str | None = Field(default=None, description="JSON pointer to what is wrong")
     errors: list[ProblemField] | None = None
     request_id: str

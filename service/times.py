@@ -57,6 +57,4 @@ def _moment(name: str, text: str, whole_day: timedelta) -> datetime:
 
 
 def _wrong(name: str, problem: str) -> Problem:
-    return Problem(
-        "field_invalid", f"{name}: {problem}", field=f"/{name}", more={"in": "query"}
-    )
+    return Problem("field_invalid", f"{name}: {problem}", field=f"/{name}", more={"in": "query"})

@@ -1,4 +1,4 @@
-"""`POST /webhooks/stripe`: proof that Stripe sent it, then into the inbox, then the acknowledgement.
+"""`POST /webhooks/stripe`: proof that Stripe sent it, then the inbox, then the acknowledgement.
 
 The work is done later, from the inbox: Stripe waits a few seconds only, and sends again what was
 not acknowledged. So 2xx means that the body is stored durably, and nothing else.
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from connectors.stripe import webhook
-from schemas.errors import InputError
+from schemas.errors import InputError, ServiceUnavailable
 from service.facts import SCOPE
 from service.problems import Problem
 
@@ -22,6 +22,13 @@ class Inbox(Protocol):
 
     async def put(self, psp: str, event_id: str, body: bytes) -> None:
         """Store an event, once, however often it comes. Raises ServiceUnavailable."""
+
+
+class NoInbox:
+    """Stores nothing, so nothing is acknowledged and Stripe sends everything again."""
+
+    async def put(self, psp: str, event_id: str, body: bytes) -> None:
+        raise ServiceUnavailable("there is no inbox")
 
 
 def _utc_now() -> datetime:

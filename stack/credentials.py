@@ -1,4 +1,4 @@
-"""The stack's passwords and keys: generated once per home, in one file that only its owner reads."""
+"""The stack's passwords and keys: generated once per home, in a file that only its owner reads."""
 
 import secrets
 from typing import Self

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from stack.credentials import Credentials
 from stack import valkey
+from stack.credentials import Credentials
 from stack.settings import HOST, StackSettings
 from stack.topology import Port
 
