@@ -28,6 +28,7 @@ class Port(StrEnum):
     API = "api"
     API_METRICS = "api-metrics"
     VALKEY = "valkey"
+    SIMULATOR = "simulator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +85,14 @@ API = Program(
     name="api",
     ports=(Port.API_METRICS, Port.API),
     port_variables={"PURSER_API_PORT": Port.API},
-    after=("postgres", "clickhouse", "valkey"),
+    after=("postgres", "clickhouse", "valkey", "simulator"),
     module="service.main",
 )
-OTHER_WORKERS = (CONNECTOR_SUPERVISOR, API)
+# Its API, its pages and /health are on one port.
+SIMULATOR = Program(
+    name="simulator", ports=(Port.SIMULATOR,), module="simulators.main", stop_seconds=10
+)
+OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR, API)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
 
 PROGRAMS = (*SERVERS, *WORKERS)
