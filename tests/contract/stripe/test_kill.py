@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +32,29 @@ class Payer(threading.Thread):
             number = 0
             while not self._halt.is_set():
                 number += 1
-                key = f"{self.name}-{number}"
-                token = "pm_card_createDispute" if number % 10 == 0 else "pm_card_visa"
-                form: Any = {
-                    "amount": 1000,
-                    "currency": "eur",
-                    "payment_method": token,
-                    "confirm": True,
-                    "metadata": {"purser_payment_id": key},
-                }
-                intent = self._until_answered(
-                    lambda form=form, key=key: self._client.v1.payment_intents.create(
-                        form, {"idempotency_key": key}
-                    )
-                )
-                self.paid[key] = intent.id
-                if number % 3 == 0:
-                    given: Any = {"payment_intent": intent.id, "amount": 400}
-                    refund = self._until_answered(
-                        lambda given=given, key=key: self._client.v1.refunds.create(
-                            given, {"idempotency_key": f"{key}-refund"}
-                        )
-                    )
-                    self.refunded[key] = refund.id
+                self._pay(f"{self.name}-{number}", number)
         except BaseException as problem:  # noqa: BLE001 - the test raises it
             self.problem = problem
+
+    def _pay(self, key: str, number: int) -> None:
+        client = self._client.v1
+        form: Any = {
+            "amount": 1000,
+            "currency": "eur",
+            "payment_method": "pm_card_createDispute" if number % 10 == 0 else "pm_card_visa",
+            "confirm": True,
+            "metadata": {"purser_payment_id": key},
+        }
+        intent = self._until_answered(
+            lambda: client.payment_intents.create(form, {"idempotency_key": key})
+        )
+        self.paid[key] = intent.id
+        if number % 3 == 0:
+            given: Any = {"payment_intent": intent.id, "amount": 400}
+            refund = self._until_answered(
+                lambda: client.refunds.create(given, {"idempotency_key": f"{key}-refund"})
+            )
+            self.refunded[key] = refund.id
 
     def _until_answered(self, call: Any) -> Any:
         deadline = time.monotonic() + TRY_SECONDS
@@ -67,6 +66,10 @@ class Payer(threading.Thread):
                 time.sleep(0.02)
 
 
+def more_than(payers: list[Payer], count: int) -> bool:
+    return sum(len(payer.paid) for payer in payers) > count
+
+
 def work_and_kill(simulator: Simulator) -> list[Payer]:
     stop = threading.Event()
     payers = [Payer(simulator, f"payer-{number}", stop) for number in range(PAYERS)]
@@ -75,7 +78,7 @@ def work_and_kill(simulator: Simulator) -> list[Payer]:
     for _ in range(KILLS):
         before = sum(len(payer.paid) for payer in payers)
         wait_until(
-            lambda before=before: sum(len(payer.paid) for payer in payers) > before + 20,
+            partial(more_than, payers, before + 20),
             "payments go on",
             seconds=60,
             seen=lambda: [payer.problem for payer in payers],
