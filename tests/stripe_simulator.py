@@ -1,17 +1,12 @@
 """The simulator of Stripe as a process of its own, and the connector pointed at it."""
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import aiohttp.web
@@ -20,11 +15,9 @@ import httpx
 from connectors.charges import ChargeRequest
 from connectors.stripe.processor import StripeProcessor
 from connectors.stripe.settings import StripeSettings
+from tests import simulator
+from tests.simulator import KEY
 from tests.stripe_charges import request
-
-ROOT: Final = Path(__file__).parents[1]
-START_SECONDS: Final = 30.0
-KEY: Final = "sk_test_contract"
 
 Result = TypeVar("Result")
 
@@ -102,40 +95,8 @@ class Simulator:
 @contextmanager
 def running(home: Path) -> Iterator[Simulator]:
     """Run the simulator with empty books."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PURSER_")}
-    environment = kept | {
-        "PURSER_SIMULATOR_URL": url,
-        "PURSER_HOME": str(home),
-        "PURSER_STRIPE_API_KEY": KEY,
-    }
-    log = home / "simulator.log"
-    with log.open("w") as output:
-        command = [sys.executable, "-m", "simulators.main"]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        end = time.monotonic() + START_SECONDS
-        while not _healthy(url):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        with httpx.Client() as http:
-            yield Simulator(url, http)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health").is_success
-    except httpx.TransportError:
-        return False
+    with simulator.running(home) as started, httpx.Client() as http:
+        yield Simulator(started.url, http)
 
 
 class Receiver:

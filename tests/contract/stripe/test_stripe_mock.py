@@ -1,111 +1,194 @@
-"""Stripe's own mock takes what the connector sends, and the connector reads what it answers.
+"""Stripe's own mock and the simulator side by side, field by field; and Stripe's description.
 
-The mock checks parameters, types and paths against the description of Stripe's API, and answers
-with fixed objects. It has no memory; the simulator's tests are about that.
+The mock answers with one example per object, so values differ. Names and types must not.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import stripe
 
-from connectors.charges import Charge, ChargeRequest, Processor
-from connectors.stripe import poll
-from connectors.stripe.processor import StripeProcessor
-from connectors.stripe.settings import StripeSettings
-from schemas.errors import OutcomeUnknown, ProcessorRefused
-from tests.stripe_charges import CREATED_AT, DIRECT, PAGE, PAYMENT
+from tests.contract.stripe import stripe_mock
+from tests.contract.stripe.openapi import Description
+from tests.simulator import Simulator, running
 
-Use = Callable[[StripeProcessor], Awaitable[object]]
+pytestmark = pytest.mark.skipif(
+    not stripe_mock.available(), reason="Go builds stripe-mock, and this machine has no Go"
+)
+
+PRICE: Any = {"currency": "eur", "unit_amount": 900, "product_data": {"name": "An umbrella"}}
+INTENT: Any = {
+    "amount": 2500,
+    "currency": "eur",
+    "payment_method": "pm_card_visa",
+    "confirm": True,
+    "return_url": "https://shop.example/thanks",
+    "metadata": {"purser_payment_id": "p-1"},
+}
+SESSION: Any = {
+    "mode": "payment",
+    "success_url": "https://shop.example/thanks",
+    "line_items": [{"quantity": 1, "price_data": PRICE}],
+    "payment_method_types": ["card"],
+}
 
 
-def run(url: str, use: Use) -> object:
-    settings = StripeSettings.load(
-        api_base=url, api_key="sk_test_123", webhook_secret="whsec_test", attempts=1
+@pytest.fixture(scope="module")
+def mock() -> Iterator[stripe.StripeClient]:
+    with stripe_mock.running() as url:
+        yield stripe.StripeClient(stripe_mock.KEY, base_addresses={"api": url})
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    """A simulator in which everything has happened that it knows."""
+    with running(tmp_path_factory.mktemp("lived")) as simulator:
+        live(simulator)
+        yield simulator
+
+
+def pay(client: stripe.StripeClient, token: str, **more: Any) -> str:
+    asked: Any = {**INTENT, "payment_method": token, **more}
+    try:
+        return client.v1.payment_intents.create(asked).id
+    except stripe.CardError as declined:
+        error: Any = declined.error
+        return str(error.payment_intent["id"])
+
+
+def live(simulator: Simulator) -> None:
+    client = simulator.client()
+    client.v1.webhook_endpoints.create(
+        {"url": "http://127.0.0.1:9/none", "enabled_events": ["payout.paid"]}
     )
+    client.v1.customers.create({"email": "buyer@example.com"})
+    client.v1.checkout.sessions.create(SESSION)
+    for token in (
+        "pm_card_chargeDeclined",
+        "pm_card_authenticationRequired",
+        "pm_card_createDispute",
+        "pm_card_createDisputeInquiry",
+        "pm_card_createIssuerFraudRecord",
+        "pm_success_at",
+        "pm_failed_at",
+    ):
+        pay(client, token)
+    for token in ("pm_usBankAccount_success", "pm_usBankAccount_insufficientFunds"):
+        pay(client, token, currency="usd")
+    for token in ("pm_card_visa", "pm_card_refundFail", "pm_card_pendingRefund"):
+        client.v1.refunds.create({"payment_intent": pay(client, token), "amount": 400})
+    for amount in (100, 2500):
+        held = pay(client, "pm_card_visa", capture_method="manual")
+        client.v1.payment_intents.capture(held, {"amount_to_capture": amount})
+    client.v1.payment_intents.cancel(pay(client, "pm_card_visa", capture_method="manual"))
+    simulator.advance(8 * 86_400)
 
-    async def main() -> object:
-        async with StripeProcessor(settings) as processor:
-            return await use(processor)
 
-    return asyncio.run(main())
+CALLS: dict[str, Any] = {
+    "payment_intent": lambda v1: v1.payment_intents.create(INTENT),
+    "payment_intent list": lambda v1: v1.payment_intents.list(),
+    "payment_intent search": lambda v1: v1.payment_intents.search({"query": "status:'succeeded'"}),
+    "charge": lambda v1: v1.charges.list().data[0],
+    "refund": lambda v1: v1.refunds.list().data[0],
+    "dispute": lambda v1: v1.disputes.list().data[0],
+    "event": lambda v1: v1.events.list().data[0],
+    "balance_transaction": lambda v1: v1.balance_transactions.list().data[0],
+    "payout": lambda v1: v1.payouts.list().data[0],
+    "checkout session": lambda v1: v1.checkout.sessions.create(SESSION),
+    "payment_method": lambda v1: v1.payment_methods.retrieve("pm_card_visa"),
+    "customer": lambda v1: v1.customers.create({"email": "buyer@example.com"}),
+    "webhook_endpoint": lambda v1: v1.webhook_endpoints.list().data[0],
+}
+OPTIONAL = {
+    "payment_intent search": {"next_page", "total_count"},
+    "charge": {"refunds"},
+    "dispute": {"payment_method_details"},
+    "checkout session": {"line_items"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_names_and_types_are_those_of_stripes_mock(
+    lived: Simulator, mock: stripe.StripeClient, name: str
+) -> None:
+    ours = CALLS[name](lived.client().v1).to_dict()
+    theirs = CALLS[name](mock.v1).to_dict()
+    assert set(ours) ^ set(theirs) <= OPTIONAL.get(name, set())
+    differ = {
+        field: (value, theirs[field])
+        for field, value in ours.items()
+        if value is not None
+        and theirs.get(field) is not None
+        and type(value) is not type(theirs[field])
+    }
+    assert not differ
+
+
+def test_everything_is_as_stripe_describes_it(lived: Simulator) -> None:
+    description = Description(stripe_mock.description())
+    client: Any = lived.client().v1
+    found: dict[str, set[str]] = {}
+    seen: set[str] = set()
+
+    def check(body: dict[str, Any]) -> None:
+        seen.add(body["object"])
+        for problem in description.problems(body["object"], body):
+            found.setdefault(problem, set()).add(body.get("id", ""))
+
+    lists = (
+        client.payment_intents,
+        client.charges,
+        client.refunds,
+        client.disputes,
+        client.balance_transactions,
+        client.payouts,
+        client.payment_methods,
+        client.checkout.sessions,
+        client.customers,
+        client.webhook_endpoints,
+        client.events,
+    )
+    for listed in lists:
+        for each in listed.list({"limit": 100}).auto_paging_iter():
+            check(each.to_dict())
+    check(client.balance.retrieve().to_dict())
+    for event in client.events.list({"limit": 100}).auto_paging_iter():
+        check(event.data.object.to_dict())
+    assert not found
+    assert len(seen) == 13
 
 
 @pytest.mark.parametrize(
-    "request_of",
+    "form",
     [
-        DIRECT,
-        replace(DIRECT, capture_manually=True),
-        replace(DIRECT, method="debit_card", return_url=None),
-        replace(DIRECT, method="bank_transfer"),
-        replace(DIRECT, method="bank_transfer", currency="USD"),
-        replace(DIRECT, currency="JPY"),
-        replace(DIRECT, currency="KWD"),
+        INTENT,
+        {**INTENT, "capture_method": "manual", "statement_descriptor_suffix": "UMBRELLA"},
+        {**INTENT, "payment_method_types": ["card"], "off_session": False},
+        {**INTENT, "amount": "ten"},
+        {**INTENT, "colour": "red"},
+        {"currency": "eur"},
+        {**INTENT, "capture_method": "later"},
     ],
-    ids=lambda request: f"{request.method}-{request.currency}-{request.capture_manually}",
 )
-def test_a_direct_charge_is_taken(stripe_mock_url: str, request_of: ChargeRequest) -> None:
-    charge = run(stripe_mock_url, lambda stripe: stripe.charge(request_of))
-    assert isinstance(charge, Charge)
-    assert (charge.currency, charge.amount_minor) == (request_of.currency, request_of.amount_minor)
+def test_both_take_and_refuse_the_same_parameters(
+    lived: Simulator, mock: stripe.StripeClient, form: Any
+) -> None:
+    def taken(client: stripe.StripeClient) -> bool:
+        try:
+            client.v1.payment_intents.create(form)
+        except stripe.InvalidRequestError:
+            return False
+        return True
+
+    assert taken(lived.client()) == taken(mock)
 
 
-@pytest.mark.parametrize("manually", [False, True])
-def test_a_page_is_taken(stripe_mock_url: str, manually: bool) -> None:
-    """The mock's page is one without an amount, which only its answer shows."""
-    page = replace(PAGE, capture_manually=manually)
-    with pytest.raises(OutcomeUnknown, match="currency"):
-        run(stripe_mock_url, lambda stripe: stripe.charge(page))
+def test_the_description_finds_what_is_wrong() -> None:
+    description = Description(stripe_mock.description())
+    assert description.problems("refund", {"object": "refund", "amount": "1", "colour": 1}) != []
 
 
-def test_a_wrong_parameter_is_refused_by_the_mock(stripe_mock_url: str) -> None:
-    """Otherwise the tests here would prove nothing."""
-    with pytest.raises(ProcessorRefused):
-        run(stripe_mock_url, lambda s: s.client.post("/v1/payment_intents", {"amuont": 1}, "k"))
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda s: s.retrieve("pi_123"),
-        lambda s: s.capture("pi_123", currency="USD", amount_minor=100, key="k", final=False),
-        lambda s: s.cancel("pi_123", key="k"),
-        lambda s: s.refund("pi_123", currency="USD", amount_minor=100, refund_id="r", key="k"),
-    ],
-    ids=["retrieve", "capture", "cancel", "refund"],
-)
-def test_every_change_of_a_charge_is_taken(stripe_mock_url: str, use: Use) -> None:
-    charge = run(stripe_mock_url, use)
-    assert isinstance(charge, Charge)
-    assert charge.reference.startswith("pi_")
-
-
-def test_the_lists_are_taken(stripe_mock_url: str) -> None:
-    async def use(stripe: StripeProcessor) -> None:
-        found = await stripe.find(PAYMENT, CREATED_AT, reference=None)
-        events = [event async for event in stripe.events(CREATED_AT)]
-        books = [
-            line
-            async for line in poll.book_entries(
-                stripe.client, CREATED_AT, CREATED_AT + timedelta(days=1)
-            )
-        ]
-        disputes = [p async for p in poll.pages(stripe.client, "/v1/disputes", {})]
-        refunds = [p async for p in poll.pages(stripe.client, "/v1/refunds", {})]
-        assert disputes
-        assert refunds
-        assert found.sources == ("search", "list", "list")
-        assert found.complete
-        assert events
-        assert books
-
-    run(stripe_mock_url, use)
-
-
-def test_it_is_a_processor(stripe_mock_url: str) -> None:
-    async def use(stripe: Processor) -> str:
-        return stripe.name
-
-    assert run(stripe_mock_url, use) == "stripe"
+def test_the_sources_of_the_mock_are_pinned() -> None:
+    assert {path.name for path in Path(stripe_mock.FOLDER).iterdir()} == {"go.mod", "go.sum"}
