@@ -8,8 +8,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from connectors.stripe.failures import unreadable
+from schemas.errors import InputError
+from schemas.ids import MAX_IDEMPOTENCY_KEY_LENGTH, check_id
 
 Object = Mapping[str, object]
+TEXT_LENGTH_MOST = 5000
+"""Of every text that Stripe documents."""
 SECONDS_MOST = 32_503_680_000  # the year 3000
 
 
@@ -20,9 +24,17 @@ def text(source: Object, field: str) -> str:
         OutcomeUnknown: it is not; as in every function here.
     """
     value = source.get(field)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= TEXT_LENGTH_MOST:
         raise unreadable(f"no text in {field!r}")
     return value
+
+
+def identifier(source: Object, field: str) -> str:
+    """Return an id of Stripe's: opaque, printable, short enough for our table."""
+    try:
+        return check_id(field, text(source, field), max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
+    except InputError:
+        raise unreadable(f"no id in {field!r}") from None
 
 
 def optional_text(source: Object, field: str) -> str | None:
@@ -78,8 +90,8 @@ def id_of(source: Object, field: str) -> str | None:
     """Return the id in an expandable field, expanded or not; None for null and nothing."""
     value = source.get(field)
     if isinstance(value, Mapping):
-        return text(value, "id")
-    return optional_text(source, field)
+        return identifier(value, "id")
+    return identifier(source, field) if value not in (None, "") else None
 
 
 def metadata(source: Object, name: str) -> str | None:

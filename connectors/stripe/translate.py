@@ -115,7 +115,7 @@ def charge(intent: Object, disputes: Iterable[Object] = ()) -> Charge:
     status = _status(intent)
     return Charge(
         psp=STRIPE,
-        reference=objects.text(intent, "id"),
+        reference=objects.identifier(intent, "id"),
         payment_id=objects.payment_id(intent, PAYMENT_ID),
         intent_seq=objects.sequence(intent, INTENT_SEQ),
         currency=currency,
@@ -145,7 +145,7 @@ def session(page: Object) -> Charge:
     expired = status is ChargeStatus.EXPIRED
     return Charge(
         psp=STRIPE,
-        reference=objects.text(page, "id"),
+        reference=objects.identifier(page, "id"),
         payment_id=objects.payment_id(page, PAYMENT_ID),
         intent_seq=objects.sequence(page, INTENT_SEQ),
         currency=currency,
@@ -202,7 +202,7 @@ def book_entry(line: Object) -> BookEntry:
     currency = objects.text(line, "currency").upper()
     return BookEntry(
         psp=STRIPE,
-        reference=objects.text(line, "id"),
+        reference=objects.identifier(line, "id"),
         entry_type=objects.text(line, "type"),
         source=objects.id_of(line, "source"),
         currency=currency,
@@ -238,16 +238,16 @@ def _waiting(intent: Object) -> ChargeStatus:
 
 def _authorized(intent: Object, latest: Object | None, currency: str, status: ChargeStatus) -> int:
     """What the bank reserved, also after a capture released the rest; 0 if it did not."""
-    if status not in (ChargeStatus.AUTHORIZED, ChargeStatus.CAPTURED):
+    taken = objects.integer(intent, "amount_received")
+    if not taken and status is not ChargeStatus.AUTHORIZED:
         return 0
-    open_and_taken = objects.integer(intent, "amount_received")
-    open_and_taken += objects.integer(intent, "amount_capturable")
     details = objects.part(latest, "payment_method_details") if latest is not None else None
     card = objects.part(details, "card") if details is not None else None
     reserved = card.get("amount_authorized") if card is not None else None
+    at_least = taken + objects.integer(intent, "amount_capturable")
     if isinstance(reserved, int) and not isinstance(reserved, bool):
-        return our_amount(currency, max(reserved, open_and_taken))
-    return our_amount(currency, open_and_taken)
+        at_least = max(reserved, at_least)
+    return our_amount(currency, at_least)
 
 
 def _action_url(intent: Object) -> str | None:
@@ -282,7 +282,7 @@ def _refund(source: Object) -> Refund:
     if status not in REFUND_STATUSES:
         raise _unknown("a refund", status)
     return Refund(
-        reference=objects.text(source, "id"),
+        reference=objects.identifier(source, "id"),
         refund_id=objects.metadata(source, REFUND_ID),
         amount_minor=our_amount(currency, objects.integer(source, "amount")),
         status=REFUND_STATUSES[status],
@@ -314,7 +314,7 @@ def _dispute(source: Object) -> Dispute | None:
     currency = objects.text(source, "currency").upper()
     decided = meaning is not DisputeStatus.OPEN and len(moves) > 1
     return Dispute(
-        reference=objects.text(source, "id"),
+        reference=objects.identifier(source, "id"),
         amount_minor=our_amount(currency, objects.integer(source, "amount")),
         status=meaning,
         reason=objects.optional_text(source, "reason"),
