@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from connectors.books import BookLine, Books
-from operations.books.recorded import Amount, Key, Recorded
+from operations.books.recorded import Amount, Key, RecordedSide
 from operations.books.report import State
 from operations.books.workbook import Pair
 
@@ -67,7 +67,7 @@ class Suspects:
     """All of them while they are looked at; `left` shrinks as they agree."""
 
     books: Books
-    recorded: Recorded
+    recorded: RecordedSide
     grace_seconds: float
     newest_line_at: datetime | None
     now: Callable[[], float] = time.monotonic
