@@ -242,7 +242,8 @@ class Processor(Protocol):
     `NotSent` (provably without effect), `OutcomeUnknown` (repeat under the same key within
     `terms.keys_kept`, or `find`), `ProcessorRefused` (would be refused again). A decline is a
     charge with status FAILED. After `OutcomeUnknown` an attempt under another key, or at another
-    PSP, is safe only once `find` has proven absence.
+    PSP, is safe only once `find` has proven absence. What became of a capture, a cancellation or a
+    refund (by its `refund_id`) is seen with `retrieve`.
     """
 
     @property

@@ -59,6 +59,41 @@ class Failed(Exception):  # noqa: N818
         self.verdict = verdict
 
 
+class Pool(stripe.AIOHTTPClient):
+    """The SDK's client on aiohttp, which gives back its connection whatever happens.
+
+    The SDK's own leaves a connection behind when the body does not come, until the garbage
+    collector finds it, and follows redirects with the request and its key.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout) -> None:
+        super().__init__(session=session, timeout=timeout)
+        self._pool = session
+        self._limits = timeout
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: str | None = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Send one request and read its answer.
+
+        Raises:
+            stripe.APIConnectionError: from aiohttp's error, or `TimeoutError`.
+        """
+        try:
+            async with self._pool.request(
+                method,
+                url,
+                headers=headers,
+                data=post_data,
+                timeout=self._limits,
+                allow_redirects=False,
+            ) as response:
+                return await response.read(), response.status, response.headers
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            name = type(error).__name__
+            raise stripe.APIConnectionError(name) from error  # type: ignore[no-untyped-call]
+
+
 class StripeClient:
     """One connection pool to Stripe, made with the first call; `close` it.
 
@@ -104,6 +139,7 @@ class StripeClient:
     async def _call(self, method: str, path: str, params: Params) -> Object:
         """Make attempts until one succeeds, is not worth repeating, or time is up."""
         error: ProcessorError | None = None
+        under_way = False
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self.settings.attempts),
             wait=_wait,
@@ -115,16 +151,18 @@ class StripeClient:
             async with asyncio.timeout(self.settings.call_seconds):
                 async for attempt in attempts:
                     with attempt:
+                        under_way = True
                         try:
                             return await self._attempt(method, path, params)
                         except Failed as failed:
+                            under_way = False
                             error = after(error, failed.verdict.error)
                             raise
         except Failed:
             pass
         except TimeoutError:
-            late = no_answer("call_timeout").error
-            error = late if error is None or isinstance(error, NotSent) else error
+            if under_way:  # else in a pause, and the last attempt's error stands
+                error = after(error, no_answer("call_timeout").error)
         assert error is not None
         raise error
 
@@ -139,8 +177,9 @@ class StripeClient:
             failure = Failed(_lost(error.__cause__))
         except stripe.StripeError as error:
             failure = Failed(judge(_answer(error)))
-        except (aiohttp.ClientError, TimeoutError) as error:  # while the body was read
-            failure = Failed(_lost(error))
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # The SDK trips over an error that is not of Stripe's form, such as a proxy's.
+            failure = Failed(Verdict(error=unreadable("no form that is Stripe's"), repeat=False))
         else:
             if isinstance(response.data, Mapping):
                 return response.data
@@ -166,7 +205,7 @@ class StripeClient:
                 stripe_version=translate.API_VERSION,
                 base_addresses={"api": settings.api_base},
                 max_network_retries=0,
-                http_client=stripe.AIOHTTPClient(session=self._session, timeout=timeout),
+                http_client=Pool(self._session, timeout),
             )
         return self._sdk
 
