@@ -9,6 +9,7 @@ from uuid import UUID
 
 from connectors.stripe.books import StripeBooks
 from connectors.stripe.settings import StripeSettings
+from schemas.errors import OutcomeUnknown
 from schemas.money import to_psp_amount
 
 BEGIN = 1_780_000_000
@@ -24,6 +25,8 @@ class StripeModel:
         self.lines: list[Object] = []
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
         self.now = BEGIN
+        self.failures = 0
+        """How many of the next pages fail, but the first."""
         self._page = page
         self._objects: dict[str, Object] = {}
         self._numbers = 0
@@ -128,6 +131,10 @@ class StripeModel:
             if each["object"] == "charge" and each["payment_intent"] == intent
         )
 
+    def intent(self, identity: str) -> Object:
+        """An intent."""
+        return self._objects[identity]
+
     def charge_of_source(self, source: str) -> Object:
         """The charge that a line is about."""
         found = self._objects[source]
@@ -139,6 +146,9 @@ class StripeModel:
         """Answer as `StripeClient.get` does."""
         asked = dict(params or {})
         self.calls.append((path, asked))
+        if self.failures and "starting_after" in asked:
+            self.failures -= 1
+            raise OutcomeUnknown("stripe", "http_500", "answers 500")
         if path == "/v1/charges":
             return _list([self.charge_of(asked["payment_intent"])])
         if path != "/v1/balance_transactions":
@@ -161,7 +171,7 @@ class StripeModel:
     def books(self) -> StripeBooks:
         """Read by the product's code."""
         settings = StripeSettings.load(api_key="sk_test_1", webhook_secret="whsec_1")
-        return StripeBooks(settings, client=self)  # type: ignore[arg-type]
+        return StripeBooks(settings, client=self, pause=_at_once)  # type: ignore[arg-type]
 
     # -- inside
 
@@ -201,6 +211,10 @@ class StripeModel:
     @staticmethod
     def _units(currency: str, amount: int) -> int:
         return to_psp_amount("stripe", currency, amount)
+
+
+async def _at_once(_: float) -> None:
+    """Do not wait between two attempts."""
 
 
 def _list(data: list[Object]) -> Object:

@@ -150,6 +150,8 @@ def _pair(key: Key, amount: Amount | None, lines: Sequence[BookLine]) -> Pair:
             key.reference,
         ):
             continue
+        if moved.payment_id is not None and str(moved.payment_id) != key.payment_id:
+            continue  # recorded for another payment than the one that the PSP names
         minor = moved.amount_minor if moved.is_final else 0
         counted[moved.counted_as] = (minor, line.entry.created_at)
     return Pair(
