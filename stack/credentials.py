@@ -1,6 +1,7 @@
 """The stack's passwords: generated once per home, kept in one file that only its owner reads."""
 
 import secrets
+from collections.abc import Callable
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
@@ -17,6 +18,11 @@ def _generated() -> SecretStr:
     return SecretStr(secrets.token_hex(PASSWORD_BYTES))
 
 
+def _generated_with(prefix: str) -> Callable[[], SecretStr]:
+    """A new secret that begins as those of the company that it is for."""
+    return lambda: SecretStr(prefix + secrets.token_hex(PASSWORD_BYTES))
+
+
 class Credentials(BaseModel):
     """One password per login; `home_id` identifies this home in folders outside it."""
 
@@ -31,6 +37,13 @@ class Credentials(BaseModel):
     clickhouse: SecretStr = Field(default_factory=_generated, min_length=1)
     clickhouse_reader: SecretStr = Field(default_factory=_generated, min_length=1)
 
+    stripe_api_key: SecretStr = Field(default_factory=_generated_with("sk_test_"), min_length=1)
+    """The key that the simulator of Stripe accepts."""
+    stripe_webhook_secret: SecretStr = Field(
+        default_factory=_generated_with("whsec_"), min_length=1
+    )
+    """Signs the events that the simulator of Stripe sends."""
+
     @field_serializer(
         "postgres_superuser",
         "purser_owner",
@@ -39,6 +52,8 @@ class Credentials(BaseModel):
         "purser_reader",
         "clickhouse",
         "clickhouse_reader",
+        "stripe_api_key",
+        "stripe_webhook_secret",
         when_used="json",
     )
     def _revealed(self, value: SecretStr) -> str:

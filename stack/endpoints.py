@@ -1,5 +1,6 @@
 """Addresses and logins of a local stack's servers: URLs and DSNs with passwords in them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -29,6 +30,9 @@ class Endpoints:
     clickhouse_reader_url: str = field(repr=False)  # purser_reader: reads the views, for analysts
     clickhouse_ping_url: str
     worker_metrics_port: int
+    simulator_url: str
+    stripe_api_key: str = field(repr=False)
+    stripe_webhook_secret: str = field(repr=False)
     cdc_password: str = field(repr=False)
     clickhouse_password: str = field(repr=False)
     clickhouse_reader_password: str = field(repr=False)
@@ -64,6 +68,9 @@ class Endpoints:
             ),
             clickhouse_ping_url=f"http://{clickhouse}/ping",
             worker_metrics_port=settings.port(Port.WORKER_METRICS),
+            simulator_url=f"http://{HOST}:{settings.port(Port.SIMULATOR)}",
+            stripe_api_key=credentials.stripe_api_key.get_secret_value(),
+            stripe_webhook_secret=credentials.stripe_webhook_secret.get_secret_value(),
             cdc_password=cdc_password,
             clickhouse_password=clickhouse_password,
             clickhouse_reader_password=reader_password,
@@ -81,4 +88,27 @@ class Endpoints:
             "PURSER_CLICKHOUSE_READER_URL": self.clickhouse_reader_url,
             "PURSER_DEBEZIUM_DATABASE_HOST": HOST,
             "PURSER_DEBEZIUM_DATABASE_PORT": str(self.postgres_port),
+            "PURSER_SIMULATOR_URL": self.simulator_url,
+        }
+
+    def outside(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Addresses of what need not be local: those that are given, else what the stack starts."""
+        local = {"PURSER_STRIPE_API_BASE": self.simulator_url, **self._stripe_secrets()}
+        return {name: given.get(name, value) for name, value in local.items()}
+
+    def simulator(self, given: Mapping[str, str]) -> dict[str, str]:
+        """What only the simulators get: their own secrets, never those of a real company.
+
+        They tell our API of events, unless it works with the real Stripe.
+        """
+        told = dict(self._stripe_secrets())
+        api_url = self.environment().get("PURSER_API_URL")
+        if api_url is not None and self.outside(given) == self.outside({}):
+            told["PURSER_SIMULATOR_WEBHOOK_URL"] = f"{api_url}/webhooks/stripe"
+        return told
+
+    def _stripe_secrets(self) -> dict[str, str]:
+        return {
+            "PURSER_STRIPE_API_KEY": self.stripe_api_key,
+            "PURSER_STRIPE_WEBHOOK_SECRET": self.stripe_webhook_secret,
         }

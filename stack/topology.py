@@ -24,6 +24,7 @@ class Port(StrEnum):
     WORKER_METRICS_2 = "worker-metrics-2"
     WORKER_METRICS_3 = "worker-metrics-3"
     WORKER_METRICS_4 = "worker-metrics-4"
+    SIMULATOR = "simulator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,11 @@ CONNECTOR_SUPERVISOR = Program(
     after=("connect",),
     module="connectors.debezium.supervisor",
 )
-OTHER_WORKERS = (CONNECTOR_SUPERVISOR,)
+# Its API, its pages and /health are on one port.
+SIMULATOR = Program(
+    name="simulator", ports=(Port.SIMULATOR,), module="simulators.main", stop_seconds=10
+)
+OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
 
 PROGRAMS = (*SERVERS, *WORKERS)
