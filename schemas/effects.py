@@ -25,6 +25,7 @@ from schemas.details import (
     ReasonDetails,
     RefundDetails,
     RefundFailedDetails,
+    RefundRequestedDetails,
 )
 from schemas.lifecycle import Direction, EventType
 
@@ -270,7 +271,9 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
             revenue=Revenue.GROSS,
         ),
         _E.RELEASED: Effect(amount=Amount.PART, move=Move.RELEASE),
-        _E.REFUND_REQUESTED: Effect(amount=Amount.PART, refund=Claim.OPENS, details=RefundDetails),
+        _E.REFUND_REQUESTED: Effect(
+            amount=Amount.PART, refund=Claim.OPENS, details=RefundRequestedDetails
+        ),
         _E.REFUNDED: Effect(
             amount=Amount.PART,
             move=Move.REVERSE,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from stack import valkey
 from stack.credentials import Credentials
 from stack.settings import HOST, StackSettings
 from stack.topology import Port
@@ -30,6 +31,10 @@ class Endpoints:
     clickhouse_reader_url: str = field(repr=False)  # purser_reader: reads the views, for analysts
     clickhouse_ping_url: str
     worker_metrics_port: int
+    api_url: str
+    redis_url: str = field(repr=False)
+    answers_secret: str = field(repr=False)
+    keys_file: str
     simulator_url: str
     stripe_api_key: str = field(repr=False)
     stripe_webhook_secret: str = field(repr=False)
@@ -68,6 +73,10 @@ class Endpoints:
             ),
             clickhouse_ping_url=f"http://{clickhouse}/ping",
             worker_metrics_port=settings.port(Port.WORKER_METRICS),
+            api_url=f"http://{HOST}:{settings.port(Port.API)}",
+            redis_url=valkey.url(settings, credentials),
+            answers_secret=credentials.answers.get_secret_value(),
+            keys_file=str(settings.home / "jwks.json"),
             simulator_url=f"http://{HOST}:{settings.port(Port.SIMULATOR)}",
             stripe_api_key=credentials.stripe_api_key.get_secret_value(),
             stripe_webhook_secret=credentials.stripe_webhook_secret.get_secret_value(),
@@ -88,12 +97,25 @@ class Endpoints:
             "PURSER_CLICKHOUSE_READER_URL": self.clickhouse_reader_url,
             "PURSER_DEBEZIUM_DATABASE_HOST": HOST,
             "PURSER_DEBEZIUM_DATABASE_PORT": str(self.postgres_port),
+            "PURSER_API_URL": self.api_url,
+            "PURSER_ANSWERS_SECRET": self.answers_secret,
             "PURSER_SIMULATOR_URL": self.simulator_url,
         }
 
     def outside(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Addresses of what need not be local: those that are given, else what the stack starts."""
-        local = {"PURSER_STRIPE_API_BASE": self.simulator_url, **self._stripe_secrets()}
+        """Addresses of what need not be local: those that are given, else what the stack starts.
+
+        Whoever gives another issuer's keys gets no token of this stack accepted.
+        """
+        local = {
+            **self._stripe(),
+            "PURSER_REDIS_URL": self.redis_url,
+            "PURSER_JWT_ISSUER": self.api_url,
+            "PURSER_JWT_AUDIENCE": "purser",
+            "PURSER_JWKS_URL": f"{self.api_url}/.well-known/jwks.json",
+        }
+        if "PURSER_JWKS_URL" not in given:
+            local["PURSER_JWKS_FILE"] = self.keys_file
         return {name: given.get(name, value) for name, value in local.items()}
 
     def simulator(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -102,10 +124,12 @@ class Endpoints:
         They tell our API of events, unless it works with the real Stripe.
         """
         told = dict(self._stripe_secrets())
-        api_url = self.environment().get("PURSER_API_URL")
-        if api_url is not None and self.outside(given) == self.outside({}):
-            told["PURSER_SIMULATOR_WEBHOOK_URL"] = f"{api_url}/webhooks/stripe"
+        if all(given.get(name, value) == value for name, value in self._stripe().items()):
+            told["PURSER_SIMULATOR_WEBHOOK_URL"] = f"{self.api_url}/webhooks/stripe"
         return told
+
+    def _stripe(self) -> dict[str, str]:
+        return {"PURSER_STRIPE_API_BASE": self.simulator_url, **self._stripe_secrets()}
 
     def _stripe_secrets(self) -> dict[str, str]:
         return {

@@ -36,6 +36,7 @@ PAUSE_SECONDS_MOST = 4.0
 IDLE_SECONDS = 30.0
 """Connections that are idle longer are closed before Stripe does so while we are sending."""
 
+_log = logging.getLogger("purser.stripe")
 # The SDK logs bodies at DEBUG, prints them if STRIPE_LOG says so, and reports the platform.
 logging.getLogger("stripe").setLevel(logging.WARNING)
 stripe.log = None
@@ -157,6 +158,8 @@ class StripeClient:
                         except Failed as failed:
                             under_way = False
                             error = after(error, failed.verdict.error)
+                            number = attempt.retry_state.attempt_number
+                            _log.info("attempt %d: %s %s: %s", number, method, path, error)
                             raise
         except Failed:
             pass
