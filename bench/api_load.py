@@ -65,7 +65,8 @@ def purchases(variant: str, rate: float, seconds: float, seed: int) -> list[Purc
         hang_up_share=0,
         asks_again_share=0,
     )
-    shop = Shop(seed, datetime.now(UTC), settings, {VARIANTS[variant]: 1})
+    run = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    shop = Shop(seed, settings, run=run, fates={VARIANTS[variant]: 1})
     return list(shop.purchases(seconds))
 
 

@@ -73,7 +73,7 @@ class Mature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayOut:
-    """Pay one seller. The request goes to the API; the provider's answers come from the writer."""
+    """Finance pays one seller: asked of the API; the provider's answers come from the writer."""
 
     wait_seconds: float
     post: Post

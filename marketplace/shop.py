@@ -1,6 +1,6 @@
 """A seeded shop: what buyers do, as requests to Purser's HTTP API and visits to the PSP's pages.
 
-`shopping` sends them. The same seed and start give the same purchases, to the cent and to the key.
+`shopping` sends them. The same seed and run give the same purchases, to the cent and to the key.
 Pure: no clock, no server. What comes after a purchase's first request is planned in advance, each
 step with the statuses of the payment in which it makes sense; whether it comes to it depends on the
 answers.
@@ -11,7 +11,6 @@ the same shop can buy at Stripe in test mode.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import count
 from random import Random
 
@@ -163,13 +162,17 @@ class Shop:
     def __init__(
         self,
         seed: int,
-        start: datetime,
         settings: ShopSettings,
-        fates: "Mapping[Fate, int] | None" = None,
+        *,
+        run: str = "1",
+        fates: Mapping[Fate, int] | None = None,
     ) -> None:
-        """`fates`: what can become of a purchase, each with its weight; all by default."""
+        """`run` is in all ids and keys: another run of one seed on one stack needs another.
+
+        `fates`: what can become of a purchase, each with its weight; all by default.
+        """
         self._random = Random(seed)
-        self._name = f"{seed}-{start:%Y%m%dT%H%M%S%f}"
+        self._name = f"{seed}-{run}"
         self._settings = settings
         self._fates = FATES if fates is None else fates
 

@@ -76,14 +76,19 @@ class Shopping:
         browser: Browser,
         report: ShoppingReport,
         *,
+        finance: ApiClient | None = None,
         writer: Recorder | None = None,
         on_answered: OnAnswered | None = None,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
-        """Without a `writer` no share matures and no seller is paid."""
+        """`finance` asks for payouts, which the shop itself may not; without it there are none.
+
+        Without a `writer` no share matures and no payout is paid.
+        """
         self.report = report
         self._api = api
         self._browser = browser
+        self._finance = finance
         self._writer = writer
         self._on_answered = on_answered
         self._wait_seconds = wait_seconds
@@ -166,7 +171,7 @@ class Shopping:
         match step:
             case Post():
                 changed = await self._post(step, payment)
-                return changed if "status" in changed.payment else answer
+                return changed if "id" in changed.payment else answer
             case Browse():
                 await self._browse(step, answer)
             case Mature():
@@ -183,12 +188,15 @@ class Shopping:
                 return answer
         return Answer(status=200, body={})  # look again: what the buyer did reaches us in its time
 
-    async def _post(self, post: Post, payment: str, due: float | None = None) -> Answer:
+    async def _post(
+        self, post: Post, payment: str, due: float | None = None, api: ApiClient | None = None
+    ) -> Answer:
         """Send a request as often as the buyer clicked; all answers must be the same."""
         path, body = post.about(payment)
+        client = api or self._api
         answers = await asyncio.gather(
             *(
-                self._api.post(
+                client.post(
                     post.operation,
                     path,
                     body,
@@ -225,8 +233,10 @@ class Shopping:
             self.report.visits[f"page answered {visit.status}"] += 1
 
     async def _pay_out(self, step: PayOut) -> None:
-        answer = await self._post(step.post, "")
-        if answer.status >= 400 or self._writer is None:
+        if self._finance is None:
+            return
+        answer = await self._post(step.post, "", api=self._finance)
+        if answer.status >= 400:
             return
         payout = PaymentId(UUID(answer.body["payout_id"]))
         for name, make in (("submitted", c.SubmitPayout), ("paid", c.MarkPayoutPaid)):

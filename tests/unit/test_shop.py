@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -15,12 +14,11 @@ from marketplace.shop import FATES, RETURN_URL, Shop, ShopSettings, decimal_amou
 from schemas.ids import check_id
 from schemas.money import PSP_MINOR_UNIT_RULES, to_psp_amount
 
-NOON = datetime(2026, 5, 31, 12, tzinfo=UTC)
 SETTINGS = ShopSettings(payments_per_second=50)
 
 
 def purchases(seed: int = 7, settings: ShopSettings = SETTINGS) -> list[Purchase]:
-    return list(Shop(seed, NOON, settings).purchases(60))
+    return list(Shop(seed, settings).purchases(60))
 
 
 def posts(purchase: Purchase) -> list[Post]:
@@ -42,13 +40,13 @@ def test_the_same_seed_gives_the_same_purchases() -> None:
 
 
 def test_a_longer_day_begins_as_a_shorter_one() -> None:
-    long = list(Shop(7, NOON, SETTINGS).purchases(120))
+    long = list(Shop(7, SETTINGS).purchases(120))
     short = purchases()
     assert long[: len(short)] == short
 
 
-def test_two_starts_share_no_key() -> None:
-    later = Shop(7, NOON.replace(hour=13), SETTINGS)
+def test_two_runs_share_no_key() -> None:
+    later = Shop(7, SETTINGS, run="2")
     keys = {post.key for purchase in purchases() for post in posts(purchase)}
     assert keys.isdisjoint(post.key for each in later.purchases(60) for post in posts(each))
 
