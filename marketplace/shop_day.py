@@ -5,9 +5,10 @@ still under way is the pipeline's to settle.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from marketplace.api_client import ApiClient
 from marketplace.browser import Browser
@@ -16,7 +17,7 @@ from marketplace.shop import Shop, ShopSettings
 from marketplace.shopping import OnAnswered, Shopping, ShoppingReport
 from marketplace.traffic import Recorder
 
-Meanwhile = Callable[[ShoppingReport], Awaitable[None]]
+Meanwhile = Callable[[ShoppingReport], Coroutine[Any, Any, None]]
 """Runs beside the shop, to report on it or to kill something; is cancelled at the end."""
 
 
@@ -69,4 +70,5 @@ async def run_day(
             closing.cancel()
             if beside is not None:
                 beside.cancel()
-                await asyncio.gather(beside, return_exceptions=True)
+                with suppress(asyncio.CancelledError):
+                    await beside
