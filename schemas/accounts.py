@@ -13,6 +13,8 @@ class AccountType(StrEnum):
     """Account types; each comment gives the meaning of the id and the side that normally grows."""
 
     PSP_RECEIVABLE = "psp_receivable"  # id: psp; debit: the PSP owes us
+    PSP_DISPUTED = "psp_disputed"  # id: psp; debit: taken from us until a bank has decided
+    SUSPENSE = "suspense"  # id: psp; credit: money came, debit: it went, and no order has it
     SELLER_PENDING = "seller_pending"  # id: seller; credit: we owe, cannot be paid out yet
     SELLER_AVAILABLE = "seller_available"  # id: seller; credit: we owe, can be paid out
     PLATFORM_COMMISSION = "platform_commission"  # id: seller it was earned from; credit: income

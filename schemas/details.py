@@ -5,10 +5,23 @@ The columns of `payments` are the same for every event; facts that only some eve
 unknown fields: the writer creates `details` with them, and readers of the column may rely on them.
 """
 
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
+
+CaptureMode = Literal["automatic", "manual"]
+"""Whether the PSP captures what it authorizes, or waits until it is asked to."""
+Flow = Literal["direct", "hosted", "confirm_later"]
+"""How the buyer pays: with a token, on the PSP's page, or only once the caller confirms."""
+CAPTURE_MODES: tuple[CaptureMode, ...] = get_args(CaptureMode)
+FLOWS: tuple[Flow, ...] = get_args(Flow)
+
+MAX_URL_LENGTH = 4_096
+MAX_CALLER_LENGTH = 255
+MAX_METADATA_ENTRIES = 20
+MAX_METADATA_NAME_LENGTH = 40
+MAX_METADATA_VALUE_LENGTH = 500
 
 
 class _Strict(BaseModel):
@@ -25,12 +38,48 @@ class Asked(_Strict):
 
     order_id: str | None = None
     amount_minor: int | None = None
+    psp: str | None = None
+    method: str | None = None
 
 
 class Details(_Strict):
     """Details that every event may have."""
 
     asked: Asked | None = None
+
+
+class CreatedDetails(Details):
+    """What the caller asked for beyond money; only on the first row of a payment.
+
+    `caller` (the token's subject) and `caller_key` (the key as the caller gave it) say whose
+    request the payment answers. `payment_token` stands for the buyer's means of payment at the PSP.
+    """
+
+    capture: CaptureMode | None = None
+    flow: Flow | None = None
+    payment_token: str | None = None
+    return_url: str | None = None
+    device_fingerprint: str | None = None
+    metadata: dict[str, str] | None = None
+    caller: str | None = None
+    caller_key: str | None = None
+
+
+class AttemptedDetails(Details):
+    """`attempt` is its number, from 2; `created` is the first.
+
+    `evidence`: why the attempt before it certainly has no charge, such as `not_sent`.
+    """
+
+    attempt: int | None = None
+    payment_token: str | None = None
+    evidence: str | None = None
+
+
+class ActionDetails(Details):
+    """`url`: where the buyer acts."""
+
+    url: str | None = None
 
 
 class ReasonDetails(Details):

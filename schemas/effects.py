@@ -6,7 +6,8 @@ table in docs/reference/lifecycle.md. An event that moves money in a known way n
 code.
 
 In a pay-in event's `amount_minor`, the commission and the logistics fee are the platform's; the
-rest is the seller's share.
+rest is the seller's share. Money at the PSP for which an order has no place is in suspense:
+`suspense_minor` says what an event adds to it or takes from it (docs/decisions/0031).
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,15 @@ from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from schemas.accounts import AccountType
-from schemas.details import Details, ReasonDetails, RefundDetails, RefundFailedDetails
+from schemas.details import (
+    ActionDetails,
+    AttemptedDetails,
+    CreatedDetails,
+    Details,
+    ReasonDetails,
+    RefundDetails,
+    RefundFailedDetails,
+)
 from schemas.lifecycle import Direction, EventType
 
 
@@ -26,6 +35,8 @@ class Amount(StrEnum):
     NONE = "none"  # zero
     WHOLE = "whole"  # the whole order or payout
     PART = "part"  # any amount that the running sums leave room for
+    NAMED = "named"  # any amount; no running sum changes
+    COVERED = "covered"  # what the order's money covers, perhaps zero; the rest is in suspense
 
 
 class Move(StrEnum):
@@ -36,10 +47,35 @@ class Move(StrEnum):
     CAPTURE = "capture"  # from the buyer; the seller's share becomes pending
     RELEASE = "release"  # from the seller's pending to its available balance, without shares
     REVERSE = "reverse"  # back to the buyer; the seller's share from pending, then from available
+    DISPUTE = "dispute"  # the PSP takes it from what it owes us until the bank has decided
+    UNDISPUTE = "undispute"  # the PSP gives it back
+    CHARGE_BACK = "charge_back"  # what is disputed is the buyer's; shares as for REVERSE
+
+
+class Suspense(StrEnum):
+    """How the event's `suspense_minor` follows from its amount."""
+
+    NONE = "none"  # zero
+    IN = "in"  # the amount came, and no order has a place for it
+    OUT = "out"  # the amount leaves suspense
+    EXCESS = "excess"  # zero or below: what a dispute takes beyond its amount
+    RETURN = "return"  # zero or above: that comes back
+
+
+class Authorization(StrEnum):
+    """How an event changes the amount that the buyer's bank holds for us."""
+
+    NONE = "none"
+    SETS = "sets"  # to the event's amount
+    ENDS = "ends"  # it no longer limits captures
 
 
 class Claim(StrEnum):
-    """How an event changes the amount that a refund request or dispute reserves."""
+    """How an event changes a claim, which stays open until another event ends it.
+
+    An open refund request or dispute reserves its amount. An open request to capture or to cancel
+    reserves nothing: it says that the PSP is being asked.
+    """
 
     NONE = "none"
     OPENS = "opens"
@@ -78,13 +114,17 @@ class Effect:
     `captured` from the buyer, `refunded` to the buyer (including lost disputes), `released` of the
     seller's share, `reserved` by claims. `available` is the sign in the seller's available balance,
     for payouts and releases. A reversal takes from the available balance what pending does not
-    cover.
+    cover. `capture_request` and `cancel_request` are the claims that the PSP is being asked.
     """
 
     amount: Amount = Amount.NONE
     move: Move = Move.NONE
     refund: Claim = Claim.NONE
     dispute: Claim = Claim.NONE
+    capture_request: Claim = Claim.NONE
+    cancel_request: Claim = Claim.NONE
+    authorization: Authorization = Authorization.NONE
+    suspense: Suspense = Suspense.NONE
     transfer: Transfer | None = None
     revenue: Revenue | None = None
     details: type[Details] = Details
@@ -97,7 +137,13 @@ class Effect:
         assert not (self.refund is not Claim.NONE and self.dispute is not Claim.NONE), self
         assert self.dispute is not Claim.MAY_END, "only a refund can happen without a request"
         assert (self.move is Move.PLAN) <= (self.amount is Amount.WHOLE), self
-        assert is_payout or (self.amount is Amount.PART) == self.changes_sums, self
+        takes_amount = self.amount in (Amount.PART, Amount.COVERED)
+        assert is_payout or takes_amount == self.changes_sums, self
+        assert (self.amount is Amount.COVERED) == (self.dispute is not Claim.NONE), self
+        assert not (is_payout and self.suspense is not Suspense.NONE), self
+        assert (self.suspense in (Suspense.EXCESS, Suspense.RETURN)) <= (
+            self.dispute is not Claim.NONE
+        ), self
         assert (self.revenue is not None) == bool(self.captured or self.refunded), self
 
     @cached_property
@@ -106,7 +152,7 @@ class Effect:
 
     @cached_property
     def refunded(self) -> int:
-        return int(self.move is Move.REVERSE)
+        return int(self.move in (Move.REVERSE, Move.CHARGE_BACK))
 
     @cached_property
     def released(self) -> int:
@@ -142,23 +188,35 @@ class Effect:
     @cached_property
     def moves_money(self) -> bool:
         """Whether it has postings."""
-        return self.transfer is not None or self.move in _MOVING
+        in_suspense = self.suspense is not Suspense.NONE
+        return self.transfer is not None or self.move in _MOVING or in_suspense
 
     @cached_property
     def changes_sums(self) -> bool:
-        """Whether it changes a running sum of a pay-in's order."""
-        return self.move in _MOVING or self.reserved != 0 or self.may_settle
+        """Whether its amount changes a running sum of a pay-in's order."""
+        is_held = self.authorization is Authorization.SETS
+        return self.move in _MOVING or self.reserved != 0 or self.may_settle or is_held
+
+    @cached_property
+    def keeps_sums(self) -> bool:
+        """Whether the sums after a pay-in event are those before it, and nothing is in suspense."""
+        ends_hold = self.authorization is Authorization.ENDS
+        return not (self.changes_sums or ends_hold or self.suspense is not Suspense.NONE)
 
 
-_MOVING = (Move.CAPTURE, Move.RELEASE, Move.REVERSE)
+_MOVING = (
+    Move.CAPTURE, Move.RELEASE, Move.REVERSE, Move.DISPUTE, Move.UNDISPUTE, Move.CHARGE_BACK,
+)  # fmt: skip
 _CLAIM_SIGNS: Mapping[Claim, int] = {Claim.OPENS: +1, Claim.ENDS: -1}
 _POTS: Mapping[Move, Pot] = {
     Move.PLAN: Pot.PLANNED,
     Move.CAPTURE: Pot.TAKEN,
     Move.REVERSE: Pot.GIVEN_BACK,
+    Move.CHARGE_BACK: Pot.GIVEN_BACK,
 }
 
 _A, _E = AccountType, EventType
+_ENDS = Claim.MAY_END
 _SET_ASIDE = Transfer(debit=_A.SELLER_AVAILABLE, credit=_A.PAYOUT_IN_TRANSIT)
 _UNDONE = Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_A.SELLER_AVAILABLE)
 _PAID_OUT = Transfer(debit=_A.PAYOUT_IN_TRANSIT, credit=_A.BANK)
@@ -166,17 +224,40 @@ _SENT_BACK = Transfer(debit=_A.BANK, credit=_A.SELLER_AVAILABLE)
 
 EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
     Direction.IN: {
-        _E.CREATED: Effect(amount=Amount.WHOLE, move=Move.PLAN),
-        _E.ACTION_REQUIRED: Effect(),
+        _E.CREATED: Effect(amount=Amount.WHOLE, move=Move.PLAN, details=CreatedDetails),
+        _E.ATTEMPTED: Effect(authorization=Authorization.ENDS, details=AttemptedDetails),
+        _E.ACTION_REQUIRED: Effect(details=ActionDetails),
         _E.PROCESSING: Effect(),
         _E.UNKNOWN: Effect(),
-        _E.AUTHORIZED: Effect(amount=Amount.WHOLE),
-        _E.CAPTURED: Effect(amount=Amount.PART, move=Move.CAPTURE, revenue=Revenue.GROSS),
+        _E.AUTHORIZED: Effect(amount=Amount.PART, authorization=Authorization.SETS),
+        _E.CAPTURE_REQUESTED: Effect(amount=Amount.NAMED, capture_request=Claim.OPENS),
+        _E.CAPTURE_FAILED: Effect(capture_request=Claim.ENDS, details=ReasonDetails),
+        _E.CAPTURED: Effect(
+            amount=Amount.PART,
+            move=Move.CAPTURE,
+            capture_request=_ENDS,
+            cancel_request=_ENDS,
+            revenue=Revenue.GROSS,
+        ),
         _E.SHIPPED: Effect(),
         _E.DELIVERED: Effect(),
-        _E.FAILED: Effect(details=ReasonDetails),
-        _E.CANCELLED: Effect(details=ReasonDetails),
-        _E.EXPIRED: Effect(details=ReasonDetails),
+        _E.FAILED: Effect(capture_request=_ENDS, cancel_request=_ENDS, details=ReasonDetails),
+        _E.CANCEL_REQUESTED: Effect(cancel_request=Claim.OPENS, details=ReasonDetails),
+        _E.CANCEL_FAILED: Effect(cancel_request=Claim.ENDS, details=ReasonDetails),
+        _E.CANCELLED: Effect(capture_request=_ENDS, cancel_request=_ENDS, details=ReasonDetails),
+        _E.EXPIRED: Effect(capture_request=_ENDS, cancel_request=_ENDS, details=ReasonDetails),
+        _E.STRAY_CAPTURED: Effect(amount=Amount.NAMED, suspense=Suspense.IN),
+        _E.STRAY_REFUNDED: Effect(
+            amount=Amount.NAMED, suspense=Suspense.OUT, details=RefundDetails
+        ),
+        # The money that came when the order was over is taken after all. No authorization is left.
+        _E.HONOURED: Effect(
+            amount=Amount.PART,
+            move=Move.CAPTURE,
+            authorization=Authorization.ENDS,
+            suspense=Suspense.OUT,
+            revenue=Revenue.GROSS,
+        ),
         _E.RELEASED: Effect(amount=Amount.PART, move=Move.RELEASE),
         _E.REFUND_REQUESTED: Effect(amount=Amount.PART, refund=Claim.OPENS, details=RefundDetails),
         _E.REFUNDED: Effect(
@@ -189,10 +270,25 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
         _E.REFUND_FAILED: Effect(
             amount=Amount.PART, refund=Claim.ENDS, details=RefundFailedDetails
         ),
-        _E.DISPUTE_OPENED: Effect(amount=Amount.PART, dispute=Claim.OPENS, details=ReasonDetails),
-        _E.DISPUTE_WON: Effect(amount=Amount.PART, dispute=Claim.ENDS),
+        _E.DISPUTE_OPENED: Effect(
+            amount=Amount.COVERED,
+            move=Move.DISPUTE,
+            dispute=Claim.OPENS,
+            suspense=Suspense.EXCESS,
+            details=ReasonDetails,
+        ),
+        _E.DISPUTE_WON: Effect(
+            amount=Amount.COVERED,
+            move=Move.UNDISPUTE,
+            dispute=Claim.ENDS,
+            suspense=Suspense.RETURN,
+        ),
+        # What it took in excess stays in suspense.
         _E.DISPUTE_LOST: Effect(
-            amount=Amount.PART, move=Move.REVERSE, dispute=Claim.ENDS, revenue=Revenue.CHARGEBACKS
+            amount=Amount.COVERED,
+            move=Move.CHARGE_BACK,
+            dispute=Claim.ENDS,
+            revenue=Revenue.CHARGEBACKS,
         ),
     },
     Direction.OUT: {
@@ -205,6 +301,16 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
     },
 }
 """Every event of the lifecycle. A missing key is an event that cannot happen in its direction."""
+
+
+STRAYS: Mapping[EventType, EventType] = {
+    EventType.CAPTURED: EventType.STRAY_CAPTURED,
+    EventType.REFUNDED: EventType.STRAY_REFUNDED,
+}
+"""Event -> the event that it is instead, if the order has no place for the money. A payment's stray
+events may name another PSP than the payment's."""
+
+STRAY_EVENTS = frozenset(STRAYS.values())
 
 
 class Kind(Protocol):

@@ -16,6 +16,10 @@
     │   └── BrokenInvariant     readable, but it contradicts itself: it cannot be folded
     │       └── UnbalancedPosting   its postings do not sum to zero
     ├── ServiceUnavailable      a server is down, refuses or gives no usable answer; retry may help
+    ├── ProcessorError          a call to a payment service provider (PSP) gave no charge
+    │   ├── NotSent             provably without effect; repeat it under the same key
+    │   ├── OutcomeUnknown      it may have had its effect; ask for evidence before anything else
+    │   └── ProcessorRefused    the request is wrong and would be refused again
     └── WriteRefused            a database refused a write; retry does not help
 
 A message is one line, names the thing that is wrong and ends with what to do next. Foreign
@@ -129,3 +133,50 @@ class ServiceUnavailable(PurserError):  # noqa: N818
 
 class WriteRefused(PurserError):  # noqa: N818
     """A database answered and refused a write; it would refuse the same write again."""
+
+
+class ProcessorError(PurserError):
+    """A call to a payment service provider (PSP) that gave no charge; a decline is none of these.
+
+    `psp` is its name as in `payments`, `code` short and stable, for logs, metrics and events.
+    The message never holds a key, a token or a body.
+    """
+
+    def __init__(self, psp: str, code: str, problem: str) -> None:
+        super().__init__(f"{psp}: {problem} [{code}]")
+        self.psp = psp
+        self.code = code
+        self.problem = problem
+
+
+class NotSent(ProcessorError):  # noqa: N818 - named for what happened
+    """Provably without effect: not connected, rate-limited, wrong credentials.
+
+    It can be repeated under the same key, or asked of another PSP. `retry_after_seconds` is the
+    PSP's wish, if it has one.
+    """
+
+    def __init__(
+        self, psp: str, code: str, problem: str, *, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(psp, code, problem)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OutcomeUnknown(ProcessorError):  # noqa: N818
+    """The request may have had its effect: a time-out, a lost connection, a 5xx, no clear answer.
+
+    Repeat it under the same key while the PSP remembers that, or look the charge up. Anything else
+    could charge twice.
+    """
+
+
+class ProcessorRefused(ProcessorError):  # noqa: N818
+    """The PSP refuses this request, or would; without effect, and repeating it does not help.
+
+    `field` is the invalid field by our name, or None if none is to blame.
+    """
+
+    def __init__(self, psp: str, code: str, problem: str, *, field: str | None = None) -> None:
+        super().__init__(psp, code, f"{field}: {problem}" if field else problem)
+        self.field = field

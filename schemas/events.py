@@ -1,7 +1,8 @@
 """The event: one immutable row of `payments`, as the writer appends it and the fold reads it.
 
 Both sides use the same list of fields. `amount_minor` and the other amounts are minor units of
-`currency` and never negative, except `available_delta_minor`, which is signed.
+`currency` and never negative, except `available_delta_minor` and `suspense_minor`, which are
+signed.
 """
 
 from datetime import UTC, datetime
@@ -43,7 +44,8 @@ class AnyEvent(msgspec.Struct, Generic[Id, Time], frozen=True, kw_only=True, gc=
 
     `Id` and `Time` are the types of its id and its times: objects, or texts in wire form. `status`,
     `fulfilment`, `dispute` and the sums from `order_amount_minor` to `pending_minor` are the
-    order's state *after* the event. For a payout, `order_id` is the payout's own id as text,
+    order's state *after* the event. `suspense_minor` is what the event adds to the money at the PSP
+    that no order has a place for. For a payout, `order_id` is the payout's own id as text,
     `buyer_id` is None, and `order_amount_minor` is the payout's amount.
     """
 
@@ -62,12 +64,14 @@ class AnyEvent(msgspec.Struct, Generic[Id, Time], frozen=True, kw_only=True, gc=
     commission_minor: AmountMinor
     logistics_fee_minor: AmountMinor
     order_amount_minor: SumMinor
+    authorized_minor: SumMinor
     captured_minor: SumMinor
     refunded_minor: SumMinor
     released_minor: SumMinor
     reserved_minor: SumMinor
     pending_minor: SumMinor
     available_delta_minor: SignedAmountMinor
+    suspense_minor: SignedAmountMinor
     psp: str
     psp_reference: str | None
     method: str
@@ -131,6 +135,8 @@ class Movement(Protocol):
     def logistics_fee_minor(self) -> int: ...
     @property
     def available_delta_minor(self) -> int: ...
+    @property
+    def suspense_minor(self) -> int: ...
 
 
 COLUMNS: tuple[str, ...] = Event.__struct_fields__

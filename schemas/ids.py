@@ -4,6 +4,7 @@ A payment's id is a UUIDv5 of the caller's idempotency key, so the primary key o
 prevents a payment from being submitted twice. Ids contain no personal data.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -38,12 +39,22 @@ MAX_LENGTHS: Mapping[str, int] = MappingProxyType(
 """Column of `payments` -> its most characters, all of them printable ASCII."""
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://purser/payments")
+_CALLERS = uuid5(NAMESPACE_URL, "https://purser/callers")
 _NOT_PRINTABLE_ASCII = re.compile(r"[^!-~]")
 
 
 def payment_id(scope: str, idempotency_key: str) -> PaymentId:
     """Return the id of the payment (scope "payment") or payout (scope "payout") of a key."""
     return PaymentId(uuid5(_NAMESPACE, f"{scope}:{idempotency_key}"))
+
+
+def caller_key(caller: str, key: str, *scope: str) -> IdempotencyKey:
+    """Return the key under which Purser keeps a caller's request: keys belong to their callers.
+
+    `key` is what the caller gave, `scope` what it is about, such as a payment and an operation.
+    """
+    # As JSON, so that no caller can choose a name or a key that reads as another's.
+    return IdempotencyKey(f"api:{uuid5(_CALLERS, json.dumps([caller, *scope, key]))}")
 
 
 def check_id(field: str, value: str, *, max_length: int = MAX_ID_LENGTH) -> str:

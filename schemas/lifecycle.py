@@ -6,7 +6,8 @@ by these tables; the database's guards and the diagrams in the docs are generate
 second table, `schemas/effects.py`, says what an event means for money.
 
 How much of an amount was captured, refunded or released is not a status but a running sum: a
-`captured` order may be captured further, and refunds do not change its status.
+`captured` order may be captured further, and refunds do not change its status. Nor is a request:
+whether a capture or a cancellation is on its way follows from the rows (`schemas/effects.py`).
 """
 
 from collections.abc import Mapping
@@ -26,16 +27,24 @@ class EventType(StrEnum):
 
     # pay-in
     CREATED = "created"
+    ATTEMPTED = "attempted"
     ACTION_REQUIRED = "action_required"
     PROCESSING = "processing"
     UNKNOWN = "unknown"
     AUTHORIZED = "authorized"
+    CAPTURE_REQUESTED = "capture_requested"
+    CAPTURE_FAILED = "capture_failed"
     CAPTURED = "captured"
     SHIPPED = "shipped"
     DELIVERED = "delivered"
     FAILED = "failed"
+    CANCEL_REQUESTED = "cancel_requested"
+    CANCEL_FAILED = "cancel_failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    STRAY_CAPTURED = "stray_captured"
+    STRAY_REFUNDED = "stray_refunded"
+    HONOURED = "honoured"
     RELEASED = "released"
     REFUND_REQUESTED = "refund_requested"
     REFUNDED = "refunded"
@@ -107,44 +116,70 @@ _OUTCOMES: Mapping[EventType, Status] = {
     _E.EXPIRED: _S.EXPIRED,
 }
 
+# Another attempt begins; only evidence that the one before has no charge allows it.
+_NEW_ATTEMPT: Mapping[EventType, Status] = {_E.ATTEMPTED: _S.CREATED}
+
 
 def _outcomes_except(*excluded: EventType) -> Mapping[EventType, Status]:
     return {event: status for event, status in _OUTCOMES.items() if event not in excluded}
 
 
+def _kept(status: Status, *events: EventType) -> dict[EventType, Status]:
+    return dict.fromkeys(events, status)
+
+
+def _strays(status: Status) -> dict[EventType, Status]:
+    """Money for which the order has no place comes and goes whatever its status."""
+    return _kept(status, _E.STRAY_CAPTURED, _E.STRAY_REFUNDED)
+
+
+def _cancellable(status: Status) -> dict[EventType, Status]:
+    return _kept(status, _E.CANCEL_REQUESTED, _E.CANCEL_FAILED) | _strays(status)
+
+
+def _disputable(status: Status) -> dict[EventType, Status]:
+    """A bank disputes what a buyer paid, also what came when the order was over."""
+    disputes = _kept(status, _E.DISPUTE_OPENED, _E.DISPUTE_WON, _E.DISPUTE_LOST)
+    return disputes | _strays(status)
+
+
 CHARGE: Mapping[Status | None, Mapping[EventType, Status]] = {
     None: {_E.CREATED: _S.CREATED},
-    _S.CREATED: _OUTCOMES,
-    _S.ACTION_REQUIRED: _outcomes_except(_E.ACTION_REQUIRED),
-    _S.PROCESSING: _outcomes_except(_E.PROCESSING),
+    _S.CREATED: {**_OUTCOMES, **_NEW_ATTEMPT, **_cancellable(_S.CREATED)},
+    _S.ACTION_REQUIRED: {
+        **_outcomes_except(_E.ACTION_REQUIRED),
+        **_NEW_ATTEMPT,
+        **_cancellable(_S.ACTION_REQUIRED),
+    },
+    _S.PROCESSING: {**_outcomes_except(_E.PROCESSING), **_cancellable(_S.PROCESSING)},
     # The PSP was asked and the outcome is unknown; later evidence may show any outcome.
-    _S.UNKNOWN: _outcomes_except(_E.UNKNOWN),
+    _S.UNKNOWN: {**_outcomes_except(_E.UNKNOWN), **_NEW_ATTEMPT, **_cancellable(_S.UNKNOWN)},
     _S.AUTHORIZED: {
+        # A capture may also come after a request to cancel: the cancellation came too late.
         _E.CAPTURED: _S.CAPTURED,
         _E.UNKNOWN: _S.UNKNOWN,
         _E.FAILED: _S.FAILED,
         _E.CANCELLED: _S.CANCELLED,
         _E.EXPIRED: _S.EXPIRED,
-        _E.SHIPPED: _S.AUTHORIZED,
-        _E.DELIVERED: _S.AUTHORIZED,
+        **_kept(_S.AUTHORIZED, _E.CAPTURE_REQUESTED, _E.CAPTURE_FAILED),
+        **_kept(_S.AUTHORIZED, _E.SHIPPED, _E.DELIVERED),
+        **_cancellable(_S.AUTHORIZED),
     },
     _S.CAPTURED: {
         _E.CAPTURED: _S.CAPTURED,
-        _E.SHIPPED: _S.CAPTURED,
-        _E.DELIVERED: _S.CAPTURED,
-        _E.RELEASED: _S.CAPTURED,
-        _E.REFUND_REQUESTED: _S.CAPTURED,
-        _E.REFUNDED: _S.CAPTURED,
-        _E.REFUND_FAILED: _S.CAPTURED,
-        _E.DISPUTE_OPENED: _S.CAPTURED,
-        _E.DISPUTE_WON: _S.CAPTURED,
-        _E.DISPUTE_LOST: _S.CAPTURED,
+        **_kept(_S.CAPTURED, _E.SHIPPED, _E.DELIVERED, _E.RELEASED),
+        **_kept(_S.CAPTURED, _E.REFUND_REQUESTED, _E.REFUNDED, _E.REFUND_FAILED),
+        **_disputable(_S.CAPTURED),
     },
-    _S.FAILED: {},
-    _S.CANCELLED: {},
-    _S.EXPIRED: {},
+    _S.FAILED: {_E.HONOURED: _S.CAPTURED, **_disputable(_S.FAILED)},
+    # The buyer or the shop took it back: money that comes after that is never taken.
+    _S.CANCELLED: {**_disputable(_S.CANCELLED)},
+    _S.EXPIRED: {_E.HONOURED: _S.CAPTURED, **_disputable(_S.EXPIRED)},
 }
 """Pay-in: charge status before -> event -> status after; `None` is before the first event."""
+
+OVER = frozenset({_S.FAILED, _S.CANCELLED, _S.EXPIRED})
+"""Statuses of an order to which later events of its payment no longer apply."""
 
 FULFILMENT: Mapping[Fulfilment, Mapping[EventType, Fulfilment]] = {
     # Directly to delivered: goods that are not shipped, such as a download.

@@ -12,6 +12,9 @@ class RejectionCode(StrEnum):
 
     # 1. The command alone.
     INVALID_IDENTIFIER = "invalid_identifier"
+    INVALID_TEXT = "invalid_text"
+    UNKNOWN_CHOICE = "unknown_choice"
+    TOO_MUCH_METADATA = "too_much_metadata"
     TIME_WITHOUT_ZONE = "time_without_zone"
     TIME_OUT_OF_RANGE = "time_out_of_range"
     UNKNOWN_CURRENCY = "unknown_currency"
@@ -33,12 +36,16 @@ class RejectionCode(StrEnum):
     # 4. The lifecycle.
     ILLEGAL_TRANSITION = "illegal_transition"
     DISPUTE_OPEN = "dispute_open"
+    CAPTURE_ALREADY_REQUESTED = "capture_already_requested"
+    CANCEL_ALREADY_REQUESTED = "cancel_already_requested"
+    NOTHING_REQUESTED = "nothing_requested"
     # 5. Money.
     NOTHING_LEFT = "nothing_left"
+    AUTHORIZATION_ABOVE_AMOUNT = "authorization_above_amount"
     CAPTURE_ABOVE_AMOUNT = "capture_above_amount"
+    CAPTURE_ABOVE_AUTHORIZATION = "capture_above_authorization"
     RELEASE_ABOVE_PENDING = "release_above_pending"
     REFUND_ABOVE_CAPTURED = "refund_above_captured"
-    DISPUTE_ABOVE_CAPTURED = "dispute_above_captured"
     AMOUNT_DIFFERS = "amount_differs"
     PAYOUT_ABOVE_BALANCE = "payout_above_balance"
     # 6. The database's guards, if one refuses what `decide` accepted.

@@ -1,43 +1,37 @@
 """The append path: load a stream, decide, append the new rows; repeat after losing a race.
 
-This is the only way to append an event. Two writers that race on the same payment insert the same
+This is the only way to append an event. Commands that arrive at the same time are appended in
+groups (`writer.group`, `writer.lanes`). Two writers that race on the same payment insert the same
 `(payment_id, seq)`: one succeeds, the other reads again and decides again. If a connection breaks,
 the result of the append is unknown and the same happens: after reading again, the idempotency key
 shows whether the first attempt succeeded.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
-from schemas.errors import Rejection
 from schemas.events import Event
+from schemas.ids import PaymentId
 from schemas.runtime import require_assertions
-from writer.commands import AnyCommand, RequestPayout
-from writer.decide import AlreadyDone, decide
+from writer.commands import AnyCommand
+from writer.group import Answer as Answer
+from writer.group import Appended as Appended
+from writer.group import append_group
+from writer.lanes import Lanes
 from writer.postgres import open_store
 from writer.retry import RETRY_SECONDS, retrying
-from writer.state import fold
 from writer.store import EventStore
 
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """The command was carried out and its rows are stored. `already_done`: they were before."""
-
-    events: tuple[Event, ...]
-    already_done: bool = False
-
-
-Answer = Appended | Rejection
+_Value = TypeVar("_Value")
 
 
 class Writer:
     """Appends the rows of commands; thread-safe if its store is."""
 
     def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
-        self._store = store
-        self._retrying = retrying(store, retry_seconds=retry_seconds)
+        self._lanes = command_lanes(store, retry_seconds=retry_seconds)
 
     def handle(self, command: AnyCommand) -> Answer:
         """Record one command, once, however often it is sent.
@@ -46,33 +40,104 @@ class Writer:
             ServiceUnavailable: not possible now; send the same command again with the same key.
             ConfigurationError, SchemaVersionError: not possible until somebody fixes the cause.
         """
-        return self._retrying.copy()(self._try, command)
+        return self._lanes.run(command)
 
-    def _try(self, command: AnyCommand) -> Answer:
-        state = fold(self._store.load(command.payment_id))
-        available_minor = None
-        if isinstance(command, RequestPayout) and state is None:
-            available_minor = self._store.available_minor(command.seller_id, command.currency)
-        match decide(state, command, available_minor=available_minor):
-            case Rejection() as rejection:
-                return rejection
-            case AlreadyDone(events=events):
-                return Appended(tuple(_stored(event) for event in events), already_done=True)
-            case rows:
-                try:
-                    return Appended(self._store.append(rows))
-                except Rejection as rejection:
-                    return rejection
+    def close(self) -> None:
+        """Take no new commands, and wait until all others are answered."""
+        self._lanes.close()
 
 
-def _stored(event: object) -> Event:
-    assert isinstance(event, Event), event
-    return event
+class AsyncWriter:
+    """The same for the coroutines of an event loop, whose store may not be slow to answer."""
+
+    def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
+        def load_all(payment_ids: Sequence[PaymentId]) -> list[tuple[Event, ...]]:
+            streams = store.load_many(list(dict.fromkeys(payment_ids)))
+            return [streams.get(payment_id, ()) for payment_id in payment_ids]
+
+        self._commands = command_lanes(store, retry_seconds=retry_seconds)
+        self._loads = Lanes(
+            load_all,
+            retrying=retrying(store, retry_seconds=retry_seconds),
+            retry_seconds=retry_seconds,
+            lanes=1,
+            linger_seconds=0.0,
+        )
+
+    async def handle(self, command: AnyCommand) -> Answer:
+        """Record one command, once, however often it is sent.
+
+        If the caller is cancelled, the command may be appended or not; its neighbours are.
+
+        Raises:
+            ServiceUnavailable: not possible now; send the same command again with the same key.
+            ConfigurationError, SchemaVersionError: not possible until somebody fixes the cause.
+        """
+        return await asyncio.wrap_future(self._commands.submit(command))
+
+    async def load(self, payment_id: PaymentId) -> tuple[Event, ...]:
+        """Return the stream of a payment or payout in the order of `seq`; empty if none exists.
+
+        It has everything that was answered before the call. Raises what `handle` raises.
+        """
+        return await asyncio.wrap_future(self._loads.submit(payment_id))
+
+    def close(self) -> None:
+        """Take nothing new, and wait until all others are answered; blocks."""
+        self._commands.close()
+        self._loads.close()
+
+
+def command_lanes(store: EventStore, *, retry_seconds: float) -> Lanes[AnyCommand, Answer]:
+    """Return what appends the commands of all callers in groups."""
+    return Lanes(
+        lambda commands: append_group(store, commands),
+        retrying=retrying(store, retry_seconds=retry_seconds),
+        key=lambda command: command.payment_id,
+        retry_seconds=retry_seconds,
+    )
 
 
 @contextmanager
 def open_writer(dsn: str) -> Iterator[Writer]:
-    """Open a writer on PostgreSQL for the length of a `with`; raises what `open_store` raises."""
+    """Open a writer on PostgreSQL for the length of a `with`; raises what `open_store` raises.
+
+    The end of the `with` waits until every command is answered.
+    """
     require_assertions()  # also in a service's process: assertions protect money
     with open_store(dsn) as store:
-        yield Writer(store)
+        writer = Writer(store)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def open_async_writer(dsn: str) -> AsyncIterator[AsyncWriter]:
+    """Open a writer for an event loop; raises what `open_store` raises.
+
+    The end of the `async with` waits until every command is answered.
+    """
+    require_assertions()
+    stack = ExitStack()
+    try:
+        store = await _in_thread(stack.enter_context, open_store(dsn))
+        writer = AsyncWriter(store)
+        stack.callback(writer.close)
+        yield writer
+    finally:
+        await _in_thread(stack.close)
+
+
+async def _in_thread(function: Callable[..., _Value], *arguments: Any) -> _Value:
+    """Call a function that blocks; it has ended when this returns, even if the caller is cancelled.
+
+    Otherwise a cancelled caller would leave a pool open, or close it under those who still use it.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

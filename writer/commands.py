@@ -7,13 +7,18 @@ commands.
 - Without `order_id`, a command applies to every order of the payment to which it can apply.
 - Without `amount_minor`, it applies to all that is left. An amount without `order_id` is split over
   the orders in proportion to what each has left, by largest remainder.
+- A `Request…` command is an intent: it is recorded before the PSP is asked, and open until its
+  outcome is recorded. All other commands about the charge say what happened, whoever asked for it.
+- Money that moved is recorded even if the order has no place for it; it is then in suspense.
 - Sending the same command again under the same key changes nothing and returns the same answer.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from schemas.details import CaptureMode, Flow
 from schemas.ids import PaymentId, payment_id
 from schemas.lifecycle import Direction, EventType
 
@@ -43,7 +48,11 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatePayment(Command):
-    """Open a payment; its id is derived from the key, so a second submit finds the first."""
+    """Open a payment; its id is derived from the key, so a second submit finds the first.
+
+    It is also the intent of the first attempt, at `psp`. The optional fields are what the caller
+    asked for (`schemas.details.CreatedDetails`).
+    """
 
     event_type = EventType.CREATED
 
@@ -52,6 +61,14 @@ class CreatePayment(Command):
     psp: str
     method: str
     orders: tuple[OrderLine, ...]
+    capture: CaptureMode | None = None
+    flow: Flow | None = None
+    payment_token: str | None = None
+    return_url: str | None = None
+    device_fingerprint: str | None = None
+    metadata: Mapping[str, str] | None = None
+    caller: str | None = None
+    caller_key: str | None = None
 
     @property
     def payment_id(self) -> PaymentId:
@@ -100,10 +117,28 @@ class AmountChange(OrderChange):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt(Change):
+    """The intent to charge at a PSP (again), for every order that is not over.
+
+    From now on the payment's psp and method are these; without a method it stays. `evidence` is the
+    code of what proves that the attempt before has no charge.
+    """
+
+    event_type = EventType.ATTEMPTED
+
+    psp: str
+    method: str | None = None
+    payment_token: str | None = None
+    evidence: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequireAction(OrderChange):
-    """The buyer must act, for example with 3-D Secure."""
+    """The buyer must act, for example with 3-D Secure, at `url` if there is one."""
 
     event_type = EventType.ACTION_REQUIRED
+
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +156,30 @@ class MarkUnknown(OrderChange):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authorize(OrderChange):
-    """The buyer's bank holds the whole amount for us."""
+class Authorize(AmountChange):
+    """The buyer's bank holds the amount, or a part of it, for us.
+
+    Without an amount it is the whole. A part is split in proportion to the orders' amounts; an
+    order whose part is zero stays as it is.
+    """
 
     event_type = EventType.AUTHORIZED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCapture(AmountChange):
+    """The intent to capture what is authorized."""
+
+    event_type = EventType.CAPTURE_REQUESTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailCapture(OrderChange):
+    """A requested capture did not happen; the authorization stays."""
+
+    event_type = EventType.CAPTURE_FAILED
+
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +187,24 @@ class Fail(OrderChange):
     """The charge failed for good."""
 
     event_type = EventType.FAILED
+
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCancel(OrderChange):
+    """The intent to cancel the charge before it is captured."""
+
+    event_type = EventType.CANCEL_REQUESTED
+
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailCancel(OrderChange):
+    """A requested cancellation did not happen."""
+
+    event_type = EventType.CANCEL_FAILED
 
     reason: str | None = None
 
@@ -156,9 +229,27 @@ class Expire(OrderChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture(AmountChange):
-    """Money was taken from the buyer."""
+    """Money was taken from the buyer, at `psp` if it is not the payment's current one.
+
+    Money of an order that is over, or of another PSP, is a `stray_captured` event: it is in
+    suspense until it is honoured or goes back. Without `order_id` it is for the orders that are not
+    over; if all are, for all.
+    """
 
     event_type = EventType.CAPTURED
+
+    psp: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Honour(OrderChange):
+    """Take what is in suspense as the capture of an order that failed or expired.
+
+    For each order that is at most the amount not yet captured, and what is in suspense at the
+    payment's current PSP.
+    """
+
+    event_type = EventType.HONOURED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,12 +288,14 @@ class RecordRefund(AmountChange):
 
     With the `refund_id` of an open request it settles that request: orders and amount are the
     request's, and a given amount must be equal to it. Otherwise it records a refund made at the
-    PSP.
+    PSP. Of an order that is over, or at another PSP than the payment's, it is a `stray_refunded`
+    event: what goes back was in suspense.
     """
 
     event_type = EventType.REFUNDED
 
     refund_id: str | None = None
+    psp: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +310,11 @@ class FailRefund(Change):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenDispute(AmountChange):
-    """The buyer's bank disputes an amount; it is reserved until the bank decides."""
+    """The buyer's bank disputes an amount, which the PSP takes from us until the bank decides.
+
+    It is reserved as far as the order's money covers it. The rest is in suspense: a dispute is
+    never refused for its amount.
+    """
 
     event_type = EventType.DISPUTE_OPENED
 
@@ -226,14 +323,14 @@ class OpenDispute(AmountChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinDispute(OrderChange):
-    """The bank decided for us: everything that the open dispute reserved is free again."""
+    """The bank decided for us: everything that the open dispute took comes back."""
 
     event_type = EventType.DISPUTE_WON
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoseDispute(OrderChange):
-    """The bank decided for the buyer: everything that the open dispute reserved is lost."""
+    """The bank decided for the buyer: everything that the open dispute took is lost."""
 
     event_type = EventType.DISPUTE_LOST
 

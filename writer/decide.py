@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.effects import STRAYS
 from schemas.errors import Rejection
 from schemas.events import NewEvent
 from schemas.lifecycle import FIRST_EVENT, Direction
 from schemas.rejections import RejectionCode
-from writer import commands, payins, payouts
+from writer import commands, intents, payins, payouts, suspense
 from writer.commands import AnyCommand, Change
 from writer.requests import differing_fields
 from writer.state import PaymentState
@@ -33,23 +34,29 @@ Decision = tuple[NewEvent, ...] | AlreadyDone | Rejection
 Handler = Callable[[PaymentState, Any], tuple[NewEvent, ...]]
 
 HANDLERS: Mapping[type[Change], Handler] = {
+    commands.Attempt: intents.attempt,
     commands.RequireAction: payins.change_state,
     commands.MarkProcessing: payins.change_state,
     commands.MarkUnknown: payins.change_state,
-    commands.Authorize: payins.change_state,
+    commands.Authorize: payins.authorize,
+    commands.RequestCapture: intents.request_capture,
+    commands.FailCapture: intents.fail_capture,
+    commands.RequestCancel: intents.request_cancel,
+    commands.FailCancel: intents.fail_cancel,
     commands.Fail: payins.change_state,
     commands.Cancel: payins.change_state,
     commands.Expire: payins.change_state,
-    commands.Capture: payins.move_amount,
+    commands.Capture: payins.capture,
+    commands.Honour: suspense.honour,
     commands.Ship: payins.change_state,
     commands.Deliver: payins.change_state,
     commands.Release: payins.release,
     commands.RequestRefund: payins.request_refund,
     commands.RecordRefund: payins.record_refund,
     commands.FailRefund: payins.fail_refund,
-    commands.OpenDispute: payins.move_amount,
-    commands.WinDispute: payins.settle_dispute,
-    commands.LoseDispute: payins.settle_dispute,
+    commands.OpenDispute: suspense.open_dispute,
+    commands.WinDispute: suspense.win_dispute,
+    commands.LoseDispute: suspense.lose_dispute,
     commands.SubmitPayout: payouts.change_payout,
     commands.MarkPayoutPaid: payouts.change_payout,
     commands.FailPayout: payouts.change_payout,
@@ -128,12 +135,13 @@ def _assert_rows(
     """Assert what must hold for all rows before they are appended, whatever the command."""
     last_seq = state.last_seq if state else 0
     payment_id = command.payment_id
+    event_types = {command.event_type, STRAYS.get(command.event_type)}
     assert rows, command
     for number, row in enumerate(rows, start=last_seq + 1):
         assert row.seq == number, (command, row)
         assert row.payment_id == payment_id, (command, row)
         assert row.idempotency_key == command.idempotency_key, (command, row)
-        assert row.event_type is command.event_type, (command, row)
+        assert row.event_type in event_types, (command, row)
         assert row.amount_minor >= 0, (command, row)
     is_creation = command.event_type == FIRST_EVENT[command.direction]
     assert is_creation == (state is None), command

@@ -4,7 +4,7 @@ It implements only the table's uniqueness and the payout guard. One lock makes i
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -15,7 +15,7 @@ from schemas.errors import Rejection
 from schemas.events import Event, NewEvent
 from schemas.ids import PaymentId
 from schemas.rejections import RejectionCode
-from writer.store import StreamMoved
+from writer.store import Account, StreamMoved
 
 
 class MemoryStore:
@@ -32,6 +32,9 @@ class MemoryStore:
 
     def available_minor(self, seller_id: str, currency: str) -> int:
         return self._available.get((seller_id, currency), 0)
+
+    def available_many_minor(self, accounts: Collection[Account]) -> Mapping[Account, int]:
+        return {account: self.available_minor(*account) for account in accounts}
 
     def load_many(self, payment_ids: Sequence[PaymentId]) -> Mapping[PaymentId, tuple[Event, ...]]:
         return {key: self._streams[key] for key in payment_ids if key in self._streams}

@@ -57,7 +57,7 @@ def change_payout(state: PaymentState, command: PayoutChange) -> tuple[NewEvent,
             f"which is {payout.state.status}; possible: {allowed}",
         )
     # Nothing below this line can be refused.
-    details, _ = details_texts(command)
+    details, _ = details_texts(command, effect_of(command).details)
     reference = command.psp_reference or state.psp_reference
     return (_row(state, command, payout, after, details, reference),)
 

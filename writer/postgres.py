@@ -5,10 +5,9 @@ translates psycopg's errors.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from functools import lru_cache
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from schemas.lifecycle import Direction, Dispute, EventType, Fulfilment, Status
 from schemas.upcast import upcast
 from writer.migrate import check_schema
 from writer.postgres_errors import translated
+from writer.store import Account
 
 # Our errors report an unreachable server too, so the pool's log stays quiet unless configured.
 logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
@@ -36,7 +36,9 @@ POOL_CONNECTIONS_MAX = 8
 POOL_WAIT_SECONDS = 5.0
 STATEMENT_SECONDS = 5
 BULK_STATEMENT_SECONDS = 120
-STATEMENTS_KEPT = 32  # one per number of rows in an append
+LOCK_SECONDS = 1
+"""Shorter than a statement may take: a group finds out in time which command must wait for others.
+"""
 
 _NEW_COLUMNS = NewEvent.__struct_fields__
 
@@ -56,9 +58,12 @@ _LOAD = (
     .as_bytes()
 )
 
-# The streams of many.
+# The streams of many. A join, because it looks into one partition for each; `= ANY` looks into all.
 _LOAD_MANY = (
-    SQL("SELECT {} FROM public.payments WHERE payment_id = ANY(%s) ORDER BY payment_id, seq")
+    SQL(
+        "SELECT {} FROM unnest(%s::uuid[]) AS asked (id)"
+        " JOIN public.payments ON payment_id = asked.id ORDER BY payment_id, seq"
+    )
     .format(_READ_COLUMNS)
     .as_bytes()
 )
@@ -69,9 +74,31 @@ SELECT coalesce(sum(available_delta_minor), 0) FROM public.payments
 WHERE seller_id = %s AND currency = %s AND available_delta_minor <> 0
 """
 
-# All rows of one command in one statement: one transaction without BEGIN and COMMIT.
-_APPEND = SQL("INSERT INTO public.payments ({}) VALUES {} RETURNING recorded_at")
-_PLACEHOLDERS = SQL("({})").format(SQL(", ").join(SQL("%s") for _ in _NEW_COLUMNS))
+# Those of many.
+_AVAILABLE_MANY = """
+SELECT seller, money, (
+    SELECT coalesce(sum(available_delta_minor), 0) FROM public.payments
+    WHERE seller_id = seller AND currency = money AND available_delta_minor <> 0
+) FROM unnest(%s::text[], %s::text[]) AS asked (seller, money)
+"""
+
+# All rows of a group in one statement: one transaction without BEGIN and COMMIT. As one JSON text,
+# so that one plan serves every number of rows; they are inserted and returned in its order.
+_APPEND = (
+    SQL(
+        "INSERT INTO public.payments ({}) SELECT {}"
+        " FROM json_populate_recordset(NULL::public.payments, %s::json) RETURNING recorded_at"
+    )
+    .format(
+        _COLUMN_LIST,
+        # The event holds its details as text, so in its JSON they are a string with JSON in it.
+        SQL(", ").join(
+            SQL("(details #>> '{{}}')::jsonb") if name == "details" else Identifier(name)
+            for name in _NEW_COLUMNS
+        ),
+    )
+    .as_bytes()
+)
 
 # Thousands of rows at once.
 _COPY = SQL("COPY public.payments ({}) FROM STDIN").format(_COLUMN_LIST)
@@ -103,10 +130,16 @@ class PostgresStore:
         assert row is not None
         return int(row[0])
 
-    def append(self, events: Sequence[NewEvent]) -> tuple[Event, ...]:
-        values = [value for event in events for value in msgspec.structs.astuple(event)]
+    def available_many_minor(self, accounts: Collection[Account]) -> Mapping[Account, int]:
+        sellers, currencies = zip(*accounts, strict=True)
         with self._connection() as connection:
-            rows = connection.execute(_append_statement(len(events)), values).fetchall()
+            rows = connection.execute(_AVAILABLE_MANY, [[*sellers], [*currencies]]).fetchall()
+        return {(seller_id, currency): int(balance) for seller_id, currency, balance in rows}
+
+    def append(self, events: Sequence[NewEvent]) -> tuple[Event, ...]:
+        text = msgspec.json.encode(events).decode()
+        with self._connection() as connection:
+            rows = connection.execute(_APPEND, [text]).fetchall()
         return tuple(
             Event(**msgspec.structs.asdict(event), recorded_at=recorded_at)
             for event, (recorded_at,) in zip(events, rows, strict=True)
@@ -118,7 +151,11 @@ class PostgresStore:
             connection.transaction(),
             connection.cursor() as cursor,
         ):
-            cursor.execute(f"SET LOCAL statement_timeout = '{BULK_STATEMENT_SECONDS}s'")
+            cursor.execute(
+                "SELECT set_config('statement_timeout', %s, true),"
+                " set_config('lock_timeout', '0', true)",
+                [f"{BULK_STATEMENT_SECONDS}s"],
+            )
             with cursor.copy(_COPY) as copy:
                 for event in events:
                     copy.write_row(msgspec.structs.astuple(event))
@@ -185,17 +222,13 @@ def configure_session(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     more than running it. All of them use an index, even if the plan was made on an empty table.
     """
     connection.execute(
-        "SELECT set_config('statement_timeout', %s, false), set_config('timezone', 'UTC', false),"
+        "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
+        " set_config('timezone', 'UTC', false),"
         " set_config('default_transaction_isolation', 'read committed', false),"
         " set_config('plan_cache_mode', 'force_generic_plan', false),"
         " set_config('enable_seqscan', 'off', false)",
-        [f"{STATEMENT_SECONDS}s"],
+        [f"{STATEMENT_SECONDS}s", f"{LOCK_SECONDS}s"],
     )
-
-
-@lru_cache(STATEMENTS_KEPT)
-def _append_statement(count: int) -> bytes:
-    return _APPEND.format(_COLUMN_LIST, SQL(", ").join([_PLACEHOLDERS] * count)).as_bytes()
 
 
 _Word = TypeVar("_Word", bound=StrEnum)

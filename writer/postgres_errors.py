@@ -23,14 +23,14 @@ from schemas.errors import (
 from schemas.postgres.guard_codes import GuardCode
 from schemas.postgres.row_rules import ROW_RULES
 from schemas.rejections import RejectionCode
-from writer.store import StreamMoved
+from writer.store import StreamMoved, TookTooLong
 
 _GUARD_CLASS = "PU"
 _WRONG_LOGIN = (errors.InvalidPassword, errors.InvalidAuthorizationSpecification)
 _NO_SCHEMA = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 # While connecting, libpq gives no SQLSTATE, only the server's message.
 _WRONG_LOGIN_WORDS = ("password authentication failed", "no password supplied", "does not exist")
-_LOST_A_RACE = (errors.SerializationFailure, errors.DeadlockDetected)
+_LOST_A_RACE = (errors.SerializationFailure, errors.DeadlockDetected, errors.LockNotAvailable)
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def translate(error: psycopg.Error) -> PurserError:
         case errors.InsufficientPrivilege():
             return ConfigurationError(f"PostgreSQL: {said}; connect as purser_writer")
         case errors.QueryCanceled():
-            return ServiceUnavailable(f"PostgreSQL took too long ({said}); try again")
+            return TookTooLong(f"PostgreSQL took too long ({said}); try again")
         case _ if isinstance(error, _LOST_A_RACE):
             return StreamMoved(f"PostgreSQL aborted the transaction ({said}); try again")
         case _ if (error.sqlstate or "").startswith(_GUARD_CLASS):

@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from schemas.details import parse_details
-from schemas.effects import effect_of
+from schemas.effects import STRAYS, effect_of
 from schemas.events import NewEvent
-from schemas.lifecycle import FIRST_EVENT, Direction
+from schemas.lifecycle import FIRST_EVENT, Direction, EventType
 from writer.commands import AnyCommand, CreatePayment, OrderLine
 
 Request = Mapping[str, object]
 """Field name -> value; `command` is the event type of the command."""
 
+_ASKED_FOR: Mapping[EventType, EventType] = {stray: event for event, stray in STRAYS.items()}
+_NOT_ASKED = {"asked", "attempt"}
+"""Details that are not fields of a command by themselves."""
 _NOT_COMPARED = frozenset({"idempotency_key", "occurred_at", "payment_id", "orders"})
 _CREATION_FIELDS: Mapping[Direction, tuple[str, ...]] = {
     Direction.IN: ("buyer_id", "currency", "psp", "method"),
@@ -40,19 +43,19 @@ def request_of_rows(rows: Sequence[NewEvent]) -> Request:
     """Return the same fields from the rows of one command, which share an idempotency key."""
     first = rows[0]
     request: dict[str, object] = {
-        "command": first.event_type,
+        "command": _ASKED_FOR.get(first.event_type, first.event_type),
         "psp_reference": first.psp_reference,
     }
+    details = parse_details(effect_of(first).details, first.details)
+    request |= details.model_dump(exclude=_NOT_ASKED)
     if first.event_type == FIRST_EVENT[first.direction]:
         names = _CREATION_FIELDS[first.direction]
         request |= {name: getattr(first, name) for name in names}
         if first.direction is Direction.IN:
             request |= _lines_request([_line(row) for row in rows])
         return request
-    details = parse_details(effect_of(first).details, first.details)
     if details.asked is not None:
         request |= details.asked.model_dump()
-    request |= details.model_dump(exclude={"asked"})
     return request
 
 

@@ -3,7 +3,7 @@
 `writer.memory` and `writer.postgres` implement it; one test suite checks both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from schemas.errors import ServiceUnavailable
@@ -13,6 +13,14 @@ from schemas.ids import PaymentId
 
 class StreamMoved(ServiceUnavailable):
     """Another writer appended to the same payment first: read it again and decide again."""
+
+
+class TookTooLong(ServiceUnavailable):
+    """The server answers, but not this statement in its time: something holds it up."""
+
+
+Account = tuple[str, str]
+"""A seller and a currency, which have one available balance."""
 
 
 class EventStore(Protocol):
@@ -29,6 +37,9 @@ class EventStore(Protocol):
         """Return the seller's available balance, the sum of `available_delta_minor`; may be below
         0.
         """
+
+    def available_many_minor(self, accounts: Collection[Account]) -> Mapping[Account, int]:
+        """Return the available balances of all these accounts, at least one."""
 
     def append(self, events: Sequence[NewEvent]) -> tuple[Event, ...]:
         """Append all events or none; returns them as stored.

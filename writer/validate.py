@@ -1,8 +1,17 @@
 """Checks of a command by itself, before any state is read; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from schemas.details import (
+    CAPTURE_MODES,
+    FLOWS,
+    MAX_CALLER_LENGTH,
+    MAX_METADATA_ENTRIES,
+    MAX_METADATA_NAME_LENGTH,
+    MAX_METADATA_VALUE_LENGTH,
+    MAX_URL_LENGTH,
+)
 from schemas.errors import InputError, Rejection
 from schemas.events import EARLIEST, LATEST
 from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH, MAX_NAME_LENGTH, check_id
@@ -38,6 +47,7 @@ def validate(command: AnyCommand) -> None:
         for index, line in enumerate(command.orders):
             _check_id(f"orders[{index}].order_id", line.order_id)
             _check_id(f"orders[{index}].seller_id", line.seller_id)
+        _check_wishes(command)
         _check_time(command.occurred_at)
         _check_currency(command.currency, command.occurred_at)
         _check_orders(command.orders)
@@ -55,12 +65,72 @@ def validate(command: AnyCommand) -> None:
 def _check_change(command: Change) -> None:
     if isinstance(command, OrderChange) and command.order_id is not None:
         _check_id("order_id", command.order_id)
-    for name in ("refund_id", "reason"):
+    for name in ("refund_id", "reason", "evidence"):
         if (value := getattr(command, name, None)) is not None:
             _check_id(name, value)
+    for name in ("psp", "method"):
+        if (value := getattr(command, name, None)) is not None:
+            _check_name(name, value)
+    _check_token_and_url(command, "url")
     _check_time(command.occurred_at)
     if isinstance(command, AmountChange) and command.amount_minor is not None:
         check_amount("amount_minor", command.amount_minor)
+
+
+def _check_wishes(command: CreatePayment) -> None:
+    """Check what the caller of a payment asks for beyond money."""
+    _check_token_and_url(command, "return_url")
+    if command.device_fingerprint is not None:
+        _check_id("device_fingerprint", command.device_fingerprint)
+    for name in ("caller", "caller_key"):
+        _check_text(name, getattr(command, name), MAX_CALLER_LENGTH)
+    _check_choice("capture", command.capture, CAPTURE_MODES)
+    _check_choice("flow", command.flow, FLOWS)
+    _check_metadata(command.metadata or {})
+
+
+def _check_token_and_url(command: AnyCommand, url_name: str) -> None:
+    if (token := getattr(command, "payment_token", None)) is not None:
+        _check_id("payment_token", token, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
+    if (url := getattr(command, url_name, None)) is not None:
+        _check_id(url_name, url, max_length=MAX_URL_LENGTH)
+
+
+def _check_choice(field: str, value: str | None, choices: Sequence[str]) -> None:
+    if value is not None and value not in choices:
+        raise refusal(
+            RejectionCode.UNKNOWN_CHOICE,
+            field,
+            f"is {value[:20]!r}; give {', '.join(choices[:-1])} or {choices[-1]}",
+        )
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    if len(metadata) > MAX_METADATA_ENTRIES:
+        raise refusal(
+            RejectionCode.TOO_MUCH_METADATA,
+            "metadata",
+            f"has {len(metadata)} entries; at most {MAX_METADATA_ENTRIES} are allowed",
+        )
+    for index, (name, value) in enumerate(metadata.items()):
+        _check_text(f"metadata[{index}]", name, MAX_METADATA_NAME_LENGTH, least=1)
+        _check_text(f"metadata.{name}", value, MAX_METADATA_VALUE_LENGTH)
+
+
+def _check_text(field: str, value: str | None, max_length: int, *, least: int = 0) -> None:
+    """Check a text that may have spaces and letters of any language, but nothing invisible."""
+    if value is None:
+        return
+    problem = ""
+    if not isinstance(value, str):
+        problem = f"is a {type(value).__name__}; give a text"
+    elif not least <= len(value) <= max_length:
+        problem = f"has {len(value)} characters; give {least} to {max_length}"
+    elif not value.isprintable():
+        bad = next(place for place, char in enumerate(value) if not char.isprintable())
+        problem = f"has U+{ord(value[bad]):04X} at position {bad + 1}; give printable characters"
+    if problem:
+        raise refusal(RejectionCode.INVALID_TEXT, field, problem)
 
 
 def _check_id(field: str, value: str, *, max_length: int = MAX_ID_LENGTH) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 
 from schemas.accounts import SELLER_ACCOUNTS, AccountType, Posting
-from schemas.effects import EFFECTS, Effect, Move, Transfer, event_types
+from schemas.effects import EFFECTS, Effect, Move, Suspense, Transfer, event_types
 from schemas.errors import BrokenInvariant, UnbalancedPosting
 from schemas.events import Movement
 from schemas.lifecycle import Direction, EventType
@@ -22,7 +22,7 @@ def postings(event: Movement) -> Legs:
     """Return the double-entry legs of one event; they sum to zero in the event's currency.
 
     Empty for an event that moves no money (created, shipped, …). Legs of zero are left out. The
-    first leg of a pay-in's movement between PSP and seller is always the PSP's.
+    first leg of a pay-in's movement at the PSP is always the PSP's.
 
     Raises:
         BrokenInvariant: the event type does not happen in the event's direction.
@@ -47,10 +47,13 @@ def _nothing(_event: Movement) -> Legs:
 
 
 def _capture(event: Movement) -> Legs:
-    """The PSP owes us the amount. We owe the seller its share and have earned the rest."""
+    """The PSP owes us the amount. We owe the seller its share and have earned the rest.
+
+    An amount that was in suspense is owed already: then that is what gets smaller.
+    """
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
     return _without_zeros(
-        Posting(AccountType.PSP_RECEIVABLE, event.psp, event.amount_minor),
+        *_at_psp(event, event.amount_minor),
         Posting(AccountType.SELLER_PENDING, event.seller_id, -share),
         Posting(AccountType.PLATFORM_COMMISSION, event.seller_id, -event.commission_minor),
         Posting(AccountType.PLATFORM_LOGISTICS, event.seller_id, -event.logistics_fee_minor),
@@ -58,15 +61,55 @@ def _capture(event: Movement) -> Legs:
 
 
 def _reverse(event: Movement) -> Legs:
-    """Reverse a capture by the event's own shares.
+    """Reverse a capture by the event's own shares; the PSP owes us less."""
+    return _without_zeros(*_at_psp(event, -event.amount_minor), *_shares_back(event))
+
+
+def _charge_back(event: Movement) -> Legs:
+    """Reverse a capture by the event's own shares; the PSP took the amount at the opening."""
+    return _without_zeros(_disputed(event, -event.amount_minor), *_shares_back(event))
+
+
+def _dispute(event: Movement) -> Legs:
+    """The PSP takes the amount until the bank has decided, and what is beyond it as well."""
+    return _without_zeros(
+        *_at_psp(event, -event.amount_minor), _disputed(event, event.amount_minor)
+    )
+
+
+def _undispute(event: Movement) -> Legs:
+    """The PSP gives the amount back, and what was beyond it as well."""
+    return _without_zeros(
+        *_at_psp(event, event.amount_minor), _disputed(event, -event.amount_minor)
+    )
+
+
+def _stray(event: Movement) -> Legs:
+    """Money came or went at the PSP, and no order has a place for it."""
+    return _without_zeros(*_at_psp(event, 0))
+
+
+def _at_psp(event: Movement, order_minor: int) -> Legs:
+    """What the PSP owes us for the order (`order_minor`) and beyond it, which is in suspense."""
+    return (
+        Posting(AccountType.PSP_RECEIVABLE, event.psp, order_minor + event.suspense_minor),
+        Posting(AccountType.SUSPENSE, event.psp, -event.suspense_minor),
+    )
+
+
+def _disputed(event: Movement, amount_minor: int) -> Posting:
+    return Posting(AccountType.PSP_DISPUTED, event.psp, amount_minor)
+
+
+def _shares_back(event: Movement) -> Legs:
+    """The shares of an amount that is the buyer's again.
 
     The part of the seller's share that was already released (`-available_delta_minor`) comes out of
     the available balance, which may become negative. The rest comes out of pending.
     """
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
     from_available = -event.available_delta_minor
-    return _without_zeros(
-        Posting(AccountType.PSP_RECEIVABLE, event.psp, -event.amount_minor),
+    return (
         Posting(AccountType.SELLER_PENDING, event.seller_id, share - from_available),
         Posting(AccountType.SELLER_AVAILABLE, event.seller_id, from_available),
         Posting(AccountType.PLATFORM_COMMISSION, event.seller_id, event.commission_minor),
@@ -110,11 +153,18 @@ _MOVES: Mapping[Move, Rule] = {
     Move.CAPTURE: _capture,
     Move.RELEASE: _release,
     Move.REVERSE: _reverse,
+    Move.DISPUTE: _dispute,
+    Move.UNDISPUTE: _undispute,
+    Move.CHARGE_BACK: _charge_back,
 }
 
 
 def _rule(effect: Effect) -> Rule:
-    return _MOVES[effect.move] if effect.transfer is None else _transferred(effect.transfer)
+    if effect.transfer is not None:
+        return _transferred(effect.transfer)
+    if effect.move is Move.NONE and effect.suspense is not Suspense.NONE:
+        return _stray
+    return _MOVES[effect.move]
 
 
 POSTING_RULES: Mapping[Direction, Mapping[EventType, Rule]] = {

@@ -89,6 +89,8 @@ BENCH = "No package imports the benchmarks"
 COMMANDS = "No package imports the command line"
 KNOWS_STACK = "Only commands, operations and benchmarks import the local stack"
 FOLD = "Decode and the fold read no settings"
+SDK = "Only the client of the Stripe connector"
+TRANSLATES = "What Stripe says is translated without network"
 
 
 @pytest.mark.parametrize(
@@ -141,6 +143,11 @@ FOLD = "Decode and the fold read no settings"
         ("sinks/client.py", "import stripe", REPLAY),
         ("cli/replay.py", "import writer.append", REPLAY),
         ("operations/console.py", "import connectors.debezium.client", REPLAY),
+        ("connectors/stripe/poll.py", "import stripe", SDK),
+        ("payins/__init__.py", "import stripe", SDK),
+        ("connectors/stripe/translate.py", "import aiohttp", TRANSLATES),
+        ("connectors/stripe/webhook.py", "import time", TRANSLATES),
+        ("connectors/charges.py", "import connectors.stripe.client", TRANSLATES),
     ],
 )
 def test_import_contract_breaks_when_violated(

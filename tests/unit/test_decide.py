@@ -167,8 +167,6 @@ REFUSED: list[tuple[tuple[Step, ...], Step, Code, str]] = [
      Code.REFUND_ABOVE_CAPTURED, "amount_minor"),
     ((CAPTURED, DISPUTED_A), do(c.RequestRefund, refund_id="re1", order_id="A", amount_minor=601),
      Code.REFUND_ABOVE_CAPTURED, "amount_minor"),
-    ((CAPTURED, REQUESTED_300), do(c.OpenDispute, order_id="A", amount_minor=701),
-     Code.DISPUTE_ABOVE_CAPTURED, "amount_minor"),
     ((CAPTURED, REQUESTED_300), do(c.RecordRefund, refund_id="re1", amount_minor=299),
      Code.AMOUNT_DIFFERS, "amount_minor"),
     ((CAPTURED, REQUESTED_300), do(c.RecordRefund, refund_id="re1", order_id="B"),
