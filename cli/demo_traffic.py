@@ -7,7 +7,6 @@ from uuid import UUID
 
 from rich.console import Console
 
-from marketplace.api_client import ApiReport
 from marketplace.freshness import FreshnessProbe, quantile
 from marketplace.psp_faults import EVERY_FAULT
 from marketplace.shop import ShopSettings
