@@ -13,6 +13,7 @@ from cli.migrate import migrate
 from cli.repair import repair
 from cli.replay import replay
 from cli.status import status
+from cli.token import token
 from cli.up import up
 from cli.verify import verify
 
@@ -41,6 +42,7 @@ app.command(
 app.command("import")(import_)
 app.command()(verify)
 app.command()(books)
+app.command()(token)
 app.command()(replay)
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(repair, name="repair")

@@ -1,5 +1,6 @@
 """`purser env`: the addresses of the local stack, as shell lines."""
 
+import os
 import shlex
 
 import typer
@@ -13,5 +14,6 @@ def env() -> None:
 
     Example: eval "$(purser env)" && psql "$PURSER_POSTGRES_READER_DSN"
     """
-    for name, value in Stack(StackSettings.load()).endpoints.environment().items():
+    endpoints = Stack(StackSettings.load()).endpoints
+    for name, value in (endpoints.environment() | endpoints.outside(os.environ)).items():
         typer.echo(f"export {name}={shlex.quote(value)}")

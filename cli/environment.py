@@ -16,8 +16,9 @@ def use_local_stack() -> None:
     """Add the variables of `purser env` to this process's environment, if it has none of them."""
     try:
         stack = Stack(StackSettings.load())
-        wanted = stack.endpoints.environment()
+        endpoints = stack.endpoints
+        wanted = endpoints.environment()
     except ConfigurationError:
         return  # no local stack: the command reports the variable that it needs
     if not any(name in os.environ for name in wanted):
-        os.environ.update(wanted)
+        os.environ.update(wanted | endpoints.outside(os.environ))

@@ -14,7 +14,7 @@ from typing import Any
 from schemas.clickhouse.catalogue import VIEWS
 from schemas.clickhouse.view import MAJOR, MINOR, View
 from schemas.clickhouse.view import Amount as AmountColumns
-from schemas.effects import EFFECTS, Amount, Claim, Move
+from schemas.effects import EFFECTS, Amount, Authorization, Claim, Effect, Move, Suspense
 from schemas.lifecycle import (
     CHARGE,
     DISPUTE,
@@ -78,10 +78,12 @@ _EFFECTS = """\
 
 Amounts are per order. The commission and the logistics fee of a pay-in belong to the platform, and
 the rest is the seller's share. A refund request or a dispute sets its amount aside in
-`reserved_minor` until the outcome is known.
+`reserved_minor` until the outcome is known. `suspense_minor` is signed: what the event adds to the
+money at the PSP for which no order has a place
+([decision 0031](../decisions/0031-suspense-attempts-intents.md)).
 
-| event | amount | what happens to it | set aside in `reserved_minor` | column of `seller_revenue` |
-|---|---|---|---|---|
+| event | amount | what happens to it | set aside in `reserved_minor` | `suspense_minor` | column of `seller_revenue` |
+|---|---|---|---|---|---|
 {pay_ins}
 
 A payout's events carry its whole amount. `seller_available` is the seller's payable balance. The
@@ -96,6 +98,8 @@ _AMOUNTS: Mapping[Amount, str] = {
     Amount.NONE: "0",
     Amount.WHOLE: "the whole order's",
     Amount.PART: "some",
+    Amount.NAMED: "some; no running sum changes",
+    Amount.COVERED: "what the order's money covers, perhaps 0",
 }
 _MOVES: Mapping[Move, str] = {
     Move.NONE: "-",
@@ -103,12 +107,35 @@ _MOVES: Mapping[Move, str] = {
     Move.CAPTURE: "captured from the buyer; the seller's share is pending",
     Move.RELEASE: "released: from the seller's pending share to its payable balance",
     Move.REVERSE: "given back; the seller's share leaves pending first, then the payable balance",
+    Move.DISPUTE: "taken from us by the PSP until the bank has decided",
+    Move.UNDISPUTE: "given back to us by the PSP",
+    Move.CHARGE_BACK: "the buyer's, of what the PSP took; the shares as of `refunded`",
+}
+_AUTHORIZATIONS: Mapping[Authorization, str] = {
+    Authorization.NONE: "",
+    Authorization.SETS: "held by the buyer's bank: captures are limited by it",
+    Authorization.ENDS: "no authorization limits captures any more",
+}
+_REQUESTS: Mapping[Claim, str] = {
+    Claim.NONE: "",
+    Claim.OPENS: "opens a request to {}",
+    Claim.ENDS: "ends the open request to {}",
+    Claim.MAY_END: "ends an open request to {}",
+    Claim.EXCLUDES: "not while a request to {} is open",
+}
+_SUSPENSE: Mapping[Suspense, str] = {
+    Suspense.NONE: "0",
+    Suspense.IN: "+ amount",
+    Suspense.OUT: "- amount",
+    Suspense.EXCESS: "- what the PSP took beyond the amount",
+    Suspense.RETURN: "+ what its opening took beyond the amount",
 }
 _CLAIMS: Mapping[Claim, str] = {
     Claim.NONE: "",
     Claim.OPENS: "set aside",
     Claim.ENDS: "freed",
     Claim.MAY_END: "freed, if it was requested",
+    Claim.EXCLUDES: "",
 }
 _MARKER = "<!-- generated: {} -->\n"
 _END = "\n<!-- end -->"
@@ -162,9 +189,26 @@ def _pay_in_effects() -> str:
     for event, effect in EFFECTS[Direction.IN].items():
         claim = _CLAIMS[effect.refund] or _CLAIMS[effect.dispute] or "-"
         revenue = f"`{effect.revenue}_minor`" if effect.revenue else "-"
-        cells = (f"`{event}`", _AMOUNTS[effect.amount], _MOVES[effect.move], claim, revenue)
+        cells = (
+            f"`{event}`",
+            _AMOUNTS[effect.amount],
+            _happens(effect),
+            claim,
+            _SUSPENSE[effect.suspense],
+            revenue,
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _happens(effect: Effect) -> str:
+    parts = (
+        _MOVES[effect.move] if effect.move is not Move.NONE else "",
+        _AUTHORIZATIONS[effect.authorization],
+        _REQUESTS[effect.capture_request].format("capture"),
+        _REQUESTS[effect.cancel_request].format("cancel"),
+    )
+    return "; ".join(filter(None, parts)) or "-"
 
 
 def _payout_effects() -> str:

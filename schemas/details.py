@@ -97,6 +97,10 @@ class RefundDetails(Details):
     refund_id: str | None = None
 
 
+class RefundRequestedDetails(RefundDetails, ReasonDetails):
+    """A refund that is to be made; `reason` is the caller's code."""
+
+
 class RefundFailedDetails(RefundDetails, ReasonDetails):
     """A refund that was requested and did not happen."""
 

@@ -25,6 +25,7 @@ from schemas.details import (
     ReasonDetails,
     RefundDetails,
     RefundFailedDetails,
+    RefundRequestedDetails,
 )
 from schemas.lifecycle import Direction, EventType
 
@@ -81,6 +82,7 @@ class Claim(StrEnum):
     OPENS = "opens"
     ENDS = "ends"
     MAY_END = "may end"  # if such a claim exists; the event can also happen without one
+    EXCLUDES = "excludes"  # cannot happen while one is open
 
 
 class Pot(StrEnum):
@@ -135,7 +137,8 @@ class Effect:
         assert not (is_payout and (self.refund, self.dispute) != (Claim.NONE, Claim.NONE)), self
         assert not (is_payout and self.amount is not Amount.WHOLE), self
         assert not (self.refund is not Claim.NONE and self.dispute is not Claim.NONE), self
-        assert self.dispute is not Claim.MAY_END, "only a refund can happen without a request"
+        assert self.dispute is not Claim.MAY_END, "no bank decides before it is asked"
+        assert Claim.EXCLUDES not in (self.refund, self.dispute), self
         assert (self.move is Move.PLAN) <= (self.amount is Amount.WHOLE), self
         takes_amount = self.amount in (Amount.PART, Amount.COVERED)
         assert is_payout or takes_amount == self.changes_sums, self
@@ -225,12 +228,19 @@ _SENT_BACK = Transfer(debit=_A.BANK, credit=_A.SELLER_AVAILABLE)
 EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
     Direction.IN: {
         _E.CREATED: Effect(amount=Amount.WHOLE, move=Move.PLAN, details=CreatedDetails),
-        _E.ATTEMPTED: Effect(authorization=Authorization.ENDS, details=AttemptedDetails),
+        _E.ATTEMPTED: Effect(
+            authorization=Authorization.ENDS,
+            capture_request=Claim.EXCLUDES,
+            cancel_request=Claim.EXCLUDES,
+            details=AttemptedDetails,
+        ),
         _E.ACTION_REQUIRED: Effect(details=ActionDetails),
         _E.PROCESSING: Effect(),
         _E.UNKNOWN: Effect(),
         _E.AUTHORIZED: Effect(amount=Amount.PART, authorization=Authorization.SETS),
-        _E.CAPTURE_REQUESTED: Effect(amount=Amount.NAMED, capture_request=Claim.OPENS),
+        _E.CAPTURE_REQUESTED: Effect(
+            amount=Amount.NAMED, capture_request=Claim.OPENS, cancel_request=Claim.EXCLUDES
+        ),
         _E.CAPTURE_FAILED: Effect(capture_request=Claim.ENDS, details=ReasonDetails),
         _E.CAPTURED: Effect(
             amount=Amount.PART,
@@ -242,7 +252,9 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
         _E.SHIPPED: Effect(),
         _E.DELIVERED: Effect(),
         _E.FAILED: Effect(capture_request=_ENDS, cancel_request=_ENDS, details=ReasonDetails),
-        _E.CANCEL_REQUESTED: Effect(cancel_request=Claim.OPENS, details=ReasonDetails),
+        _E.CANCEL_REQUESTED: Effect(
+            capture_request=Claim.EXCLUDES, cancel_request=Claim.OPENS, details=ReasonDetails
+        ),
         _E.CANCEL_FAILED: Effect(cancel_request=Claim.ENDS, details=ReasonDetails),
         _E.CANCELLED: Effect(capture_request=_ENDS, cancel_request=_ENDS, details=ReasonDetails),
         _E.EXPIRED: Effect(capture_request=_ENDS, cancel_request=_ENDS, details=ReasonDetails),
@@ -259,7 +271,9 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
             revenue=Revenue.GROSS,
         ),
         _E.RELEASED: Effect(amount=Amount.PART, move=Move.RELEASE),
-        _E.REFUND_REQUESTED: Effect(amount=Amount.PART, refund=Claim.OPENS, details=RefundDetails),
+        _E.REFUND_REQUESTED: Effect(
+            amount=Amount.PART, refund=Claim.OPENS, details=RefundRequestedDetails
+        ),
         _E.REFUNDED: Effect(
             amount=Amount.PART,
             move=Move.REVERSE,
@@ -307,10 +321,12 @@ STRAYS: Mapping[EventType, EventType] = {
     EventType.CAPTURED: EventType.STRAY_CAPTURED,
     EventType.REFUNDED: EventType.STRAY_REFUNDED,
 }
-"""Event -> the event that it is instead, if the order has no place for the money. A payment's stray
-events may name another PSP than the payment's."""
+"""Event -> the event that it is instead, if the order has no place for the money."""
 
-STRAY_EVENTS = frozenset(STRAYS.values())
+STRAY_EVENTS = tuple(STRAYS.values())
+PLACE_EVENTS = (EventType.ATTEMPTED, *STRAY_EVENTS)
+"""Events that may name another psp and method than the event before them. A stray's are its own:
+after it those of the payment hold again."""
 
 
 class Kind(Protocol):

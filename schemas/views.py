@@ -38,12 +38,14 @@ class PaymentEventRow(NamedTuple):
     commission_minor: int
     logistics_fee_minor: int
     order_amount_minor: int
+    authorized_minor: int
     captured_minor: int
     refunded_minor: int
     released_minor: int
     reserved_minor: int
     pending_minor: int
     available_delta_minor: int
+    suspense_minor: int
     psp: str
     psp_reference: str
     method: str

@@ -1,8 +1,10 @@
-"""The stack's passwords: generated once per home, kept in one file that only its owner reads."""
+"""The stack's passwords and keys: generated once per home, in a file that only its owner reads."""
 
 import secrets
 from typing import Self
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_serializer
 from pydantic.fields import Field
 
@@ -15,6 +17,13 @@ PASSWORD_BYTES = 24
 def _generated() -> SecretStr:
     """A new password; hexadecimal, so that it needs no quoting in any URL or file."""
     return SecretStr(secrets.token_hex(PASSWORD_BYTES))
+
+
+def _generated_key() -> SecretStr:
+    """A new private key on P-256, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return SecretStr(pem.decode())
 
 
 class Credentials(BaseModel):
@@ -30,6 +39,11 @@ class Credentials(BaseModel):
     purser_reader: SecretStr = Field(default_factory=_generated, min_length=1)
     clickhouse: SecretStr = Field(default_factory=_generated, min_length=1)
     clickhouse_reader: SecretStr = Field(default_factory=_generated, min_length=1)
+    valkey: SecretStr = Field(default_factory=_generated, min_length=1)
+    answers: SecretStr = Field(default_factory=_generated, min_length=1)
+    """Signs the answers that the API keeps in Valkey."""
+    token_key: SecretStr = Field(default_factory=_generated_key, min_length=1)
+    """Signs what `purser token` prints."""
 
     @field_serializer(
         "postgres_superuser",
@@ -39,6 +53,9 @@ class Credentials(BaseModel):
         "purser_reader",
         "clickhouse",
         "clickhouse_reader",
+        "valkey",
+        "answers",
+        "token_key",
         when_used="json",
     )
     def _revealed(self, value: SecretStr) -> str:

@@ -1,8 +1,10 @@
 """Addresses and logins of a local stack's servers: URLs and DSNs with passwords in them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from stack import valkey
 from stack.credentials import Credentials
 from stack.settings import HOST, StackSettings
 from stack.topology import Port
@@ -29,6 +31,10 @@ class Endpoints:
     clickhouse_reader_url: str = field(repr=False)  # purser_reader: reads the views, for analysts
     clickhouse_ping_url: str
     worker_metrics_port: int
+    api_url: str
+    redis_url: str = field(repr=False)
+    answers_secret: str = field(repr=False)
+    keys_file: str
     cdc_password: str = field(repr=False)
     clickhouse_password: str = field(repr=False)
     clickhouse_reader_password: str = field(repr=False)
@@ -64,6 +70,10 @@ class Endpoints:
             ),
             clickhouse_ping_url=f"http://{clickhouse}/ping",
             worker_metrics_port=settings.port(Port.WORKER_METRICS),
+            api_url=f"http://{HOST}:{settings.port(Port.API)}",
+            redis_url=valkey.url(settings, credentials),
+            answers_secret=credentials.answers.get_secret_value(),
+            keys_file=str(settings.home / "jwks.json"),
             cdc_password=cdc_password,
             clickhouse_password=clickhouse_password,
             clickhouse_reader_password=reader_password,
@@ -81,4 +91,21 @@ class Endpoints:
             "PURSER_CLICKHOUSE_READER_URL": self.clickhouse_reader_url,
             "PURSER_DEBEZIUM_DATABASE_HOST": HOST,
             "PURSER_DEBEZIUM_DATABASE_PORT": str(self.postgres_port),
+            "PURSER_API_URL": self.api_url,
+            "PURSER_ANSWERS_SECRET": self.answers_secret,
         }
+
+    def outside(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Addresses of what need not be local: those that are given, else what the stack starts.
+
+        Whoever gives another issuer's keys gets no token of this stack accepted.
+        """
+        local = {
+            "PURSER_REDIS_URL": self.redis_url,
+            "PURSER_JWT_ISSUER": self.api_url,
+            "PURSER_JWT_AUDIENCE": "purser",
+            "PURSER_JWKS_URL": f"{self.api_url}/.well-known/jwks.json",
+        }
+        if "PURSER_JWKS_URL" not in given:
+            local["PURSER_JWKS_FILE"] = self.keys_file
+        return {name: given.get(name, value) for name, value in local.items()}

@@ -27,6 +27,11 @@ class Home:
         return self.path / "ports.json"
 
     @property
+    def keys_file(self) -> Path:
+        """The public keys of this stack's tokens (JWKS)."""
+        return self.path / "jwks.json"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

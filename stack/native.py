@@ -30,6 +30,7 @@ from stack.programs import (
 from stack.settings import StackSettings
 from stack.status import ProcessStatus, process_statuses
 from stack.supervisord import AT_REST, UP, State, Supervisor
+from stack.tokens import write_keys
 from stack.topology import (
     PROGRAMS,
     SERVER_NAMES,
@@ -133,6 +134,7 @@ class Stack:
                 self._stop_and_wait(sorted(surplus))
             missing = [name for name in wanted if name not in running]
             ports.check_free(self.settings, _ports(missing))
+            write_keys(self.home, Credentials.read(self.home))
             for worker in workers:
                 if worker.name in missing:
                     worker_specification(worker, self.settings, self.endpoints).write(self.home)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from schemas.errors import ServiceUnavailable
-from stack import clickhouse, connect, kafka, postgres
+from stack import clickhouse, connect, kafka, postgres, valkey
 from stack.artifacts import ensure_artifacts
 from stack.credentials import Credentials
 from stack.endpoints import Endpoints
@@ -39,10 +39,12 @@ def worker_specification(
         directory=CHECKOUT,
         environment={
             **given,
+            **endpoints.outside(given),
             **endpoints.environment(),
             "PURSER_HOME": str(settings.home),
             "PURSER_PORT_BASE": str(settings.port_base),
             "PURSER_WORKER_METRICS_PORT": str(settings.port(worker.ports[0])),
+            **{name: str(settings.port(port)) for name, port in worker.port_variables.items()},
             "PURSER_WORKER_INSTANCE": worker.name,
             "PYTHONUNBUFFERED": "1",
         },
@@ -86,6 +88,8 @@ def prepare_servers(
         specifications.append(postgres.prepare(settings, home, credentials))
     if "clickhouse" in names:
         specifications.append(clickhouse.prepare(settings, home, endpoints))
+    if "valkey" in names:
+        specifications.append(valkey.prepare(settings, home, credentials))
     for specification in specifications:
         specification.write(home)
 
@@ -98,6 +102,7 @@ def check_ready(name: str, settings: StackSettings, credentials: Credentials) ->
         "kafka": lambda: kafka.check_ready(endpoints, kafka.cluster_id(credentials)),
         "connect": lambda: connect.check_ready(endpoints),
         "clickhouse": lambda: clickhouse.check_ready(endpoints),
+        "valkey": lambda: valkey.check_ready(settings, credentials),
     }
     if check := servers.get(name):
         check()

@@ -4,7 +4,8 @@ Every other module of this package reads these tables, which import nothing. To 
 port and a program here. A server also needs a module that says how to run it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 PORTS_RESERVED = 32
@@ -24,6 +25,9 @@ class Port(StrEnum):
     WORKER_METRICS_2 = "worker-metrics-2"
     WORKER_METRICS_3 = "worker-metrics-3"
     WORKER_METRICS_4 = "worker-metrics-4"
+    API = "api"
+    API_METRICS = "api-metrics"
+    VALKEY = "valkey"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,7 @@ class Program:
     """A process that the stack knows by name.
 
     - `ports`: the ports it listens on. A worker serves `/health` on the first one.
+    - `port_variables`: variables that tell it the numbers of its further ports.
     - `after`: programs that must be ready before it starts. It is stopped before them.
     - `module`: the module that `python -m` runs for a worker; None for a server.
     - `stop_signal`, `stop_seconds`: how to stop it gently, and how long to wait.
@@ -38,6 +43,7 @@ class Program:
 
     name: str
     ports: tuple[Port, ...] = ()
+    port_variables: Mapping[str, Port] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     module: str | None = None
     stop_signal: str = "TERM"
@@ -49,7 +55,9 @@ POSTGRES = Program(name="postgres", ports=(Port.POSTGRES,), stop_signal="INT")
 KAFKA = Program(name="kafka", ports=(Port.KAFKA, Port.KAFKA_CONTROLLER))
 CLICKHOUSE = Program(name="clickhouse", ports=(Port.CLICKHOUSE,))
 CONNECT = Program(name="connect", ports=(Port.CONNECT,), after=("kafka",))
-SERVERS = (POSTGRES, KAFKA, CLICKHOUSE, CONNECT)
+# It speaks Redis. What it keeps can be lost at any time, so it keeps nothing on disk.
+VALKEY = Program(name="valkey", ports=(Port.VALKEY,), stop_seconds=5)
+SERVERS = (POSTGRES, KAFKA, CLICKHOUSE, CONNECT, VALKEY)
 
 VIEWS_WORKERS = tuple(
     Program(
@@ -72,7 +80,14 @@ CONNECTOR_SUPERVISOR = Program(
     after=("connect",),
     module="connectors.debezium.supervisor",
 )
-OTHER_WORKERS = (CONNECTOR_SUPERVISOR,)
+API = Program(
+    name="api",
+    ports=(Port.API_METRICS, Port.API),
+    port_variables={"PURSER_API_PORT": Port.API},
+    after=("postgres", "clickhouse", "valkey"),
+    module="service.main",
+)
+OTHER_WORKERS = (CONNECTOR_SUPERVISOR, API)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
 
 PROGRAMS = (*SERVERS, *WORKERS)

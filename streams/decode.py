@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from schemas.effects import EFFECTS, Effect, Move
+from schemas.effects import EFFECTS, Effect, Suspense
 from schemas.envelope import Envelope
 from schemas.errors import (
     BrokenInvariant,
@@ -287,11 +287,15 @@ class Bounds(NamedTuple):
       rest.
     - `sign`: the available balance changes by at most `sign` times the amount.
     - `reverses`: it may change by less, down to minus the seller's share.
+    - `suspense_sign`: suspense changes by that many times the amount.
+    - `excess_sign`: it changes by anything of that sign instead, or not at all.
     """
 
     has_shares: bool = False
     sign: int = 0
     reverses: bool = False
+    suspense_sign: int = 0
+    excess_sign: int = 0
 
     def exceeded(self, event: Movement) -> str | None:
         """Describe what is wrong with the event's amounts, or return None."""
@@ -300,6 +304,9 @@ class Bounds(NamedTuple):
             return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
         highest = self.sign * event.amount_minor
         lowest = highest - share if self.reverses else highest
+        beyond_minor = event.suspense_minor - self.suspense_sign * event.amount_minor
+        if not min(self.excess_sign, 0) <= _sign_of(beyond_minor) <= max(self.excess_sign, 0):
+            return f"suspense_minor: {self._suspense_words()}"
         if lowest <= event.available_delta_minor <= highest:
             return None
         if self.reverses:
@@ -308,10 +315,31 @@ class Bounds(NamedTuple):
             return f"available_delta_minor: is {'minus ' if self.sign < 0 else ''}the amount"
         return f"available_delta_minor: is zero for {event.event_type}"
 
+    def _suspense_words(self) -> str:
+        if self.excess_sign:
+            return f"is zero or {'above' if self.excess_sign > 0 else 'below'} it"
+        if self.suspense_sign:
+            return f"is {'minus ' if self.suspense_sign < 0 else ''}the amount"
+        return "is zero for this event"
+
+
+def _sign_of(number: int) -> int:
+    """Return -1, 0 or +1."""
+    return (number > 0) - (number < 0)
+
+
+_SUSPENSE_SIGNS: Mapping[Suspense, int] = {Suspense.IN: +1, Suspense.OUT: -1}
+_EXCESS_SIGNS: Mapping[Suspense, int] = {Suspense.EXCESS: -1, Suspense.RETURN: +1}
+
 
 def _bounds(effect: Effect) -> Bounds:
-    reverses = effect.move is Move.REVERSE
-    return Bounds(has_shares=effect.pot is not None, sign=effect.available, reverses=reverses)
+    return Bounds(
+        has_shares=effect.pot is not None,
+        sign=effect.available,
+        reverses=effect.refunded == 1,
+        suspense_sign=_SUSPENSE_SIGNS.get(effect.suspense, 0),
+        excess_sign=_EXCESS_SIGNS.get(effect.suspense, 0),
+    )
 
 
 BOUNDS: Mapping[tuple[Direction, EventType], Bounds] = {

@@ -22,6 +22,13 @@ _AFTER: dict[EventType, Status] = {
     EventType.PAID: Status.PAID,
     EventType.RETURNED: Status.RETURNED,
     EventType.CREATED: Status.CREATED,
+    EventType.ATTEMPTED: Status.CREATED,
+    EventType.CAPTURE_REQUESTED: Status.AUTHORIZED,
+    EventType.CAPTURE_FAILED: Status.AUTHORIZED,
+    EventType.CANCEL_REQUESTED: Status.AUTHORIZED,
+    EventType.CANCEL_FAILED: Status.AUTHORIZED,
+    EventType.STRAY_CAPTURED: Status.EXPIRED,
+    EventType.STRAY_REFUNDED: Status.EXPIRED,
     EventType.ACTION_REQUIRED: Status.ACTION_REQUIRED,
     EventType.PROCESSING: Status.PROCESSING,
     EventType.UNKNOWN: Status.UNKNOWN,
@@ -70,8 +77,8 @@ def payout(event_type: EventType, **changes: Any) -> Event:
 
 
 def _event(fields: dict[str, Any]) -> Event:
-    sums = ("order_amount", "captured", "refunded", "released", "reserved", "pending")
-    amounts = ("amount", "commission", "logistics_fee", "available_delta")
+    sums = ("order_amount", "authorized", "captured", "refunded", "released", "reserved", "pending")
+    amounts = ("amount", "commission", "logistics_fee", "available_delta", "suspense")
     defaults: dict[str, Any] = {
         "payment_id": PAYMENT_ID,
         "seq": 1,

@@ -280,6 +280,7 @@ class RequestRefund(AmountChange):
     event_type = EventType.REFUND_REQUESTED
 
     refund_id: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -227,13 +227,15 @@ def _requests_after(
     capture_minor = before.capture_requested_minor if before else 0
     capture_seq = before.capture_requested_seq if before else 0
     cancel_seq = before.cancel_requested_seq if before else 0
-    if effect.capture_request is not Claim.NONE:
+    if effect.capture_request in _CHANGES:
         is_opened = effect.capture_request is Claim.OPENS
         capture_minor, capture_seq = (event.amount_minor, event.seq) if is_opened else (0, 0)
-    if effect.cancel_request is not Claim.NONE:
+    if effect.cancel_request in _CHANGES:
         cancel_seq = event.seq if effect.cancel_request is Claim.OPENS else 0
     return capture_minor, capture_seq, cancel_seq
 
+
+_CHANGES = (Claim.OPENS, Claim.ENDS, Claim.MAY_END)
 
 # Events whose reference at the PSP is that of the charge, not of a refund or a dispute.
 _CHARGE_EVENTS = frozenset(

@@ -59,6 +59,41 @@ class Failed(Exception):  # noqa: N818
         self.verdict = verdict
 
 
+class Pool(stripe.AIOHTTPClient):
+    """The SDK's client on aiohttp, which gives back its connection whatever happens.
+
+    The SDK's own leaves a connection behind when the body does not come, until the garbage
+    collector finds it, and follows redirects with the request and its key.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout) -> None:
+        super().__init__(session=session, timeout=timeout)
+        self._pool = session
+        self._limits = timeout
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: str | None = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Send one request and read its answer.
+
+        Raises:
+            stripe.APIConnectionError: from aiohttp's error, or `TimeoutError`.
+        """
+        try:
+            async with self._pool.request(
+                method,
+                url,
+                headers=headers,
+                data=post_data,
+                timeout=self._limits,
+                allow_redirects=False,
+            ) as response:
+                return await response.read(), response.status, response.headers
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            name = type(error).__name__
+            raise stripe.APIConnectionError(name) from error  # type: ignore[no-untyped-call]
+
+
 class StripeClient:
     """One connection pool to Stripe, made with the first call; `close` it.
 
@@ -139,8 +174,9 @@ class StripeClient:
             failure = Failed(_lost(error.__cause__))
         except stripe.StripeError as error:
             failure = Failed(judge(_answer(error)))
-        except (aiohttp.ClientError, TimeoutError) as error:  # while the body was read
-            failure = Failed(_lost(error))
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # The SDK trips over an error that is not of Stripe's form, such as a proxy's.
+            failure = Failed(Verdict(error=unreadable("no form that is Stripe's"), repeat=False))
         else:
             if isinstance(response.data, Mapping):
                 return response.data
@@ -166,7 +202,7 @@ class StripeClient:
                 stripe_version=translate.API_VERSION,
                 base_addresses={"api": settings.api_base},
                 max_network_retries=0,
-                http_client=stripe.AIOHTTPClient(session=self._session, timeout=timeout),
+                http_client=Pool(self._session, timeout),
             )
         return self._sdk
 

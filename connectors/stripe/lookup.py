@@ -10,7 +10,7 @@
 4. If the lists were too long to be read to their end: the books, in which money shows that moved.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -97,7 +97,7 @@ async def _searched(client: StripeClient, payment_id: UUID, sources: list[str]) 
     except ProcessorRefused:
         return []
     sources.append("search")
-    return [objects.identifier(item, "id") for item in objects.items(answer)]
+    return _carrying(payment_id, objects.items(answer))
 
 
 async def _listed(
@@ -108,12 +108,16 @@ async def _listed(
     number = 0
     async for page in _at_most(poll.pages(client, path, limits), pages_most):
         number += 1
-        references += [
-            objects.identifier(item, "id")
-            for item in page
-            if objects.payment_id(item, PAYMENT_ID) == payment_id
-        ]
+        references += _carrying(payment_id, page)
     return references, number < pages_most
+
+
+def _carrying(payment_id: UUID, found: Iterable[Object]) -> list[str]:
+    return [
+        objects.identifier(item, "id")
+        for item in found
+        if objects.payment_id(item, PAYMENT_ID) == payment_id
+    ]
 
 
 async def _booked(

@@ -218,7 +218,7 @@ def _status(intent: Object) -> ChargeStatus:
     status = objects.text(intent, "status")
     if status not in INTENT_STATUSES:
         raise _unknown("a charge", status)
-    if status == "canceled" and intent.get("cancellation_reason") in LAPSED:
+    if status == "canceled" and objects.optional_text(intent, "cancellation_reason") in LAPSED:
         return ChargeStatus.EXPIRED
     return INTENT_STATUSES[status] or _waiting(intent)
 

@@ -1,16 +1,17 @@
 """Questions about the ledger: does each event balance, and are its postings correct?
 
 The postings are derived a second time, not by the fold's rules but from the event's own columns.
-The receivable and the platform's shares follow from the event's sign, and the seller's available
-balance from `available_delta_minor`. Pending is the remainder, so that the legs sum to zero. Only
-the events' signs come from the table of effects.
+The platform's shares follow from the event's sign, the seller's available balance from
+`available_delta_minor`, and suspense from `suspense_minor`. Pending is the remainder of the shares,
+the receivable that of all legs, so that they sum to zero. Only the events' signs come from the
+table of effects.
 """
 
 from operations.verify.columns import CLICKHOUSE_DAY
 from operations.verify.event_question import EventQuestion
 from operations.verify.wide import wide
 from schemas.accounts import AccountType
-from schemas.effects import event_types
+from schemas.effects import Claim, event_types
 from schemas.lifecycle import Direction
 from schemas.sql_words import quoted
 
@@ -18,6 +19,11 @@ from schemas.sql_words import quoted
 def _taking(sign: int) -> str:
     """Return pay-in events that take money from the buyer (+1) or give it back (-1)."""
     return quoted(event_types(lambda e: e.captured - e.refunded == sign, Direction.IN))
+
+
+def _disputing(claim: Claim) -> str:
+    """Return events that open a dispute, or end one."""
+    return quoted(event_types(lambda effect: effect.dispute is claim, Direction.IN))
 
 
 def _payouts(side: str, account: AccountType) -> str:
@@ -34,11 +40,16 @@ _AMOUNTS = f"""
         toString(event_type) AS type, direction = 'in' AS pay_in,
         multiIf(NOT pay_in, 0, type IN ({_taking(+1)}), 1, type IN ({_taking(-1)}), -1, 0)
             AS taken,
-        taken * {wide("amount_minor")} AS receivable,
+        multiIf(NOT pay_in, 0, type IN ({_disputing(Claim.OPENS)}), {wide("amount_minor")},
+                type IN ({_disputing(Claim.ENDS)}), -{wide("amount_minor")}, 0) AS disputed,
+        if(pay_in, -{wide("suspense_minor")}, 0) AS suspense,
         -taken * {wide("commission_minor")} AS commission,
         -taken * {wide("logistics_fee_minor")} AS logistics,
         -{wide("available_delta_minor")} AS available,
-        if(pay_in, -(receivable + commission + logistics + available), 0) AS pending,
+        if(pay_in, -(taken * {wide("amount_minor")} + commission + logistics + available), 0)
+            AS pending,
+        if(pay_in, -(commission + logistics + available + pending + disputed + suspense), 0)
+            AS receivable,
         multiIf(pay_in, 0, type IN ({_payouts("credit", _IN_TRANSIT)}), -{wide("amount_minor")},
                 type IN ({_payouts("debit", _IN_TRANSIT)}), amount_minor, 0) AS in_transit,
         multiIf(pay_in, 0, type IN ({_payouts("credit", _BANK)}), -{wide("amount_minor")},
@@ -49,6 +60,8 @@ _AMOUNTS = f"""
 # Account type, column with the account's id, column with the amount.
 _LEGS = (
     ("psp_receivable", "psp", "receivable"),
+    ("psp_disputed", "psp", "disputed"),
+    ("suspense", "psp", "suspense"),
     ("seller_pending", "seller_id", "pending"),
     ("seller_available", "seller_id", "available"),
     ("platform_commission", "seller_id", "commission"),

@@ -4,7 +4,7 @@ from typing import get_type_hints
 
 from operations.verify.event_question import EventQuestion
 from operations.verify.wide import wide
-from schemas.effects import event_types
+from schemas.effects import Authorization, event_types
 from schemas.lifecycle import Direction
 from schemas.sql_words import quoted
 from schemas.views import BUYER_ORDERS, PAYOUTS, Table
@@ -111,17 +111,23 @@ PAYOUT_STATES = EventQuestion(
 )
 
 _CAPTURES = quoted(event_types(lambda effect: effect.captured == 1, Direction.IN))
+_HOLDS = quoted(event_types(lambda e: e.authorization is Authorization.SETS, Direction.IN))
+_ENDS_HOLD = quoted(event_types(lambda e: e.authorization is Authorization.ENDS, Direction.IN))
 _REVERSALS = quoted(event_types(lambda effect: effect.refunded == 1, Direction.IN))
 
 _ORDER_SUMS = f"""
     SELECT toString(id) AS payment_id, order_id, any(code) AS currency,
         sumIf(amount, type IN ({_CAPTURES})) AS captured,
         sumIf(amount, type IN ({_REVERSALS})) AS refunded,
+        argMaxIf(if(type IN ({_HOLDS}), amount, {wide("0")}), seq,
+            type IN ({_HOLDS}, {_ENDS_HOLD})) AS authorized,
+        argMax(authorized_minor, seq) AS authorized_after,
         argMax(captured_minor, seq) AS captured_after,
         argMax(refunded_minor, seq) AS refunded_after
     FROM (
         SELECT payment_id AS id, order_id, seq, toString(event_type) AS type,
             toString(currency) AS code, {wide("amount_minor")} AS amount,
+            {wide("authorized_minor")} AS authorized_minor,
             {wide("captured_minor")} AS captured_minor, {wide("refunded_minor")} AS refunded_minor
         FROM {{table}} WHERE direction = 'in' AND {{events}}
     )
@@ -130,17 +136,23 @@ _ORDER_SUMS = f"""
 
 REFUNDS = EventQuestion(
     name="refunds_within_captures",
-    proves="no order refunds more than was captured, and running sums equal the sums of events",
+    proves="no order refunds more than was captured or captures more than was authorized, and"
+    " running sums equal the sums of events",
     problem="refunds",
     key=("payment_id", "order_id"),
     names_event=False,
     sql=f"""
     SELECT payment_id, order_id, 1 AS expected, 0 AS found, 0 AS definite,
-        refunded > captured OR captured != captured_after OR refunded != refunded_after AS differs
+        refunded > captured OR captured != captured_after OR refunded != refunded_after
+            OR authorized != authorized_after OR (authorized > 0 AND captured > authorized)
+            AS differs
     FROM ({_ORDER_SUMS})
     """,
     details=f"""
     SELECT payment_id, order_id,
+        authorized AS e_authorized_minor,
+        if(authorized > 0 AND captured > authorized, captured, authorized_after)
+            AS f_authorized_minor,
         captured AS e_captured_minor, captured_after AS f_captured_minor,
         least(refunded, captured) AS e_refunded_minor,
         if(refunded > captured, refunded, refunded_after) AS f_refunded_minor

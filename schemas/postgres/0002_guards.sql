@@ -26,12 +26,15 @@ CREATE OR REPLACE FUNCTION public.payments_status_after(
 ) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '{
     "in ": {"created": "created"},
-    "in created": {"action_required": "action_required", "processing": "processing", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired"},
-    "in action_required": {"processing": "processing", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired"},
-    "in processing": {"action_required": "action_required", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired"},
-    "in unknown": {"action_required": "action_required", "processing": "processing", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired"},
-    "in authorized": {"captured": "captured", "unknown": "unknown", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "shipped": "authorized", "delivered": "authorized"},
-    "in captured": {"captured": "captured", "shipped": "captured", "delivered": "captured", "released": "captured", "refund_requested": "captured", "refunded": "captured", "refund_failed": "captured", "dispute_opened": "captured", "dispute_won": "captured", "dispute_lost": "captured"},
+    "in created": {"action_required": "action_required", "processing": "processing", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "created", "cancel_failed": "created", "stray_captured": "created", "stray_refunded": "created"},
+    "in action_required": {"processing": "processing", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "action_required", "cancel_failed": "action_required", "stray_captured": "action_required", "stray_refunded": "action_required"},
+    "in processing": {"action_required": "action_required", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "cancel_requested": "processing", "cancel_failed": "processing", "stray_captured": "processing", "stray_refunded": "processing"},
+    "in unknown": {"action_required": "action_required", "processing": "processing", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "unknown", "cancel_failed": "unknown", "stray_captured": "unknown", "stray_refunded": "unknown"},
+    "in authorized": {"captured": "captured", "unknown": "unknown", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "capture_requested": "authorized", "capture_failed": "authorized", "shipped": "authorized", "delivered": "authorized", "cancel_requested": "authorized", "cancel_failed": "authorized", "stray_captured": "authorized", "stray_refunded": "authorized"},
+    "in captured": {"captured": "captured", "shipped": "captured", "delivered": "captured", "released": "captured", "refund_requested": "captured", "refunded": "captured", "refund_failed": "captured", "dispute_opened": "captured", "dispute_won": "captured", "dispute_lost": "captured", "stray_captured": "captured", "stray_refunded": "captured"},
+    "in failed": {"honoured": "captured", "dispute_opened": "failed", "dispute_won": "failed", "dispute_lost": "failed", "stray_captured": "failed", "stray_refunded": "failed"},
+    "in cancelled": {"dispute_opened": "cancelled", "dispute_won": "cancelled", "dispute_lost": "cancelled", "stray_captured": "cancelled", "stray_refunded": "cancelled"},
+    "in expired": {"honoured": "captured", "dispute_opened": "expired", "dispute_won": "expired", "dispute_lost": "expired", "stray_captured": "expired", "stray_refunded": "expired"},
     "out ": {"requested": "requested"},
     "out requested": {"submitted": "submitted", "failed": "failed", "cancelled": "cancelled"},
     "out submitted": {"paid": "paid", "failed": "failed", "cancelled": "cancelled"},
@@ -44,10 +47,10 @@ CREATE OR REPLACE FUNCTION public.payments_fulfilment_after(
 ) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '{
     "": {"created": "open", "requested": "none"},
-    "open": {"created": "open", "action_required": "open", "processing": "open", "unknown": "open", "authorized": "open", "captured": "open", "failed": "open", "cancelled": "open", "expired": "open", "released": "open", "refund_requested": "open", "refunded": "open", "refund_failed": "open", "dispute_opened": "open", "dispute_won": "open", "dispute_lost": "open", "requested": "open", "submitted": "open", "paid": "open", "returned": "open", "shipped": "shipped", "delivered": "delivered"},
-    "shipped": {"created": "shipped", "action_required": "shipped", "processing": "shipped", "unknown": "shipped", "authorized": "shipped", "captured": "shipped", "failed": "shipped", "cancelled": "shipped", "expired": "shipped", "released": "shipped", "refund_requested": "shipped", "refunded": "shipped", "refund_failed": "shipped", "dispute_opened": "shipped", "dispute_won": "shipped", "dispute_lost": "shipped", "requested": "shipped", "submitted": "shipped", "paid": "shipped", "returned": "shipped", "shipped": "shipped", "delivered": "delivered"},
-    "delivered": {"created": "delivered", "action_required": "delivered", "processing": "delivered", "unknown": "delivered", "authorized": "delivered", "captured": "delivered", "failed": "delivered", "cancelled": "delivered", "expired": "delivered", "released": "delivered", "refund_requested": "delivered", "refunded": "delivered", "refund_failed": "delivered", "dispute_opened": "delivered", "dispute_won": "delivered", "dispute_lost": "delivered", "requested": "delivered", "submitted": "delivered", "paid": "delivered", "returned": "delivered"},
-    "none": {"created": "none", "action_required": "none", "processing": "none", "unknown": "none", "authorized": "none", "captured": "none", "failed": "none", "cancelled": "none", "expired": "none", "released": "none", "refund_requested": "none", "refunded": "none", "refund_failed": "none", "dispute_opened": "none", "dispute_won": "none", "dispute_lost": "none", "requested": "none", "submitted": "none", "paid": "none", "returned": "none"}
+    "open": {"created": "open", "attempted": "open", "action_required": "open", "processing": "open", "unknown": "open", "authorized": "open", "capture_requested": "open", "capture_failed": "open", "captured": "open", "failed": "open", "cancel_requested": "open", "cancel_failed": "open", "cancelled": "open", "expired": "open", "stray_captured": "open", "stray_refunded": "open", "honoured": "open", "released": "open", "refund_requested": "open", "refunded": "open", "refund_failed": "open", "dispute_opened": "open", "dispute_won": "open", "dispute_lost": "open", "requested": "open", "submitted": "open", "paid": "open", "returned": "open", "shipped": "shipped", "delivered": "delivered"},
+    "shipped": {"created": "shipped", "attempted": "shipped", "action_required": "shipped", "processing": "shipped", "unknown": "shipped", "authorized": "shipped", "capture_requested": "shipped", "capture_failed": "shipped", "captured": "shipped", "failed": "shipped", "cancel_requested": "shipped", "cancel_failed": "shipped", "cancelled": "shipped", "expired": "shipped", "stray_captured": "shipped", "stray_refunded": "shipped", "honoured": "shipped", "released": "shipped", "refund_requested": "shipped", "refunded": "shipped", "refund_failed": "shipped", "dispute_opened": "shipped", "dispute_won": "shipped", "dispute_lost": "shipped", "requested": "shipped", "submitted": "shipped", "paid": "shipped", "returned": "shipped", "shipped": "shipped", "delivered": "delivered"},
+    "delivered": {"created": "delivered", "attempted": "delivered", "action_required": "delivered", "processing": "delivered", "unknown": "delivered", "authorized": "delivered", "capture_requested": "delivered", "capture_failed": "delivered", "captured": "delivered", "failed": "delivered", "cancel_requested": "delivered", "cancel_failed": "delivered", "cancelled": "delivered", "expired": "delivered", "stray_captured": "delivered", "stray_refunded": "delivered", "honoured": "delivered", "released": "delivered", "refund_requested": "delivered", "refunded": "delivered", "refund_failed": "delivered", "dispute_opened": "delivered", "dispute_won": "delivered", "dispute_lost": "delivered", "requested": "delivered", "submitted": "delivered", "paid": "delivered", "returned": "delivered"},
+    "none": {"created": "none", "attempted": "none", "action_required": "none", "processing": "none", "unknown": "none", "authorized": "none", "capture_requested": "none", "capture_failed": "none", "captured": "none", "failed": "none", "cancel_requested": "none", "cancel_failed": "none", "cancelled": "none", "expired": "none", "stray_captured": "none", "stray_refunded": "none", "honoured": "none", "released": "none", "refund_requested": "none", "refunded": "none", "refund_failed": "none", "dispute_opened": "none", "dispute_won": "none", "dispute_lost": "none", "requested": "none", "submitted": "none", "paid": "none", "returned": "none"}
 }'::jsonb #>> ARRAY[coalesce(fulfilment_before, ''), event_type];
 
 -- Dispute after an event; NULL if it is not allowed.
@@ -56,10 +59,10 @@ CREATE OR REPLACE FUNCTION public.payments_dispute_after(
 ) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '{
     "": {"created": "none", "requested": "none"},
-    "none": {"created": "none", "action_required": "none", "processing": "none", "unknown": "none", "authorized": "none", "captured": "none", "shipped": "none", "delivered": "none", "failed": "none", "cancelled": "none", "expired": "none", "released": "none", "refund_requested": "none", "refunded": "none", "refund_failed": "none", "requested": "none", "submitted": "none", "paid": "none", "returned": "none", "dispute_opened": "open"},
-    "open": {"created": "open", "action_required": "open", "processing": "open", "unknown": "open", "authorized": "open", "captured": "open", "shipped": "open", "delivered": "open", "failed": "open", "cancelled": "open", "expired": "open", "released": "open", "refund_requested": "open", "refunded": "open", "refund_failed": "open", "requested": "open", "submitted": "open", "paid": "open", "returned": "open", "dispute_won": "won", "dispute_lost": "lost"},
-    "won": {"created": "won", "action_required": "won", "processing": "won", "unknown": "won", "authorized": "won", "captured": "won", "shipped": "won", "delivered": "won", "failed": "won", "cancelled": "won", "expired": "won", "released": "won", "refund_requested": "won", "refunded": "won", "refund_failed": "won", "requested": "won", "submitted": "won", "paid": "won", "returned": "won", "dispute_opened": "open"},
-    "lost": {"created": "lost", "action_required": "lost", "processing": "lost", "unknown": "lost", "authorized": "lost", "captured": "lost", "shipped": "lost", "delivered": "lost", "failed": "lost", "cancelled": "lost", "expired": "lost", "released": "lost", "refund_requested": "lost", "refunded": "lost", "refund_failed": "lost", "requested": "lost", "submitted": "lost", "paid": "lost", "returned": "lost", "dispute_opened": "open"}
+    "none": {"created": "none", "attempted": "none", "action_required": "none", "processing": "none", "unknown": "none", "authorized": "none", "capture_requested": "none", "capture_failed": "none", "captured": "none", "shipped": "none", "delivered": "none", "failed": "none", "cancel_requested": "none", "cancel_failed": "none", "cancelled": "none", "expired": "none", "stray_captured": "none", "stray_refunded": "none", "honoured": "none", "released": "none", "refund_requested": "none", "refunded": "none", "refund_failed": "none", "requested": "none", "submitted": "none", "paid": "none", "returned": "none", "dispute_opened": "open"},
+    "open": {"created": "open", "attempted": "open", "action_required": "open", "processing": "open", "unknown": "open", "authorized": "open", "capture_requested": "open", "capture_failed": "open", "captured": "open", "shipped": "open", "delivered": "open", "failed": "open", "cancel_requested": "open", "cancel_failed": "open", "cancelled": "open", "expired": "open", "stray_captured": "open", "stray_refunded": "open", "honoured": "open", "released": "open", "refund_requested": "open", "refunded": "open", "refund_failed": "open", "requested": "open", "submitted": "open", "paid": "open", "returned": "open", "dispute_won": "won", "dispute_lost": "lost"},
+    "won": {"created": "won", "attempted": "won", "action_required": "won", "processing": "won", "unknown": "won", "authorized": "won", "capture_requested": "won", "capture_failed": "won", "captured": "won", "shipped": "won", "delivered": "won", "failed": "won", "cancel_requested": "won", "cancel_failed": "won", "cancelled": "won", "expired": "won", "stray_captured": "won", "stray_refunded": "won", "honoured": "won", "released": "won", "refund_requested": "won", "refunded": "won", "refund_failed": "won", "requested": "won", "submitted": "won", "paid": "won", "returned": "won", "dispute_opened": "open"},
+    "lost": {"created": "lost", "attempted": "lost", "action_required": "lost", "processing": "lost", "unknown": "lost", "authorized": "lost", "capture_requested": "lost", "capture_failed": "lost", "captured": "lost", "shipped": "lost", "delivered": "lost", "failed": "lost", "cancel_requested": "lost", "cancel_failed": "lost", "cancelled": "lost", "expired": "lost", "stray_captured": "lost", "stray_refunded": "lost", "honoured": "lost", "released": "lost", "refund_requested": "lost", "refunded": "lost", "refund_failed": "lost", "requested": "lost", "submitted": "lost", "paid": "lost", "returned": "lost", "dispute_opened": "open"}
 }'::jsonb #>> ARRAY[coalesce(dispute_before, ''), event_type];
 
 -- Refusing ------------------------------------------------------------------------------------------
@@ -120,8 +123,9 @@ BEGIN
 END
 $$;
 
--- Refuse a row that does not follow the payment's previous row.
-CREATE OR REPLACE FUNCTION public.payments_refuse_follower(
+-- Check a row whose payment differs in some way from the payment's previous row, or that follows
+-- money in suspense; refuse it unless it may.
+CREATE OR REPLACE FUNCTION public.payments_check_follower(
     happened public.payments, last public.payments
 ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -134,6 +138,22 @@ BEGIN
             format('is %s; expected %s', coalesce(happened.seq::text, 'null'), expected),
             'Read the payment again and append after its last row.');
     END IF;
+    IF happened.event_type IN ('attempted', 'stray_captured', 'stray_refunded') THEN
+        -- They may be elsewhere than the row before; a first row's rules hold for where they are.
+        IF (
+            (octet_length(happened.method) BETWEEN 1 AND 64 AND happened.method !~ '[^!-~]')
+            AND (octet_length(happened.psp) BETWEEN 1 AND 64 AND happened.psp !~ '[^!-~]')
+        ) IS FALSE THEN
+            PERFORM public.payments_refuse_values(happened);
+        END IF;
+        last.psp := happened.psp;
+        last.method := happened.method;
+    ELSIF last.event_type IN ('stray_captured', 'stray_refunded') THEN
+        SELECT psp, method INTO last.psp, last.method FROM public.payments
+            WHERE payment_id = happened.payment_id AND seq < last.seq
+                AND event_type NOT IN ('stray_captured', 'stray_refunded')
+            ORDER BY seq DESC LIMIT 1;
+    END IF;
     IF (happened.direction, happened.buyer_id, happened.currency, happened.psp, happened.method)
             IS DISTINCT FROM
             (last.direction, last.buyer_id, last.currency, last.psp, last.method) THEN
@@ -144,10 +164,12 @@ BEGIN
             ARRAY[last.direction, last.buyer_id, last.currency, last.psp, last.method],
             'All events of a payment share this field.');
     END IF;
-    PERFORM public.payments_refuse('PU008', happened, 'order_id',
-        format('%s is new but the payment already went on with %s', happened.order_id,
-            last.event_type),
-        'All orders of a payment are created before anything else happens to it.');
+    IF happened.event_type = 'created' AND last.event_type <> 'created' THEN
+        PERFORM public.payments_refuse('PU008', happened, 'order_id',
+            format('%s is new but the payment already went on with %s', happened.order_id,
+                last.event_type),
+            'All orders of a payment are created before anything else happens to it.');
+    END IF;
 END
 $$;
 
@@ -193,7 +215,7 @@ BEGIN
             'An event carries the state after it.');
     END IF;
     IF happened.amount_minor IS DISTINCT FROM order_amount AND (
-        happened.direction = 'out' OR happened.event_type IN ('created', 'authorized')
+        happened.direction = 'out' OR happened.event_type IN ('created')
     ) THEN
         PERFORM public.payments_refuse('PU009', happened, 'amount_minor',
             format('is %s; expected %s', happened.amount_minor, order_amount),
@@ -206,14 +228,89 @@ BEGIN
 END
 $$;
 
+-- Check an event that is legal only after certain earlier events of its order; refuse it otherwise.
+CREATE OR REPLACE FUNCTION public.payments_check_past(
+    happened public.payments, before public.payments
+) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    is_capturing  boolean;  -- a request to capture has no outcome
+    is_cancelling boolean;  -- a request to cancel has no outcome
+    disputed_at   integer;  -- the position of the latest dispute
+    in_suspense   numeric;  -- at the payment's PSP
+    capture_left  bigint := coalesce(nullif(before.authorized_minor, 0), before.order_amount_minor)
+        - before.captured_minor;
+    opened        public.payments;
+BEGIN
+    SELECT
+        coalesce(max(seq) FILTER (WHERE event_type IN ('capture_requested')), 0)
+            > coalesce(max(seq) FILTER (WHERE event_type IN (
+                'capture_failed', 'captured', 'failed', 'cancelled', 'expired')), 0),
+        coalesce(max(seq) FILTER (WHERE event_type IN ('cancel_requested')), 0)
+            > coalesce(max(seq) FILTER (WHERE event_type IN (
+                'captured', 'failed', 'cancel_failed', 'cancelled', 'expired')), 0),
+        max(seq) FILTER (WHERE event_type IN ('dispute_opened')),
+        coalesce(sum(suspense_minor) FILTER (WHERE psp = happened.psp), 0)
+    INTO is_capturing, is_cancelling, disputed_at, in_suspense
+    FROM (
+            SELECT seq, event_type, psp, suspense_minor FROM public.payments
+                WHERE payment_id = happened.payment_id AND order_id = happened.order_id
+                    AND seq < happened.seq AND seq <= 32
+            UNION ALL
+            SELECT seq, event_type, psp, suspense_minor FROM public.payments
+                WHERE payment_id = happened.payment_id AND order_id = happened.order_id
+                    AND seq < happened.seq AND seq > 32
+    ) earlier;
+    IF is_capturing AND happened.event_type IN (
+                'attempted', 'capture_requested', 'cancel_requested')
+            OR is_cancelling AND happened.event_type IN (
+                'attempted', 'capture_requested', 'cancel_requested') THEN
+        PERFORM public.payments_refuse('PU014', happened, 'event_type',
+            format('%s cannot happen while a request to %s is open', happened.event_type,
+                CASE WHEN is_capturing THEN 'capture' ELSE 'cancel' END),
+            'Append the outcome of the request first.');
+    END IF;
+    IF NOT is_capturing AND happened.event_type IN ('capture_failed')
+            OR NOT is_cancelling AND happened.event_type IN ('cancel_failed') THEN
+        PERFORM public.payments_refuse('PU015', happened, 'event_type',
+            format('%s cannot happen without a request that is open', happened.event_type),
+            'Append the request first, or nothing.');
+    END IF;
+    IF happened.event_type IN ('capture_requested') AND happened.amount_minor > capture_left THEN
+        PERFORM public.payments_refuse('PU009', happened, 'amount_minor',
+            format('is %s; at most %s can be captured', happened.amount_minor, capture_left),
+            'Request what is authorized and not captured, or less.');
+    END IF;
+    IF happened.event_type IN ('honoured') AND happened.amount_minor > in_suspense THEN
+        PERFORM public.payments_refuse('PU016', happened, 'amount_minor',
+            format('is %s; the order has %s in suspense at %s', happened.amount_minor,
+                in_suspense, happened.psp),
+            'Honour what came for this order at the payment''s PSP, or less.');
+    END IF;
+    IF happened.event_type IN ('dispute_won', 'dispute_lost') THEN
+        SELECT * INTO opened FROM public.payments
+            WHERE payment_id = happened.payment_id AND seq = disputed_at;
+        opened.suspense_minor := CASE WHEN happened.event_type IN ('dispute_won')
+            THEN -opened.suspense_minor ELSE 0 END;
+        IF (happened.amount_minor, happened.suspense_minor)
+                IS DISTINCT FROM (opened.amount_minor, opened.suspense_minor) THEN
+            PERFORM public.payments_refuse_difference('PU017', happened,
+                ARRAY['amount_minor', 'suspense_minor'],
+                ARRAY[happened.amount_minor, happened.suspense_minor]::text[],
+                ARRAY[opened.amount_minor, opened.suspense_minor]::text[],
+                'A dispute ends as a whole: with what it took when it was opened.');
+        END IF;
+    END IF;
+END
+$$;
+
 -- Refuse a row whose running sums are not the expected ones, in the table's order.
 CREATE OR REPLACE FUNCTION public.payments_refuse_sums(
     happened public.payments, expected bigint[]
 ) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM public.payments_refuse_difference('PU005', happened,
-        ARRAY['captured_minor', 'refunded_minor', 'released_minor', 'reserved_minor', 'pending_minor', 'available_delta_minor'],
-        ARRAY[happened.captured_minor, happened.refunded_minor, happened.released_minor, happened.reserved_minor, happened.pending_minor, happened.available_delta_minor]::text[],
+        ARRAY['authorized_minor', 'captured_minor', 'refunded_minor', 'released_minor', 'reserved_minor', 'pending_minor', 'available_delta_minor', 'suspense_minor'],
+        ARRAY[happened.authorized_minor, happened.captured_minor, happened.refunded_minor, happened.released_minor, happened.reserved_minor, happened.pending_minor, happened.available_delta_minor, happened.suspense_minor]::text[],
         expected::text[],
         'A running sum is the one of the order''s event before and what this event adds.');
 END
@@ -234,16 +331,28 @@ BEGIN
             field := 'amount_minor';
             problem := 'must be at most 1,000,000,000,000,000';
         WHEN (CASE WHEN happened.direction = 'out' OR happened.event_type IN (
-                'created', 'authorized', 'captured', 'released', 'refund_requested', 'refunded', 'refund_failed', 'dispute_opened', 'dispute_won', 'dispute_lost')
-            THEN happened.amount_minor > 0 ELSE happened.amount_minor = 0 END) IS FALSE THEN
+                'created', 'authorized', 'capture_requested', 'captured', 'stray_captured', 'stray_refunded', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed')
+            THEN happened.amount_minor > 0
+            WHEN happened.event_type IN ('dispute_opened')
+            THEN happened.amount_minor >= 0 AND happened.amount_minor > happened.suspense_minor
+            WHEN happened.event_type IN ('dispute_opened', 'dispute_won', 'dispute_lost')
+            THEN happened.amount_minor >= 0 ELSE happened.amount_minor = 0 END) IS FALSE THEN
             broken := 'payments_amount_of_event';
             field := 'amount_minor';
-            problem := 'must be above zero for events that move or name money, zero for all others';
+            problem := 'must be above zero for events that move or name money, zero for all others; of a dispute, zero only if all of it is in suspense';
+        WHEN (happened.authorized_minor <= happened.order_amount_minor) IS FALSE THEN
+            broken := 'payments_authorized_minor';
+            field := 'authorized_minor';
+            problem := 'must be at most order_amount_minor';
         WHEN (CASE WHEN happened.direction = 'out' THEN happened.buyer_id IS NULL
             ELSE happened.buyer_id IS NOT NULL AND octet_length(happened.buyer_id) BETWEEN 1 AND 128 AND happened.buyer_id !~ '[^!-~]' END) IS FALSE THEN
             broken := 'payments_buyer_id';
             field := 'buyer_id';
             problem := 'must be 1 to 128 printable ASCII characters without spaces, and null for payouts only';
+        WHEN (happened.authorized_minor = 0 OR happened.captured_minor <= happened.authorized_minor) IS FALSE THEN
+            broken := 'payments_captures_within_authorization';
+            field := 'captured_minor';
+            problem := 'must be at most authorized_minor, unless that is zero';
         WHEN (happened.captured_minor <= happened.order_amount_minor) IS FALSE THEN
             broken := 'payments_captures_within_order';
             field := 'captured_minor';
@@ -348,7 +457,7 @@ BEGIN
             field := 'seller_id';
             problem := 'must be 1 to 128 printable ASCII characters without spaces';
         WHEN (happened.commission_minor = 0 AND happened.logistics_fee_minor = 0
-            OR happened.direction = 'in' AND happened.event_type IN ('created', 'captured', 'refunded', 'dispute_lost')) IS FALSE THEN
+            OR happened.direction = 'in' AND happened.event_type IN ('created', 'captured', 'honoured', 'refunded', 'dispute_lost')) IS FALSE THEN
             broken := 'payments_shares_of_event';
             field := 'commission_minor';
             problem := 'and logistics_fee_minor must be zero for an event without shares';
@@ -405,9 +514,10 @@ BEGIN
             AND NEW.currency = before.currency
             AND NEW.psp = before.psp
             AND NEW.method = before.method
+            AND before.suspense_minor = 0  -- or the row before may be a stray
             AND (NEW.event_type = 'created' AND before.event_type <> 'created') IS NOT TRUE
         ) IS NOT TRUE THEN
-            PERFORM public.payments_refuse_follower(NEW, before);
+            PERFORM public.payments_check_follower(NEW, before);
         END IF;
 
         -- 2. The order's previous row.
@@ -426,7 +536,7 @@ BEGIN
             END IF;
         END IF;
     ELSIF NEW.seq IS DISTINCT FROM 1 THEN
-        PERFORM public.payments_refuse_follower(NEW, NULL);
+        PERFORM public.payments_check_follower(NEW, NULL);
     END IF;
 
     -- 3. The same facts of the order, the lifecycle, and whole amounts.
@@ -440,110 +550,221 @@ BEGIN
         AND NEW.dispute =
             public.payments_dispute_after(NEW.direction, before.dispute, NEW.event_type)
         AND (NEW.amount_minor = NEW.order_amount_minor OR (NEW.direction = 'out'
-            OR NEW.event_type IN ('created', 'authorized')) IS FALSE)
+            OR NEW.event_type IN ('created')) IS FALSE)
     ) IS NOT TRUE THEN
         PERFORM public.payments_refuse_step(NEW, before);
     END IF;
 
     -- 4. The running sums, and the other conditions on an event that changes one.
     IF NEW.direction = 'in' AND NEW.event_type NOT IN (
-        'captured', 'released', 'refund_requested', 'refunded', 'refund_failed', 'dispute_opened', 'dispute_won', 'dispute_lost'
+        'attempted', 'authorized', 'capture_requested', 'capture_failed', 'captured', 'cancel_requested', 'cancel_failed', 'stray_captured', 'stray_refunded', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed', 'dispute_opened', 'dispute_won', 'dispute_lost'
     ) THEN
         IF (
-            NEW.captured_minor = coalesce(before.captured_minor, 0)
+            NEW.authorized_minor = coalesce(before.authorized_minor, 0)
+            AND NEW.captured_minor = coalesce(before.captured_minor, 0)
             AND NEW.refunded_minor = coalesce(before.refunded_minor, 0)
             AND NEW.released_minor = coalesce(before.released_minor, 0)
             AND NEW.reserved_minor = coalesce(before.reserved_minor, 0)
             AND NEW.pending_minor = coalesce(before.pending_minor, 0)
             AND NEW.available_delta_minor = 0
+            AND NEW.suspense_minor = 0
         ) IS NOT TRUE THEN
             PERFORM public.payments_refuse_sums(NEW, ARRAY[
+                coalesce(before.authorized_minor, 0),
                 coalesce(before.captured_minor, 0),
                 coalesce(before.refunded_minor, 0),
                 coalesce(before.released_minor, 0),
                 coalesce(before.reserved_minor, 0),
                 coalesce(before.pending_minor, 0),
+                0,
                 0]);
         END IF;
     ELSIF NEW.direction = 'in' THEN
         CASE NEW.event_type
             WHEN 'captured' THEN expected := ARRAY[
+                before.authorized_minor,
                 before.captured_minor + NEW.amount_minor,
                 before.refunded_minor,
                 before.released_minor,
                 before.reserved_minor,
                 before.pending_minor + (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
+                0,
                 0];
             WHEN 'released' THEN expected := ARRAY[
+                before.authorized_minor,
                 before.captured_minor,
                 before.refunded_minor,
                 before.released_minor + NEW.amount_minor,
                 before.reserved_minor,
                 before.pending_minor - NEW.amount_minor,
-                NEW.amount_minor];
+                NEW.amount_minor,
+                0];
             WHEN 'refund_requested' THEN expected := ARRAY[
+                before.authorized_minor,
                 before.captured_minor,
                 before.refunded_minor,
                 before.released_minor,
                 before.reserved_minor + NEW.amount_minor,
                 before.pending_minor,
+                0,
                 0];
             WHEN 'refunded' THEN expected := ARRAY[
+                before.authorized_minor,
                 before.captured_minor,
                 before.refunded_minor + NEW.amount_minor,
                 before.released_minor,
                 CASE NEW.reserved_minor WHEN before.reserved_minor - NEW.amount_minor THEN before.reserved_minor - NEW.amount_minor ELSE before.reserved_minor END,
                 before.pending_minor - least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)),
-                least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)) - (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)];
+                least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)) - (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
+                0];
             WHEN 'refund_failed' THEN expected := ARRAY[
+                before.authorized_minor,
                 before.captured_minor,
                 before.refunded_minor,
                 before.released_minor,
                 before.reserved_minor - NEW.amount_minor,
                 before.pending_minor,
+                0,
                 0];
+            WHEN 'authorized' THEN expected := ARRAY[
+                NEW.amount_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                0];
+            WHEN 'attempted' THEN expected := ARRAY[
+                0,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                0];
+                PERFORM public.payments_check_past(NEW, before);
+            WHEN 'capture_requested' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                0];
+                PERFORM public.payments_check_past(NEW, before);
+            WHEN 'capture_failed' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                0];
+                PERFORM public.payments_check_past(NEW, before);
+            WHEN 'cancel_requested' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                0];
+                PERFORM public.payments_check_past(NEW, before);
+            WHEN 'cancel_failed' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                0];
+                PERFORM public.payments_check_past(NEW, before);
+            WHEN 'stray_captured' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                NEW.amount_minor];
+            WHEN 'stray_refunded' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                -NEW.amount_minor];
+            WHEN 'honoured' THEN expected := ARRAY[
+                0,
+                before.captured_minor + NEW.amount_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor + (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
+                0,
+                -NEW.amount_minor];
+                PERFORM public.payments_check_past(NEW, before);
             WHEN 'dispute_opened' THEN expected := ARRAY[
+                before.authorized_minor,
                 before.captured_minor,
                 before.refunded_minor,
                 before.released_minor,
                 before.reserved_minor + NEW.amount_minor,
                 before.pending_minor,
-                0];
+                0,
+                CASE WHEN NEW.amount_minor
+                        = before.captured_minor - before.refunded_minor - before.reserved_minor
+                    THEN greatest(least(NEW.suspense_minor, 0), -1000000000000000) ELSE 0 END];
             WHEN 'dispute_won' THEN expected := ARRAY[
+                before.authorized_minor,
                 before.captured_minor,
                 before.refunded_minor,
                 before.released_minor,
                 before.reserved_minor - NEW.amount_minor,
                 before.pending_minor,
-                0];
+                0,
+                greatest(NEW.suspense_minor, 0)];
+                PERFORM public.payments_check_past(NEW, before);
             WHEN 'dispute_lost' THEN expected := ARRAY[
+                before.authorized_minor,
                 before.captured_minor,
                 before.refunded_minor + NEW.amount_minor,
                 before.released_minor,
                 before.reserved_minor - NEW.amount_minor,
                 before.pending_minor - least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)),
-                least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)) - (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)];
+                least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)) - (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
+                0];
+                PERFORM public.payments_check_past(NEW, before);
         END CASE;
-        IF ARRAY[NEW.captured_minor, NEW.refunded_minor, NEW.released_minor, NEW.reserved_minor, NEW.pending_minor, NEW.available_delta_minor] IS DISTINCT FROM expected THEN
+        IF ARRAY[NEW.authorized_minor, NEW.captured_minor, NEW.refunded_minor, NEW.released_minor, NEW.reserved_minor, NEW.pending_minor, NEW.available_delta_minor, NEW.suspense_minor] IS DISTINCT FROM expected THEN
             PERFORM public.payments_refuse_sums(NEW, expected);
         END IF;
 
         -- 5. The shares: no order gives more than planned, or gets back more than it gave.
-        IF NEW.event_type IN ('captured') AND NEW.captured_minor <= NEW.order_amount_minor THEN
+        IF NEW.event_type IN ('captured', 'honoured') AND NEW.captured_minor <= NEW.order_amount_minor THEN
             IF NEW.seq <= 32 + 1 THEN
                 SELECT coalesce(sum(CASE WHEN event_type IN ('created') THEN commission_minor
-                    WHEN event_type IN ('captured') THEN -commission_minor END), 0),
+                    WHEN event_type IN ('captured', 'honoured') THEN -commission_minor END), 0),
                         coalesce(sum(CASE WHEN event_type IN ('created') THEN logistics_fee_minor
-                    WHEN event_type IN ('captured') THEN -logistics_fee_minor END), 0)
+                    WHEN event_type IN ('captured', 'honoured') THEN -logistics_fee_minor END), 0)
                     INTO commission_left, logistics_left
                     FROM public.@PARTITION@
                     WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
                         AND seq < NEW.seq;
             ELSE
                 SELECT coalesce(sum(CASE WHEN event_type IN ('created') THEN commission_minor
-                    WHEN event_type IN ('captured') THEN -commission_minor END), 0),
+                    WHEN event_type IN ('captured', 'honoured') THEN -commission_minor END), 0),
                         coalesce(sum(CASE WHEN event_type IN ('created') THEN logistics_fee_minor
-                    WHEN event_type IN ('captured') THEN -logistics_fee_minor END), 0)
+                    WHEN event_type IN ('captured', 'honoured') THEN -logistics_fee_minor END), 0)
                     INTO commission_left, logistics_left
                     FROM (
                         SELECT event_type, commission_minor, logistics_fee_minor
@@ -566,18 +787,18 @@ BEGIN
         END IF;
         IF NEW.event_type IN ('refunded', 'dispute_lost') AND NEW.refunded_minor <= NEW.captured_minor THEN
             IF NEW.seq <= 32 + 1 THEN
-                SELECT coalesce(sum(CASE WHEN event_type IN ('captured') THEN commission_minor
+                SELECT coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured') THEN commission_minor
                     WHEN event_type IN ('refunded', 'dispute_lost') THEN -commission_minor END), 0),
-                        coalesce(sum(CASE WHEN event_type IN ('captured') THEN logistics_fee_minor
+                        coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured') THEN logistics_fee_minor
                     WHEN event_type IN ('refunded', 'dispute_lost') THEN -logistics_fee_minor END), 0)
                     INTO commission_left, logistics_left
                     FROM public.@PARTITION@
                     WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
                         AND seq < NEW.seq;
             ELSE
-                SELECT coalesce(sum(CASE WHEN event_type IN ('captured') THEN commission_minor
+                SELECT coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured') THEN commission_minor
                     WHEN event_type IN ('refunded', 'dispute_lost') THEN -commission_minor END), 0),
-                        coalesce(sum(CASE WHEN event_type IN ('captured') THEN logistics_fee_minor
+                        coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured') THEN logistics_fee_minor
                     WHEN event_type IN ('refunded', 'dispute_lost') THEN -logistics_fee_minor END), 0)
                     INTO commission_left, logistics_left
                     FROM (
@@ -602,42 +823,52 @@ BEGIN
     ELSE
         CASE NEW.event_type
             WHEN 'requested' THEN expected := ARRAY[
+                coalesce(before.authorized_minor, 0),
                 coalesce(before.captured_minor, 0),
                 coalesce(before.refunded_minor, 0),
                 coalesce(before.released_minor, 0),
                 coalesce(before.reserved_minor, 0),
                 coalesce(before.pending_minor, 0),
-                -NEW.amount_minor];
+                -NEW.amount_minor,
+                0];
             WHEN 'failed' THEN expected := ARRAY[
+                coalesce(before.authorized_minor, 0),
                 coalesce(before.captured_minor, 0),
                 coalesce(before.refunded_minor, 0),
                 coalesce(before.released_minor, 0),
                 coalesce(before.reserved_minor, 0),
                 coalesce(before.pending_minor, 0),
-                NEW.amount_minor];
+                NEW.amount_minor,
+                0];
             WHEN 'cancelled' THEN expected := ARRAY[
+                coalesce(before.authorized_minor, 0),
                 coalesce(before.captured_minor, 0),
                 coalesce(before.refunded_minor, 0),
                 coalesce(before.released_minor, 0),
                 coalesce(before.reserved_minor, 0),
                 coalesce(before.pending_minor, 0),
-                NEW.amount_minor];
+                NEW.amount_minor,
+                0];
             WHEN 'returned' THEN expected := ARRAY[
+                coalesce(before.authorized_minor, 0),
                 coalesce(before.captured_minor, 0),
                 coalesce(before.refunded_minor, 0),
                 coalesce(before.released_minor, 0),
                 coalesce(before.reserved_minor, 0),
                 coalesce(before.pending_minor, 0),
-                NEW.amount_minor];
+                NEW.amount_minor,
+                0];
             ELSE expected := ARRAY[
+                coalesce(before.authorized_minor, 0),
                 coalesce(before.captured_minor, 0),
                 coalesce(before.refunded_minor, 0),
                 coalesce(before.released_minor, 0),
                 coalesce(before.reserved_minor, 0),
                 coalesce(before.pending_minor, 0),
+                0,
                 0];
         END CASE;
-        IF ARRAY[NEW.captured_minor, NEW.refunded_minor, NEW.released_minor, NEW.reserved_minor, NEW.pending_minor, NEW.available_delta_minor] IS DISTINCT FROM expected THEN
+        IF ARRAY[NEW.authorized_minor, NEW.captured_minor, NEW.refunded_minor, NEW.released_minor, NEW.reserved_minor, NEW.pending_minor, NEW.available_delta_minor, NEW.suspense_minor] IS DISTINCT FROM expected THEN
             PERFORM public.payments_refuse_sums(NEW, expected);
         END IF;
 
@@ -671,8 +902,14 @@ BEGIN
         (NEW.commission_minor + NEW.logistics_fee_minor <= NEW.amount_minor)
         AND (NEW.amount_minor <= 1000000000000000)
         AND (CASE WHEN NEW.direction = 'out' OR NEW.event_type IN (
-                'created', 'authorized', 'captured', 'released', 'refund_requested', 'refunded', 'refund_failed', 'dispute_opened', 'dispute_won', 'dispute_lost')
-            THEN NEW.amount_minor > 0 ELSE NEW.amount_minor = 0 END)
+                'created', 'authorized', 'capture_requested', 'captured', 'stray_captured', 'stray_refunded', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed')
+            THEN NEW.amount_minor > 0
+            WHEN NEW.event_type IN ('dispute_opened')
+            THEN NEW.amount_minor >= 0 AND NEW.amount_minor > NEW.suspense_minor
+            WHEN NEW.event_type IN ('dispute_opened', 'dispute_won', 'dispute_lost')
+            THEN NEW.amount_minor >= 0 ELSE NEW.amount_minor = 0 END)
+        AND (NEW.authorized_minor <= NEW.order_amount_minor)
+        AND (NEW.authorized_minor = 0 OR NEW.captured_minor <= NEW.authorized_minor)
         AND (NEW.captured_minor <= NEW.order_amount_minor)
         AND (NEW.commission_minor >= 0)
         AND (CASE WHEN jsonb_typeof(NEW.details) <> 'object' THEN false
@@ -688,7 +925,7 @@ BEGIN
         AND (NEW.reserved_minor >= 0)
         AND (NEW.schema_version BETWEEN 1 AND 32767)
         AND (NEW.commission_minor = 0 AND NEW.logistics_fee_minor = 0
-            OR NEW.direction = 'in' AND NEW.event_type IN ('created', 'captured', 'refunded', 'dispute_lost'))
+            OR NEW.direction = 'in' AND NEW.event_type IN ('created', 'captured', 'honoured', 'refunded', 'dispute_lost'))
     ) IS FALSE THEN
         PERFORM public.payments_refuse_values(NEW);
     END IF;
@@ -807,8 +1044,9 @@ REVOKE ALL ON FUNCTION
     public.payments_refuse_difference(text, public.payments, text[], text[], text[], text),
     public.payments_refuse(text, public.payments, text, text, text),
     public.payments_refuse_share(text, public.payments, bigint, bigint, bigint, bigint),
-    public.payments_refuse_follower(public.payments, public.payments),
+    public.payments_check_follower(public.payments, public.payments),
     public.payments_refuse_step(public.payments, public.payments),
+    public.payments_check_past(public.payments, public.payments),
     public.payments_refuse_sums(public.payments, bigint[]),
     public.payments_refuse_values(public.payments),
     public.payments_append_only()

@@ -7,12 +7,24 @@ applied on top of an older one.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from schemas.effects import EFFECTS, Amount, Effect, Move, Pot, event_types
+from schemas.effects import (
+    EFFECTS,
+    PLACE_EVENTS,
+    STRAY_EVENTS,
+    Amount,
+    Authorization,
+    Claim,
+    Effect,
+    Move,
+    Pot,
+    Suspense,
+    event_types,
+)
 from schemas.lifecycle import (
     DISPUTE,
     DISPUTE_EVENTS,
@@ -24,8 +36,9 @@ from schemas.lifecycle import (
     EventType,
     next_state,
 )
+from schemas.money import MAX_AMOUNT_MINOR
 from schemas.postgres.guard_codes import GuardCode
-from schemas.postgres.row_rules import ROW, ROW_RULES, RowRule, all_of
+from schemas.postgres.row_rules import PLACE_RULES, ROW, ROW_RULES, RowRule, all_of
 from schemas.runtime import entry_point
 from schemas.sql_words import quoted
 
@@ -40,8 +53,9 @@ _Word = TypeVar("_Word", bound=str | None)
 
 _SIGNS: Mapping[int, str] = {+1: " + NEW.amount_minor", 0: "", -1: " - NEW.amount_minor"}
 
-SUMS = ("captured", "refunded", "released", "reserved", "pending", "available_delta")
-"""Running sums in the order of the table; the last one belongs to the event alone."""
+EVENT_SUMS = ("available_delta", "suspense")
+SUMS = ("authorized", "captured", "refunded", "released", "reserved", "pending", *EVENT_SUMS)
+"""Running sums in the order of the table; the last ones belong to the event alone."""
 
 FEW_ROWS = 32
 """The index `payments_long` holds rows above this seq; most payments have none."""
@@ -62,16 +76,64 @@ _LONG_ORDER_ROWS = f"""(
 """The order's earlier rows; long payments read them through `payments_long`."""
 
 _UNMOVED = ("before.pending_minor", "0")
+_GIVEN_BACK = (f"before.pending_minor - {_FROM_PENDING}", f"{_FROM_PENDING} - {_SHARE}")
 _MOVES: Mapping[Move, tuple[str, str]] = {
     Move.NONE: _UNMOVED,
     Move.PLAN: _UNMOVED,
     Move.CAPTURE: (f"before.pending_minor + {_SHARE}", "0"),
     Move.RELEASE: ("before.pending_minor - NEW.amount_minor", "NEW.amount_minor"),
-    Move.REVERSE: (f"before.pending_minor - {_FROM_PENDING}", f"{_FROM_PENDING} - {_SHARE}"),
+    Move.REVERSE: _GIVEN_BACK,
+    Move.DISPUTE: _UNMOVED,
+    Move.UNDISPUTE: _UNMOVED,
+    Move.CHARGE_BACK: _GIVEN_BACK,
 }
 """Move -> `pending_minor` and `available_delta_minor` after it."""
 
-_SUM_EVENTS = event_types(lambda effect: effect.changes_sums, Direction.IN)
+_AUTHORIZATIONS: Mapping[Authorization, str] = {
+    Authorization.NONE: "before.authorized_minor",
+    Authorization.SETS: "NEW.amount_minor",
+    Authorization.ENDS: "0",
+}
+"""Authorization -> `authorized_minor` after it."""
+
+_SUSPENSE: Mapping[Suspense, str] = {
+    Suspense.NONE: "0",
+    Suspense.IN: "NEW.amount_minor",
+    Suspense.OUT: "-NEW.amount_minor",
+    # A dispute takes from suspense only what is beyond all that the order has.
+    Suspense.EXCESS: f"""\
+CASE WHEN NEW.amount_minor
+                        = before.captured_minor - before.refunded_minor - before.reserved_minor
+                    THEN greatest(least(NEW.suspense_minor, 0), -{MAX_AMOUNT_MINOR}) ELSE 0 END""",
+    # Compared with what the dispute took, by `payments_check_past`.
+    Suspense.RETURN: "greatest(NEW.suspense_minor, 0)",
+}
+"""Suspense -> `suspense_minor` of the event."""
+
+
+def _looks_back(effect: Effect) -> bool:
+    """Whether more than the order's row before decides if the event is legal: this is rare."""
+    requests = {effect.capture_request, effect.cancel_request}
+    return (
+        not requests <= {Claim.NONE, Claim.MAY_END}
+        or effect.dispute is Claim.ENDS
+        or _honours(effect)
+    )
+
+
+def _rarity(effect: Effect) -> int:
+    if _looks_back(effect) or effect.suspense is not Suspense.NONE:
+        return 2
+    return int(effect.authorization is not Authorization.NONE)
+
+
+def _honours(effect: Effect) -> bool:
+    return effect.suspense is Suspense.OUT and effect.move is Move.CAPTURE
+
+
+_SUM_EVENTS = event_types(lambda effect: not effect.keeps_sums or _looks_back(effect), Direction.IN)
+"""Events whose sums are not simply those before; the checks of the rare ones cost others nothing.
+"""
 _WHOLE_AMOUNT_EVENTS = event_types(lambda effect: effect.amount is Amount.WHOLE, Direction.IN)
 _BALANCE_EVENTS = event_types(lambda effect: effect.draws_on_balance, Direction.OUT)
 
@@ -100,6 +162,12 @@ def guards_sql() -> str:
         "lock_seed": str(PAYOUT_LOCK_SEED),
         "few_rows": str(FEW_ROWS),
         "broken_rules": _broken_rules(),
+        "strays": quoted(STRAY_EVENTS),
+        "place_events": quoted(PLACE_EVENTS),
+        "rules_of_places": all_of((ROW_RULES[name] for name in PLACE_RULES), "happened.", " " * 12),
+        "few_order_rows": _earlier_rows(f"seq <= {FEW_ROWS}"),
+        "many_order_rows": _earlier_rows(f"seq > {FEW_ROWS}"),
+        **_past_events(),
         "rules_of_every_row": all_of(_rules(first_only=False), "NEW.", " " * 8),
         "rules_of_first_rows": all_of(_rules(first_only=True), "NEW.", " " * 12),
     } | {code.name: code.value for code in GuardCode}
@@ -107,6 +175,37 @@ def guards_sql() -> str:
         text = text.replace("{{" + name + "}}", part)
     assert "{{" not in text, "a placeholder without a value"
     return text
+
+
+def _earlier_rows(condition: str) -> str:
+    return f"""\
+            SELECT seq, event_type, psp, suspense_minor FROM public.payments
+                WHERE payment_id = happened.payment_id AND order_id = happened.order_id
+                    AND seq < happened.seq AND {condition}"""
+
+
+def _past_events() -> dict[str, str]:
+    """Return the lists of events by which `payments_check_past` judges."""
+
+    def listed(is_meant: Callable[[Effect], bool]) -> str:
+        return quoted(event_types(is_meant, Direction.IN))
+
+    barring = (Claim.OPENS, Claim.EXCLUDES)
+    ending = (Claim.ENDS, Claim.MAY_END)
+    return {
+        "capture_opens": listed(lambda effect: effect.capture_request is Claim.OPENS),
+        "capture_closes": listed(lambda effect: effect.capture_request in ending),
+        "capture_bars": listed(lambda effect: effect.capture_request in barring),
+        "capture_fails": listed(lambda effect: effect.capture_request is Claim.ENDS),
+        "cancel_opens": listed(lambda effect: effect.cancel_request is Claim.OPENS),
+        "cancel_closes": listed(lambda effect: effect.cancel_request in ending),
+        "cancel_bars": listed(lambda effect: effect.cancel_request in barring),
+        "cancel_fails": listed(lambda effect: effect.cancel_request is Claim.ENDS),
+        "dispute_opens": listed(lambda effect: effect.dispute is Claim.OPENS),
+        "dispute_ends": listed(lambda effect: effect.dispute is Claim.ENDS),
+        "dispute_returns": listed(lambda effect: effect.suspense is Suspense.RETURN),
+        "honours": listed(_honours),
+    }
 
 
 def _lookup(table: Mapping[str, object], path: str) -> str:
@@ -153,8 +252,8 @@ def _columns(row: str) -> str:
 
 def _sums_before() -> dict[str, str]:
     """Return each running sum's value after an event that changes none; 0 for a first event."""
-    values = {name: f"coalesce(before.{name}_minor, 0)" for name in SUMS[:-1]}
-    return values | {SUMS[-1]: "0"}
+    values = {name: f"coalesce(before.{name}_minor, 0)" for name in SUMS}
+    return values | dict.fromkeys(EVENT_SUMS, "0")
 
 
 def _array(values: Iterable[str], indent: str) -> str:
@@ -165,9 +264,13 @@ def _array(values: Iterable[str], indent: str) -> str:
 def _in_effects() -> str:
     """Return branches that set `expected` to the running sums after a pay-in event."""
     lines = []
-    for event in _SUM_EVENTS:
+    # The branches are tried one by one, so the frequent ones come first.
+    for event in sorted(_SUM_EVENTS, key=lambda event: _rarity(EFFECTS[Direction.IN][event])):
+        effect = EFFECTS[Direction.IN][event]
         lines.append(f"            WHEN '{event}' THEN expected := ARRAY[")
-        lines.append(_array(_in_sums(EFFECTS[Direction.IN][event]), " " * 16) + "];")
+        lines.append(_array(_in_sums(effect), " " * 16) + "];")
+        if _looks_back(effect):
+            lines.append("                PERFORM public.payments_check_past(NEW, before);")
     return "\n".join(lines)
 
 
@@ -179,20 +282,21 @@ def _in_sums(effect: Effect) -> list[str]:
     if effect.may_settle:  # the amount that the earlier request reserved is then free again
         settled = "before.reserved_minor - NEW.amount_minor"
         sums[3] = f"CASE NEW.reserved_minor WHEN {settled} THEN {settled} ELSE {sums[3]} END"
-    return [*sums, *_MOVES[effect.move]]
+    authorized = _AUTHORIZATIONS[effect.authorization]
+    return [authorized, *sums, *_MOVES[effect.move], _SUSPENSE[effect.suspense]]
 
 
 def _out_effects() -> str:
     """Return branches that set `expected` to the running sums after a payout's event."""
     lines = []
-    before = list(_sums_before().values())[:-1]
+    values = _sums_before()
     for event in event_types(lambda effect: effect.available != 0, Direction.OUT):
         available = EFFECTS[Direction.OUT][event].available
         change = {+1: "NEW.amount_minor", -1: "-NEW.amount_minor"}[available]
         lines.append(f"            WHEN '{event}' THEN expected := ARRAY[")
-        lines.append(_array([*before, change], " " * 16) + "];")
+        lines.append(_array((values | {"available_delta": change}).values(), " " * 16) + "];")
     lines.append("            ELSE expected := ARRAY[")  # changes no balance
-    lines.append(_array([*before, "0"], " " * 16) + "];")
+    lines.append(_array(values.values(), " " * 16) + "];")
     return "\n".join(lines)
 
 

@@ -35,12 +35,13 @@ class GuardCode(StrEnum):
     )
     WRONG_RUNNING_SUM = (
         "PU005",
-        "a running sum, `pending_minor` or `available_delta_minor` that does not follow from the"
-        " order's event before and this event's amount",
+        "a running sum, `pending_minor`, `available_delta_minor` or `suspense_minor` that does not"
+        " follow from the order's event before and this event's amount",
     )
     PAYMENT_FACT_CHANGED = (
         "PU006",
-        "a `direction`, `buyer_id`, `currency`, `psp` or `method` that differs from the payment's",
+        "a `direction`, `buyer_id`, `currency`, `psp` or `method` that differs from the payment's;"
+        " an attempt may change the last two, and strays may name others",
     )
     ORDER_FACT_CHANGED = (
         "PU007",
@@ -49,7 +50,8 @@ class GuardCode(StrEnum):
     LATE_ORDER = "PU008", "an order that is created after something else happened to its payment"
     WRONG_AMOUNT = (
         "PU009",
-        "an event of the whole amount of its order or payout, with a different amount",
+        "an event of the whole amount of its order or payout, with a different amount; a request to"
+        " capture more than is left",
     )
     SHARE_ABOVE_PLAN = (
         "PU010",
@@ -65,4 +67,22 @@ class GuardCode(StrEnum):
     PAYOUT_ISOLATION = (
         "PU013",
         "a payout that is requested in an isolation level other than READ COMMITTED",
+    )
+    REQUEST_OPEN = (
+        "PU014",
+        "a request to capture or to cancel, or another attempt, while such a request of the order"
+        " has no outcome",
+    )
+    NOTHING_REQUESTED = (
+        "PU015",
+        "a `capture_failed` or `cancel_failed` without an open request of the order",
+    )
+    HONOURED_ABOVE_SUSPENSE = (
+        "PU016",
+        "an order that is honoured with more than it has in suspense at the payment's PSP",
+    )
+    DISPUTE_DIFFERS = (
+        "PU017",
+        "a dispute that ends with another amount, or another part in suspense, than it was opened"
+        " with",
     )

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from schemas.currencies import CURRENT
 from schemas.details import MAX_DETAILS_BYTES
-from schemas.effects import Amount, event_types
+from schemas.effects import Amount, Suspense, event_types
 from schemas.events import EARLIEST, LATEST
 from schemas.ids import MAX_LENGTHS
 from schemas.lifecycle import Direction
@@ -73,7 +73,10 @@ def _object(table: Mapping[str, object]) -> str:
 
 _ENDS = {code: f"{end:%Y-%m-%d} 00:00+00" for code, end in CURRENCY_ENDS.items()}
 
-_AMOUNTS = quoted(event_types(lambda effect: effect.amount is not Amount.NONE, Direction.IN))
+_POSITIVE = (Amount.WHOLE, Amount.PART, Amount.NAMED)
+_AMOUNTS = quoted(event_types(lambda effect: effect.amount in _POSITIVE, Direction.IN))
+_COVERED = quoted(event_types(lambda effect: effect.amount is Amount.COVERED, Direction.IN))
+_TAKING = quoted(event_types(lambda effect: effect.suspense is Suspense.EXCESS, Direction.IN))
 _SHARES = quoted(event_types(lambda effect: effect.pot is not None, Direction.IN))
 
 ROW_RULES: Mapping[str, RowRule] = MappingProxyType(
@@ -94,8 +97,18 @@ ROW_RULES: Mapping[str, RowRule] = MappingProxyType(
             condition=f"""\
 CASE WHEN {ROW}direction = 'out' OR {ROW}event_type IN (
         {_AMOUNTS})
-    THEN {ROW}amount_minor > 0 ELSE {ROW}amount_minor = 0 END""",
-            expected="must be above zero for events that move or name money, zero for all others",
+    THEN {ROW}amount_minor > 0
+    WHEN {ROW}event_type IN ({_TAKING})
+    THEN {ROW}amount_minor >= 0 AND {ROW}amount_minor > {ROW}suspense_minor
+    WHEN {ROW}event_type IN ({_COVERED})
+    THEN {ROW}amount_minor >= 0 ELSE {ROW}amount_minor = 0 END""",
+            expected="must be above zero for events that move or name money, zero for all others;"
+            " of a dispute, zero only if all of it is in suspense",
+        ),
+        "payments_authorized_minor": RowRule(
+            column="authorized_minor",
+            condition=f"{ROW}authorized_minor <= {ROW}order_amount_minor",
+            expected="must be at most order_amount_minor",
         ),
         "payments_buyer_id": RowRule(
             column="buyer_id",
@@ -104,6 +117,11 @@ CASE WHEN {ROW}direction = 'out' THEN {ROW}buyer_id IS NULL
     ELSE {ROW}buyer_id IS NOT NULL AND {_printable("buyer_id")} END""",
             expected=f"must be {_words('buyer_id')}, and null for payouts only",
             first_only=True,
+        ),
+        "payments_captures_within_authorization": RowRule(
+            column="captured_minor",
+            condition=f"{ROW}authorized_minor = 0 OR {ROW}captured_minor <= {ROW}authorized_minor",
+            expected="must be at most authorized_minor, unless that is zero",
         ),
         "payments_captures_within_order": RowRule(
             column="captured_minor",
@@ -175,6 +193,10 @@ CASE WHEN {ROW}direction = 'out' THEN {ROW}order_id = {ROW}payment_id::text
     }
 )
 """Name -> rule. As in PostgreSQL, a row that breaks several is reported with the first by name."""
+
+
+PLACE_RULES = ("payments_method", "payments_psp")
+"""Rules about what an attempt or a stray may change, which makes its row a first one in a way."""
 
 
 def all_of(rules: Iterable[RowRule], row: str, indent: str) -> str:

@@ -225,25 +225,30 @@ def _agree(fields: EventFields) -> bool:
         return False
     number = pyarrow.array(map(numbers.__getitem__, kinds), pyarrow.int16(), size=len(kinds))
     bounds = [decode.BOUNDS[kind] for kind in numbers]
-    has_shares, sign, reverses = (
+    has_shares, sign, reverses, suspense_sign, excess_sign = (
         compute.take(pyarrow.array(map(int, column), pyarrow.int64()), number)
         for column in zip(*bounds, strict=True)
     )
-    amount, commission, logistics_fee, delta = (
+    amount, commission, logistics_fee, delta, suspense = (
         pyarrow.array(fields[name], pyarrow.int64())
         for name in (
             "amount_minor",
             "commission_minor",
             "logistics_fee_minor",
             "available_delta_minor",
+            "suspense_minor",
         )
     )
     # Amounts are at most 10^15 here, so nothing overflows.
     share = compute.subtract(compute.subtract(amount, commission), logistics_fee)
     highest = compute.multiply(sign, amount)
     lowest = compute.subtract(highest, compute.multiply(reverses, share))
+    beyond = compute.sign(compute.subtract(suspense, compute.multiply(suspense_sign, amount)))
+    least, most = compute.min_element_wise(excess_sign, 0), compute.max_element_wise(excess_sign, 0)
     return bool(
         compute.all(compute.greater_equal(compute.multiply(has_shares, share), 0)).as_py()
+        and compute.all(compute.less_equal(least, beyond)).as_py()
+        and compute.all(compute.less_equal(beyond, most)).as_py()
         and compute.all(compute.less_equal(lowest, delta)).as_py()
         and compute.all(compute.less_equal(delta, highest)).as_py()
     )

@@ -33,6 +33,7 @@ COMMANDS = {
     "import": "PURSER_POSTGRES_DSN",
     "verify": "PURSER_POSTGRES_READER_DSN",
     "replay": "PURSER_POSTGRES_READER_DSN",
+    "token": "PURSER_PORT_BASE",
     "repair slot": "PURSER_POSTGRES_ADMIN_DSN",
     "repair publication": "PURSER_POSTGRES_ADMIN_DSN",
     "repair topic": "PURSER_POSTGRES_ADMIN_DSN",
@@ -43,6 +44,7 @@ COMMANDS = {
 """Command -> the setting that it names where nothing is set up; `bench` names none itself."""
 ARGUMENTS = {
     "import": ["-"],
+    "token": ["--role", "service"],
     "dead-letters show": ["purser.public.payments/0/0"],
     "dead-letters redrive": ["--all"],
 }

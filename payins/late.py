@@ -1,0 +1,112 @@
+"""Late money: what was taken although the payment has no place for it is honoured or goes back.
+
+A charge can succeed after the payment failed, expired or was cancelled, or at a processor that was
+given up. The money is recorded in suspense (`stray_captured`), and this rule says what becomes of
+it. Pure: it depends on the stream alone, and on which orders another payment has paid, so every
+worker decides the same.
+
+- At a processor that is not the payment's current one: refunded.
+- Of an order that was cancelled: refunded. Somebody took it back.
+- Of an order that failed or expired: honoured if it came within `HONOUR_WITHIN` of the end and
+  nothing else has paid the order; else refunded.
+- Of an order with an open dispute: left until the bank has decided.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeAlias
+
+from payins.keys import late_refund_id, psp_key
+from schemas.events import Event
+from schemas.lifecycle import Dispute, EventType, Status
+from writer.state import OrderState, PaymentState, fold
+
+HONOUR_WITHIN = timedelta(hours=1)
+"""So long after the end of an order its buyer is still taken at his word."""
+
+_ENDS = frozenset({EventType.FAILED, EventType.EXPIRED})
+_MAY_BE_HONOURED = frozenset({Status.FAILED, Status.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundLate:
+    """Give the money of the event at `seq` back; both ids are derived, so it happens once."""
+
+    psp: str
+    reference: str
+    order_id: str
+    amount_minor: int
+    seq: int
+    refund_id: str
+    psp_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HonourLate:
+    """Take the money that the event at `seq` recorded as the order's capture after all."""
+
+    order_id: str
+    seq: int
+
+
+LateStep: TypeAlias = RefundLate | HonourLate
+
+
+def late_orders(events: Sequence[Event]) -> frozenset[str]:
+    """Return the orders that could be honoured: who decides must know what else paid them."""
+    return frozenset(row.order_id for row in events if row.event_type is EventType.STRAY_CAPTURED)
+
+
+def late_steps(events: Sequence[Event], paid_elsewhere: Collection[str]) -> list[LateStep]:
+    """Return what is to be done about late money; empty if there is none, or it is dealt with."""
+    state = fold(events)
+    if state is None:
+        return []
+    return list(_steps(events, state, paid_elsewhere))
+
+
+def _steps(
+    events: Sequence[Event], state: PaymentState, paid_elsewhere: Collection[str]
+) -> Iterator[LateStep]:
+    for row in events:
+        if row.event_type is not EventType.STRAY_CAPTURED:
+            continue
+        order = state.orders[row.order_id]
+        left_minor = order.suspense_minor.get(row.psp, 0)
+        if left_minor <= 0 or order.state.dispute is Dispute.OPEN:
+            continue
+        refund_id = late_refund_id(row.payment_id, row.seq)
+        if refund_id in state.refunds:
+            continue  # it went back; what is left came with another event
+        if _is_honoured(events, state, order, row, paid_elsewhere):
+            yield HonourLate(order_id=row.order_id, seq=row.seq)
+        elif row.psp_reference is not None:
+            yield RefundLate(
+                psp=row.psp,
+                reference=row.psp_reference,
+                order_id=row.order_id,
+                amount_minor=min(row.amount_minor, left_minor),
+                seq=row.seq,
+                refund_id=refund_id,
+                psp_key=psp_key(row.payment_id, row.seq),
+            )
+
+
+def _is_honoured(
+    events: Sequence[Event],
+    state: PaymentState,
+    order: OrderState,
+    row: Event,
+    paid_elsewhere: Collection[str],
+) -> bool:
+    if row.psp != state.psp or order.state.status not in _MAY_BE_HONOURED:
+        return False
+    if order.order_id in paid_elsewhere or order.captured_minor:
+        return False
+    ended_at = max(
+        each.recorded_at
+        for each in events
+        if each.order_id == order.order_id and each.event_type in _ENDS
+    )
+    return row.recorded_at - ended_at <= HONOUR_WITHIN

@@ -1,0 +1,292 @@
+"""The memory of pending payments: a fold of events into what is open, since when, and when to ask.
+
+It holds the little that tells whether a payment may be pending; what is to be done is decided from
+its stream, when it is due. So it may remember too much, and must never forget: an entry leaves it
+only through an event that plainly ends the question, or because the stream was read and nothing is
+open. Events may come again, or twice from two sources. Pure: the caller has the clock.
+
+Its size is bounded. If there are more pending payments than that, it says so (`overflowed`), and
+they are read from the table again once there is room.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Protocol
+from uuid import UUID
+
+from payins.policies import QUESTIONS, Question, policy_of
+from schemas.details import CreatedDetails, parse_details
+from schemas.ids import PaymentId
+from schemas.lifecycle import Direction, EventType, Status
+
+_E = EventType
+
+_REQUESTS: Mapping[EventType, Question] = {
+    _E.CAPTURE_REQUESTED: Question.REQUEST,
+    _E.CANCEL_REQUESTED: Question.REQUEST,
+    _E.REFUND_REQUESTED: Question.REQUEST,
+    _E.STRAY_CAPTURED: Question.LATE,
+}
+"""Events that leave a question beside the order's status; only the stream tells when it ends."""
+
+_STALE_ALLOWED = 1_000
+
+
+class Seen(Protocol):
+    """The fields of an event that the memory reads."""
+
+    @property
+    def payment_id(self) -> UUID: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def direction(self) -> Direction: ...
+    @property
+    def event_type(self) -> EventType: ...
+    @property
+    def status(self) -> Status: ...
+    @property
+    def order_id(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def details(self) -> str: ...
+    @property
+    def recorded_at(self) -> datetime: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Pending:
+    """One payment that may be pending.
+
+    `orders` is what is open about the charge of each order, `requests` what is open beside it.
+    `due_at` is when to look at it, `looked_at` when the processor was last asked, `sent_at` when
+    this worker last asked for a charge. `in_hand`: it is being looked at.
+    """
+
+    partition: int
+    method: str
+    since: datetime
+    due_at: datetime
+    last_seq: int
+    orders: dict[str, Question] = field(default_factory=dict)
+    requests: set[Question] = field(default_factory=set)
+    looked_at: datetime | None = None
+    sent_at: datetime | None = None
+    in_hand: bool = False
+
+    @property
+    def question(self) -> Question:
+        """What is most open about it."""
+        open_now = self.requests or set(self.orders.values())
+        return min(open_now, key=_RANK.__getitem__, default=Question.REQUEST)
+
+
+_RANK = {question: rank for rank, question in enumerate(Question)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingCount:
+    """How many payments have a question open, and since when the oldest."""
+
+    number: int
+    oldest_since: datetime
+
+
+class PendingMemory:
+    """Every pending payment of the partitions that this worker reads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries: dict[PaymentId, Pending] = {}
+        self._heap: list[tuple[datetime, int, PaymentId]] = []
+        self._numbers = count()
+        self.overflowed = False
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, payment_id: PaymentId) -> Pending | None:
+        """Return what is known of a payment; None if nothing is pending."""
+        return self._entries.get(payment_id)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what did not fit can be read again."""
+        return len(self._entries) * 2 <= self._limit
+
+    # -- events
+
+    def apply(self, event: Seen, partition: int) -> None:
+        """Take an event into account; events of a payment come in their order, or again."""
+        if event.direction is not Direction.IN:
+            return
+        payment_id = PaymentId(event.payment_id)
+        known = self._entries.get(payment_id)
+        if event.event_type is _E.CREATED:
+            question = _created_question(event, known)
+        else:
+            question = QUESTIONS.get(event.status)
+        request = _REQUESTS.get(event.event_type)
+        if known is None:
+            if question is None and request is None:
+                return
+            if not (known := self._opened(payment_id, event, partition)):
+                return
+        known.last_seq = max(known.last_seq, event.seq)
+        known.method = event.method
+        if question is None:
+            known.orders.pop(event.order_id, None)
+        elif known.orders.get(event.order_id) is not question:
+            known.orders[event.order_id] = question
+            self._open_since(payment_id, known, event, question)
+        if request is not None:
+            known.requests.add(request)
+            self._open_since(payment_id, known, event, request)
+        if not known.orders and not known.requests and not known.in_hand:
+            del self._entries[payment_id]
+
+    def remember(
+        self, payment_id: PaymentId, partition: int, method: str, since: datetime, due_at: datetime
+    ) -> None:
+        """Take up a payment from elsewhere, such as the retry queue."""
+        if payment_id in self._entries:
+            return
+        if len(self._entries) >= self._limit:
+            self.overflowed = True
+            return
+        self._entries[payment_id] = Pending(
+            partition=partition,
+            method=method,
+            since=since,
+            due_at=due_at,
+            last_seq=0,
+            requests={Question.REQUEST},
+        )
+        self._push(payment_id, due_at)
+
+    # -- work
+
+    def take_due(self, now: datetime, most: int) -> list[PaymentId]:
+        """Return payments that are due, oldest first; each is in hand until it is given back."""
+        taken: list[PaymentId] = []
+        while self._heap and len(taken) < most and self._heap[0][0] <= now:
+            due_at, _, payment_id = heappop(self._heap)
+            entry = self._entries.get(payment_id)
+            if entry is None or entry.in_hand or entry.due_at != due_at:
+                continue
+            entry.in_hand = True
+            taken.append(payment_id)
+        return taken
+
+    def next_due(self) -> datetime | None:
+        """Return when the next payment is due, or an earlier time; None if nothing is pending."""
+        return self._heap[0][0] if self._heap else None
+
+    def settled(self, payment_id: PaymentId, last_seq: int, now: datetime) -> None:
+        """Forget a payment whose stream has nothing open after `last_seq` events."""
+        entry = self._entries.get(payment_id)
+        if entry is None:
+            return
+        entry.in_hand = False
+        if entry.last_seq > last_seq:
+            self._due(payment_id, entry, now)  # it moved on meanwhile
+        else:
+            del self._entries[payment_id]
+
+    def later(self, payment_id: PaymentId, due_at: datetime) -> None:
+        """Give a payment back that is still open."""
+        entry = self._entries.get(payment_id)
+        if entry is not None:
+            entry.in_hand = False
+            self._due(payment_id, entry, due_at)
+
+    def hasten(self, payment_id: PaymentId, due_at: datetime) -> None:
+        """Look at a payment earlier than planned."""
+        entry = self._entries.get(payment_id)
+        if entry is not None and not entry.in_hand and due_at < entry.due_at:
+            self._due(payment_id, entry, due_at)
+
+    def keep_partitions(self, kept: Iterable[int]) -> None:
+        """Forget the payments of all other partitions: another worker has them."""
+        owned = frozenset(kept)
+        self._entries = {
+            payment_id: entry
+            for payment_id, entry in self._entries.items()
+            if entry.partition in owned
+        }
+        self._rebuild_heap()
+
+    def counts(self) -> dict[Question, PendingCount]:
+        """Return how many payments have each question open."""
+        found: dict[Question, PendingCount] = {}
+        for entry in self._entries.values():
+            question = entry.question
+            before = found.get(question)
+            found[question] = PendingCount(
+                number=before.number + 1 if before else 1,
+                oldest_since=min(before.oldest_since, entry.since) if before else entry.since,
+            )
+        return found
+
+    # -- inside
+
+    def _opened(self, payment_id: PaymentId, event: Seen, partition: int) -> Pending | None:
+        if len(self._entries) >= self._limit:
+            self.overflowed = True
+            return None
+        entry = Pending(
+            partition=partition,
+            method=event.method,
+            since=event.recorded_at,
+            due_at=datetime.max.replace(tzinfo=event.recorded_at.tzinfo),
+            last_seq=event.seq,
+        )
+        self._entries[payment_id] = entry
+        return entry
+
+    def _open_since(
+        self, payment_id: PaymentId, entry: Pending, event: Seen, question: Question
+    ) -> None:
+        """A question opens: it is due after its first interval."""
+        entry.since = event.recorded_at
+        entry.looked_at = None
+        policy = policy_of(entry.method)
+        wait = policy.intervals[question].after(event.recorded_at - event.recorded_at)
+        if question is Question.UNCONFIRMED:
+            wait = policy.confirm_within
+        if entry.in_hand:
+            entry.due_at = event.recorded_at + wait  # given back with a time of its own
+        else:
+            self._due(payment_id, entry, event.recorded_at + wait)
+
+    def _due(self, payment_id: PaymentId, entry: Pending, due_at: datetime) -> None:
+        entry.due_at = due_at
+        self._push(payment_id, due_at)
+
+    def _push(self, payment_id: PaymentId, due_at: datetime) -> None:
+        heappush(self._heap, (due_at, next(self._numbers), payment_id))
+        if len(self._heap) > 2 * len(self._entries) + _STALE_ALLOWED:
+            self._rebuild_heap()
+
+    def _rebuild_heap(self) -> None:
+        """Drop what is not due at that time any more."""
+        self._heap = [
+            (entry.due_at, next(self._numbers), payment_id)
+            for payment_id, entry in self._entries.items()
+            if not entry.in_hand
+        ]
+        heapify(self._heap)
+
+
+def _created_question(event: Seen, known: Pending | None) -> Question | None:
+    """Return what a created order leaves open: the first row says how the buyer pays."""
+    if event.seq > 1:
+        return known.question if known is not None else None
+    flow = parse_details(CreatedDetails, event.details).flow
+    if flow is None:
+        return None  # its processor is not ours to call
+    return Question.UNCONFIRMED if flow == "confirm_later" else Question.ASKED

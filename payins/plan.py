@@ -1,0 +1,244 @@
+"""What is to be done next for a pending payment: its stream and the time in, one step out. Pure.
+
+The order of the rules is the order of the evidence. A request is repeated only under its own key,
+and only while the processor remembers that; after that the books are looked up first. Absence alone
+never ends a payment: `after_absence` needs the proof that there is no charge and that no call can
+be under way any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from connectors.charges import Lookup, Terms
+from payins.intents import (
+    CHARGE_OUTCOMES,
+    Intent,
+    IntentKind,
+    created_details,
+    intents,
+    is_managed,
+    last_attempt,
+)
+from payins.policies import (
+    LONGEST_REQUEST,
+    QUESTIONS,
+    TAKE_OVER_AFTER,
+    Policy,
+    Question,
+    next_look,
+    policy_of,
+)
+from schemas.events import Event
+from schemas.lifecycle import EventType
+from writer.state import PaymentState, fold
+
+REPEATS_AT_ONE_PROCESSOR = 2
+"""A charge that is provably absent is repeated so often under its key, then attempted anew."""
+
+NOT_FOUND = "not_found"
+"""Reason of an expired payment: provably nothing was charged, and it is too late to do so."""
+NOT_CONFIRMED = "not_confirmed"
+ABANDONED = "abandoned"
+"""Reason of a cancellation: the buyer did not act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Something is open, and it is too early to do something about it."""
+
+    until: datetime
+    question: Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carry:
+    """Carry out an open intent under its key; `look_first`: the processor may have forgotten it."""
+
+    intent: Intent
+    question: Question
+    look_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Ask for the charge by its reference."""
+
+    psp: str
+    reference: str
+    question: Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Find:
+    """Look for the charge of an attempt by our id; then `after_absence`."""
+
+    intent: Intent
+    question: Question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandon:
+    """The buyer does not act: request the cancellation."""
+
+    intent: Intent
+    question: Question = Question.ACTION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpireUnconfirmed:
+    """Nobody confirmed it, and nothing was ever asked of a processor."""
+
+    question: Question = Question.UNCONFIRMED
+
+
+Step: TypeAlias = Settled | Wait | Carry | Look | Find | Abandon | ExpireUnconfirmed
+
+
+def next_step(
+    events: Sequence[Event], now: datetime, terms: Terms, looked_at: datetime | None
+) -> Step:
+    """Return the next step for a payment whose late money is dealt with (`payins.late`).
+
+    `terms` are those of its current processor; `looked_at` is when that was last asked how the
+    charge stands, None if it was not.
+    """
+    if not is_managed(events):
+        return Settled()
+    state = fold(events)
+    assert state is not None
+    policy = policy_of(state.method)
+    requests = [
+        each for each in intents(events) if each.is_open and each.kind is not IntentKind.CHARGE
+    ]
+    if requests:
+        return _request(requests[0], now, terms)
+    question = open_question(state)
+    if question is None:
+        return Settled()
+    attempt = last_attempt(events)
+    if attempt is None:
+        return _unconfirmed(events, now, policy)
+    since = _since(events, attempt)
+    if question is Question.ASKED:
+        return _asked(attempt, now, terms, policy)
+    if question is Question.ACTION and now - since >= policy.act_within:
+        return Abandon(intent=attempt)
+    seen_at = max(since, looked_at) if looked_at is not None else since
+    due = seen_at + policy.intervals[question].after(seen_at - since)
+    if now < due:
+        return Wait(until=due, question=question)
+    reference = state.attempts[-1].reference
+    if reference is None:
+        return Find(intent=attempt, question=question)
+    return Look(psp=state.psp, reference=reference, question=question)
+
+
+def open_question(state: PaymentState) -> Question | None:
+    """Return what is open about a payment's charge; None if it is over or captured."""
+    statuses = [order.state.status for order in state.orders.values()]
+    return next((found for each in statuses if (found := QUESTIONS.get(each))), None)
+
+
+def _request(intent: Intent, now: datetime, terms: Terms) -> Step:
+    """An open capture, cancellation or refund: ask again; its effect is had once."""
+    question = Question.REQUEST
+    if now - intent.at < TAKE_OVER_AFTER:
+        return Wait(until=intent.at + TAKE_OVER_AFTER, question=question)
+    return Carry(intent=intent, question=question, look_first=not terms.may_repeat(intent.at, now))
+
+
+def _unconfirmed(events: Sequence[Event], now: datetime, policy: Policy) -> Step:
+    assert created_details(events).flow == "confirm_later", events[0]
+    ends_at = events[0].recorded_at + policy.confirm_within
+    if now < ends_at:
+        return Wait(until=ends_at, question=Question.UNCONFIRMED)
+    return ExpireUnconfirmed()
+
+
+def _asked(attempt: Intent, now: datetime, terms: Terms, policy: Policy) -> Step:
+    """The process that asked may have died at any point, before its call or after it."""
+    if now - attempt.at < TAKE_OVER_AFTER:
+        return Wait(until=attempt.at + TAKE_OVER_AFTER, question=Question.ASKED)
+    if now - attempt.at < policy.charge_within and terms.may_repeat(attempt.at, now):
+        return Carry(intent=attempt, question=Question.ASKED)
+    return Find(intent=attempt, question=Question.ASKED)
+
+
+def _since(events: Sequence[Event], attempt: Intent) -> datetime:
+    """Return since when the attempt is as it is: its last event that changed that."""
+    statuses = [row for row in events if row.seq >= attempt.seq and row.event_type in _CHANGES]
+    return statuses[-1].recorded_at if statuses else attempt.at
+
+
+_CHANGES = CHARGE_OUTCOMES | {EventType.CREATED, EventType.ATTEMPTED}
+
+
+# -- absence ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Charge again under the same key."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptAnew:
+    """Charge under a new key: `evidence` proves that the attempt before has no charge."""
+
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpireAbsent:
+    """Nothing was charged, nothing will be, and it is too late to charge."""
+
+    evidence: str
+
+
+AfterAbsence: TypeAlias = Wait | Repeat | AttemptAnew | ExpireAbsent
+
+
+def after_absence(
+    step: Find,
+    lookup: Lookup,
+    *,
+    terms: Terms,
+    last_sent_at: datetime,
+    repeats: int,
+    now: datetime,
+) -> AfterAbsence:
+    """Return what to do about an attempt for which `lookup` found no charge.
+
+    `last_sent_at` is the latest time at which anybody can have sent a request for it. `repeats` is
+    how often it was repeated in vain.
+    """
+    assert not lookup.charges, lookup
+    attempt = step.intent
+    policy = policy_of(attempt.rows[0].method)
+    in_time = now - attempt.at < policy.charge_within
+    if in_time and repeats < REPEATS_AT_ONE_PROCESSOR and terms.may_repeat(attempt.at, now):
+        # The key is the guard: if a request is under way after all, both are one.
+        return Repeat(intent=attempt)
+    sent_at = max(last_sent_at, attempt.at + LONGEST_REQUEST)
+    if not lookup.proves_absence(terms, sent_at):
+        settled_at = sent_at + terms.under_way_most
+        later = next_look(attempt.rows[0].method, step.question, attempt.at, now)
+        return Wait(until=max(settled_at, later), question=step.question)
+    if in_time:
+        return AttemptAnew(evidence=lookup.evidence)
+    return ExpireAbsent(evidence=lookup.evidence)
+
+
+def is_over(events: Sequence[Event]) -> bool:
+    """Whether every order has failed, expired or was cancelled, so that nothing may be held."""
+    state = fold(events)
+    return state is not None and all(order.is_over for order in state.orders.values())

@@ -1,0 +1,101 @@
+"""What a resolver knows about one payment while it takes steps for it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from payins.carry_out import Stream
+from payins.evidence import Unrecordable
+from payins.plan import Settled, Step, Wait
+from payins.policies import Question, next_look
+from schemas.errors import ProcessorError
+from schemas.ids import PaymentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """What the caller knows about a payment beside its stream.
+
+    - `last_sent_at`: the latest time at which anybody but the request itself can have sent a charge
+      for it: this worker's last call, or when it got the payment from another worker.
+    - `looked_at`: when it was last looked at, None if never.
+    - `repeats`: how often a charge was repeated in vain.
+    """
+
+    last_sent_at: datetime
+    looked_at: datetime | None = None
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """How far a visit came.
+
+    `question` is what is open, None if nothing is; `until` is when to come back. `error` is why a
+    step could not be taken: come back with backoff instead. `sent`: a charge was asked for.
+    `looked`: the processor was asked how it stands. `last_seq`: the stream as far as it was seen.
+    """
+
+    last_seq: int
+    method: str = ""
+    question: Question | None = None
+    until: datetime | None = None
+    error: ProcessorError | None = None
+    sent: bool = False
+    looked: bool = False
+    step: str = "settled"
+    unrecordable: tuple[Unrecordable, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """One visit while it lasts."""
+
+    stream: Stream
+    visit: Visit
+    looked_at: datetime | None = None
+    question: Question | None = None
+    until: datetime | None = None
+    error: ProcessorError | None = None
+    sent: bool = False
+    step: str = "settled"
+    unrecordable: dict[Unrecordable, None] = field(default_factory=dict)
+
+    @property
+    def payment_id(self) -> PaymentId:
+        """The payment."""
+        return PaymentId(self.stream[0].payment_id)
+
+    @property
+    def last_seq(self) -> int:
+        """How long the stream is."""
+        return self.stream[-1].seq
+
+    @property
+    def last_look(self) -> datetime | None:
+        """When the processor was last asked how it stands."""
+        return self.looked_at or self.visit.looked_at
+
+    def take(self, step: Step) -> None:
+        """A step is about to be taken."""
+        self.step = type(step).__name__.lower()
+        self.question = None if isinstance(step, Settled) else step.question
+        self.until = step.until if isinstance(step, Wait) else None
+
+    def wait(self, question: Question, since: datetime, now: datetime) -> None:
+        """Nothing came of the step yet: come back after the question's interval."""
+        self.question = question
+        self.until = next_look(self.stream[0].method, question, since, now)
+
+    def resolved(self) -> Resolved:
+        """How far it came."""
+        return Resolved(
+            last_seq=self.last_seq,
+            method=self.stream[-1].method,
+            question=self.question,
+            until=self.until,
+            error=self.error,
+            sent=self.sent,
+            looked=self.looked_at is not None,
+            step=self.step,
+            unrecordable=tuple(self.unrecordable),
+        )

@@ -1,0 +1,102 @@
+"""Keeps final answers in Redis, so that repeated requests need not reach PostgreSQL.
+
+PostgreSQL alone knows the answers. What Redis returns is used only if it bears our signature over
+the key, the request and the answer; anything else counts as not found. So a Redis that is lost,
+flushed, slow, or that gives another key's answer changes only how long an answer takes. Answers
+never change, so an old one is as good as a new one.
+"""
+
+import hmac
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from service.breaker import Breaker
+from service.metrics import ApiMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PREFIX = "purser:answer:"
+CONNECTIONS_MOST = 512
+_MAC_BYTES = 32
+
+
+class StoredAnswer(NamedTuple):
+    """An answer as it was given; `headers` are those beyond every answer's."""
+
+    status: int
+    headers: "Sequence[tuple[bytes, bytes]]"
+    body: bytes
+
+
+_decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[bytes, bytes]], bytes])
+
+
+def open_redis(url: str, answer_seconds: float) -> "Redis":
+    """A client that gives up soon and never tries twice by itself; connects when it is used."""
+    return Redis.from_url(
+        url,
+        socket_timeout=answer_seconds,
+        socket_connect_timeout=answer_seconds,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=CONNECTIONS_MOST,
+    )
+
+
+class AnswerCache:
+    """Final answers by the caller's key; without a Redis it never finds any."""
+
+    def __init__(
+        self,
+        redis: "Redis | None",
+        secret: bytes,
+        breaker: Breaker,
+        metrics: ApiMetrics,
+        *,
+        kept_seconds: int,
+    ) -> None:
+        self._redis = redis
+        self._secret = secret
+        self._breaker = breaker
+        self._metrics = metrics
+        self._kept_seconds = kept_seconds
+
+    async def get(self, key: str, request: bytes) -> StoredAnswer | None:
+        """The answer that the same request got under this key; None if it is not known here.
+
+        `request` is a digest of everything that makes it the same.
+        """
+        if self._redis is None or not self._breaker.closed:
+            return None
+        async with self._breaker.guarded():
+            stored = await self._redis.get(PREFIX + key)
+            if isinstance(stored, bytes):
+                return self._verified(key, request, stored)
+        return None
+
+    async def put(self, key: str, request: bytes, answer: StoredAnswer) -> None:
+        """Keep a final answer for a while."""
+        if self._redis is None or not self._breaker.closed:
+            return
+        payload = msgspec.msgpack.encode(answer)
+        async with self._breaker.guarded():
+            value = self._mac(key, request, payload) + payload
+            await self._redis.set(PREFIX + key, value, ex=self._kept_seconds)
+
+    def _verified(self, key: str, request: bytes, stored: bytes) -> StoredAnswer | None:
+        mac, payload = stored[:_MAC_BYTES], stored[_MAC_BYTES:]
+        # Another request under the same key ends here too: PostgreSQL knows what differs.
+        if not hmac.compare_digest(mac, self._mac(key, request, payload)):
+            self._metrics.cache_failures.labels("not_ours").inc()
+            return None
+        return StoredAnswer(*_decoder.decode(payload))
+
+    def _mac(self, key: str, request: bytes, payload: bytes) -> bytes:
+        # Lengths first: no two different triples are the same bytes.
+        head = b"%d:%d:" % (len(key), len(request))
+        return hmac.digest(self._secret, head + key.encode() + request + payload, sha256)

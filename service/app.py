@@ -1,0 +1,138 @@
+"""Puts the application together: routes, problems, and the parts of one process."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.errors import ProcessorRefused, ServiceUnavailable
+from service import documents, health, shown, webhooks
+from service.answers import JSON
+from service.facts import SCOPE
+from service.frame import App, Frame
+from service.gate import Gate
+from service.health import Readiness
+from service.parts import Parts
+from service.problems import MEDIA_TYPE, Problem, unavailable
+from service.routes import ROUTES
+from service.settings import ServiceSettings
+from service.validation import of_http_exception, of_validation
+
+HANDLED = (Problem, RequestValidationError, ServiceUnavailable, ProcessorRefused)
+"""What handlers raise deliberately."""
+
+
+def make_app(
+    settings: ServiceSettings,
+    gate: Gate,
+    parts: Parts,
+    readiness: Readiness,
+    keys_document: bytes | None = None,
+) -> tuple[FastAPI, App]:
+    """The FastAPI application, and the same in its frame, which is what serves."""
+    app = new_application()
+    app.state.gate, app.state.parts, app.state.readiness = gate, parts, readiness
+    app.state.keys_document = keys_document
+    framed = Frame(
+        app,
+        parts.metrics,
+        body_bytes_most=settings.body_bytes_most,
+        body_seconds=settings.body_seconds,
+    )
+    return app, framed
+
+
+def new_application() -> FastAPI:
+    """All routes, without the parts that answer."""
+    app = FastAPI(
+        title="Purser", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    for handled in (*HANDLED, HTTPException):
+        app.add_exception_handler(handled, answer_error)
+    _add_operations(app)
+    _add_others(app)
+    documents.add_pages(app)
+    return app
+
+
+def _add_operations(app: FastAPI) -> None:
+    for route in ROUTES:
+        app.router.add_api_route(
+            route.path,
+            route.handler,
+            methods=[route.method],
+            operation_id=route.operation.value,
+            tags=[route.tag],
+            status_code=min(route.answers),
+            responses={status: {"model": answer.model} for status, answer in route.answers.items()},
+            response_class=Response,
+            route_class_override=route.kind,
+        )
+
+
+def _add_others(app: FastAPI) -> None:
+    """Routes that need no token."""
+    ok: dict[int | str, dict[str, Any]] = {200: {"model": shown.Status}}
+    sick: dict[int | str, dict[str, Any]] = {503: {"model": shown.Status}}
+    app.router.add_api_route(
+        "/healthz", health.healthz, tags=["operation"], responses=ok, operation_id="healthz"
+    )
+    app.router.add_api_route(
+        "/readyz", health.readyz, tags=["operation"], responses=ok | sick, operation_id="readyz"
+    )
+    problem = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemShown"}}}}
+    statuses = (400, 408, 413, 500, 503)
+    app.router.add_api_route(
+        "/webhooks/stripe",
+        webhooks.stripe_webhook,
+        methods=["POST"],
+        tags=["webhooks"],
+        operation_id="stripe_webhook",
+        responses={
+            200: {"model": shown.Nothing},
+            **{status: {"description": "a problem", **problem} for status in statuses},
+        },
+        openapi_extra={
+            "requestBody": {"content": {JSON: {"schema": {"type": "object"}}}, "required": True},
+            "parameters": [
+                {
+                    "name": "Stripe-Signature",
+                    "in": "header",
+                    "required": True,
+                    "schema": {"type": "string"},
+                }
+            ],
+        },
+    )
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The answer to whatever a handler raised deliberately."""
+    problem = problem_of(error)
+    request_id = request.scope[SCOPE].request_id
+    return Response(
+        problem.body(request_id),
+        problem.status_code,
+        headers=dict(problem.headers or {}),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem of an error; raises it again if it is none of those that clients are told."""
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            return of_validation(error)
+        case HTTPException():
+            return of_http_exception(error)
+        case ProcessorRefused():
+            return Problem("refused_by_processor", str(error))
+        case ServiceUnavailable():
+            # Its text names servers, which is nobody's business outside.
+            return unavailable("something that this needs does not answer; repeat the request")
+    raise error

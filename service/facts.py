@@ -1,0 +1,35 @@
+"""What is known of one request while it is worked on; the frame makes it, the layers add to it."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from uuid import NAMESPACE_URL, uuid5
+
+from service.roles import Caller
+
+SCOPE = "purser"
+"""Where a request's facts are in its ASGI scope."""
+
+request_id_now: ContextVar[str] = ContextVar("request_id", default="")
+"""For the log lines of whatever works on the request."""
+
+
+@dataclass(slots=True)
+class RequestFacts:
+    """Facts of one request. `route` is the name of the operation, for metrics and logs."""
+
+    request_id: str
+    made_request_id: bool
+    route: str = "none"
+    caller: Caller | None = None
+    idempotency_key: str | None = None
+    """As the caller gave it."""
+    internal_key: str | None = None
+    """Under which Purser keeps it: the caller's own, and of this operation."""
+    replayed: bool = False
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Headers that every answer to this request gets, also a problem."""
+
+
+def request_id_of(internal_key: str) -> str:
+    """The id of a request as such, whoever repeats it: what a problem that is repeated names."""
+    return f"req-{uuid5(NAMESPACE_URL, f'https://purser/requests/{internal_key}')}"

@@ -1,0 +1,30 @@
+"""Why a payment failed, for clients: the code of the processor, in words, and what to do. Pure."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from connectors.charges import Failure
+from connectors.stripe import declines as stripe_declines
+
+GENERIC = "declined"
+_RETRYABLE = "the payment was declined; the same way to pay may work later"
+_FINAL = "the payment was declined; ask the buyer for another way to pay"
+
+_READERS: Mapping[str, Callable[[str], Failure]] = {"stripe": stripe_declines.failure}
+"""Processor -> what its codes mean."""
+
+
+def failure_of(psp: str, code: str | None) -> dict[str, Any]:
+    """`code`, `message` and `retryable` of a payment that has failed for this reason.
+
+    A code that the buyer must not see, because it would warn a thief, is replaced.
+    """
+    read = _READERS.get(psp)
+    if code is None or read is None:
+        return {"code": code or GENERIC, "message": _FINAL, "retryable": False}
+    failure = read(code)
+    return {
+        "code": GENERIC if failure.confidential else failure.code,
+        "message": _RETRYABLE if failure.retryable else _FINAL,
+        "retryable": failure.retryable,
+    }

@@ -1,0 +1,237 @@
+"""What every operation goes through before its handler: who calls, may they, how often, what key.
+
+In this order: an acceptable answer exists; the token; the role; the quota; the body's media type;
+the Idempotency-Key; an answer that is known already. So nobody learns anything about a request's
+contents, or costs more than a look at a token, before it is known who asks.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.ids import MAX_IDEMPOTENCY_KEY_LENGTH, IdempotencyKey, caller_key
+from service.answer_cache import AnswerCache, StoredAnswer
+from service.facts import SCOPE, RequestFacts, request_id_of
+from service.json_body import StrictRequest
+from service.metrics import ApiMetrics
+from service.permissions import Operation, reach
+from service.problems import Problem, in_flight
+from service.rate_limits import RateLimits, too_many
+from service.tokens import Tokens
+
+_KEY = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY_LENGTH}}}")
+_JSON = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?\s*;?', re.IGNORECASE)
+REPLAYED = (b"idempotent-replayed", b"true")
+CREATES_PAYMENT = frozenset({Operation.CREATE_PAYMENT, Operation.INIT_PAYMENT})
+"""One kind of request under two names, so a key of the one is used for the other too."""
+
+
+class KeyRule(StrEnum):
+    """Whether an operation takes an Idempotency-Key."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """What the operations of one process share."""
+
+    tokens: Tokens
+    quotas: RateLimits
+    unknown_quotas: RateLimits
+    answers: AnswerCache
+    metrics: ApiMetrics
+    in_flight: dict[str, bytes]
+    """Internal key -> digest of the request that this process is working on."""
+
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class KeyedResponse(Response):
+    """An answer to a request under a key. `is_final`: whoever repeats the request gets it again."""
+
+    is_final: bool = False
+    replayed: bool = False
+
+
+class GatedRoute(APIRoute):
+    """A route of an operation; its operation_id is the operation's name."""
+
+    key_rule = KeyRule.NONE
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler behind the gate."""
+        handler = super().get_route_handler()
+        operation = Operation(str(self.operation_id))
+        rule = self.key_rule
+
+        async def gated(request: Request) -> Response:
+            gate: Gate = request.app.state.gate
+            facts: RequestFacts = request.scope[SCOPE]
+            facts.route = operation.value
+            strict = StrictRequest(request.scope, request.receive)
+            check_accept(request.headers.get("accept"))
+            await admit(gate, facts, operation, strict)
+            if request.method != "POST":
+                return await handler(strict)
+            body = await strict.body()
+            if body:
+                check_media_type(request.headers)
+            key = idempotency_key(request.headers.getlist("idempotency-key"), rule)
+            if key is None:
+                return await handler(strict)
+            facts.idempotency_key = key
+            return await once(gate, facts, operation, handler, strict, body)
+
+        return gated
+
+
+class KeyedRoute(GatedRoute):
+    """A route that changes something: its key is required."""
+
+    key_rule = KeyRule.REQUIRED
+
+
+class OptionalKeyRoute(GatedRoute):
+    """A route of the older names: its key is optional."""
+
+    key_rule = KeyRule.OPTIONAL
+
+
+async def admit(gate: Gate, facts: RequestFacts, operation: Operation, request: Request) -> None:
+    """Find out who calls, count it, and check the role.
+
+    Raises:
+        Problem: 401, 403 or 429.
+    """
+    try:
+        caller = await gate.tokens.caller(request.headers.get("authorization"))
+    except Problem as problem:
+        if problem.status_code == 401:
+            host = request.client.host if request.client is not None else "nobody"
+            await _count(gate, gate.unknown_quotas, facts, f"address:{host}")
+        raise
+    facts.caller = caller
+    await _count(gate, gate.quotas, facts, f"subject:{caller.subject}")
+    reach(operation, caller)
+
+
+async def _count(gate: Gate, quotas: RateLimits, facts: RequestFacts, who: str) -> None:
+    verdict = await quotas.hit(who)
+    facts.headers.extend(verdict.headers)
+    if not verdict.allowed:
+        gate.metrics.limited.inc()
+        raise too_many(verdict)
+
+
+async def once(
+    gate: Gate,
+    facts: RequestFacts,
+    operation: Operation,
+    handler: Handler,
+    request: StrictRequest,
+    body: bytes,
+) -> Response:
+    """Answer a request under a key: from Redis if it is known there, else by its handler."""
+    assert facts.caller is not None
+    assert facts.idempotency_key is not None
+    scope = request.scope
+    prefer = request.headers.get("prefer", "").encode()
+    digest = hashlib.sha256(
+        b"\n".join((operation.encode(), scope["raw_path"], scope["query_string"], prefer, body))
+    ).digest()
+    key = internal_key(facts.caller.subject, facts.idempotency_key, operation, request.path_params)
+    facts.internal_key = key
+    if facts.made_request_id:
+        # Whoever repeats a request gets the same bytes, so a declined payment's problem has the id
+        # of the request as such.
+        facts.request_id = request_id_of(key)
+    if (known := await gate.answers.get(key, digest)) is not None:
+        gate.metrics.replays.labels("redis").inc()
+        facts.replayed = True
+        return _replay(known)
+    if gate.in_flight.get(key) == digest:
+        raise in_flight()
+    owns = key not in gate.in_flight
+    if owns:
+        gate.in_flight[key] = digest
+    try:
+        response = await handler(request)
+    finally:
+        if owns:
+            del gate.in_flight[key]
+    if isinstance(response, KeyedResponse):
+        if response.replayed:
+            gate.metrics.replays.labels("postgres").inc()
+            facts.replayed = True
+            response.raw_headers.append(REPLAYED)
+        if response.is_final:
+            headers = [pair for pair in response.raw_headers if pair != REPLAYED]
+            stored = StoredAnswer(response.status_code, headers, bytes(response.body))
+            await gate.answers.put(key, digest, stored)
+    return response
+
+
+def internal_key(
+    subject: str, key: str, operation: Operation, path: Mapping[str, object]
+) -> IdempotencyKey:
+    """The key under which a request is kept: nobody else's, and of no other operation."""
+    if operation in CREATES_PAYMENT:
+        return caller_key(subject, key)
+    return caller_key(subject, key, operation, *map(str, path.values()))
+
+
+def _replay(known: StoredAnswer) -> Response:
+    response = Response(known.body, known.status)
+    response.raw_headers = [*known.headers, REPLAYED]
+    return response
+
+
+def idempotency_key(given: list[str], rule: KeyRule) -> str | None:
+    """The key of the request, if it has or needs one.
+
+    Raises:
+        Problem: missing or malformed.
+    """
+    if rule is KeyRule.NONE:
+        return None
+    if not given:
+        if rule is KeyRule.OPTIONAL:
+            return None
+        raise Problem(
+            "idempotency_key_missing", "send Idempotency-Key: a text that is new for each request"
+        )
+    if len(given) > 1 or _KEY.fullmatch(given[0]) is None or not given[0].strip():
+        raise Problem(
+            "idempotency_key_malformed",
+            f"the key has to be 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable ASCII characters",
+        )
+    return given[0]
+
+
+def check_media_type(headers: Any) -> None:
+    """Refuse a body that does not say that it is JSON in UTF-8; raises Problem."""
+    given = headers.get("content-type", "")
+    if _JSON.fullmatch(given.strip()) is None:
+        raise Problem("unsupported_media_type", "the body has to be application/json, in UTF-8")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("unsupported_media_type", "the body must not be compressed")
+
+
+def check_accept(accept: str | None) -> None:
+    """Refuse a request that accepts no JSON; raises Problem."""
+    if not accept or "*/*" in accept or "application/json" in accept:
+        return
+    wanted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    if not wanted & {"*/*", "application/*", "application/json", "application/problem+json"}:
+        raise Problem("not_acceptable", "answers are application/json; accept it")

@@ -1,0 +1,89 @@
+"""uvicorn's HTTP protocol with limits that it lacks: time and size of a request's headers.
+
+A client that connects and says nothing, or a header now and then, would hold a connection for ever.
+"""
+
+from asyncio import TimerHandle
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.problems import MEDIA_TYPE, PROBLEMS, Problem
+
+HEADERS_BYTES_MOST = 32 * 1024
+NO_ID = "none"
+"""The request's id, where no request could be read."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection; a subclass sets `headers_seconds`."""
+
+    headers_seconds = 10.0
+
+    _timer: TimerHandle | None = None
+    _header_bytes = 0
+    _problem = "invalid_http"
+    _reads_headers = True
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_are_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._reads_headers:
+            # Counts also the part of a body that came with its headers, up to one read.
+            if self._header_bytes > HEADERS_BYTES_MOST:
+                self._end("headers_too_large")
+                return
+            self._header_bytes += len(data)
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_headers()
+
+    def on_headers_complete(self) -> None:
+        self._headers_are_here()
+        if sum(len(name) + len(value) for name, value in self.headers) > HEADERS_BYTES_MOST:
+            self._problem = "headers_too_large"
+            raise ValueError  # the parser ends, and uvicorn calls `send_400_response`
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._end(self._problem)
+
+    def _expect_headers(self) -> None:
+        self._reads_headers, self._header_bytes = True, 0
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.headers_seconds, self._too_late)
+
+    def _headers_are_here(self) -> None:
+        self._reads_headers = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_late(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self._end("request_timeout")
+
+    def _end(self, code: str) -> None:
+        """Answer with a problem and close: what follows on this connection is unknown."""
+        body = Problem(code, PROBLEMS[code].remedy).body(NO_ID)
+        head = (
+            f"HTTP/1.1 {PROBLEMS[code].status} {PROBLEMS[code].title}\r\n"
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+
+def guarded_protocol(headers_seconds: float) -> type[GuardedProtocol]:
+    """The protocol with this time limit; uvicorn takes a class."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"headers_seconds": headers_seconds})

@@ -1,0 +1,270 @@
+"""Handlers of lists and figures: what buyers, sellers and finance read.
+
+Lists of payments come from PostgreSQL as they are now; figures come from ClickHouse with `as_of`,
+the time up to which they provably hold everything.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from itertools import groupby
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from clickhouse_connect.driver.client import Client
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from schemas.events import Event
+from schemas.lifecycle import Direction
+from service import answers, cursors, render
+from service.listing import PAGE_MOST, Page, Wanted
+from service.parts import caller_of, parts_of
+from service.permissions import Operation, Reach, check_owner, reach
+from service.problems import Problem
+from service.times import days_between, period
+from sinks import queries_figures as queries
+
+LINES_MOST = 1_000
+LIMIT_DEFAULT = 50
+
+PaymentStatus = Literal[
+    "created", "action_required", "processing", "unknown", "authorized", "captured", "failed",
+    "cancelled", "expired",
+]  # fmt: skip
+TransactionStatus = Literal[
+    "created", "action_required", "processing", "unknown", "authorized", "captured", "failed",
+    "cancelled", "expired", "requested", "submitted", "paid", "returned",
+]  # fmt: skip
+_When = Annotated[str | None, Field(description="a day, or an RFC 3339 time")]
+
+
+class Parameters(BaseModel):
+    """Base of query parameters: unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @property
+    def filters(self) -> list[tuple[str, object]]:
+        """What a cursor belongs to."""
+        return sorted(self.model_dump(exclude={"cursor", "limit"}).items())
+
+
+class Period(Parameters):
+    """A period of time: `from` is included, `to` too if it is a day."""
+
+    from_: _When = Field(None, alias="from")
+    to: _When = None
+
+
+class PageOf(Parameters):
+    """A page of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_MOST)] = LIMIT_DEFAULT
+    cursor: str | None = None
+
+
+class PaymentsQuery(Period, PageOf):
+    """Filters of a list of payments."""
+
+    buyer_id: str | None = None
+    seller_id: str | None = None
+    status: PaymentStatus | None = None
+
+
+class TransactionsQuery(Period, PageOf):
+    """Filters of a user's transactions."""
+
+    status: TransactionStatus | None = None
+    direction: Literal["in", "out"] | None = None
+
+
+class StatementQuery(Period):
+    """A period of a statement, and a page of its lines."""
+
+    limit: Annotated[int, Field(ge=1, le=LINES_MOST)] = LINES_MOST
+    cursor: str | None = None
+
+
+async def list_payments(request: Request, query: Annotated[PaymentsQuery, Query()]) -> Response:
+    """List payments, newest first."""
+    caller, listing = caller_of(request), parts_of(request).listing
+    buyer_id = query.buyer_id
+    if reach(Operation.LIST_PAYMENTS, caller) is Reach.OWN:
+        buyer_id = buyer_id or caller.subject
+        check_owner(Operation.LIST_PAYMENTS, caller, buyer_id, "buyer_id")
+
+    def keep(stream: Sequence[Event]) -> bool:
+        return (query.status is None or render.status_of(stream) == query.status) and (
+            query.seller_id is None or any(e.seller_id == query.seller_id for e in stream)
+        )
+
+    is_filtered = query.status is not None or (buyer_id is not None and query.seller_id is not None)
+    filters = [("buyer", buyer_id), *query.filters]
+    wanted = _wanted(query, filters, keep, is_filtered=is_filtered)
+    if buyer_id is not None:
+        page = await listing.of_buyer(buyer_id, wanted)
+    else:
+        page = await listing.of_all(query.seller_id, wanted)
+    return _page_answer(page, [render.payment(stream) for stream in page.streams], filters)
+
+
+async def user_transactions(
+    request: Request, user_id: str, query: Annotated[TransactionsQuery, Query()]
+) -> Response:
+    """List what a user has paid and what was paid out to it, newest first."""
+    check_owner(Operation.USER_TRANSACTIONS, caller_of(request), user_id, "user_id")
+    directions = [Direction(query.direction)] if query.direction else list(Direction)
+
+    def keep(stream: Sequence[Event]) -> bool:
+        return query.status is None or render.transaction(stream)["status"] == query.status
+
+    filters = [("user", user_id), *query.filters]
+    wanted = _wanted(query, filters, keep, is_filtered=query.status is not None)
+    page = await parts_of(request).listing.of_user(user_id, directions, wanted)
+    return _page_answer(page, [render.transaction(stream) for stream in page.streams], filters)
+
+
+def _wanted(query: Any, filters: object, keep: Any, *, is_filtered: bool) -> Wanted:
+    lower, upper = period(query.from_, query.to)
+    after = cursors.decode_position(query.cursor, filters) if query.cursor is not None else None
+    return Wanted(
+        lower=lower, upper=upper, after=after, limit=query.limit, keep=keep, is_filtered=is_filtered
+    )
+
+
+def _page_answer(page: Page, data: list[dict[str, Any]], filters: object) -> Response:
+    following = cursors.encode_position(page.after, filters) if page.after is not None else None
+    return answers.json({"data": data, "next_cursor": following})
+
+
+async def buyer_orders(
+    request: Request, buyer_id: str, query: Annotated[PageOf, Query()]
+) -> Response:
+    """List a buyer's orders, as the views have them."""
+    check_owner(Operation.BUYER_ORDERS, caller_of(request), buyer_id, "buyer_id")
+    parts = parts_of(request)
+    filters = [("orders of", buyer_id)]
+    after = ("", UUID(int=0))
+    if query.cursor is not None:
+        order_id, payment_id = cursors.decode(query.cursor, filters, (str, str))
+        after = (str(order_id), _uuid(payment_id))
+    as_of = await parts.as_of.now()
+    found = await parts.views.ask(
+        lambda client: queries.orders_of(client, buyer_id, after, query.limit + 1)
+    )
+    shown = found[: query.limit]
+    following = None
+    if len(found) > query.limit:
+        last = shown[-1]
+        following = cursors.encode([last.order_id, str(last.payment_id)], filters)
+    data = [order._asdict() for order in shown]
+    return answers.json(
+        {"buyer_id": buyer_id, "as_of": as_of, "data": data, "next_cursor": following}
+    )
+
+
+async def seller_revenue(
+    request: Request, seller_id: str, query: Annotated[Period, Query()]
+) -> Response:
+    """What a seller earned in a period, by currency and day."""
+    check_owner(Operation.SELLER_REVENUE, caller_of(request), seller_id, "seller_id")
+    parts = parts_of(request)
+    lower, upper = period(query.from_, query.to)
+    first, last = days_between(lower, upper)
+    as_of = await parts.as_of.now()
+    days = await parts.views.ask(lambda client: queries.revenue_of(client, seller_id, first, last))
+    currencies = [
+        _revenue_in(currency, list(rows))
+        for currency, rows in groupby(days, key=lambda day: day.currency)
+    ]
+    return answers.json({"seller_id": seller_id, "as_of": as_of, "data": currencies})
+
+
+_SUMS = tuple(name for name in queries.RevenueOfDay._fields if name not in ("currency", "day"))
+
+
+def _revenue_in(currency: str, days: Sequence[queries.RevenueOfDay]) -> dict[str, Any]:
+    sums = {name: sum(getattr(day, name) for day in days) for name in _SUMS}
+    shown = [
+        {name: value for name, value in day._asdict().items() if name != "currency"} for day in days
+    ]
+    return {"currency": currency, **sums, "days": shown}
+
+
+async def seller_balance(request: Request, seller_id: str) -> Response:
+    """What we owe a seller now, by currency."""
+    check_owner(Operation.SELLER_BALANCE, caller_of(request), seller_id, "seller_id")
+    parts = parts_of(request)
+    as_of = await parts.as_of.now()
+    found = await parts.views.ask(lambda client: queries.balances_of(client, seller_id))
+    data = [balance._asdict() for balance in found]
+    return answers.json({"seller_id": seller_id, "as_of": as_of, "data": data})
+
+
+async def seller_statement(
+    request: Request, seller_id: str, query: Annotated[StatementQuery, Query()]
+) -> Response:
+    """A seller's balances before and after a period, and what changed them."""
+    check_owner(Operation.SELLER_STATEMENT, caller_of(request), seller_id, "seller_id")
+    parts = parts_of(request)
+    lower, upper = period(query.from_, query.to)
+    first, last = days_between(lower, upper)
+    filters = [("statement of", seller_id), *query.filters]
+    after = (date(1970, 1, 1), "", UUID(int=0), 0)
+    if query.cursor is not None:
+        after = _line_position(cursors.decode(query.cursor, filters, (str, str, str, int)))
+
+    def ask(
+        client: Client,
+    ) -> tuple[list[queries.StatementSums], list[queries.StatementLine]]:
+        return (
+            queries.statement_sums(client, seller_id, first, last),
+            queries.statement_lines(client, seller_id, first, last, after, query.limit + 1),
+        )
+
+    as_of = await parts.as_of.now()
+    sums, lines = await parts.views.ask(ask)
+    shown = lines[: query.limit]
+    following = None
+    if len(lines) > query.limit:
+        end = shown[-1]
+        position: list[int | str] = [str(end.day), end.currency, str(end.payment_id), end.seq]
+        following = cursors.encode(position, filters)
+    return answers.json(
+        {
+            "seller_id": seller_id,
+            "as_of": as_of,
+            "balances": [each._asdict() for each in sums],
+            "data": [line._asdict() for line in shown],
+            "next_cursor": following,
+        }
+    )
+
+
+def _line_position(parts: Sequence[int | str]) -> tuple[date, str, UUID, int]:
+    day, currency, payment_id, seq = parts
+    try:
+        found = date.fromisoformat(str(day))
+    except ValueError:
+        raise _not_ours() from None
+    if not 0 <= int(seq) < 2**32:
+        raise _not_ours()
+    return found, str(currency), _uuid(payment_id), int(seq)
+
+
+def _uuid(text: int | str) -> UUID:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        raise _not_ours() from None
+
+
+def _not_ours() -> Problem:
+    return Problem(
+        "field_invalid",
+        "cursor: is not one that this list gave; begin without a cursor",
+        field="/cursor",
+        more={"in": "query"},
+    )

@@ -1,0 +1,60 @@
+"""Bounds of time in query parameters: a day, or a time in RFC 3339. Pure.
+
+`from` is included. `to` is excluded if it is a time; a day is included as a whole.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+
+from schemas.times import parse_time
+from service.problems import Problem
+
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def lower_bound(text: str | None) -> datetime:
+    """The first moment of a period; the first of all without a bound. Raises Problem."""
+    return _FIRST if text is None else _moment("from", text, timedelta(0))
+
+
+def upper_bound(text: str | None) -> datetime:
+    """The moment after a period; the last of all without a bound. Raises Problem."""
+    return _LAST if text is None else _moment("to", text, timedelta(days=1))
+
+
+def days_between(lower: datetime, upper: datetime) -> tuple[date, date]:
+    """The first and the last UTC day that a period touches."""
+    return lower.date(), (upper - timedelta(microseconds=1)).date()
+
+
+def period(from_: str | None, to: str | None) -> tuple[datetime, datetime]:
+    """Both bounds of a period.
+
+    Raises:
+        Problem: not a time, or it ends before it begins.
+    """
+    lower, upper = lower_bound(from_), upper_bound(to)
+    if upper < lower:
+        raise _wrong("to", "is before `from`; swap them")
+    return lower, upper
+
+
+def _moment(name: str, text: str, whole_day: timedelta) -> datetime:
+    try:
+        if len(text) == 10:
+            day = date.fromisoformat(text)
+            found = datetime(day.year, day.month, day.day, tzinfo=UTC) + whole_day
+        else:
+            # A plus sign that was not escaped arrives as a space.
+            found = parse_time(text[:-6] + text[-6:].replace(" ", "+")).astimezone(UTC)
+    except OverflowError:
+        raise _wrong(name, "is out of range; give a year from 1970 to 2099") from None
+    except ValueError as error:
+        problem = "is not a day that exists" if len(text) == 10 else str(error)
+        raise _wrong(name, f"{problem}; a day such as 2024-05-31 is possible too") from None
+    if not _FIRST <= found <= _LAST:
+        raise _wrong(name, "is out of range; give a year from 1970 to 2099")
+    return found
+
+
+def _wrong(name: str, problem: str) -> Problem:
+    return Problem("field_invalid", f"{name}: {problem}", field=f"/{name}", more={"in": "query"})

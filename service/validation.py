@@ -1,0 +1,66 @@
+"""Turns what FastAPI and Starlette object to into problems. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service.problems import FieldError, Problem
+
+ERRORS_SHOWN = 20
+_CODES: Mapping[str, str] = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
+_STATUSES: Mapping[int, str] = {
+    400: "invalid_json",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+def of_validation(error: RequestValidationError) -> Problem:
+    """The problem of fields that are missing, unknown or wrong; names each by a JSON pointer."""
+    found = [_field_error(each) for each in error.errors()[:ERRORS_SHOWN]]
+    if len(found) == 1:
+        [only] = found
+        more = {} if only.where == "body" else {"in": only.where}
+        return Problem(only.code, only.detail, field=only.field, more=more)
+    names = ", ".join(each.field for each in found)
+    return Problem("request_invalid", f"several fields are wrong: {names}", errors=found)
+
+
+def of_http_exception(error: HTTPException) -> Problem:
+    """The problem of what Starlette or FastAPI refused by itself."""
+    code = _STATUSES.get(error.status_code, "not_found")
+    detail = {
+        "not_found": "no route has this path; /docs lists them",
+        "method_not_allowed": "this path has other methods; `Allow` lists them",
+    }.get(code, str(error.detail))
+    return Problem(code, detail, headers=dict(error.headers or {}))
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    where, *path = error["loc"]
+    code = _CODES.get(error["type"], "field_invalid")
+    return FieldError(
+        field=json_pointer(path),
+        code=code,
+        detail=f"{'.'.join(map(str, path)) or 'the body'}: {_said(error)}",
+        where=str(where),
+    )
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "is not a field of this request"
+    if error["type"] == "missing":
+        return "is missing"
+    # Pydantic's words never contain the value.
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return text[0].lower() + text[1:]
+
+
+def json_pointer(path: Sequence[object]) -> str:
+    """RFC 6901: the tokens, escaped, each after a slash; empty for the whole body."""
+    return "".join(f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in path)

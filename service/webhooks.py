@@ -1,0 +1,71 @@
+"""`POST /webhooks/stripe`: proof that Stripe sent it, then the inbox, then the acknowledgement.
+
+The work is done later, from the inbox: Stripe waits a few seconds only, and sends again what was
+not acknowledged. So 2xx means that the body is stored durably, and nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from connectors.stripe import webhook
+from schemas.errors import InputError, ServiceUnavailable
+from service.facts import SCOPE
+from service.problems import Problem
+
+
+class Inbox(Protocol):
+    """Where webhooks wait for their work; what `put` returns from is durable."""
+
+    async def put(self, psp: str, event_id: str, body: bytes) -> None:
+        """Store an event, once, however often it comes. Raises ServiceUnavailable."""
+
+
+class NoInbox:
+    """Stores nothing, so nothing is acknowledged and Stripe sends everything again."""
+
+    async def put(self, psp: str, event_id: str, body: bytes) -> None:
+        raise ServiceUnavailable("there is no inbox")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class StripeWebhooks:
+    """Accepts Stripe's events."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        secrets: Sequence[str],
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._inbox = inbox
+        self._secrets = secrets
+        self._clock = clock
+
+    async def accept(self, body: bytes, signature: str) -> None:
+        """Store an event that Stripe signed.
+
+        Raises:
+            Problem: not signed with one of our secrets, or no event.
+            ServiceUnavailable: it cannot be stored now; Stripe sends it again.
+        """
+        try:
+            webhook.verify(body, signature, self._secrets, self._clock())
+            event = webhook.read(body)
+        except InputError as error:
+            raise Problem("signature_invalid", str(error)) from None
+        await self._inbox.put(event.psp, event.event_id, body)
+
+
+async def stripe_webhook(request: Request) -> Response:
+    """Take an event from Stripe."""
+    request.scope[SCOPE].route = "stripe_webhook"
+    webhooks: StripeWebhooks = request.app.state.parts.webhooks
+    await webhooks.accept(await request.body(), request.headers.get("stripe-signature", ""))
+    return Response(b"{}", 200, media_type="application/json")

@@ -1,0 +1,332 @@
+"""Requests from their intent to their answer, on a store and processors in memory."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from payins.answers import Answered, InFlight, NotFound
+from payins.execute import RequestLimits
+from schemas.errors import Rejection
+from schemas.lifecycle import EventType as E
+from schemas.rejections import RejectionCode
+from tests.builders import line
+from tests.model_psp import Fault
+from tests.payins_world import World, answered, books_agree
+from writer.commands import CreatePayment, RequestCancel, RequestCapture, RequestRefund
+
+TWO = (line("A"), line("B", 500, 0, logistics_fee_minor=0))
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(coroutine)
+
+
+def failing(*faults: tuple[str, Fault]) -> Callable[[str], Fault | None]:
+    """Faults for the next calls of these operations, in this order."""
+    left = list(faults)
+
+    def next_fault(operation: str) -> Fault | None:
+        if left and left[0][0] == operation:
+            return left.pop(0)[1]
+        return None
+
+    return next_fault
+
+
+@pytest.mark.parametrize(
+    ("token", "fields", "expected"),
+    [
+        ("ok", {}, [E.CREATED, E.CAPTURED]),
+        ("ok", {"capture": "manual"}, [E.CREATED, E.AUTHORIZED]),
+        ("declined", {}, [E.CREATED, E.FAILED]),
+        ("action", {}, [E.CREATED, E.ACTION_REQUIRED]),
+        ("slow", {}, [E.CREATED, E.PROCESSING]),
+        ("", {"flow": "hosted", "payment_token": None}, [E.CREATED, E.ACTION_REQUIRED]),
+        ("", {"flow": "confirm_later", "payment_token": None}, [E.CREATED]),
+        ("ok", {"lines": TWO}, [E.CREATED, E.CREATED, E.CAPTURED, E.CAPTURED]),
+    ],
+)
+def test_a_payment_is_answered_with_its_first_outcome(
+    token: str, fields: dict[str, Any], expected: list[E]
+) -> None:
+    world = World()
+    command = world.payment(token, **fields)
+    first = run(world.payins.create(command))
+    assert answered(first) == expected
+    assert not first.replayed
+    again = run(world.payins.create(command))
+    assert again == Answered(events=first.events, replayed=True)
+    assert len(world.psp.charges) <= 1
+    assert books_agree(world, command.payment_id)
+
+
+def test_a_repeated_request_gets_the_first_answer_after_the_payment_moved_on() -> None:
+    world = World()
+    command = world.payment("action")
+    first = run(world.payins.create(command))
+    world.clock.advance(60)
+    world.psp.settle("pi_stripe_1", world.psp.charges["pi_stripe_1"].status.CAPTURED)
+    run(world.payins.observe(world.psp.charges["pi_stripe_1"]))
+    assert world.types(command.payment_id)[-1] == "captured"
+    again = run(world.payins.create(command))
+    assert again.events == first.events
+
+
+def test_the_same_key_with_another_request_is_refused() -> None:
+    world = World()
+    command = world.payment()
+    run(world.payins.create(command))
+    other = world.payment(idempotency_key=command.idempotency_key, buyer_id="buyer-2")
+    refused = run(world.payins.create(other))
+    assert isinstance(refused, Rejection)
+    assert refused.code == RejectionCode.IDEMPOTENCY_CONFLICT
+    assert "buyer_id" in str(refused)
+
+
+def test_which_processor_comes_first_is_no_part_of_the_request() -> None:
+    world = World(others=("adyen",))
+    command = world.payment()
+    first = run(world.payins.create(command))
+    reordered = world.payment(
+        idempotency_key=command.idempotency_key, psp="adyen", occurred_at=world.clock()
+    )
+    again = run(world.payins.create(reordered))
+    assert again == Answered(events=first.events, replayed=True)
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.LOST_AFTER])
+def test_a_lost_call_is_answered_as_unknown_and_charges_nobody_else(fault: Fault) -> None:
+    world = World(others=("adyen",))
+    world.psp.faults = failing(("charge", fault))
+    command = world.payment()
+    assert answered(run(world.payins.create(command))) == [E.CREATED, E.UNKNOWN]
+    assert not world.psps["adyen"].charges
+
+
+def test_a_call_that_was_not_sent_goes_on_to_the_next_processor() -> None:
+    world = World(others=("adyen",))
+    world.psp.faults = failing(("charge", Fault.NOT_SENT))
+    command = world.payment()
+    result = run(world.payins.create(command))
+    assert answered(result) == [E.CREATED, E.ATTEMPTED, E.CAPTURED]
+    assert [event.psp for event in result.events] == ["stripe", "adyen", "adyen"]
+    assert books_agree(world, command.payment_id)
+
+
+def test_a_call_that_was_not_sent_in_time_goes_to_no_other_processor() -> None:
+    world = World(others=("adyen",), limits=RequestLimits(alone_seconds=1e-9))
+    world.psp.faults = failing(("charge", Fault.NOT_SENT))
+    command = world.payment()
+    assert answered(run(world.payins.create(command))) == [E.CREATED, E.UNKNOWN]
+    assert not world.psps["adyen"].charges
+
+
+def test_without_another_processor_a_call_that_was_not_sent_is_unknown() -> None:
+    world = World()
+    world.psp.faults = failing(("charge", Fault.NOT_SENT))
+    command = world.payment()
+    assert answered(run(world.payins.create(command))) == [E.CREATED, E.UNKNOWN]
+
+
+def test_an_asynchronous_request_only_records_its_intent() -> None:
+    world = World()
+    command = world.payment()
+    result = run(world.payins.create(command, respond_async=True))
+    assert isinstance(result, InFlight)
+    assert not result.replayed
+    assert world.types(command.payment_id) == ["created"]
+    assert not world.psp.calls
+    again = run(world.payins.create(command, respond_async=True))
+    assert isinstance(again, InFlight)
+    assert again.replayed
+
+
+def authorized(world: World, **fields: Any) -> CreatePayment:
+    command = world.payment(capture="manual", **fields)
+    run(world.payins.create(command))
+    return command
+
+
+def test_a_capture_is_answered_once_it_is_made() -> None:
+    world = World()
+    payment = authorized(world)
+    command = world.change(RequestCapture, payment.payment_id)
+    first = run(world.payins.capture(command))
+    assert answered(first)[-2:] == [E.CAPTURE_REQUESTED, E.CAPTURED]
+    assert run(world.payins.capture(command)) == Answered(events=first.events, replayed=True)
+    assert books_agree(world, payment.payment_id)
+
+
+def test_the_capture_of_one_order_is_recorded_for_that_order() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    command = world.change(RequestCapture, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.capture(command)))[-1] == E.CAPTURED
+    state = world.state(payment.payment_id)
+    assert {key: order.captured_minor for key, order in state.orders.items()} == {"A": 0, "B": 500}
+    rest = world.change(RequestCapture, payment.payment_id)
+    assert answered(run(world.payins.capture(rest)))[-1] == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 1500
+    assert books_agree(world, payment.payment_id)
+
+
+def test_a_capture_whose_call_is_lost_stays_in_flight() -> None:
+    world = World()
+    payment = authorized(world)
+    world.psp.faults = failing(("capture", Fault.LOST_AFTER))
+    command = world.change(RequestCapture, payment.payment_id)
+    assert isinstance(run(world.payins.capture(command)), InFlight)
+    run(world.payins.observe(world.psp.charges["pi_stripe_1"]))
+    again = run(world.payins.capture(command))
+    assert answered(again)[-1] == E.CAPTURED
+    assert again.replayed
+
+
+def test_a_capture_that_the_processor_refuses_fails() -> None:
+    world = World()
+    payment = authorized(world)
+    world.psp.charges["pi_stripe_1"] = _with(world, authorized_minor=10)
+    command = world.change(RequestCapture, payment.payment_id)
+    result = run(world.payins.capture(command))
+    assert answered(result)[-1] == E.CAPTURE_FAILED
+    assert "charge_not_capturable" in result.events[-1].details
+
+
+def test_a_capture_that_expired_meanwhile_is_answered_with_that() -> None:
+    world = World()
+    payment = authorized(world)
+    status = world.psp.charges["pi_stripe_1"].status
+    world.psp.settle("pi_stripe_1", status.EXPIRED)
+    command = world.change(RequestCapture, payment.payment_id)
+    assert answered(run(world.payins.capture(command)))[-1] == E.EXPIRED
+
+
+def _with(world: World, **fields: Any) -> Any:
+    return replace(world.psp.charges["pi_stripe_1"], **fields)
+
+
+def test_a_cancellation_ends_the_charge_at_the_processor() -> None:
+    world = World()
+    payment = authorized(world)
+    command = world.change(RequestCancel, payment.payment_id)
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    assert world.psp.charges["pi_stripe_1"].status == "cancelled"
+
+
+def test_one_order_of_an_authorized_charge_is_cancelled_without_the_processor() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    command = world.change(RequestCancel, payment.payment_id, order_id="A")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    assert "cancel" not in world.psp.calls
+    capture = world.change(RequestCapture, payment.payment_id)
+    assert answered(run(world.payins.capture(capture)))[-1] == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 500
+    assert world.psp.charges["pi_stripe_1"].status == "captured"
+
+
+def test_a_payment_that_was_never_asked_for_is_cancelled_without_the_processor() -> None:
+    world = World()
+    payment = world.payment(flow="confirm_later", payment_token=None)
+    run(world.payins.create(payment))
+    command = world.change(RequestCancel, payment.payment_id)
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    assert not world.psp.calls
+
+
+def test_a_cancellation_that_comes_too_late_is_answered_with_the_capture() -> None:
+    world = World()
+    payment = world.payment("action")
+    run(world.payins.create(payment))
+    status = world.psp.charges["pi_stripe_1"].status
+    world.psp.settle("pi_stripe_1", status.CAPTURED)
+    command = world.change(RequestCancel, payment.payment_id)
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CAPTURED
+    assert books_agree(world, payment.payment_id)
+
+
+def paid(world: World, **fields: Any) -> CreatePayment:
+    payment = world.payment(**fields)
+    run(world.payins.create(payment))
+    return payment
+
+
+def test_a_refund_is_answered_once_its_amount_is_reserved() -> None:
+    world = World()
+    payment = paid(world)
+    command = world.change(RequestRefund, payment.payment_id, refund_id="r-1", amount_minor=400)
+    first = run(world.payins.refund(command))
+    assert answered(first) == [E.CREATED, E.CAPTURED, E.REFUND_REQUESTED]
+    assert world.types(payment.payment_id)[-1] == "refunded"
+    assert run(world.payins.refund(command)) == Answered(events=first.events, replayed=True)
+    assert books_agree(world, payment.payment_id)
+
+
+def test_a_refund_that_the_processor_refuses_fails_and_frees_its_amount() -> None:
+    world = World()
+    payment = paid(world)
+    world.psp.refund_now("pi_stripe_1", 700, None)
+    command = world.change(RequestRefund, payment.payment_id, refund_id="r-1", amount_minor=400)
+    run(world.payins.refund(command))
+    assert world.types(payment.payment_id)[-3:] == ["refund_requested", "refund_failed", "refunded"]
+    order = world.state(payment.payment_id).orders["A"]
+    assert (order.refunded_minor, order.reserved_minor) == (700, 0)
+    assert books_agree(world, payment.payment_id)
+
+
+def test_a_payment_is_confirmed_once() -> None:
+    world = World()
+    payment = world.payment(flow="confirm_later", payment_token=None)
+    run(world.payins.create(payment))
+    first = run(world.payins.confirm(payment.payment_id, payment_token="ok"))
+    assert answered(first) == [E.CREATED, E.ATTEMPTED, E.CAPTURED]
+    again = run(world.payins.confirm(payment.payment_id, payment_token="ok"))
+    assert again == Answered(events=first.events, replayed=True)
+    other = run(world.payins.confirm(payment.payment_id, payment_token="another"))
+    assert isinstance(other, Rejection)
+    assert other.code == RejectionCode.IDEMPOTENCY_CONFLICT
+    assert len(world.psp.charges) == 1
+
+
+def test_two_confirmations_at_once_charge_once() -> None:
+    world = World()
+    payment = world.payment(flow="confirm_later", payment_token=None)
+    run(world.payins.create(payment))
+
+    async def both() -> None:
+        confirm = world.payins.confirm
+        await asyncio.gather(
+            confirm(payment.payment_id, payment_token="ok"),
+            confirm(payment.payment_id, payment_token="ok"),
+        )
+
+    run(both())
+    assert len(world.psp.charges) == 1
+
+
+def test_only_a_payment_to_be_confirmed_later_can_be_confirmed() -> None:
+    world = World()
+    payment = world.payment("action")
+    run(world.payins.create(payment))
+    refused = run(world.payins.confirm(payment.payment_id))
+    assert isinstance(refused, Rejection)
+
+
+def test_a_payment_that_was_made_elsewhere_is_not_changed_at_a_processor() -> None:
+    world = World()
+    foreign = world.payment(flow=None, capture=None, payment_token=None)
+    run(world.ledger.handle(foreign))
+    refused = run(world.payins.cancel(world.change(RequestCancel, foreign.payment_id)))
+    assert isinstance(refused, Rejection)
+    assert not world.psp.calls
+
+
+def test_an_answer_can_be_asked_for() -> None:
+    world = World()
+    payment = paid(world)
+    found = run(world.payins.answer(payment.payment_id, payment.idempotency_key))
+    assert answered(found) == [E.CREATED, E.CAPTURED]
+    assert run(world.payins.answer(payment.payment_id, "another")) == NotFound()
