@@ -4,6 +4,8 @@ A payment that waits for a buyer or for a bank is not open: that can take days.
 """
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 
@@ -55,8 +57,9 @@ def wait_until_settled(reader_dsn: str, seconds: float) -> dict[str, int]:
 
 
 def _count(
-    connection: psycopg.Connection[tuple[int]], query: str, parameters: dict[str, object]
+    connection: psycopg.Connection[Any], query: str, parameters: Mapping[str, object]
 ) -> int:
     row = connection.execute(query.encode(), parameters).fetchone()
     assert row is not None
-    return row[0]
+    count: int = row[0]
+    return count
