@@ -31,19 +31,10 @@ WAIT_SECONDS = 30.0
 """Longest wait for a payment's status, such as for the webhook of a page that was just paid."""
 OVER = frozenset({"failed", "cancelled", "expired"})
 SHOW = "GET /v1/payments/{payment}"
-GOOD_CARD = {
-    "number": "4242424242424242",
-    "card": "4242424242424242",
-    "card_number": "4242424242424242",
-    "exp_month": "12",
-    "exp_year": "2040",
-    "expiry": "12/40",
-    "cvc": "123",
-}
-BUTTONS = {
-    Choice.PAY: ("complete", "authorize", "succeed", "pay"),
-    Choice.FAIL: ("fail", "decline", "cancel"),
-}
+GOOD_CARD = {"card_number": "4242424242424242", "card_expiry": "12/34", "card_cvc": "123"}
+"""What a buyer enters into the fields of a hosted page, by their names."""
+BUTTONS = {Choice.PAY: ("complete",), Choice.FAIL: ("fail",)}
+"""Values of the buttons of the page of 3-D Secure; a hosted page has one button only."""
 
 
 @dataclass(kw_only=True)

@@ -290,21 +290,21 @@ def test_repeated_answers_are_compared(changes: bool) -> None:
 
 PAGE = """<!doctype html><title>Pay</title>
 <form action="/pay/cs_1" method="post">
- <input type="hidden" name="session" value="cs_1"><input name="number" value="">
+ <input type="hidden" name="session" value="cs_1"><input name="card_number" value="">
  <input type="radio" name="brand" value="a"><input type="radio" name="brand" value="b" checked>
  <select name="country"><option value="DE"><option value="FR" selected></select>
- <button name="action" value="pay">Pay</button><button name="action" value="cancel">Back</button>
+ <button name="action" value="complete">Pay</button><button name="action" value="fail">Back</button>
 </form>"""
 
 
 def test_a_page_s_forms_are_read() -> None:
     [form] = forms_of(PAGE)
     assert (form.action, form.method) == ("/pay/cs_1", "post")
-    assert form.fields == {"session": "cs_1", "number": "", "brand": "b", "country": "FR"}
-    assert form.buttons == [("action", "pay"), ("action", "cancel")]
+    assert form.fields == {"session": "cs_1", "card_number": "", "brand": "b", "country": "FR"}
+    assert form.buttons == [("action", "complete"), ("action", "fail")]
 
 
-@pytest.mark.parametrize(("choice", "button"), [(Choice.PAY, "pay"), (Choice.FAIL, "cancel")])
+@pytest.mark.parametrize(("choice", "button"), [(Choice.PAY, "complete"), (Choice.FAIL, "fail")])
 def test_the_buyer_acts_on_the_page(choice: Choice, button: str) -> None:
     submitted: list[dict[str, str]] = []
 
@@ -320,9 +320,9 @@ def test_the_buyer_acts_on_the_page(choice: Choice, button: str) -> None:
         return web.Response(status=303, headers={"Location": "https://shop.example/thanks"})
 
     report, _ = carry_out(handler, a_purchase(Browse(wait_seconds=0, choice=choice)))
-    number = shopping.GOOD_CARD["number"]
+    number = shopping.GOOD_CARD["card_number"]
     assert submitted == [
-        {"session": "cs_1", "number": number, "brand": "b", "country": "FR", "action": button}
+        {"session": "cs_1", "card_number": number, "brand": "b", "country": "FR", "action": button}
     ]
     assert report.visits == {choice: 1}
 
