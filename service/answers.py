@@ -71,10 +71,10 @@ def location(payment_id: object) -> dict[str, str]:
 
 
 def charged(
-    events: Sequence[Event], key: str, *, replayed: bool, created: bool, more: Any = None
+    events: Sequence[Event], key: str, *, replayed: bool, created: bool, more: Mapping[str, str]
 ) -> KeyedResponse:
     """The answer to a request to charge: 201 (200 if nothing was created), 202, or 402."""
-    body = render.payment(events) | (more or {})
+    body = render.payment(events) | more
     status = _CHARGE_STATUSES[body["status"]]
     if status == 402:
         return _declined(body, key, replayed=replayed)

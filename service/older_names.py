@@ -104,7 +104,8 @@ async def confirm_init(request: Request, body: ConfirmInitBody) -> Response:
         found,
         body.payment_method if is_method else None,
         None if is_method else body.payment_method,
-        _CONFIRM_NAMES,
+        names=_CONFIRM_NAMES,
+        more={"tx_id": body.tx_id},
     )
 
 

@@ -138,6 +138,7 @@ async def charge_answer(
     is_async: bool,
     created: bool,
     names: Mapping[str, str] = NO_NAMES,
+    more: Mapping[str, str] = NO_NAMES,
 ) -> Response:
     """The answer to a request to charge."""
     key = command.idempotency_key
@@ -151,7 +152,9 @@ async def charge_answer(
             raise in_flight(max(1, round(seconds)))
         case Answered(events=events, replayed=replayed):
             request_key = facts_of(request).internal_key or key
-            return answers.charged(events, request_key, replayed=replayed, created=created)
+            return answers.charged(
+                events, request_key, replayed=replayed, created=created, more=more
+            )
 
 
 async def conflict_named(
@@ -195,7 +198,9 @@ async def confirmed(
     payment_id: PaymentId,
     method: str | None,
     payment_token: str | None,
+    *,
     names: Mapping[str, str] = NO_NAMES,
+    more: Mapping[str, str] = NO_NAMES,
 ) -> Response:
     """Charge a payment once, whatever the key: the same confirmation gets the same answer."""
     parts, is_async = parts_of(request), wants_async(request)
@@ -211,7 +216,7 @@ async def confirmed(
         payment_token=payment_token,
     )
     return await charge_answer(
-        request, command, result, is_async=is_async, created=False, names=names
+        request, command, result, is_async=is_async, created=False, names=names, more=more
     )
 
 
