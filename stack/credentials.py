@@ -1,6 +1,7 @@
 """The stack's passwords and keys: generated once per home, in a file that only its owner reads."""
 
 import secrets
+from collections.abc import Callable
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +27,11 @@ def _generated_key() -> SecretStr:
     return SecretStr(pem.decode())
 
 
+def _generated_with(prefix: str) -> Callable[[], SecretStr]:
+    """A new secret that begins as those of the company that it is for."""
+    return lambda: SecretStr(prefix + secrets.token_hex(PASSWORD_BYTES))
+
+
 class Credentials(BaseModel):
     """One password per login; `home_id` identifies this home in folders outside it."""
 
@@ -45,6 +51,13 @@ class Credentials(BaseModel):
     token_key: SecretStr = Field(default_factory=_generated_key, min_length=1)
     """Signs what `purser token` prints."""
 
+    stripe_api_key: SecretStr = Field(default_factory=_generated_with("sk_test_"), min_length=1)
+    """The key that the simulator of Stripe accepts."""
+    stripe_webhook_secret: SecretStr = Field(
+        default_factory=_generated_with("whsec_"), min_length=1
+    )
+    """Signs the events that the simulator of Stripe sends."""
+
     @field_serializer(
         "postgres_superuser",
         "purser_owner",
@@ -56,6 +69,8 @@ class Credentials(BaseModel):
         "valkey",
         "answers",
         "token_key",
+        "stripe_api_key",
+        "stripe_webhook_secret",
         when_used="json",
     )
     def _revealed(self, value: SecretStr) -> str:

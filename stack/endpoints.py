@@ -35,6 +35,9 @@ class Endpoints:
     redis_url: str = field(repr=False)
     answers_secret: str = field(repr=False)
     keys_file: str
+    simulator_url: str
+    stripe_api_key: str = field(repr=False)
+    stripe_webhook_secret: str = field(repr=False)
     cdc_password: str = field(repr=False)
     clickhouse_password: str = field(repr=False)
     clickhouse_reader_password: str = field(repr=False)
@@ -74,6 +77,9 @@ class Endpoints:
             redis_url=valkey.url(settings, credentials),
             answers_secret=credentials.answers.get_secret_value(),
             keys_file=str(settings.home / "jwks.json"),
+            simulator_url=f"http://{HOST}:{settings.port(Port.SIMULATOR)}",
+            stripe_api_key=credentials.stripe_api_key.get_secret_value(),
+            stripe_webhook_secret=credentials.stripe_webhook_secret.get_secret_value(),
             cdc_password=cdc_password,
             clickhouse_password=clickhouse_password,
             clickhouse_reader_password=reader_password,
@@ -93,6 +99,7 @@ class Endpoints:
             "PURSER_DEBEZIUM_DATABASE_PORT": str(self.postgres_port),
             "PURSER_API_URL": self.api_url,
             "PURSER_ANSWERS_SECRET": self.answers_secret,
+            "PURSER_SIMULATOR_URL": self.simulator_url,
         }
 
     def outside(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -105,7 +112,27 @@ class Endpoints:
             "PURSER_JWT_ISSUER": self.api_url,
             "PURSER_JWT_AUDIENCE": "purser",
             "PURSER_JWKS_URL": f"{self.api_url}/.well-known/jwks.json",
+            **self._stripe(),
         }
         if "PURSER_JWKS_URL" not in given:
             local["PURSER_JWKS_FILE"] = self.keys_file
         return {name: given.get(name, value) for name, value in local.items()}
+
+    def simulator(self, given: Mapping[str, str]) -> dict[str, str]:
+        """What only the simulators get: their own secrets, never those of a real company.
+
+        They tell our API of events, unless it works with the real Stripe.
+        """
+        told = dict(self._stripe_secrets())
+        if all(given.get(name, value) == value for name, value in self._stripe().items()):
+            told["PURSER_SIMULATOR_WEBHOOK_URL"] = f"{self.api_url}/webhooks/stripe"
+        return told
+
+    def _stripe(self) -> dict[str, str]:
+        return {"PURSER_STRIPE_API_BASE": self.simulator_url, **self._stripe_secrets()}
+
+    def _stripe_secrets(self) -> dict[str, str]:
+        return {
+            "PURSER_STRIPE_API_KEY": self.stripe_api_key,
+            "PURSER_STRIPE_WEBHOOK_SECRET": self.stripe_webhook_secret,
+        }

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import httpx
@@ -17,7 +17,7 @@ from stack.layout import Home
 from stack.local_http import local_get
 from stack.process import Specification
 from stack.settings import CHECKOUT, HOST, StackSettings
-from stack.topology import Program, program_named
+from stack.topology import SIMULATOR, Program, program_named
 
 HEALTH_SECONDS = 3.0
 
@@ -47,8 +47,15 @@ def worker_specification(
             **{name: str(settings.port(port)) for name, port in worker.port_variables.items()},
             "PURSER_WORKER_INSTANCE": worker.name,
             "PYTHONUNBUFFERED": "1",
+            **(_simulator(endpoints, given) if worker is SIMULATOR else {}),
         },
     )
+
+
+def _simulator(endpoints: Endpoints, given: Mapping[str, str]) -> dict[str, str]:
+    """What is added for the simulators; another address for their webhooks takes precedence."""
+    name = "PURSER_SIMULATOR_WEBHOOK_URL"
+    return endpoints.simulator(given) | {each: given[each] for each in (name,) if each in given}
 
 
 def worker_health(worker: Program, settings: StackSettings) -> tuple[bool, dict[str, Any]]:

@@ -28,6 +28,7 @@ class Port(StrEnum):
     API = "api"
     API_METRICS = "api-metrics"
     VALKEY = "valkey"
+    SIMULATOR = "simulator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,11 @@ API = Program(
     after=("postgres", "clickhouse", "valkey"),
     module="service.main",
 )
-OTHER_WORKERS = (CONNECTOR_SUPERVISOR, API)
+# Its API, its pages and /health are on one port.
+SIMULATOR = Program(
+    name="simulator", ports=(Port.SIMULATOR,), module="simulators.main", stop_seconds=10
+)
+OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR, API)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
 
 PROGRAMS = (*SERVERS, *WORKERS)

@@ -186,7 +186,7 @@ def test_views_workers_are_added_and_taken_away(stack: Stack) -> None:
         assert one.pid("views-worker-2") is None
         assert set(wait_until_healthy(one).workers) == set(WORKER_NAMES)
     finally:
-        for name in ("views-worker", "views-worker-2", "connector-supervisor"):
+        for name in ("views-worker-2", *WORKER_NAMES):
             stack.stop(name)
 
 

@@ -1,0 +1,1 @@
+"""A simulator of Stripe: its API, its hosted pages, its webhooks, its test cards, its money."""
