@@ -82,7 +82,7 @@ the rest is the seller's share. A refund request or a dispute sets its amount as
 money at the PSP for which no order has a place
 ([decision 0031](../decisions/0031-suspense-attempts-intents.md)).
 
-| event | amount | what happens to it | set aside in `reserved_minor` | `suspense_minor` | column of `seller_revenue` |
+| event | amount | what happens to it | `reserved_minor` | `suspense_minor` | `seller_revenue` |
 |---|---|---|---|---|---|
 {pay_ins}
 

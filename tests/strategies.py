@@ -19,11 +19,13 @@ from tests.events import pay_in, payout
 
 CURRENCIES = ("EUR", "JPY", "BHD")
 SELLERS = ("seller-1", "seller-2", "seller-3")
+PSPS = ("stripe", "adyen")
 BUYERS = ("buyer-1", "buyer-2")
 START = datetime(2025, 12, 30, 20, 0, tzinfo=UTC)
 _NAMESPACE = UUID("00000000-0000-5000-8000-000000000000")
 _MOVES_MONEY = (
     EventType.CAPTURED,
+    EventType.HONOURED,
     EventType.RELEASED,
     EventType.REFUND_REQUESTED,
     EventType.REFUNDED,
@@ -32,6 +34,7 @@ _MOVES_MONEY = (
     EventType.DISPUTE_WON,
     EventType.DISPUTE_LOST,
 )
+_OUTCOMES = (EventType.CAPTURED, EventType.FAILED, EventType.CANCELLED, EventType.EXPIRED)
 
 
 @dataclass
@@ -48,6 +51,7 @@ class OrderModel:
     commission: int
     fee: int
     state: State | None = None
+    authorized: int = 0
     captured: int = 0
     captured_commission: int = 0
     captured_fee: int = 0
@@ -58,6 +62,10 @@ class OrderModel:
     pending: int = 0
     requests: list[int] = field(default_factory=list)
     disputed: int = 0
+    excess: int = 0
+    suspense: int = 0
+    is_capturing: bool = False
+    is_cancelling: bool = False
 
     @property
     def reserved(self) -> int:
@@ -66,13 +74,19 @@ class OrderModel:
     def possible(self) -> list[EventType]:
         """Events that the tables and the sums allow next."""
         free = self.captured - self.refunded - self.reserved
+        is_asked = self.is_capturing or self.is_cancelling
         by_sums = {
-            EventType.CAPTURED: self.captured < self.amount,
+            EventType.ATTEMPTED: not is_asked,
+            EventType.CAPTURE_REQUESTED: not is_asked,
+            EventType.CAPTURE_FAILED: self.is_capturing,
+            EventType.CANCEL_REQUESTED: not is_asked,
+            EventType.CANCEL_FAILED: self.is_cancelling,
+            EventType.HONOURED: self.suspense > 0,
+            EventType.CAPTURED: self.captured < (self.authorized or self.amount),
             EventType.RELEASED: self.pending > 0,
             EventType.REFUND_REQUESTED: free > 0,
             EventType.REFUNDED: free > 0 or bool(self.requests),
             EventType.REFUND_FAILED: bool(self.requests),
-            EventType.DISPUTE_OPENED: free > 0,
         }
         allowed = allowed_events(Direction.IN, self.state)
         return [event for event in allowed if by_sums.get(event, True)]
@@ -80,15 +94,13 @@ class OrderModel:
 
 def _take(random: Random, order: OrderModel, event_type: EventType) -> dict[str, int]:
     """Move money in the model as `event_type` does; the event's own amounts."""
-    amount = commission = fee = delta = 0
-    free = order.captured - order.refunded - order.reserved
+    delta = 0
+    amount, suspense = _at_psp(random, order, event_type)
+    commission = fee = 0
     match event_type:
         case EventType.CREATED:
-            amount, commission, fee = order.amount, order.commission, order.fee
-        case EventType.AUTHORIZED:
-            amount = order.amount
-        case EventType.CAPTURED:
-            amount = random.randint(1, order.amount - order.captured)
+            commission, fee = order.commission, order.fee
+        case EventType.CAPTURED | EventType.HONOURED:
             commission = random.randint(0, amount)
             fee = random.randint(0, amount - commission)
             order.captured += amount
@@ -99,31 +111,74 @@ def _take(random: Random, order: OrderModel, event_type: EventType) -> dict[str,
             amount = delta = random.randint(1, order.pending)
             order.pending -= amount
             order.released += amount
-        case EventType.REFUND_REQUESTED:
-            amount = random.randint(1, free)
-            order.requests.append(amount)
         case EventType.REFUND_FAILED:
             amount = order.requests.pop(random.randint(0, len(order.requests) - 1))
-        case EventType.DISPUTE_OPENED:
-            amount = order.disputed = random.randint(1, free)
-        case EventType.DISPUTE_WON:
-            amount, order.disputed = order.disputed, 0
         case EventType.REFUNDED | EventType.DISPUTE_LOST:
-            if event_type is EventType.DISPUTE_LOST:
-                amount, order.disputed = order.disputed, 0
-            elif order.requests and (free == 0 or random.random() < 0.5):
-                amount = order.requests.pop()
-            else:
-                amount = random.randint(1, free)
             commission, fee, delta = _give_back(random, order, amount)
         case _:
             pass
+    order.suspense += suspense
     return {
         "amount_minor": amount,
         "commission_minor": commission,
         "logistics_fee_minor": fee,
         "available_delta_minor": delta,
+        "suspense_minor": suspense,
     }
+
+
+def _at_psp(random: Random, order: OrderModel, event_type: EventType) -> tuple[int, int]:
+    """The amount of an event at the PSP, and what it adds to suspense there."""
+    free = order.captured - order.refunded - order.reserved
+    amount = suspense = 0
+    match event_type:
+        case EventType.CREATED:
+            amount = order.amount
+        case EventType.ATTEMPTED:
+            order.authorized, order.psp = 0, random.choice(PSPS)
+        case EventType.AUTHORIZED:
+            amount = order.authorized = random.randint(1, order.amount)
+        case EventType.CAPTURE_REQUESTED | EventType.CAPTURED:
+            amount = random.randint(1, (order.authorized or order.amount) - order.captured)
+        case EventType.STRAY_CAPTURED | EventType.STRAY_REFUNDED:
+            amount = random.randint(1, 2 * order.amount)
+            suspense = amount if event_type is EventType.STRAY_CAPTURED else -amount
+        case EventType.HONOURED:
+            amount = random.randint(1, min(order.amount, order.suspense))
+            suspense, order.authorized = -amount, 0
+        case EventType.REFUND_REQUESTED:
+            amount = random.randint(1, free)
+            order.requests.append(amount)
+        case EventType.REFUNDED:
+            is_requested = order.requests and (free == 0 or random.random() < 0.5)
+            amount = order.requests.pop() if is_requested else random.randint(1, free)
+        case _:
+            amount, suspense = _dispute(random, order, event_type)
+    return amount, suspense
+
+
+def _dispute(random: Random, order: OrderModel, event_type: EventType) -> tuple[int, int]:
+    """The amount that the order's money covers, and what the event adds to suspense."""
+    free = order.captured - order.refunded - order.reserved
+    if event_type is EventType.DISPUTE_OPENED:
+        is_above = free == 0 or random.random() < 0.3
+        order.excess = random.randint(1, order.amount) if is_above else 0
+        order.disputed = free if is_above else random.randint(1, free)
+        return order.disputed, -order.excess
+    if event_type in (EventType.DISPUTE_WON, EventType.DISPUTE_LOST):
+        amount, order.disputed = order.disputed, 0
+        return amount, order.excess if event_type is EventType.DISPUTE_WON else 0
+    return 0, 0
+
+
+def _request(order: OrderModel, event_type: EventType) -> None:
+    """Open or end a request to the PSP in the model."""
+    if event_type in _OUTCOMES:
+        order.is_capturing = order.is_cancelling = False
+    elif event_type in (EventType.CAPTURE_REQUESTED, EventType.CAPTURE_FAILED):
+        order.is_capturing = event_type is EventType.CAPTURE_REQUESTED
+    elif event_type in (EventType.CANCEL_REQUESTED, EventType.CANCEL_FAILED):
+        order.is_cancelling = event_type is EventType.CANCEL_REQUESTED
 
 
 def _give_back(random: Random, order: OrderModel, amount: int) -> tuple[int, int, int]:
@@ -149,7 +204,7 @@ def payment(random: Random, number: int, steps: int) -> list[Event]:
     """The events of one payment of one to three orders, about `steps` of them after `created`."""
     payment_id = uuid5(_NAMESPACE, f"payment-{number}")
     currency, buyer = random.choice(CURRENCIES), random.choice(BUYERS)
-    psp = random.choice(("stripe", "adyen"))
+    psp = random.choice(PSPS)
     orders = []
     for line in range(random.randint(1, 3)):
         amount = random.randint(1, 50_000)
@@ -185,6 +240,7 @@ def _append(
     random: Random, order: OrderModel, event_type: EventType, seq: int, at: datetime
 ) -> Event:
     amounts = _take(random, order, event_type)
+    _request(order, event_type)
     order.state = next_state(Direction.IN, order.state, event_type)
     assert order.state is not None
     return pay_in(
@@ -200,6 +256,7 @@ def _append(
         currency=order.currency,
         psp=order.psp,
         order_amount_minor=order.amount,
+        authorized_minor=order.authorized,
         captured_minor=order.captured,
         refunded_minor=order.refunded,
         released_minor=order.released,

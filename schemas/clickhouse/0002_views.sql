@@ -43,7 +43,7 @@ CREATE OR REPLACE VIEW payment_events
     available_delta Decimal(38, 4) COMMENT 'signed: what the event does to the seller\'s payable balance; in major units of currency',
     suspense_minor Int128 COMMENT 'signed: what the event does to the money at the PSP that no order has a place for; in minor units of currency',
     suspense Decimal(38, 4) COMMENT 'signed: what the event does to the money at the PSP that no order has a place for; in major units of currency',
-    psp LowCardinality(String) COMMENT 'payment service provider of the attempt (of a stray: where it was), or payout provider',
+    psp LowCardinality(String) COMMENT 'payment service provider of the attempt, or where a stray was; or payout provider',
     psp_reference String COMMENT 'the provider\'s id for it; empty when there is none yet',
     method LowCardinality(String) COMMENT 'card, bank_transfer, …',
     idempotency_key String COMMENT 'idempotency key of the request that caused the event',

@@ -67,7 +67,7 @@ PAYMENT_EVENTS = View(
         _column(
             "psp",
             WORD,
-            "payment service provider of the attempt (of a stray: where it was), or payout provider",
+            "payment service provider of the attempt, or where a stray was; or payout provider",
         ),
         _column("psp_reference", TEXT, "the provider's id for it; empty when there is none yet"),
         _column("method", WORD, "card, bank_transfer, …"),

@@ -290,7 +290,7 @@ BEGIN
         SELECT * INTO opened FROM public.payments
             WHERE payment_id = happened.payment_id AND seq = disputed_at;
         opened.suspense_minor := CASE WHEN happened.event_type IN ('dispute_won')
-            THEN -opened.suspense_minor ELSE 0 END;
+            THEN -opened.suspense_minor ELSE happened.suspense_minor END;
         IF (happened.amount_minor, happened.suspense_minor)
                 IS DISTINCT FROM (opened.amount_minor, opened.suspense_minor) THEN
             PERFORM public.payments_refuse_difference('PU017', happened,

@@ -48,6 +48,7 @@ def _payment(
     *orders: tuple[str, str, int, int, int],
     method: str = "card",
     psp: str = "stripe",
+    **wishes: Any,
 ) -> _Story:
     """A payment; an order is (id, seller, amount, commission, logistics fee)."""
     return _Story(
@@ -68,6 +69,7 @@ def _payment(
                 )
                 for order_id, seller_id, amount, commission, logistics in orders
             ),
+            **wishes,
         )
     )
 
@@ -140,8 +142,65 @@ def _disputed() -> _Story:
     )
 
 
+def _asked_twice() -> _Story:
+    # The second processor has it, and the first one took the money after all.
+    return (
+        _payment(
+            "attempts",
+            "EUR",
+            ("L", "shop-1", 800, 80, 8),
+            ("M", "shop-2", 200, 0, 0),
+            capture="manual",
+            flow="direct",
+            payment_token="pm_card_visa",
+            return_url="https://shop.example/thanks?a=1&b=2",
+            device_fingerprint="5f3a",
+            metadata={"cart": "c-7", "note": 'tea "Grün" \\ 茶'},
+            caller="shop",
+            caller_key="order 4711",
+        )
+        .then(c.MarkUnknown, psp_reference="pi_attempts")
+        .then(c.Attempt, psp="adyen", method="wallet", evidence="search_empty", payment_token="t")
+        .then(c.RequireAction, url="https://psp.example/3ds?id=1")
+        .then(c.Authorize, amount_minor=750, psp_reference="psp_1")
+        .then(c.RequestCapture, order_id="L", amount_minor=500)
+        .then(c.FailCapture, reason="try_later")
+        .then(c.RequestCapture)
+        .then(c.Capture, psp="stripe", psp_reference="pi_attempts")
+        .then(c.Capture, psp_reference="psp_1")
+        .then(c.RecordRefund, psp="stripe", psp_reference="re_attempts")
+    )
+
+
+def _came_too_late() -> _Story:
+    return (
+        _payment("honoured", "GBP", ("N", "shop-3", 600, 60, 6))
+        .then(c.RequestCancel, reason="buyer_asked")
+        .then(c.FailCancel, reason="processing")
+        .then(c.Expire)
+        .then(c.Capture, amount_minor=700, psp_reference="pi_honoured")
+        .then(c.Honour)
+        .then(c.Ship)
+    )
+
+
+def _disputed_above_all() -> _Story:
+    return (
+        _payment("excess", "USD", ("O", "shop-2", 1_000, 100, 0), ("P", "shop-4", 500, 50, 5))
+        .then(c.Capture, psp_reference="pi_excess")
+        .then(c.RecordRefund, order_id="O")
+        .then(c.OpenDispute, order_id="O", amount_minor=1_000, psp_reference="dp_1")
+        .then(c.LoseDispute, order_id="O", psp_reference="dp_1")
+        .then(c.OpenDispute, order_id="P", amount_minor=525, psp_reference="dp_2")
+        .then(c.WinDispute, order_id="P", psp_reference="dp_2")
+        .then(c.OpenDispute, order_id="P", amount_minor=525, psp_reference="dp_3")
+        .then(c.LoseDispute, order_id="P", psp_reference="dp_3")
+    )
+
+
 def _before() -> Iterator[_Story]:
     yield _sold_in_parts()
+    yield _came_too_late()
     yield _payment("failed", "GBP", ("F", "shop-3", 99, 9, 0)).then(c.Fail, reason="card_declined")
     yield (
         _payment("expired", "BRL", ("G", "shop-3", 12_345, 1_234, 0))
@@ -160,6 +219,8 @@ def _before() -> Iterator[_Story]:
 def _after() -> Iterator[_Story]:
     yield _refunded_before_and_after_release()
     yield _disputed()
+    yield _asked_twice()
+    yield _disputed_above_all()
     yield (
         _payment("unknown", "JPY", ("H", "shop-4", 7_777, 777, 77), method="bank_transfer")
         .then(c.MarkProcessing)

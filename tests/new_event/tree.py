@@ -22,7 +22,7 @@ DECLARATIONS = (
     ),
     (
         "schemas/lifecycle.py",
-        "        _E.DISPUTE_LOST: _S.CAPTURED,\n",
+        "    _S.CAPTURED: {\n",
         "        _E.GOODWILL_CREDITED: _S.CAPTURED,\n",
     ),
     (
@@ -42,7 +42,7 @@ DECLARATIONS = (
     ),
     (
         "writer/decide.py",
-        "    commands.Capture: payins.move_amount,\n",
+        "    commands.Capture: payins.capture,\n",
         "    commands.CreditGoodwill: payins.move_amount,\n",
     ),
 )

@@ -2,12 +2,15 @@
 
 Written from the definitions of lifecycles and running sums, with plain counters per order. Of the
 code it judges it imports the types of commands and rows, and nothing that decides or adds up
-(tests/architecture holds it to that). It says accept or refuse, and which total an accepted command
-must have; how the total is spread it only checks to be fair to the minor unit.
+(tests/architecture holds it to that). It says which event an accepted command leads to and which
+money it moves in total, or that it must be refused. How the total is spread it only checks to be
+fair to the minor unit.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
 from schemas.events import NewEvent
 from writer import commands as c
@@ -24,7 +27,16 @@ BEFORE_CAPTURE = {
     "cancelled": CHARGING,
     "expired": CHARGING,
 }
-REFUNDING = {"refund_requested", "refunded", "dispute_opened"}
+ATTEMPTABLE = {"created", "action_required", "unknown"}
+HONOURABLE = {"failed", "expired"}
+STRAYS = {"captured": "stray_captured", "refunded": "stray_refunded"}
+
+
+class Expected(NamedTuple):
+    """The event that a command leads to, and the money it is about: of a dispute, all of it."""
+
+    event: str
+    total: int = 0
 
 
 @dataclass
@@ -36,6 +48,7 @@ class Order:
     logistics: int
     status: str = "created"
     fulfilment: str = "open"
+    authorized: int = 0
     captured: int = 0
     refunded: int = 0
     pending: int = 0
@@ -44,40 +57,63 @@ class Order:
     logistics_kept: int = 0
     available: int = 0
     disputed: int = 0
+    excess: int = 0
     is_disputed: bool = False
+    is_capturing: bool = False
+    is_cancelling: bool = False
+    suspense: Counter[str] = field(default_factory=Counter)
     asked_back: dict[str, int] = field(default_factory=dict)
 
     @property
     def reserved(self) -> int:
         return self.disputed + sum(self.asked_back.values())
 
-    def left(self, event: str) -> int:
-        """How much of this event the order still has room for; 0 when it cannot happen."""
-        if event == "captured":
-            return self.amount - self.captured if self.status in {*CHARGING, "captured"} else 0
-        if self.status != "captured":
-            return 0
-        if event == "released":
-            return 0 if self.is_disputed else self.pending
-        assert event in REFUNDING, event
-        if event == "dispute_opened" and self.is_disputed:
-            return 0
-        return self.captured - self.refunded - self.reserved
+    @property
+    def is_asked(self) -> bool:
+        return self.is_capturing or self.is_cancelling
 
-    def allows(self, event: str) -> bool:
-        """Whether an event without an amount can happen."""
+    @property
+    def is_over(self) -> bool:
+        return self.status in OVER
+
+    def takes(self, event: str) -> bool:
+        """Whether its status and its dispute let the event happen to it."""
         if event in BEFORE_CAPTURE:
             return self.status in BEFORE_CAPTURE[event]
         if event in ("shipped", "delivered"):
             return self.status in ("authorized", "captured") and self.fulfilment != "delivered"
-        assert event in ("dispute_won", "dispute_lost"), event
-        return self.is_disputed
+        if event in ("dispute_won", "dispute_lost"):
+            return self.is_disputed
+        if event == "dispute_opened":
+            return self.status in {"captured", *OVER} and not self.is_disputed
+        return self.status in {
+            "attempted": ATTEMPTABLE,
+            "capture_requested": {"authorized"},
+            "capture_failed": {"authorized"},
+            "cancel_requested": CHARGING,
+            "cancel_failed": CHARGING,
+            "captured": {*CHARGING, "captured"},
+            "honoured": HONOURABLE,
+        }.get(event, {"captured"})
+
+    def left(self, event: str) -> int:
+        """How much of this event the order still has room for; 0 when it cannot happen."""
+        if not self.takes(event) or (event == "capture_requested" and self.is_asked):
+            return 0
+        if event == "authorized":
+            return self.amount
+        if event in ("captured", "capture_requested"):
+            return (self.authorized or self.amount) - self.captured
+        if event == "released":
+            return 0 if self.is_disputed else self.pending
+        return self.captured - self.refunded - self.reserved
 
 
 class Auditor:
     """One payment's books."""
 
     def __init__(self, payment: c.CreatePayment) -> None:
+        self.psp = payment.psp
         self.orders = {
             line.order_id: Order(line.amount_minor, line.commission_minor, line.logistics_fee_minor)
             for line in payment.orders
@@ -88,45 +124,128 @@ class Auditor:
         """Room for an event at one order or at all of them."""
         return sum(o.left(event) for key, o in self.orders.items() if order_id in (None, key))
 
-    def predicts(self, command: c.Change) -> int | None:
-        """The total that an accepted command has, or None when it must be refused."""
+    # -- what must come of a command -------------------------------------------------------------
+
+    def predicts(self, command: c.Change) -> Expected | None:
+        """What an accepted command does, or None when it must be refused."""
         order_id = getattr(command, "order_id", None)
         if order_id is not None and order_id not in self.orders:
             return None
-        orders = [self.orders[order_id]] if order_id else [*self.orders.values()]
         event = command.event_type.value
-        refund_id = getattr(command, "refund_id", None)
-        if refund_id is not None:
-            asked = {key: o.asked_back[refund_id] for key, o in self.orders.items()
-                     if refund_id in o.asked_back}  # fmt: skip
-            if event == "refund_failed":
-                return sum(asked.values()) or None
-            if event == "refunded" and asked:
-                amount = getattr(command, "amount_minor", None)
-                same = order_id in (None, *asked) and (order_id is None or len(asked) == 1)
-                return (
-                    sum(asked.values()) if same and amount in (None, sum(asked.values())) else None
-                )
-            if refund_id in self.refund_ids:
-                return None
-        if isinstance(command, c.AmountChange):
-            left = self.left(event, order_id)
-            amount = left if command.amount_minor is None else command.amount_minor
-            return amount if 0 < amount <= left else None
-        if event in ("dispute_won", "dispute_lost"):
-            return sum(order.disputed for order in orders) or None
-        alive = [order for order in orders if order.status not in OVER] or orders
-        if not all(order.allows(event) for order in alive):
+        named = [self.orders[order_id]] if order_id else [*self.orders.values()]
+        able = [order for order in named if order.takes(event)]
+        if getattr(command, "refund_id", None) in self._open_refunds() | self.refund_ids:
+            return self._known_refund(command)
+        if isinstance(command, c.FailRefund):
             return None
-        return sum(order.amount for order in alive) if event == "authorized" else 0
+        match command:
+            case c.Capture() | c.RecordRefund() if self._is_stray(command):
+                return self._stray(command)
+            case c.RequestCapture() | c.FailCapture() | c.RequestCancel() | c.FailCancel():
+                return self._request(command, able)
+            case c.Authorize() if len(able) < len(self._meant(order_id)):
+                return None
+            case c.Honour():
+                due = sum(max(0, min(o.suspense[self.psp], o.amount)) for o in able)
+                return Expected(event, due) if due else None
+            case c.OpenDispute():
+                return self._dispute(command, able)
+            case c.WinDispute():
+                return Expected(event, sum(o.disputed + o.excess for o in able)) if able else None
+            case c.LoseDispute():
+                return Expected(event, sum(o.disputed for o in able)) if able else None
+            case c.AmountChange():
+                return self._part(command)
+        alive = self._meant(order_id).values()
+        is_barred = event == "attempted" and any(order.is_asked for order in alive)
+        takes = all(order.takes(event) for order in alive)
+        return Expected(event) if takes and not is_barred else None
+
+    def _meant(self, order_id: str | None) -> dict[str, Order]:
+        if order_id:
+            return {order_id: self.orders[order_id]}
+        return {key: o for key, o in self.orders.items() if not o.is_over} or self.orders
+
+    def _known_refund(self, command: c.Change) -> Expected | None:
+        """What comes of a refund's id that was used before: its request is settled, or nothing."""
+        refund_id = getattr(command, "refund_id", "")
+        asked = {
+            key: order.asked_back[refund_id]
+            for key, order in self.orders.items()
+            if refund_id in order.asked_back
+        }
+        total = sum(asked.values())
+        if isinstance(command, c.RecordRefund):
+            is_same = command.order_id is None or [*asked] == [command.order_id]
+            is_here = command.psp in (None, self.psp)
+            if not (is_same and is_here and command.amount_minor in (None, total)):
+                return None
+        if not asked or isinstance(command, c.RequestRefund):
+            return None
+        return Expected(command.event_type.value, total)
+
+    def _where(self, command: c.Capture | c.RecordRefund) -> str:
+        return self.psp if command.psp is None else command.psp
+
+    def _is_stray(self, command: c.Capture | c.RecordRefund) -> bool:
+        is_over = all(order.is_over for order in self._meant(command.order_id).values())
+        return self._where(command) != self.psp or is_over
+
+    def _stray(self, command: c.Capture | c.RecordRefund) -> Expected | None:
+        weights = self._stray_lefts(command)
+        total = sum(weights.values()) if command.amount_minor is None else command.amount_minor
+        return Expected(STRAYS[command.event_type.value], total) if total else None
+
+    def _stray_lefts(self, command: c.Capture | c.RecordRefund) -> dict[str, int]:
+        where, is_refund = self._where(command), isinstance(command, c.RecordRefund)
+        return {
+            key: max(
+                0, order.suspense[where] if is_refund else order.amount - order.suspense[where]
+            )
+            for key, order in self._meant(command.order_id).items()
+        }
+
+    def _request(self, command: c.Change, able: list[Order]) -> Expected | None:
+        event = command.event_type.value
+        if isinstance(command, c.FailCapture):
+            return Expected(event) if any(o.is_capturing for o in able) else None
+        if isinstance(command, c.FailCancel):
+            return Expected(event) if any(o.is_cancelling for o in able) else None
+        if isinstance(command, c.RequestCapture):
+            return self._part(command)
+        meant = self._meant(getattr(command, "order_id", None)).values()
+        is_possible = all(o.takes(event) for o in meant) and not all(o.is_asked for o in meant)
+        return Expected(event) if is_possible else None
+
+    def _dispute(self, command: c.OpenDispute, able: list[Order]) -> Expected | None:
+        everything = sum(
+            max(0, o.suspense[self.psp]) if o.is_over else o.left("dispute_opened") for o in able
+        )
+        total = everything if command.amount_minor is None else command.amount_minor
+        return Expected("dispute_opened", total) if able and total else None
+
+    def _part(self, command: c.AmountChange) -> Expected | None:
+        event = command.event_type.value
+        left = self.left(event, command.order_id)
+        amount = left if command.amount_minor is None else command.amount_minor
+        return Expected(event, amount) if 0 < amount <= left else None
+
+    # -- what came of it -------------------------------------------------------------------------
 
     def write_down(self, command: c.Change, rows: tuple[NewEvent, ...]) -> None:
         """Check the rows of an accepted command and take them into the books."""
-        total = self.predicts(command)
-        assert total is not None, f"accepted, but should be refused: {command}"
-        assert sum(row.amount_minor for row in rows) == total, (command, rows)
+        expected = self.predicts(command)
+        assert expected is not None, f"accepted, but should be refused: {command}"
+        assert {row.event_type.value for row in rows} == {expected.event}
+        excess = {"dispute_opened": -1, "dispute_won": +1}.get(expected.event, 0)
+        total = sum(row.amount_minor + excess * row.suspense_minor for row in rows)
+        assert total == expected.total, (command, rows)
         self._check_spread(command, rows)
+        where = self._where(command) if isinstance(command, c.Capture | c.RecordRefund) else None
+        if isinstance(command, c.Attempt):
+            self.psp = command.psp
         for row in rows:
+            assert row.psp == (where or self.psp), (command, row)
             self._enter(row, getattr(command, "refund_id", None))
 
     def _check_spread(self, command: c.Change, rows: tuple[NewEvent, ...]) -> None:
@@ -135,12 +254,18 @@ class Auditor:
             return
         if getattr(command, "refund_id", None) in self._open_refunds():
             return
-        event = command.event_type.value
+        event, total = command.event_type.value, command.amount_minor
         lefts = {key: order.left(event) for key, order in self.orders.items()
                  if command.order_id in (None, key)}  # fmt: skip
+        if isinstance(command, c.Capture | c.RecordRefund) and self._is_stray(command):
+            lefts = self._stray_lefts(command)
+            if isinstance(command, c.Capture) or not any(lefts.values()):
+                lefts = {key: self.orders[key].amount for key in lefts}
+        if isinstance(command, c.OpenDispute):  # what goes beyond is in suspense
+            total = min(total, sum(lefts.values()))
         got = {row.order_id: row.amount_minor for row in rows}
         for key, left in lefts.items():
-            fair = Fraction(command.amount_minor * left, sum(lefts.values()))
+            fair = Fraction(total * left, sum(lefts.values()) or 1)
             assert abs(got.get(key, 0) - fair) < 1, (command, rows)
 
     def _open_refunds(self) -> set[str]:
@@ -148,19 +273,48 @@ class Auditor:
 
     def _enter(self, row: NewEvent, refund_id: str | None) -> None:
         order = self.orders[row.order_id]
-        event, amount = row.event_type.value, row.amount_minor
-        seller = amount - row.commission_minor - row.logistics_fee_minor
-        available_before = order.available
+        available_before, suspense_before = order.available, order.suspense.total()
+        self._enter_charge(order, row)
+        self._enter_money(order, row, refund_id)
+        if refund_id is not None:
+            self.refund_ids.add(refund_id)
+        assert row.available_delta_minor == order.available - available_before, row
+        assert row.suspense_minor == order.suspense.total() - suspense_before, row
+        self._check(order, row)
+
+    def _enter_charge(self, order: Order, row: NewEvent) -> None:
+        event = row.event_type.value
         if event in BEFORE_CAPTURE:
             order.status = event
         elif event in ("shipped", "delivered"):
             order.fulfilment = event
-        elif event == "captured":
+        elif event == "attempted":
+            order.status, order.authorized = "created", 0
+        elif event in ("captured", "honoured"):
             order.status = "captured"
+        if event in ("captured", "failed", "cancelled", "expired"):
+            order.is_capturing = order.is_cancelling = False
+        elif event.startswith("capture_"):
+            order.is_capturing = event == "capture_requested"
+        elif event.startswith("cancel_"):
+            order.is_cancelling = event == "cancel_requested"
+
+    def _enter_money(self, order: Order, row: NewEvent, refund_id: str | None) -> None:
+        event, amount = row.event_type.value, row.amount_minor
+        seller = amount - row.commission_minor - row.logistics_fee_minor
+        if event == "authorized":
+            order.authorized = amount
+        elif event in ("captured", "honoured"):
             order.captured += amount
             order.pending += seller
             order.commission_kept += row.commission_minor
             order.logistics_kept += row.logistics_fee_minor
+            if event == "honoured":
+                assert amount <= order.suspense[self.psp], row
+                order.suspense[self.psp] -= amount
+                order.authorized = 0
+        elif event in STRAYS.values():
+            order.suspense[row.psp] += amount if event == "stray_captured" else -amount
         elif event == "released":
             order.pending -= amount
             order.released += amount
@@ -169,12 +323,17 @@ class Auditor:
             order.asked_back[str(refund_id)] = amount
         elif event == "refund_failed":
             del order.asked_back[str(refund_id)]
-        elif event in ("dispute_opened", "dispute_won"):
-            order.is_disputed = event == "dispute_opened"
-            order.disputed = amount if order.is_disputed else 0
+        elif event == "dispute_opened":
+            order.excess = -row.suspense_minor
+            assert order.excess == 0 or amount == order.left(event), row
+            order.is_disputed, order.disputed = True, amount
+            order.suspense[self.psp] -= order.excess
+        elif event == "dispute_won":
+            order.suspense[self.psp] += order.excess
+            order.is_disputed, order.disputed, order.excess = False, 0, 0
         if event in ("refunded", "dispute_lost"):
             if event == "dispute_lost":
-                order.is_disputed, order.disputed = False, 0
+                order.is_disputed, order.disputed, order.excess = False, 0, 0
             else:
                 order.asked_back.pop(str(refund_id), None)
             order.refunded += amount
@@ -182,19 +341,16 @@ class Auditor:
             order.logistics_kept -= row.logistics_fee_minor
             order.available -= max(0, seller - order.pending)
             order.pending = max(0, order.pending - seller)
-        if refund_id is not None:
-            self.refund_ids.add(refund_id)
-        assert row.available_delta_minor == order.available - available_before, row
-        self._check(order, row)
 
     def _check(self, order: Order, row: NewEvent) -> None:
         """The books and the row agree, and nothing is owed that nobody paid."""
         assert (row.captured_minor, row.refunded_minor, row.released_minor, row.pending_minor,
-                row.reserved_minor, row.status, row.fulfilment) == (
+                row.reserved_minor, row.authorized_minor, row.status, row.fulfilment) == (
             order.captured, order.refunded, order.released, order.pending, order.reserved,
-            order.status, order.fulfilment)  # fmt: skip
+            order.authorized, order.status, order.fulfilment)  # fmt: skip
         assert (row.dispute == "open") == order.is_disputed
         assert 0 <= order.captured <= order.amount
+        assert order.authorized == 0 or order.captured <= order.authorized <= order.amount
         assert 0 <= order.refunded + order.reserved <= order.captured
         assert 0 <= order.commission_kept <= order.commission
         assert 0 <= order.logistics_kept <= order.logistics

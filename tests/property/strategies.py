@@ -9,18 +9,19 @@ from tests.builders import a_payment, change
 from writer import commands as c
 from writer.commands import OrderLine
 
+PSPS = st.sampled_from(["stripe", "adyen"])
 REFUND_IDS = st.sampled_from(["re1", "re2"])
 CHARGE_KINDS: tuple[type[c.Change], ...] = (
-    c.RequireAction, c.MarkProcessing, c.MarkUnknown, c.Authorize, c.Fail, c.Cancel, c.Expire,
-    c.Ship, c.Deliver,
+    c.Attempt, c.RequireAction, c.MarkProcessing, c.MarkUnknown, c.Authorize, c.RequestCapture,
+    c.FailCapture, c.RequestCancel, c.FailCancel, c.Fail, c.Cancel, c.Expire, c.Ship, c.Deliver,
 )  # fmt: skip
 MONEY_KINDS: tuple[type[c.Change], ...] = (
     c.Capture, c.Release, c.RequestRefund, c.RecordRefund, c.FailRefund, c.OpenDispute,
-    c.WinDispute, c.LoseDispute,
+    c.WinDispute, c.LoseDispute, c.Honour,
 )  # fmt: skip
 # Most commands move money: an order that failed early has no more to tell.
 KINDS: st.SearchStrategy[type[c.Change]] = st.one_of(
-    *[st.sampled_from(MONEY_KINDS)] * 7, st.sampled_from(CHARGE_KINDS)
+    *[st.sampled_from(MONEY_KINDS)] * 4, st.sampled_from(CHARGE_KINDS)
 )
 
 
@@ -64,6 +65,10 @@ def changes(
         parts = [most // 5, most // 4, most // 3, most // 2, most - 1, most, most + 1, None]
         amount = draw(st.sampled_from(parts))
         fields["amount_minor"] = amount if amount is None else max(1, amount)
+    if kind is c.Attempt:
+        fields["psp"] = draw(PSPS)
+    if kind in (c.Capture, c.RecordRefund):
+        fields["psp"] = draw(st.sampled_from([None] * 6 + ["stripe", "adyen"]))
     if kind in (c.RequestRefund, c.FailRefund):
         fields["refund_id"] = draw(REFUND_IDS)
     if kind is c.RecordRefund and draw(st.booleans()):

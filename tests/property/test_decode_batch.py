@@ -75,7 +75,11 @@ WORDS = ["captured", "created", "refunded", "paid", "requested", "open", "none",
 CAPTURE = pay_in(EventType.CAPTURED, amount_minor=6, commission_minor=1, captured_minor=6)
 REFUND = pay_in(EventType.REFUNDED, amount_minor=6, commission_minor=1, available_delta_minor=-5)
 REQUEST = payout(EventType.REQUESTED, amount_minor=5, available_delta_minor=-5)
-EVENTS = [CREATED, CAPTURE, REFUND, REQUEST]
+STRAY = pay_in(EventType.STRAY_CAPTURED, amount_minor=5, suspense_minor=5)
+HONOURED = pay_in(EventType.HONOURED, amount_minor=5, suspense_minor=-5, captured_minor=5)
+DISPUTE = pay_in(EventType.DISPUTE_OPENED, amount_minor=5, suspense_minor=-6)
+WON = pay_in(EventType.DISPUTE_WON, suspense_minor=6)
+EVENTS = [CREATED, CAPTURE, REFUND, REQUEST, STRAY, HONOURED, DISPUTE, WON]
 
 
 def values_of(column: str) -> list[Any]:

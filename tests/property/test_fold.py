@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.accounts import AccountType
 from schemas.errors import DecodeError
 from schemas.events import Event
-from schemas.lifecycle import Direction, EventType
+from schemas.lifecycle import Direction, Dispute, EventType
 from schemas.views import (
     BUYER_ORDERS,
     LEDGER_ENTRIES,
@@ -114,8 +114,15 @@ def test_accounts_are_the_running_sums_of_the_events(history: list[Event]) -> No
             balances[event.order_id, leg.account_type] += leg.amount_minor
     for order_id, event in last.items():
         if event.direction is Direction.IN:
+            own = [e for e in history if e.order_id == order_id]
             held = event.captured_minor - event.refunded_minor
-            assert balances[order_id, AccountType.PSP_RECEIVABLE] == held
+            suspense = sum(e.suspense_minor for e in own)
+            opened = [e.amount_minor for e in own if e.event_type is EventType.DISPUTE_OPENED]
+            disputed = opened[-1] if event.dispute is Dispute.OPEN else 0
+            owed = held - disputed + suspense
+            assert balances[order_id, AccountType.PSP_RECEIVABLE] == owed
+            assert balances[order_id, AccountType.PSP_DISPUTED] == disputed
+            assert -balances[order_id, AccountType.SUSPENSE] == suspense
             assert -balances[order_id, AccountType.SELLER_PENDING] == event.pending_minor
         deltas = sum(e.available_delta_minor for e in history if e.order_id == order_id)
         assert -balances[order_id, AccountType.SELLER_AVAILABLE] == deltas
@@ -130,15 +137,17 @@ def test_revenue_is_what_the_events_say(history: list[Event]) -> None:
         sums["available_delta_minor"] += event.available_delta_minor
         name = {
             EventType.CAPTURED: "gross_minor",
+            EventType.HONOURED: "gross_minor",
             EventType.REFUNDED: "refunds_minor",
             EventType.DISPUTE_LOST: "chargebacks_minor",
         }.get(event.event_type)
         if name is not None:
-            sign = 1 if event.event_type is EventType.CAPTURED else -1
+            sign = 1 if name == "gross_minor" else -1
             sums[name] += event.amount_minor
             sums["commission_minor"] += sign * event.commission_minor
             sums["logistics_fee_minor"] += sign * event.logistics_fee_minor
-            sums["events"] += 1
+            # A dispute that was all in suspense takes nothing from a seller.
+            sums["events"] += event.amount_minor > 0
     for row in (SellerRevenueRow(*row) for row in views([records(history)])[SELLER_REVENUE]):
         sums = expected.pop(RevenueKey(row.seller_id, row.currency, row.day))
         assert row.capture_count + row.refund_count + row.chargeback_count == sums.pop("events", 0)
@@ -248,7 +257,12 @@ def test_the_histories_drawn_here_reach_every_event_that_moves_money() -> None:
         (Direction.IN, EventType.CAPTURED),
         (Direction.IN, EventType.RELEASED),
         (Direction.IN, EventType.REFUNDED),
+        (Direction.IN, EventType.DISPUTE_OPENED),
+        (Direction.IN, EventType.DISPUTE_WON),
         (Direction.IN, EventType.DISPUTE_LOST),
+        (Direction.IN, EventType.STRAY_CAPTURED),
+        (Direction.IN, EventType.STRAY_REFUNDED),
+        (Direction.IN, EventType.HONOURED),
         (Direction.OUT, EventType.REQUESTED),
         (Direction.OUT, EventType.PAID),
         (Direction.OUT, EventType.FAILED),

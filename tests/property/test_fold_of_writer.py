@@ -61,8 +61,17 @@ def test_the_ledger_is_what_the_writer_knows(payment: c.CreatePayment, data: st.
         available = store.available_minor(seller, payment.currency)
         assert balances[AccountType.SELLER_AVAILABLE, seller] == available
         assert balances[AccountType.SELLER_PENDING, seller] == pending_of(events, seller)
-    held = sum(e.captured_minor - e.refunded_minor for e in last_of_orders(events))
-    assert -balances[AccountType.PSP_RECEIVABLE, payment.psp] == held
+    state = fold(store.load(payment.payment_id))
+    assert state is not None
+    held = sum(order.captured_minor - order.refunded_minor for order in state.orders.values())
+    disputed = sum(order.disputed_minor for order in state.orders.values())
+    owed, kept = 0, 0
+    for psp in ("stripe", "adyen"):
+        suspense = sum(order.suspense_minor.get(psp, 0) for order in state.orders.values())
+        assert balances[AccountType.SUSPENSE, psp] == suspense
+        owed -= balances[AccountType.PSP_RECEIVABLE, psp] + suspense
+        kept -= balances[AccountType.PSP_DISPUTED, psp]
+    assert (owed, kept) == (held - disputed, disputed)
 
 
 PAYOUT_STEPS = (c.SubmitPayout, c.MarkPayoutPaid, c.FailPayout, c.ReturnPayout, c.CancelPayout)

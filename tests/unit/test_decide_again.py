@@ -25,7 +25,14 @@ from writer import commands as c
 from writer.decide import AlreadyDone, decide
 from writer.state import PaymentState
 
-PAYMENT = a_payment()
+PAYMENT = a_payment(
+    capture="manual",
+    flow="direct",
+    payment_token="pm_1",
+    metadata={"cart": "7"},
+    caller="shop",
+    caller_key="k1",
+)
 PAYOUT = a_payout()
 CAPTURED = do(c.Capture)
 
@@ -141,6 +148,13 @@ def test_key_of_another_command_is_refused() -> None:
         ({}, None),
         ({"occurred_at": datetime(2025, 1, 1, tzinfo=NOON.tzinfo)}, None),
         ({"currency": "USD"}, ["currency"]),
+        ({"metadata": {"cart": "7"}}, None),
+        ({"metadata": {"cart": "8"}}, ["metadata"]),
+        ({"metadata": None}, ["metadata"]),
+        ({"capture": None, "flow": "hosted"}, ["capture", "flow"]),
+        ({"payment_token": "pm_2", "return_url": "https://a", "device_fingerprint": "x"},
+         ["payment_token", "return_url", "device_fingerprint"]),
+        ({"caller": "other", "caller_key": "k2"}, ["caller", "caller_key"]),
         ({"buyer_id": "buyer-2", "method": "sepa"}, ["buyer_id", "method"]),
         ({"orders": (line("A"), line("B", 501, 0, logistics_fee_minor=0))},
          ["orders[1].amount_minor"]),

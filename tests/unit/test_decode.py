@@ -35,6 +35,8 @@ NEWER = SCHEMA_VERSION + 1
 CAPTURE = pay_in(E.CAPTURED, amount_minor=100, commission_minor=10, logistics_fee_minor=5)
 REFUND = pay_in(E.REFUNDED, amount_minor=100, commission_minor=10, available_delta_minor=-90)
 REQUEST = payout(E.REQUESTED, amount_minor=100, available_delta_minor=-100)
+STRAY = pay_in(E.STRAY_CAPTURED, amount_minor=100, suspense_minor=100)
+DISPUTE = pay_in(E.DISPUTE_OPENED, amount_minor=100, suspense_minor=-50)
 RELEASE = pay_in(E.RELEASED, amount_minor=100, available_delta_minor=100)
 
 
@@ -154,6 +156,34 @@ WRONG: list[tuple[str, Record, type[DecodeError], str]] = [
         changed(RELEASE, available_delta_minor=99),
         BrokenInvariant,
         "is the amount",
+    ),
+    ("capture in suspense", changed(suspense_minor=1), BrokenInvariant, "suspense_minor: is zero"),
+    ("payout in suspense", changed(REQUEST, suspense_minor=1), BrokenInvariant, "suspense_minor"),
+    ("half a stray", changed(STRAY, suspense_minor=99), BrokenInvariant, "is the amount"),
+    ("a stray that goes", changed(STRAY, suspense_minor=-100), BrokenInvariant, "is the amount"),
+    (
+        "honoured out of nothing",
+        changed(CAPTURE, event_type="honoured"),
+        BrokenInvariant,
+        "is minus the amount",
+    ),
+    (
+        "a dispute that brings money",
+        changed(DISPUTE, suspense_minor=1),
+        BrokenInvariant,
+        "is zero or below it",
+    ),
+    (
+        "a dispute won that takes money",
+        changed(DISPUTE, event_type="dispute_won"),
+        BrokenInvariant,
+        "is zero or above it",
+    ),
+    (
+        "suspense too large",
+        changed(DISPUTE, suspense_minor=-(10**15) - 1),
+        MalformedRecord,
+        "suspense_minor",
     ),
     ("payout twice", changed(REQUEST, available_delta_minor=-200), BrokenInvariant, "minus"),
 ]

@@ -74,9 +74,67 @@ CASES: list[tuple[str, Event, tuple[Posting, ...]]] = [
         "lost dispute after release: all of it out of available",
         pay_in(E.DISPUTE_LOST, amount_minor=300, commission_minor=30, available_delta_minor=-270),
         legs(
-            (A.PSP_RECEIVABLE, "stripe", -300),
+            (A.PSP_DISPUTED, "stripe", -300),
             (A.SELLER_AVAILABLE, "seller-1", 270),
             (A.PLATFORM_COMMISSION, "seller-1", 30),
+        ),
+    ),
+    (
+        "lost dispute before release: out of pending, the PSP took it when it was opened",
+        pay_in(E.DISPUTE_LOST, amount_minor=1_000, commission_minor=100, logistics_fee_minor=50),
+        legs(
+            (A.PSP_DISPUTED, "stripe", -1_000),
+            (A.SELLER_PENDING, "seller-1", 850),
+            (A.PLATFORM_COMMISSION, "seller-1", 100),
+            (A.PLATFORM_LOGISTICS, "seller-1", 50),
+        ),
+    ),
+    ("lost dispute that was all in suspense: it stays there", pay_in(E.DISPUTE_LOST), ()),
+    (
+        "dispute opened: the PSP takes it from what it owes us",
+        pay_in(E.DISPUTE_OPENED, amount_minor=1_000),
+        legs((A.PSP_RECEIVABLE, "stripe", -1_000), (A.PSP_DISPUTED, "stripe", 1_000)),
+    ),
+    (
+        "dispute above what the order has: the rest is in suspense",
+        pay_in(E.DISPUTE_OPENED, amount_minor=1_000, suspense_minor=-50),
+        legs(
+            (A.PSP_RECEIVABLE, "stripe", -1_050),
+            (A.SUSPENSE, "stripe", 50),
+            (A.PSP_DISPUTED, "stripe", 1_000),
+        ),
+    ),
+    (
+        "dispute of an order that has nothing: all of it is in suspense",
+        pay_in(E.DISPUTE_OPENED, suspense_minor=-1_000),
+        legs((A.PSP_RECEIVABLE, "stripe", -1_000), (A.SUSPENSE, "stripe", 1_000)),
+    ),
+    (
+        "dispute won: the PSP gives all of it back",
+        pay_in(E.DISPUTE_WON, amount_minor=1_000, suspense_minor=50),
+        legs(
+            (A.PSP_RECEIVABLE, "stripe", 1_050),
+            (A.SUSPENSE, "stripe", -50),
+            (A.PSP_DISPUTED, "stripe", -1_000),
+        ),
+    ),
+    (
+        "stray capture: the PSP owes us what nobody has a right to",
+        pay_in(E.STRAY_CAPTURED, amount_minor=700, suspense_minor=700, psp="adyen"),
+        legs((A.PSP_RECEIVABLE, "adyen", 700), (A.SUSPENSE, "adyen", -700)),
+    ),
+    (
+        "stray refund: it went back",
+        pay_in(E.STRAY_REFUNDED, amount_minor=700, suspense_minor=-700, psp="adyen"),
+        legs((A.PSP_RECEIVABLE, "adyen", -700), (A.SUSPENSE, "adyen", 700)),
+    ),
+    (
+        "honoured: what was in suspense is the seller's and ours",
+        pay_in(E.HONOURED, amount_minor=700, commission_minor=70, suspense_minor=-700),
+        legs(
+            (A.SUSPENSE, "stripe", 700),
+            (A.SELLER_PENDING, "seller-1", -630),
+            (A.PLATFORM_COMMISSION, "seller-1", -70),
         ),
     ),
     (
@@ -109,7 +167,8 @@ CASES: list[tuple[str, Event, tuple[Posting, ...]]] = [
     ("a planned amount moves nothing", pay_in(E.CREATED, amount_minor=10, commission_minor=1), ()),
     ("an authorisation moves nothing", pay_in(E.AUTHORIZED, amount_minor=10), ()),
     ("a refund asked for moves nothing", pay_in(E.REFUND_REQUESTED, amount_minor=10), ()),
-    ("a dispute opened moves nothing", pay_in(E.DISPUTE_OPENED, amount_minor=10), ()),
+    ("an attempt moves nothing", pay_in(E.ATTEMPTED), ()),
+    ("a capture asked for moves nothing", pay_in(E.CAPTURE_REQUESTED, amount_minor=10), ()),
     ("a submitted payout moves nothing", payout(E.SUBMITTED, amount_minor=10), ()),
 ]
 

@@ -1,6 +1,7 @@
 """Importing into a store in memory: what is appended, what is unchanged, what is left out."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from schemas.errors import ServiceUnavailable
 from schemas.events import NewEvent
 from schemas.ids import payment_id
 from schemas.rejections import RejectionCode
+from streams.fold import postings
 from tests.builders import change, rows_of
 from tests.histories import ROWS_OF_A_LIFE, a_history, a_life, an_event, an_order, write_lines
 from writer import commands as c
@@ -61,6 +63,123 @@ def test_a_payment_that_went_on_after_its_import_is_unchanged() -> None:
     key = payment_id("payment", "k")
     store.append(rows_of(fold(store.load(key)), change(c.Ship, key)))
     assert imported(BulkAppender(store), [a_life("k")]) == (0, 0, 1, [])
+
+
+# -- money that moved although the rules have no place for it ------------------------------------
+
+ORDER = an_order("A", commission_minor=100, logistics_fee_minor=0)
+Ledger = dict[tuple[str, str], int]
+
+
+def a_case(key: str, *events: dict[str, Any]) -> dict[str, Any]:
+    return a_history(*events, idempotency_key=key, orders=[ORDER])
+
+
+STRANGE: list[tuple[str, dict[str, Any], Ledger]] = [
+    (
+        "disputed after it was refunded: the PSP took what nobody owes",
+        a_case(
+            "rc-1",
+            an_event("captured"),
+            an_event("refunded", 3),
+            an_event("dispute_opened", 4, order_id="A", amount_minor=1000),
+            an_event("dispute_lost", 5, order_id="A", amount_minor=1000),
+        ),
+        {("psp_receivable", "stripe"): -1000, ("suspense", "stripe"): 1000},
+    ),
+    (
+        "captured after it expired: the PSP has what nobody may keep",
+        a_case("rc-2", an_event("expired"), an_event("captured", 3)),
+        {("psp_receivable", "stripe"): 1000, ("suspense", "stripe"): -1000},
+    ),
+    (
+        "disputed above what was captured: the rest is in suspense",
+        a_case(
+            "rc-3",
+            an_event("captured"),
+            an_event("dispute_opened", 3, order_id="A", amount_minor=1050),
+        ),
+        {
+            ("psp_receivable", "stripe"): -50,
+            ("psp_disputed", "stripe"): 1000,
+            ("suspense", "stripe"): 50,
+            ("seller_pending", "seller"): -900,
+            ("platform_commission", "seller"): -100,
+        },
+    ),
+    (
+        "and won: all of it came back",
+        a_case(
+            "rc-4",
+            an_event("captured"),
+            an_event("dispute_opened", 3, order_id="A", amount_minor=1050),
+            an_event("dispute_won", 4, order_id="A", amount_minor=1050),
+        ),
+        {
+            ("psp_receivable", "stripe"): 1000,
+            ("seller_pending", "seller"): -900,
+            ("platform_commission", "seller"): -100,
+        },
+    ),
+    (
+        "captured after it failed, and given back",
+        a_case("rc-5", an_event("failed"), an_event("captured", 3), an_event("refunded", 4)),
+        {},
+    ),
+    (
+        "captured after it was cancelled, and disputed",
+        a_case(
+            "rc-6",
+            an_event("cancelled"),
+            an_event("captured", 3, amount_minor=300),
+            an_event("dispute_opened", 4),
+            an_event("dispute_lost", 5),
+        ),
+        {},
+    ),
+    (
+        "captured after it expired, and honoured",
+        a_case("rc-7", an_event("expired"), an_event("captured", 3), an_event("honoured", 4)),
+        {
+            ("psp_receivable", "stripe"): 1000,
+            ("seller_pending", "seller"): -900,
+            ("platform_commission", "seller"): -100,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("history", "ledger"), [row[1:] for row in STRANGE], ids=[row[0] for row in STRANGE]
+)
+def test_money_that_moved_is_imported_and_the_ledger_says_where_it_is(
+    history: dict[str, Any], ledger: Ledger
+) -> None:
+    store = MemoryStore()
+    assert imported(BulkAppender(store), [history])[3] == []
+    balances: Counter[tuple[str, str]] = Counter()
+    for event in store.load(payment_id("payment", history["idempotency_key"])):
+        for leg in postings(event):
+            balances[leg.account_type, leg.account_id] += leg.amount_minor
+    assert {account: minor for account, minor in balances.items() if minor} == ledger
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (an_event("captured", amount_minor=1001),),
+        (an_event("captured"), an_event("refunded", 3, amount_minor=1001)),
+        (an_event("captured"), an_event("refunded", 3), an_event("refunded", 4, amount_minor=1)),
+        (
+            an_event("captured"),
+            an_event("dispute_opened", 3, order_id="A", amount_minor=1050),
+            an_event("dispute_lost", 4, order_id="A", amount_minor=1000),
+        ),
+    ],
+)
+def test_amounts_that_cannot_be_right_are_still_refused(events: tuple[dict[str, Any], ...]) -> None:
+    field = f"events[{len(events) - 1}].amount_minor"
+    assert imported(BulkAppender(MemoryStore()), [a_case("k", *events)])[3] == [(1, field)]
 
 
 DIFFERENT: list[tuple[dict[str, Any], str]] = [

@@ -10,6 +10,7 @@ from schemas.lifecycle import (
     CHARGE,
     DISPUTE,
     FULFILMENT,
+    OVER,
     PAYOUT,
     STATUS_MACHINES,
     Direction,
@@ -49,6 +50,16 @@ def _reachable(direction: Direction) -> set[State]:
         (State(Status.CREATED, *OPEN), EventType.SHIPPED, None),
         (State(Status.UNKNOWN, *OPEN), EventType.FAILED, State(Status.FAILED, *OPEN)),
         (State(Status.FAILED, *OPEN), EventType.AUTHORIZED, None),
+        (State(Status.FAILED, *OPEN), EventType.CAPTURED, None),
+        (State(Status.UNKNOWN, *OPEN), EventType.ATTEMPTED, State(Status.CREATED, *OPEN)),
+        (State(Status.AUTHORIZED, *OPEN), EventType.ATTEMPTED, None),
+        (State(Status.EXPIRED, *OPEN), EventType.HONOURED, State(Status.CAPTURED, *OPEN)),
+        (State(Status.CANCELLED, *OPEN), EventType.HONOURED, None),
+        (
+            State(Status.FAILED, *OPEN),
+            EventType.DISPUTE_OPENED,
+            State(Status.FAILED, Fulfilment.OPEN, Dispute.OPEN),
+        ),
         (State(Status.CAPTURED, *OPEN), EventType.CAPTURED, State(Status.CAPTURED, *OPEN)),
         (State(Status.CAPTURED, *OPEN), EventType.CANCELLED, None),
         (State(Status.CAPTURED, *OPEN), EventType.DISPUTE_WON, None),
@@ -112,14 +123,44 @@ def test_every_event_type_happens() -> None:
 
 def test_events_that_change_a_sum_need_captured_money() -> None:
     for status, (event, effect) in product(CHARGE, EFFECTS[Direction.IN].items()):
-        if effect.changes_sums and not effect.captured and status is not Status.CAPTURED:
+        needs_captured = effect.changes_sums and not effect.captured
+        # An authorization is there before; a dispute may be about money in suspense alone.
+        if event is EventType.AUTHORIZED or effect.dispute is not Claim.NONE:
+            needs_captured = False
+        if needs_captured and status is not Status.CAPTURED:
             assert event not in CHARGE[status], (status, event)
+
+
+def test_money_can_come_and_go_and_be_disputed_when_an_order_is_over() -> None:
+    strays = {EventType.STRAY_CAPTURED, EventType.STRAY_REFUNDED}
+    disputes = {EventType.DISPUTE_OPENED, EventType.DISPUTE_WON, EventType.DISPUTE_LOST}
+    for status in CHARGE:
+        assert (strays <= set(CHARGE[status])) == (status is not None), status
+    for status in OVER:
+        assert set(CHARGE[status]) - {EventType.HONOURED} == strays | disputes
+    assert {status for status in OVER if EventType.HONOURED in CHARGE[status]} == {
+        Status.FAILED,
+        Status.EXPIRED,
+    }
+
+
+def test_strays_and_requests_change_no_status() -> None:
+    keeping = [kind for kind in EventType if kind.startswith(("stray_", "capture_", "cancel_"))]
+    assert len(keeping) == 6
+    for status, row in CHARGE.items():
+        assert all(row[kind] is status for kind in keeping if kind in row)
+
+
+def test_nothing_is_requested_of_the_psp_after_a_capture() -> None:
+    requests = {EventType.ATTEMPTED, EventType.CAPTURE_REQUESTED, EventType.CANCEL_REQUESTED}
+    for status in (Status.CAPTURED, *OVER):
+        assert not requests & set(CHARGE[status])
 
 
 def test_pay_ins_have_moves_and_claims_and_payouts_have_transfers() -> None:
     for effect in EFFECTS[Direction.IN].values():
         assert effect.transfer is None
-        assert (effect.amount is Amount.PART) == effect.changes_sums
+        assert (effect.amount in (Amount.PART, Amount.COVERED)) == effect.changes_sums
         assert effect.move is not Move.PLAN or effect.amount is Amount.WHOLE
     for effect in EFFECTS[Direction.OUT].values():
         assert (effect.move, effect.refund, effect.dispute) == (Move.NONE, Claim.NONE, Claim.NONE)

@@ -29,9 +29,11 @@ _MAX_SHOWN = 40
 _EMPTY = '""'
 
 _COMMANDS: Mapping[str, type[Change]] = {
-    command.event_type: command for command in HANDLERS if command.direction is Direction.IN
+    command.event_type: command
+    for command in HANDLERS
+    if command.direction is Direction.IN and command is not commands.Attempt
 }
-"""Event type as written in a history -> its command."""
+"""Event type as written in a history -> its command. An attempt names a PSP, which no line does."""
 
 _KNOWN = ", ".join(_COMMANDS)
 _KEY = "history-"
@@ -93,7 +95,7 @@ def decide_history(payment: HistoryPayment, *, psp: str) -> tuple[NewEvent, ...]
             )
         earlier_at, earlier_field = event.at, f"{where}at"
         new = _decided(state, _command(state, event, index), where)
-        _check_said(event, new, where)
+        _check_said(state, event, new, where)
         state = apply(state, new)
         rows += new
     return tuple(rows)
@@ -182,9 +184,11 @@ def _is_about(event: HistoryEvent, refund: Refund) -> bool:
     return event.amount_minor in (None, sum(refund.amounts.values()))
 
 
-def _check_said(event: HistoryEvent, rows: Sequence[NewEvent], where: str) -> None:
+def _check_said(
+    state: PaymentState, event: HistoryEvent, rows: Sequence[NewEvent], where: str
+) -> None:
     """Check that the line's amount and order are right, even where the rules left no choice."""
-    amount_minor = sum(row.amount_minor for row in rows)
+    amount_minor = sum(_moved(state, row) for row in rows)
     if event.amount_minor not in (None, amount_minor):
         raise InputError(
             f"{where}amount_minor",
@@ -193,6 +197,18 @@ def _check_said(event: HistoryEvent, rows: Sequence[NewEvent], where: str) -> No
         )
     if event.order_id is not None and any(row.order_id != event.order_id for row in rows):
         raise InputError(f"{where}order_id", f"is not the order that this {event.type} is about")
+
+
+def _moved(state: PaymentState, row: NewEvent) -> int:
+    """Return what an event is about, in the words of a line: a dispute's amount is all it took."""
+    match effect_of(row).dispute:
+        case Claim.OPENS:
+            return row.amount_minor - row.suspense_minor
+        case Claim.ENDS:
+            order = state.orders[row.order_id]
+            return order.disputed_minor - order.disputed_suspense_minor
+        case _:
+            return row.amount_minor
 
 
 # -- what was wrong, in the words of the file ---------------------------------------------------

@@ -2,6 +2,7 @@
 
 from schemas.lifecycle import Direction
 from schemas.lifecycle import EventType as E
+from schemas.money import MAX_AMOUNT_MINOR
 from schemas.postgres.guard_codes import GuardCode
 from tests.integration.postgres.histories import (
     Case,
@@ -14,6 +15,7 @@ from tests.integration.postgres.histories import (
     one_more,
     paid,
     payout,
+    story,
     two_orders,
     with_shares,
 )
@@ -56,6 +58,26 @@ LIFECYCLE = [
         "a second dispute at once": history(
             (E.CAPTURED, None), (E.DISPUTE_OPENED, 100), (E.DISPUTE_OPENED, 100)
         ),
+        "an attempt while it is processing": history((E.PROCESSING, None), (E.ATTEMPTED, None)),
+        "an attempt after authorized": history((E.AUTHORIZED, None), (E.ATTEMPTED, None)),
+        "an attempt after failed": history((E.FAILED, None), (E.ATTEMPTED, None)),
+        "a capture requested of nothing authorized": history((E.CAPTURE_REQUESTED, 100)),
+        "a capture requested after captured": paid(E.CAPTURE_REQUESTED),
+        "a capture failed after it happened": history(
+            (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 9), (E.CAPTURED, 9), (E.CAPTURE_FAILED, 0)
+        ),
+        "a cancellation requested after captured": paid(E.CANCEL_REQUESTED),
+        "a cancellation failed after cancelled": history(
+            (E.CANCEL_REQUESTED, None), (E.CANCELLED, None), (E.CANCEL_FAILED, None)
+        ),
+        "an order begins with a stray": created(event_type="stray_captured"),
+        "honoured after cancelled": history(
+            (E.CANCELLED, None), (E.STRAY_CAPTURED, None), (E.HONOURED, None)
+        ),
+        "honoured after captured": paid(E.STRAY_CAPTURED, E.HONOURED),
+        "honoured before it is over": history((E.STRAY_CAPTURED, None), (E.HONOURED, None)),
+        "a dispute of what is authorized": history((E.AUTHORIZED, None), (E.DISPUTE_OPENED, 1)),
+        "a refund after failed": history((E.FAILED, None), (E.REFUNDED, 1)),
         "a payout that begins submitted": payout(
             last={"event_type": "submitted", "status": "submitted"}
         ),
@@ -78,6 +100,28 @@ STATE = [
         ("shipped", "fulfilment", paid(E.SHIPPED, last={"fulfilment": "open"})),
         ("released", "fulfilment", paid(E.SHIPPED, last={"fulfilment": "delivered"})),
         ("dispute_opened", "dispute", paid(E.DISPUTE_OPENED, last={"dispute": "none"})),
+        (
+            "attempted",
+            "status",
+            history((E.UNKNOWN, None), (E.ATTEMPTED, None), last={"status": "unknown"}),
+        ),
+        (
+            "stray_captured",
+            "status",
+            history((E.FAILED, None), (E.STRAY_CAPTURED, 9), last={"status": "captured"}),
+        ),
+        (
+            "honoured",
+            "status",
+            history(
+                (E.FAILED, None), (E.STRAY_CAPTURED, 9), (E.HONOURED, 9), last={"status": "failed"}
+            ),
+        ),
+        (
+            "dispute_opened",
+            "dispute",
+            history((E.FAILED, None), (E.STRAY_CAPTURED, 9), last={"dispute": "open"}),
+        ),
         ("requested", "status", payout(last={"status": "paid"})),
         ("requested", "fulfilment", payout(last={"fulfilment": "open"})),
         ("submitted", "dispute", payout(E.SUBMITTED, last={"dispute": "won"})),
@@ -85,12 +129,14 @@ STATE = [
 ]
 
 SUM_FIELDS = (
+    "authorized_minor",
     "captured_minor",
     "refunded_minor",
     "released_minor",
     "reserved_minor",
     "pending_minor",
     "available_delta_minor",
+    "suspense_minor",
 )
 
 
@@ -111,6 +157,13 @@ SUMS = [
         "refund_requested": history((E.CAPTURED, None), (E.REFUND_REQUESTED, 300)),
         "refunded": history((E.CAPTURED, None), (E.RELEASED, 800), (E.REFUNDED, 500)),
         "dispute_lost": paid(E.DISPUTE_OPENED, E.DISPUTE_LOST),
+        "authorized": history((E.AUTHORIZED, 600)),
+        "attempted": history((E.AUTHORIZED, 600), (E.UNKNOWN, None), (E.ATTEMPTED, None)),
+        "capture_requested": history((E.AUTHORIZED, 600), (E.CAPTURE_REQUESTED, 600)),
+        "cancel_failed": history((E.CANCEL_REQUESTED, None), (E.CANCEL_FAILED, None)),
+        "stray_captured": history((E.EXPIRED, None), (E.STRAY_CAPTURED, 300)),
+        "stray_refunded": history((E.EXPIRED, None), (E.STRAY_REFUNDED, 300)),
+        "honoured": history((E.EXPIRED, None), (E.STRAY_CAPTURED, 300), (E.HONOURED, 300)),
         "requested": payout(),
         "submitted": payout(E.SUBMITTED),
         "returned": payout(E.SUBMITTED, E.PAID, E.RETURNED),
@@ -133,6 +186,26 @@ SUMS = [
         ),
         why=GuardCode.WRONG_RUNNING_SUM,
         field="pending_minor",
+    ),
+    *(
+        Case(name=name, rows=rows, why=GuardCode.WRONG_RUNNING_SUM, field="suspense_minor")
+        for name, rows in {
+            "a dispute in suspense that the order covers": story(
+                (E.CAPTURED, {}), (E.DISPUTE_OPENED, {"amount": 900, "excess": 50})
+            ),
+            "a dispute that brings money": story(
+                (E.CAPTURED, {}), (E.DISPUTE_OPENED, {"amount": 1000, "excess": -50})
+            ),
+            "a dispute of more than an amount can be": story(
+                (E.CAPTURED, {}), (E.DISPUTE_OPENED, {"excess": MAX_AMOUNT_MINOR + 1})
+            ),
+            "a lost dispute that takes it out of suspense again": story(
+                (E.CAPTURED, {}),
+                (E.DISPUTE_OPENED, {"excess": 50}),
+                (E.DISPUTE_LOST, {}),
+                last={"suspense_minor": 50},
+            ),
+        }.items()
     ),
     Case(
         name="an unknown sum",
@@ -167,6 +240,61 @@ FACTS = [
         )
         for field, value in {"buyer_id": None, "currency": "GBP"}.items()
     ),
+    *(
+        Case(name=name, rows=rows, why=GuardCode.PAYMENT_FACT_CHANGED, field=field)
+        for name, field, rows in [
+            (
+                "a capture at the PSP of the attempt before",
+                "psp",
+                story((E.ATTEMPTED, {"psp": "adyen"}), (E.CAPTURED, {"psp": "stripe"})),
+            ),
+            (
+                "a shipment at the PSP of a stray",
+                "psp",
+                story(
+                    (E.CAPTURED, {}),
+                    (E.STRAY_CAPTURED, {"psp": "adyen"}),
+                    (E.SHIPPED, {}),
+                    last={"psp": "adyen"},
+                ),
+            ),
+            (
+                "a shipment by the method of a stray",
+                "method",
+                story(
+                    (E.CAPTURED, {}),
+                    (E.STRAY_CAPTURED, {"method": "wallet"}),
+                    (E.SHIPPED, {}),
+                    last={"method": "wallet"},
+                ),
+            ),
+            (
+                "a capture elsewhere after a stray here",
+                "psp",
+                story((E.STRAY_CAPTURED, {}), (E.CAPTURED, {}), last={"psp": "adyen"}),
+            ),
+            (
+                "honoured at the PSP of a stray",
+                "psp",
+                story(
+                    (E.FAILED, {}),
+                    (E.STRAY_CAPTURED, {"psp": "adyen"}),
+                    (E.HONOURED, {}),
+                    last={"psp": "adyen"},
+                ),
+            ),
+            (
+                "an attempt of another buyer",
+                "buyer_id",
+                story((E.ATTEMPTED, {"psp": "adyen"}), last={"buyer_id": "buyer-2"}),
+            ),
+            (
+                "a stray in another currency",
+                "currency",
+                story((E.STRAY_CAPTURED, {"psp": "adyen"}), last={"currency": "USD"}),
+            ),
+        ]
+    ),
     Case(
         name="method changed within a payout",
         rows=payout(E.SUBMITTED, last={"method": "cheque"}),
@@ -199,8 +327,14 @@ FACTS = [
     ),
     Case(name="an order joins late", rows=late_order(), why=GuardCode.LATE_ORDER, field="order_id"),
     Case(
-        name="authorized for less than the order",
-        rows=history((E.AUTHORIZED, 999)),
+        name="a capture requested above the order",
+        rows=history((E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 1001)),
+        why=GuardCode.WRONG_AMOUNT,
+        field="amount_minor",
+    ),
+    Case(
+        name="a capture requested above what is authorized",
+        rows=history((E.AUTHORIZED, 600), (E.CAPTURE_REQUESTED, 601)),
         why=GuardCode.WRONG_AMOUNT,
         field="amount_minor",
     ),
@@ -231,6 +365,11 @@ SHARES = [
             ("commission above plan, second capture", "commission_minor"): with_shares(
                 (E.CAPTURED, 500, (60, 25, 415)), (E.CAPTURED, 500, (41, 25, 434))
             ),
+            ("commission above plan, honoured", "commission_minor"): with_shares(
+                (E.FAILED, 0, (0, 0, 0)),
+                (E.STRAY_CAPTURED, 1000, (0, 0, 1000)),
+                (E.HONOURED, 1000, (101, 49, 850)),
+            ),
             ("less than planned, last capture", "amount_minor"): with_shares(
                 (E.CAPTURED, 500, (60, 25, 415)), (E.CAPTURED, 500, (39, 25, 436))
             ),
@@ -253,13 +392,104 @@ SHARES = [
             ("given back above taken, lost dispute", "commission_minor"): with_shares(
                 (E.CAPTURED, 1000, (100, 50, 850)),
                 (E.REFUNDED, 500, (60, 25, 415)),
-                (E.DISPUTE_OPENED, 500, (0, 0, 500)),
+                (E.DISPUTE_OPENED, 100, (0, 0, 100)),
                 (E.DISPUTE_LOST, 100, (41, 9, 50)),
             ),
         },
     }.items()
     for (name, field), rows in shares.items()
 ]
+
+REQUESTS = [
+    Case(name=name, rows=rows, why=why, field="event_type")
+    for why, histories in {
+        GuardCode.REQUEST_OPEN: {
+            "a second capture requested": history(
+                (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 100), (E.CAPTURE_REQUESTED, 100)
+            ),
+            "a second cancellation requested": history(
+                (E.CANCEL_REQUESTED, None), (E.CANCEL_REQUESTED, None)
+            ),
+            "a capture requested while it is cancelled": history(
+                (E.CANCEL_REQUESTED, None), (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 100)
+            ),
+            "a cancellation requested while it is captured": history(
+                (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 100), (E.CANCEL_REQUESTED, None)
+            ),
+            "an attempt while it is cancelled": history(
+                (E.CANCEL_REQUESTED, None), (E.ATTEMPTED, None)
+            ),
+            "an attempt while it is captured": history(
+                (E.AUTHORIZED, None),
+                (E.CAPTURE_REQUESTED, 100),
+                (E.UNKNOWN, None),
+                (E.ATTEMPTED, None),
+            ),
+        },
+        GuardCode.NOTHING_REQUESTED: {
+            "a capture failed, none requested": history(
+                (E.AUTHORIZED, None), (E.CAPTURE_FAILED, None)
+            ),
+            "a capture failed twice": history(
+                (E.AUTHORIZED, None),
+                (E.CAPTURE_REQUESTED, 100),
+                (E.CAPTURE_FAILED, None),
+                (E.CAPTURE_FAILED, None),
+            ),
+            "a cancellation failed, none requested": history((E.CANCEL_FAILED, None)),
+        },
+    }.items()
+    for name, rows in histories.items()
+]
+
+SUSPENSE = [
+    Case(name=name, rows=rows, why=why, field=field)
+    for why, field, histories in [
+        (GuardCode.HONOURED_ABOVE_SUSPENSE, "amount_minor", {
+            "honoured, nothing came": history((E.EXPIRED, None), (E.HONOURED, 1)),
+            "honoured with more than came": history(
+                (E.EXPIRED, None), (E.STRAY_CAPTURED, 300), (E.HONOURED, 301)
+            ),
+            "honoured with what went back": history(
+                (E.EXPIRED, None), (E.STRAY_CAPTURED, 300), (E.STRAY_REFUNDED, 1), (E.HONOURED, 300)
+            ),
+            "honoured with what came elsewhere": story(
+                (E.EXPIRED, {}),
+                (E.STRAY_CAPTURED, {"amount": 300, "psp": "adyen"}),
+                (E.HONOURED, {"amount": 300}),
+            ),
+            "honoured with what is disputed": story(
+                (E.EXPIRED, {}),
+                (E.STRAY_CAPTURED, {"amount": 300}),
+                (E.DISPUTE_OPENED, {"amount": 0, "excess": 300}),
+                (E.HONOURED, {"amount": 300}),
+            ),
+        }),
+        (GuardCode.DISPUTE_DIFFERS, "amount_minor", {
+            "won for less": history(
+                (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_WON, 499)
+            ),
+            "lost for less": history(
+                (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_LOST, 499)
+            ),
+            "lost as the dispute before": history(
+                (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_WON, 500),
+                (E.DISPUTE_OPENED, 400), (E.DISPUTE_LOST, 500),
+            ),
+        }),
+        (GuardCode.DISPUTE_DIFFERS, "suspense_minor", {
+            "won with nothing of what it took in excess": story(
+                (E.CAPTURED, {}), (E.DISPUTE_OPENED, {"excess": 50}), (E.DISPUTE_WON, {"excess": 0})
+            ),
+            "won with more than it took in excess": story(
+                (E.CAPTURED, {}),
+                (E.DISPUTE_OPENED, {"excess": 50}),
+                (E.DISPUTE_WON, {"excess": 51}),
+            ),
+        }),
+    ]
+    for name, rows in histories.items()
+]  # fmt: skip
 
 PAYOUTS = [
     Case(
@@ -289,4 +519,4 @@ PAYOUTS = [
     }.items()
 ]
 
-HISTORIES = [*SEQ, *LIFECYCLE, *STATE, *SUMS, *FACTS, *SHARES, *PAYOUTS]
+HISTORIES = [*SEQ, *LIFECYCLE, *STATE, *SUMS, *FACTS, *SHARES, *REQUESTS, *SUSPENSE, *PAYOUTS]

@@ -11,6 +11,7 @@ from tests.integration.postgres.histories import (
     paid,
     payout,
     second_order_of_payout,
+    story,
 )
 from tests.integration.postgres.rows import Book
 
@@ -113,6 +114,16 @@ CHECKS = [
             "a release of nothing": history((E.CAPTURED, 500), (E.RELEASED, 0)),
             "a shipment with an amount": paid(E.SHIPPED, last={"amount_minor": 1}),
             "a failure with an amount": history((E.FAILED, 1)),
+            "an attempt with an amount": history((E.ATTEMPTED, 1)),
+            "an authorization of nothing": history((E.AUTHORIZED, 0)),
+            "a capture requested of nothing": history(
+                (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 0)
+            ),
+            "a stray of nothing": history((E.STRAY_CAPTURED, 0)),
+            "a stray of less than nothing": history((E.STRAY_REFUNDED, -1)),
+            "honoured with nothing": history((E.EXPIRED, None), (E.HONOURED, 0)),
+            "a dispute of nothing": history((E.CAPTURED, None), (E.DISPUTE_OPENED, 0)),
+            "a dispute of less than nothing": history((E.CAPTURED, None), (E.DISPUTE_OPENED, -1)),
             "a payout of nothing": payout(amount=0),
             "a payout of less than nothing": payout(amount=-1),
         }.items()
@@ -143,6 +154,38 @@ CHECKS = [
             "authorized": history((E.AUTHORIZED, None)),
             "released": history((E.CAPTURED, None), (E.RELEASED, 300)),
             "requested": payout(),
+        }.items()
+    ),
+    *(
+        Case(name=f"{field} {value!r} of {name}", rows=rows, why=f"payments_{field}")
+        for field in ("psp", "method")
+        for value in ("a b", "x" * 65)
+        for name, rows in {
+            "an attempt": story((E.ATTEMPTED, {field: value})),
+            "a stray": story((E.FAILED, {}), (E.STRAY_CAPTURED, {field: value})),
+            "a second stray": story(
+                (E.FAILED, {}),
+                (E.STRAY_CAPTURED, {"psp": "adyen"}),
+                (E.STRAY_REFUNDED, {field: value}),
+            ),
+        }.items()
+    ),
+    *(
+        Case(name=name, rows=rows, why="payments_authorized_minor")
+        for name, rows in {
+            "an authorization above the order": history((E.AUTHORIZED, 1001)),
+            "an authorization again, above the order": history(
+                (E.AUTHORIZED, 600), (E.UNKNOWN, None), (E.AUTHORIZED, 1001)
+            ),
+        }.items()
+    ),
+    *(
+        Case(name=name, rows=rows, why="payments_captures_within_authorization")
+        for name, rows in {
+            "a capture above the authorization": history((E.AUTHORIZED, 600), (E.CAPTURED, 601)),
+            "a second capture above the authorization": history(
+                (E.AUTHORIZED, 600), (E.CAPTURED, 300), (E.CAPTURED, 301)
+            ),
         }.items()
     ),
     Case(

@@ -40,6 +40,13 @@ def history(*events: tuple[E, int | None], last: dict[str, Any] | None = None) -
     return [*rows[:-1], rows[-1] | (last or {})]
 
 
+def story(*events: tuple[E, dict[str, Any]], last: dict[str, Any] | None = None) -> list[Row]:
+    """As `history`, with any fields of `Book.event`."""
+    book = Book()
+    rows = [book.create(), *(book.event(event, **fields) for event, fields in events)]
+    return [*rows[:-1], rows[-1] | (last or {})]
+
+
 def with_shares(*events: tuple[E, int, tuple[int, int, int]]) -> list[Row]:
     """As `history`, with (commission, logistics fee, seller's share) of each event."""
     book = Book()

@@ -4,13 +4,14 @@
 of what it returns and see the database refuse them.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from schemas.details import MAX_DETAILS_BYTES
-from schemas.effects import EFFECTS, Amount, Effect, Move
+from schemas.effects import EFFECTS, Amount, Authorization, Claim, Effect, Move, Suspense
 from schemas.events import COLUMNS
 from schemas.ids import MAX_LENGTHS
 from schemas.lifecycle import Direction, EventType, State, next_state
@@ -25,12 +26,13 @@ Row = dict[str, Any]
 @dataclass(slots=True, kw_only=True)
 class Order:
     """What a writer knows of one order between two events; `left` and `taken` are shares as
-    (commission, logistics fee, seller's)."""
+    (commission, logistics fee, seller's). `disputed` is amount and excess of the latest dispute."""
 
     seller_id: str
     amount: int
     shares: tuple[int, int, int]
     state: State | None = None
+    authorized: int = 0
     captured: int = 0
     refunded: int = 0
     released: int = 0
@@ -38,17 +40,29 @@ class Order:
     pending: int = 0
     left: tuple[int, int, int] = (0, 0, 0)
     taken: tuple[int, int, int] = (0, 0, 0)
+    disputed: tuple[int, int] = (0, 0)
+    suspense: dict[str, int] = field(default_factory=dict)
+    is_capturing: bool = False
+    is_cancelling: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Book:
-    """One payment or payout being written; `seq` is that of its last row."""
+    """One payment or payout being written; `seq` is that of its last row, `psp` and `method` those
+    of the latest attempt."""
 
     payment_id: UUID = field(default_factory=uuid4)
     direction: Direction = Direction.IN
     currency: str = "EUR"
+    psp: str = ""
+    method: str = ""
     seq: int = 0
     orders: dict[str, Order] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        pay_in = self.direction is Direction.IN
+        self.psp = self.psp or ("stripe" if pay_in else "tipalti")
+        self.method = self.method or ("card" if pay_in else "bank_transfer")
 
     def create(
         self,
@@ -78,15 +92,23 @@ class Book:
         *,
         shares: tuple[int, int, int] | None = None,
         settles: bool = False,
+        excess: int | None = None,
+        psp: str | None = None,
+        method: str | None = None,
     ) -> Row:
         """The next row; `amount` None is the order's whole amount, or nothing where that is right.
 
+        A dispute ends with what it was opened with, unless amount and `excess` say something else.
         An event that the lifecycle does not allow keeps the state before, or takes the event's
         own name as status when there is none.
         """
         order_id = order_id or next(iter(self.orders))
         order = self.orders[order_id]
         effect = EFFECTS[self.direction].get(event_type, Effect())
+        psp, method = psp or self.psp, method or self.method
+        if effect.dispute is Claim.ENDS:
+            amount = order.disputed[0] if amount is None else amount
+            excess = order.disputed[1] if excess is None else excess
         if amount is None:
             whole = effect.amount is not Amount.NONE or self.direction is Direction.OUT
             amount = order.amount if whole else 0
@@ -98,7 +120,7 @@ class Book:
                 order.left = _minus(order.left, parts)
                 order.taken = _minus(order.taken, parts, sign=+1)
                 order.pending += amount - parts[0] - parts[1]
-            case Move.REVERSE:
+            case Move.REVERSE | Move.CHARGE_BACK:
                 parts = shares or _split(amount, order.taken)
                 order.taken = _minus(order.taken, parts)
                 share = amount - parts[0] - parts[1]
@@ -110,14 +132,26 @@ class Book:
             case Move.PLAN:
                 parts = shares or order.shares
                 order.shares = order.left = parts
+        order.authorized = {Authorization.SETS: amount, Authorization.ENDS: 0}.get(
+            effect.authorization, order.authorized
+        )
         order.captured += effect.captured * amount
         order.refunded += effect.refunded * amount
         order.released += effect.released * amount
         order.reserved += effect.reserved * amount - (amount if settles else 0)
+        suspense = _SUSPENSE[effect.suspense](amount, excess or 0)
+        order.suspense[psp] = order.suspense.get(psp, 0) + suspense
+        if effect.dispute is Claim.OPENS:
+            order.disputed = (amount, excess or 0)
+        order.is_capturing = _open_after(effect.capture_request, before=order.is_capturing)
+        order.is_cancelling = _open_after(effect.cancel_request, before=order.is_cancelling)
+        if event_type is EventType.ATTEMPTED:
+            self.psp, self.method = psp, method
         state = next_state(self.direction, order.state, event_type)
         order.state = state or order.state
         self.seq += 1
-        return self._row(event_type, order_id, order, amount, parts, available)
+        row = self._row(event_type, order_id, order, amount, parts, available)
+        return row | {"suspense_minor": suspense, "psp": psp, "method": method}
 
     def _row(
         self,
@@ -146,20 +180,36 @@ class Book:
             "commission_minor": parts[0],
             "logistics_fee_minor": parts[1],
             "order_amount_minor": order.amount,
+            "authorized_minor": order.authorized,
             "captured_minor": order.captured,
             "refunded_minor": order.refunded,
             "released_minor": order.released,
             "reserved_minor": order.reserved,
             "pending_minor": order.pending,
             "available_delta_minor": available,
-            "psp": "stripe" if pay_in else "tipalti",
+            "suspense_minor": 0,
+            "psp": self.psp,
             "psp_reference": "pi_1",
-            "method": "card" if pay_in else "bank_transfer",
+            "method": self.method,
             "idempotency_key": f"key-{self.seq}",
             "schema_version": 1,
             "details": "{}",
             "occurred_at": NOON,
         }
+
+
+_SUSPENSE: Mapping[Suspense, Callable[[int, int], int]] = {
+    Suspense.NONE: lambda _amount, _excess: 0,
+    Suspense.IN: lambda amount, _excess: amount,
+    Suspense.OUT: lambda amount, _excess: -amount,
+    Suspense.EXCESS: lambda _amount, excess: -excess,
+    Suspense.RETURN: lambda _amount, excess: excess,
+}
+
+
+def _open_after(claim: Claim, *, before: bool) -> bool:
+    ends = (Claim.ENDS, Claim.MAY_END)
+    return claim is Claim.OPENS or (before and claim not in ends)
 
 
 def largest_row(*, details_bytes: int = MAX_DETAILS_BYTES) -> Row:

@@ -70,6 +70,61 @@ def test_a_long_payment_is_accepted(writer: psycopg.Connection) -> None:
     assert refusal(writer, *rows) is None
 
 
+def test_requests_and_strays_of_a_long_payment_are_accepted(writer: psycopg.Connection) -> None:
+    _, rows = _long_payment(
+        (E.CANCEL_REQUESTED, None), (E.CANCEL_FAILED, None), (E.AUTHORIZED, 900),
+        (E.CAPTURE_REQUESTED, 900), (E.CAPTURE_FAILED, None), (E.CAPTURE_REQUESTED, 800),
+        (E.EXPIRED, None), (E.STRAY_CAPTURED, 1000), (E.HONOURED, 1000), (E.DISPUTE_OPENED, 700),
+        (E.DISPUTE_LOST, None),
+    )  # fmt: skip
+    assert refusal(writer, *rows) is None
+
+
+@pytest.mark.parametrize("order", [ORDERS[0], ORDERS[-1]], ids=["early", "late"])
+@pytest.mark.parametrize(
+    ("event", "amount", "why"),
+    [
+        (E.CAPTURE_REQUESTED, 100, "PU014"),
+        (E.CANCEL_FAILED, None, "PU015"),
+    ],
+)
+def test_a_wrong_request_of_a_long_payment_is_refused(
+    writer: psycopg.Connection, order: str, event: E, amount: int | None, why: str
+) -> None:
+    book, rows = _long_payment((E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 400))
+    wrong = book.event(event, order, amount)
+    assert refusal(writer, *rows) is None
+    assert refusal(writer, wrong) == Refused(why=why, field="event_type")
+
+
+@pytest.mark.parametrize("order", [ORDERS[0], ORDERS[-1]], ids=["early", "late"])
+def test_money_in_suspense_is_each_order_s_own(writer: psycopg.Connection, order: str) -> None:
+    book, rows = _long_payment((E.FAILED, None), (E.STRAY_CAPTURED, 400))
+    wrong = book.event(E.HONOURED, order, 401)
+    assert refusal(writer, *rows) is None
+    assert refusal(writer, wrong) == Refused(why="PU016", field="amount_minor")
+
+
+def test_a_payment_goes_on_where_it_was_after_strays_elsewhere(
+    writer: psycopg.Connection,
+) -> None:
+    book = Book()
+    rows = [
+        book.create("order-1"),
+        book.create("order-2"),
+        book.event(E.UNKNOWN, "order-1"),
+        book.event(E.UNKNOWN, "order-2"),
+        book.event(E.ATTEMPTED, "order-1", psp="adyen", method="wallet"),
+        book.event(E.ATTEMPTED, "order-2"),
+        book.event(E.STRAY_CAPTURED, "order-1", psp="stripe", method="card"),
+        book.event(E.STRAY_CAPTURED, "order-2", psp="stripe", method="card"),
+        book.event(E.CAPTURED, "order-1"),
+        book.event(E.STRAY_REFUNDED, "order-2", psp="stripe", method="card"),
+        book.event(E.CAPTURED, "order-2"),
+    ]
+    assert refusal(writer, *rows) is None
+
+
 @pytest.mark.parametrize("order", [ORDERS[0], ORDERS[-1]], ids=["early", "late"])
 @pytest.mark.parametrize(
     ("event", "amount", "shares", "why"),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from schemas.effects import EFFECTS, Amount, Effect, Move
+from schemas.effects import EFFECTS, PLACE_EVENTS, Amount, Claim, Effect, Move, Suspense
 from schemas.lifecycle import Direction, EventType, allowed_events, next_state
 from tests.integration.postgres.database import insert, refusal
 from tests.integration.postgres.rows import Book, Order, Row
@@ -24,12 +24,14 @@ pytestmark = pytest.mark.integration
 ORDERS = ("order-1", "order-2", "order-3")
 BALANCE = 500
 SUMS = (
+    "authorized_minor",
     "captured_minor",
     "refunded_minor",
     "released_minor",
     "reserved_minor",
     "pending_minor",
     "available_delta_minor",
+    "suspense_minor",
     "order_amount_minor",
 )
 RANDOM_HISTORIES = settings(
@@ -44,7 +46,8 @@ class Attempt:
     """One event to be tried.
 
     `pick` chooses among the events that the lifecycle allows next, `stray` is tried instead of
-    them. `amount` None is the whole order's. `shift` moves minor units from the seller's share to
+    them. `amount` None is the whole order's. `excess` is what a dispute takes beyond it; None is
+    what fits. `psp` None is the payment's. `shift` moves minor units from the seller's share to
     commission and logistics fee, the sums following; `change` puts one field off by one.
     """
 
@@ -53,6 +56,8 @@ class Attempt:
     order_id: str
     amount: int | None
     settles: bool
+    excess: int | None
+    psp: str | None
     shift: tuple[int, int]
     change: tuple[str, int] | None
 
@@ -65,11 +70,13 @@ def _seldom(strategy: st.SearchStrategy[Any], otherwise: Any) -> st.SearchStrate
 ATTEMPTS = st.lists(
     st.builds(
         Attempt,
-        pick=st.integers(0, 11),
+        pick=st.integers(0, 23),
         stray=_seldom(st.sampled_from(EventType), None),
         order_id=st.sampled_from(ORDERS),
         amount=st.none() | st.integers(1, 60) | st.integers(0, 130),
         settles=st.booleans(),
+        excess=_seldom(st.integers(-2, 20), None),
+        psp=_seldom(st.just("adyen"), None),
         shift=_seldom(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), (0, 0)),
         change=_seldom(st.tuples(st.sampled_from([*SUMS, "seq"]), st.sampled_from([-1, +1])), None),
     ),
@@ -87,6 +94,8 @@ ATTEMPTS = st.lists(
             order_id=ORDERS[1],
             amount=101,
             settles=False,
+            excess=None,
+            psp=None,
             shift=(0, 0),
             change=("order_amount_minor", +1),
         )
@@ -140,6 +149,8 @@ def _try(writer: psycopg.Connection, book: Book, attempt: Attempt) -> Book:
     """Try one event; the book after it, or before it when it was refused."""
     before, after = book, copy.deepcopy(book)
     order = after.orders.setdefault(attempt.order_id, _unknown_order())
+    if book.seq == 0:  # the first row says where the payment is
+        attempt = replace(attempt, psp=None)
     allowed = allowed_events(book.direction, order.state) or tuple(EventType)
     event_type = attempt.stray or allowed[attempt.pick % len(allowed)]
     shares = None
@@ -177,6 +188,8 @@ def _event(
         attempt.amount if has_amount or attempt.stray else None,
         shares=shares,
         settles=attempt.settles and effect.may_settle,
+        excess=attempt.excess,
+        psp=attempt.psp,
     )
 
 
@@ -190,10 +203,12 @@ def _shares(book: Book, event_type: EventType, attempt: Attempt) -> tuple[int, i
 def _is_well_made_too(row: Row, change: tuple[str, int]) -> bool:
     """Whether the change makes another row that the guards may accept.
 
-    It may turn a refund of 1 that settles into one that does not, or back, or give a new order the
-    amount that its first event is about.
+    It may turn a refund of 1 that settles into one that does not, or back, give a new order the
+    amount that its first event is about, or let a dispute take another amount in excess.
     """
     field, by = change
+    if row["event_type"] == "dispute_opened" and field == "suspense_minor":
+        return True
     if row["event_type"] == "created" and field == "order_amount_minor":
         return bool(row["amount_minor"] == row[field] + by)
     refunds_one = row["event_type"] == "refunded" and row["amount_minor"] == 1
@@ -211,8 +226,13 @@ def _is_legal(before: Book, after: Book, row: Row) -> bool:
         other.state and other.state.status != "created" for other in before.orders.values()
     ):
         return False
+    if row["psp"] != before.psp and event_type not in PLACE_EVENTS:
+        return False
     return (
-        _amount_is_legal(before.direction, event_type, row["amount_minor"], order.amount)
+        _amount_is_legal(before.direction, event_type, row, order.amount)
+        and (known is None or _past_is_legal(EFFECTS[before.direction][event_type], known, row))
+        and order.authorized <= order.amount
+        and not 0 < order.authorized < order.captured
         and _shares_are_legal(before.direction, event_type, known, row)
         and order.captured <= order.amount
         and order.refunded + order.reserved <= order.captured
@@ -222,14 +242,44 @@ def _is_legal(before: Book, after: Book, row: Row) -> bool:
 
 
 def _amount_is_legal(
-    direction: Direction, event_type: EventType, amount: int, order_amount: int
+    direction: Direction, event_type: EventType, row: Row, order_amount: int
 ) -> bool:
-    match EFFECTS[direction][event_type].amount:
+    amount = row["amount_minor"]
+    effect = EFFECTS[direction][event_type]
+    match effect.amount:
         case Amount.WHOLE:
-            return amount == order_amount > 0
-        case Amount.PART:
-            return amount > 0
-    return amount == 0
+            return bool(amount == order_amount > 0)
+        case Amount.PART | Amount.NAMED:
+            return bool(amount > 0)
+        case Amount.COVERED:
+            takes = effect.suspense is not Suspense.EXCESS or amount > row["suspense_minor"]
+            return bool(amount >= 0 and takes)
+    return bool(amount == 0)
+
+
+def _past_is_legal(effect: Effect, known: Order, row: Row) -> bool:
+    """What the order's earlier events say about requests, suspense and disputes."""
+    requests = (
+        (effect.capture_request, known.is_capturing),
+        (effect.cancel_request, known.is_cancelling),
+    )
+    for claim, is_open in requests:
+        if claim in (Claim.OPENS, Claim.EXCLUDES) and is_open:
+            return False
+        if claim is Claim.ENDS and not is_open:
+            return False
+    amount, suspense = row["amount_minor"], row["suspense_minor"]
+    if effect.capture_request is Claim.OPENS:
+        return bool(amount <= (known.authorized or known.amount) - known.captured)
+    match effect.suspense:
+        case Suspense.OUT if effect.move is Move.CAPTURE:
+            return bool(amount <= known.suspense.get(row["psp"], 0))
+        case Suspense.EXCESS:
+            covered = known.captured - known.refunded - known.reserved
+            return bool(suspense == 0 or (suspense < 0 and amount == covered))
+        case Suspense.RETURN:
+            return bool((amount, suspense) == known.disputed)
+    return effect.dispute is not Claim.ENDS or bool(amount == known.disputed[0])
 
 
 def _shares_are_legal(
@@ -243,7 +293,7 @@ def _shares_are_legal(
         case Move.CAPTURE:
             assert known is not None
             return all(part <= left for part, left in zip(parts, known.left, strict=True))
-        case Move.REVERSE:
+        case Move.REVERSE | Move.CHARGE_BACK:
             assert known is not None
             return all(part <= left for part, left in zip(parts, known.taken, strict=True))
         case Move.PLAN:
