@@ -25,6 +25,7 @@
     soak.py        live traffic and kills for minutes
     memory.py      judges for the soak whether memory is flat
     lag.py         measures how far the views are behind, for the soak and the chaos rounds
+    stripe_calls.py  CPU of a charge at Stripe: the connector, the SDK, aiohttp
     survival.py    checks that the soak shares with the chaos rounds
 
 Nothing imports this package.

@@ -172,8 +172,8 @@ class Lookup:
     """What a search for the charges of one payment gave, and where it looked.
 
     Several charges are possible: attempts under different intents, or a charge made twice after a
-    key was forgotten. `complete` is true if a source was read to its end that holds every charge
-    the moment it is made, so that an empty `charges` means: there is none at `looked_at`. That
+    key was forgotten. `complete` is true if sources were read to their end that hold every charge
+    the moment it is made, so that what is not in `charges` was not there at `looked_at`. That
     proves absence only if no request was under way then (`Terms.settled`).
     """
 
@@ -183,15 +183,26 @@ class Lookup:
     complete: bool
     looked_at: datetime
     """When the look-up began."""
+    intent_seq: int | None = None
+    """The attempt that was looked for; None: any of the payment."""
+
+    @property
+    def wanted(self) -> tuple[Charge, ...]:
+        """The charges of the attempt that was looked for."""
+        return tuple(
+            charge
+            for charge in self.charges
+            if self.intent_seq is None or charge.intent_seq == self.intent_seq
+        )
 
     def proves_absence(self, terms: Terms, last_sent_at: datetime) -> bool:
-        """Whether there is no charge and there will be none: the next attempt is safe."""
-        return self.complete and not self.charges and terms.settled(last_sent_at, self.looked_at)
+        """Whether the wanted charge is not there and never will be: the next attempt is safe."""
+        return self.complete and not self.wanted and terms.settled(last_sent_at, self.looked_at)
 
     @property
     def evidence(self) -> str:
         """Short code for the details of an event, such as "search_list_empty"."""
-        found = "found" if self.charges else "empty"
+        found = "found" if self.wanted else "empty"
         return "_".join((*self.sources, found))
 
 
@@ -242,7 +253,8 @@ class Processor(Protocol):
     `NotSent` (provably without effect), `OutcomeUnknown` (repeat under the same key within
     `terms.keys_kept`, or `find`), `ProcessorRefused` (would be refused again). A decline is a
     charge with status FAILED. After `OutcomeUnknown` an attempt under another key, or at another
-    PSP, is safe only once `find` has proven absence.
+    PSP, is safe only once `find` has proven absence. What became of a capture, a cancellation or a
+    refund (by its `refund_id`) is seen with `retrieve`.
     """
 
     @property
@@ -259,8 +271,18 @@ class Processor(Protocol):
     async def retrieve(self, reference: str) -> Charge:
         """Read one charge by its reference."""
 
-    async def find(self, payment_id: UUID, since: datetime, reference: str | None = None) -> Lookup:
-        """Look for the charges of a payment that was created at `since`, best evidence first."""
+    async def find(
+        self,
+        payment_id: UUID,
+        since: datetime,
+        reference: str | None = None,
+        intent_seq: int | None = None,
+    ) -> Lookup:
+        """Look for the charges of a payment that was created at `since`, best evidence first.
+
+        With `intent_seq` it goes on until it has found the charge of that attempt, or has read
+        everything; without, any charge of the payment ends it.
+        """
 
     async def capture(
         self, reference: str, *, currency: str, amount_minor: int, key: str, final: bool

@@ -36,6 +36,7 @@ PAUSE_SECONDS_MOST = 4.0
 IDLE_SECONDS = 30.0
 """Connections that are idle longer are closed before Stripe does so while we are sending."""
 
+_log = logging.getLogger("purser.stripe")
 # The SDK logs bodies at DEBUG, prints them if STRIPE_LOG says so, and reports the platform.
 logging.getLogger("stripe").setLevel(logging.WARNING)
 stripe.log = None
@@ -139,6 +140,7 @@ class StripeClient:
     async def _call(self, method: str, path: str, params: Params) -> Object:
         """Make attempts until one succeeds, is not worth repeating, or time is up."""
         error: ProcessorError | None = None
+        under_way = False
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self.settings.attempts),
             wait=_wait,
@@ -150,16 +152,20 @@ class StripeClient:
             async with asyncio.timeout(self.settings.call_seconds):
                 async for attempt in attempts:
                     with attempt:
+                        under_way = True
                         try:
                             return await self._attempt(method, path, params)
                         except Failed as failed:
+                            under_way = False
                             error = after(error, failed.verdict.error)
+                            number = attempt.retry_state.attempt_number
+                            _log.info("attempt %d: %s %s: %s", number, method, path, error)
                             raise
         except Failed:
             pass
         except TimeoutError:
-            late = no_answer("call_timeout").error
-            error = late if error is None or isinstance(error, NotSent) else error
+            if under_way:  # else in a pause, and the last attempt's error stands
+                error = after(error, no_answer("call_timeout").error)
         assert error is not None
         raise error
 

@@ -71,6 +71,7 @@ ADVICE: Mapping[str, bool] = MappingProxyType(
 """The card network's own advice, where Stripe passes it on, overrides our table."""
 
 UNEXPLAINED = "generic_decline"
+CODE_LENGTH_MOST = 64
 
 
 def failure(code: str | None, advice: str | None = None) -> Failure:
@@ -79,7 +80,7 @@ def failure(code: str | None, advice: str | None = None) -> Failure:
         code = UNEXPLAINED
     assert code
     return Failure(
-        code=code,
+        code=code[:CODE_LENGTH_MOST],
         retryable=ADVICE.get(advice or "", DECLINES.get(code) is Decline.SOFT),
         confidential=code in CONFIDENTIAL,
     )

@@ -11,6 +11,7 @@
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -26,120 +27,120 @@ Retrieve = Callable[[str], Awaitable[Charge]]
 CLOCKS_DIFFER = timedelta(minutes=5)
 LIKELY = timedelta(minutes=10)
 NOT_FOUND = "resource_missing"
+LISTS = ("/v1/payment_intents", "/v1/checkout/sessions")
 
 
-async def find(
-    client: StripeClient,
-    retrieve: Retrieve,
-    payment_id: UUID,
-    *,
-    since: datetime,
-    now: datetime,
-    reference: str | None,
-    pages_most: int,
-) -> Lookup:
-    """Return the charges of a payment, or that there are none; at most `pages_most` of each list.
+@dataclass(slots=True, kw_only=True)
+class Search:
+    """One look-up; it reads at most `pages_most` pages of each list.
 
-    Raises:
-        ProcessorError: a source could not be read; nothing is proven.
+    With `intent_seq` the charge of that attempt is wanted, and others are only taken along.
     """
-    sources: list[str] = []
 
-    async def found(references: list[str], *, complete: bool = False) -> Lookup:
-        charges = [await retrieve(each) for each in references]
+    client: StripeClient
+    retrieve: Retrieve
+    payment_id: UUID
+    intent_seq: int | None
+    pages_most: int
+    charges: dict[str, Charge] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
+
+    async def find(self, since: datetime, now: datetime, reference: str | None) -> Lookup:
+        """Look in each source until the wanted charge is found, or nothing is left to read.
+
+        Raises:
+            ProcessorError: a source could not be read; nothing is proven.
+        """
+        complete = await self._through(since, now, reference)
         return Lookup(
-            charges=tuple(charges),
-            sources=tuple(sources),
+            charges=tuple(self.charges.values()),
+            sources=tuple(self.sources),
             complete=complete,
             looked_at=now,
+            intent_seq=self.intent_seq,
         )
 
-    if reference is not None:
-        sources.append("reference")
-        if charge := await _known(retrieve, reference, payment_id):
-            return Lookup(charges=(charge,), sources=("reference",), complete=False, looked_at=now)
-    if references := await _searched(client, payment_id, sources):
-        return await found(references)
-    complete = True
-    start = since - CLOCKS_DIFFER
-    for begin, end in ((start, since + LIKELY), (since + LIKELY, now + CLOCKS_DIFFER)):
-        if begin >= end:
-            continue
-        sources.append("list")
-        for path in ("/v1/payment_intents", "/v1/checkout/sessions"):
-            references, whole = await _listed(
-                client, path, payment_id, poll.created(begin, end), pages_most
-            )
-            if references:
-                return await found(references)
-            complete &= whole
-    if not complete:
-        sources.append("books")
-        return await found(await _booked(client, payment_id, start, pages_most))
-    return await found([], complete=True)
+    async def _through(self, since: datetime, now: datetime, reference: str | None) -> bool:
+        """Return whether the lists were read to their end."""
+        if reference is not None:
+            self.sources.append("reference")
+            if await self._take([reference]):
+                return False
+        if await self._searched():
+            return False
+        whole = True
+        start = since - CLOCKS_DIFFER
+        for begin, end in ((start, since + LIKELY), (since + LIKELY, now + CLOCKS_DIFFER)):
+            if begin >= end:
+                continue
+            self.sources.append("list")
+            for path in LISTS:
+                found, read = await self._listed(path, poll.created(begin, end))
+                if found:
+                    return False
+                whole &= read
+        if not whole:
+            self.sources.append("books")
+            await self._booked(start)
+        return whole
 
+    async def _take(self, references: Iterable[str]) -> bool:
+        """Read these charges; return whether a wanted one is among them.
 
-async def _known(retrieve: Retrieve, reference: str, payment_id: UUID) -> Charge | None:
-    """Read the charge of a reference; None if there is none, or it is another payment's."""
-    try:
-        charge = await retrieve(reference)
-    except ProcessorRefused as refused:
-        if refused.code != NOT_FOUND:
-            raise
-        return None
-    return charge if charge.payment_id == payment_id else None
+        One that is gone, or is another payment's, is left out.
+        """
+        for reference in references:
+            if reference in self.charges:
+                continue
+            try:
+                charge = await self.retrieve(reference)
+            except ProcessorRefused as refused:
+                if refused.code != NOT_FOUND:
+                    raise
+                continue
+            if charge.payment_id == self.payment_id:
+                self.charges[charge.reference] = charge
+        return any(self.intent_seq in (None, charge.intent_seq) for charge in self.charges.values())
 
+    async def _searched(self) -> bool:
+        """Search by metadata; not where an account has no search, as in India."""
+        try:
+            answer = await self.client.get("/v1/payment_intents/search", search(self.payment_id))
+        except ProcessorRefused:
+            return False
+        self.sources.append("search")
+        return await self._take(self._ours(objects.items(answer)))
 
-async def _searched(client: StripeClient, payment_id: UUID, sources: list[str]) -> list[str]:
-    """Search by metadata; nothing where an account has no search, as in India."""
-    try:
-        answer = await client.get("/v1/payment_intents/search", search(payment_id))
-    except ProcessorRefused:
-        return []
-    sources.append("search")
-    return _carrying(payment_id, objects.items(answer))
+    async def _listed(self, path: str, limits: Params) -> tuple[bool, bool]:
+        """Return whether a list holds a wanted charge, and whether it was read to its end."""
+        number = 0
+        async for page in self._pages(path, limits):
+            number += 1
+            if await self._take(self._ours(page)):
+                return True, False
+        return False, number < self.pages_most
 
+    async def _booked(self, since: datetime) -> None:
+        """Look at the charges in the books; a line holds the charge, which names its intent."""
+        asked = {"expand": ["data.source"], **poll.created(since)}
+        async for page in self._pages("/v1/balance_transactions", asked):
+            sources = [objects.part(line, "source") for line in page]
+            charges = [source for source in sources if source is not None]
+            if await self._take(self._ours(charges, "payment_intent")):
+                return
 
-async def _listed(
-    client: StripeClient, path: str, payment_id: UUID, limits: Params, pages_most: int
-) -> tuple[list[str], bool]:
-    """Return the references in a list that carry the payment's id, and whether it was all read."""
-    references: list[str] = []
-    number = 0
-    async for page in _at_most(poll.pages(client, path, limits), pages_most):
-        number += 1
-        references += _carrying(payment_id, page)
-    return references, number < pages_most
-
-
-def _carrying(payment_id: UUID, found: Iterable[Object]) -> list[str]:
-    return [
-        objects.identifier(item, "id")
-        for item in found
-        if objects.payment_id(item, PAYMENT_ID) == payment_id
-    ]
-
-
-async def _booked(
-    client: StripeClient, payment_id: UUID, since: datetime, pages_most: int
-) -> list[str]:
-    """Return the references of charges in the books that carry the payment's id."""
-    asked = {"expand": ["data.source"], **poll.created(since)}
-    references: list[str] = []
-    async for page in _at_most(poll.pages(client, "/v1/balance_transactions", asked), pages_most):
-        charges = [objects.part(line, "source") for line in page]
-        references += [
-            objects.identifier(charge, "payment_intent")
-            for charge in charges
-            if charge is not None and objects.payment_id(charge, PAYMENT_ID) == payment_id
+    def _ours(self, found: Iterable[Object], name: str = "id") -> list[str]:
+        """Return the references of what carries the payment's id."""
+        return [
+            objects.identifier(item, name)
+            for item in found
+            if objects.payment_id(item, PAYMENT_ID) == self.payment_id
         ]
-    return list(dict.fromkeys(references))
 
-
-async def _at_most(source: AsyncIterator[list[Object]], most: int) -> AsyncIterator[list[Object]]:
-    number = 0
-    async for page in source:
-        yield page
-        number += 1
-        if number == most:
-            return
+    async def _pages(self, path: str, params: Params) -> AsyncIterator[list[Object]]:
+        number = 0
+        async for page in poll.pages(self.client, path, params):
+            yield page
+            number += 1
+            if number == self.pages_most:
+                return

@@ -97,21 +97,26 @@ class StripeProcessor:
         path = f"{INTENTS}/{_checked(reference)}"
         return await self._whole(await self.client.get(path, {"expand": CHARGE_WHOLE}))
 
-    async def find(self, payment_id: UUID, since: datetime, reference: str | None = None) -> Lookup:
+    async def find(
+        self,
+        payment_id: UUID,
+        since: datetime,
+        reference: str | None = None,
+        intent_seq: int | None = None,
+    ) -> Lookup:
         """Look for the charges of a payment; `lookup` says where, in which order.
 
         Raises:
             ProcessorError: a source could not be read, so that nothing is proven.
         """
-        return await lookup.find(
-            self.client,
-            self.retrieve,
-            payment_id,
-            since=since,
-            now=self._now(),
-            reference=reference,
+        search = lookup.Search(
+            client=self.client,
+            retrieve=self.retrieve,
+            payment_id=payment_id,
+            intent_seq=intent_seq,
             pages_most=self._pages_most,
         )
+        return await search.find(since, self._now(), reference)
 
     async def capture(
         self, reference: str, *, currency: str, amount_minor: int, key: str, final: bool

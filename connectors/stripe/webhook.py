@@ -220,6 +220,7 @@ POLLED = (
     "checkout.session.async_payment_succeeded",
     "checkout.session.completed",
     "checkout.session.expired",
+    "charge.captured",
     "refund.created",
     "refund.failed",
     "refund.updated",

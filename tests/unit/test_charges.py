@@ -1,5 +1,6 @@
 """What a caller may conclude from a look-up, and when a request may be repeated."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -55,6 +56,13 @@ def test_absence_is_proven_by_a_whole_list_after_the_request_has_settled(
     found: Lookup, sent_before: timedelta, absent: bool
 ) -> None:
     assert found.proves_absence(TERMS, NOW - sent_before) is absent
+
+
+def test_the_charge_of_another_attempt_is_no_presence() -> None:
+    other = replace(lookup(FOUND), intent_seq=4)
+    assert other.proves_absence(TERMS, NOW - timedelta(hours=1))
+    same = replace(lookup(replace(FOUND, intent_seq=4)), intent_seq=4)
+    assert not same.proves_absence(TERMS, NOW - timedelta(hours=1))
 
 
 def test_the_evidence_is_a_short_code() -> None:

@@ -178,6 +178,18 @@ def test_a_call_ends_in_time_whatever_happens() -> None:
     assert seconds < 5
 
 
+def test_time_that_runs_out_in_a_pause_leaves_what_was_known() -> None:
+    async def main() -> str:
+        async with Server(answer({"error": {}}, 429, Retry_After="7")) as server:
+            client = StripeClient(settings(server.url, call_seconds=0.5))
+            with pytest.raises(NotSent) as caught:
+                await client.post(INTENTS, {}, KEY)
+            await client.close()
+            return caught.value.code
+
+    assert asyncio.run(main()) == "http_429"
+
+
 def test_who_waits_for_a_call_can_give_up() -> None:
     async def main() -> None:
         async with Server(hang) as server:
@@ -299,6 +311,7 @@ def test_no_body_token_or_key_is_logged_or_shown(
     raised, _ = against(bad)
     assert isinstance(raised, Exception)
     shown = f"{raised!s} {raised!r} {raised.__cause__} {raised.__context__} {caplog.text}"
+    assert "purser.stripe" in caplog.text or isinstance(raised, Declined)
     shown += "".join(capfd.readouterr())
     for secret in ("pm_secret", "sk_test", "client_secret", "4242"):
         assert secret not in shown

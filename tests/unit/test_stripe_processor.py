@@ -224,10 +224,10 @@ def test_a_reference_is_no_way_to_another_address(reference: str) -> None:
 
 
 def look(
-    *answers: Behaviour, reference: str | None = None, **changed: Any
+    *answers: Behaviour, reference: str | None = None, seq: int | None = None, **changed: Any
 ) -> tuple[Lookup, list[Asked]]:
     return use(
-        lambda s: s.find(DIRECT.payment_id, CREATED_AT, reference), *answers, **changed
+        lambda s: s.find(DIRECT.payment_id, CREATED_AT, reference, seq), *answers, **changed
     )  # fmt: skip
 
 
@@ -284,6 +284,31 @@ def test_the_whole_of_the_lists_proves_absence() -> None:
 def test_an_account_without_search_goes_on_with_the_lists() -> None:
     found, _ = look(error(400, "search_unavailable"), NONE)
     assert found.evidence == "list_list_empty"
+
+
+def test_another_attempts_charge_is_no_reason_to_stop() -> None:
+    """The search knows the first attempt, which failed, and not yet the second."""
+    names = {"purser_payment_id": PAYMENT}
+    first = intent("requires_payment_method", metadata=names | {"purser_intent_seq": "1"})
+    second = intent(id="pi_second", metadata=names | {"purser_intent_seq": "4"})
+    found, asked = look(
+        answer(listed("/", first)),
+        answer(first),
+        answer(listed("/", second, first)),
+        answer(second),
+        seq=4,
+    )
+    assert called(asked)[-1] == "GET /payment_intents/pi_second"
+    assert [each.reference for each in found.charges] == ["pi_3PqA", "pi_second"]
+    assert [each.reference for each in found.wanted] == ["pi_second"]
+
+
+def test_an_attempt_is_absent_although_another_is_there() -> None:
+    found, _ = look(answer(listed("/", intent())), answer(intent()), NONE, seq=4)
+    assert len(found.charges) == 1
+    assert found.wanted == ()
+    assert found.complete
+    assert found.evidence == "search_list_list_empty"
 
 
 def test_a_list_that_was_not_read_to_its_end_proves_nothing() -> None:
