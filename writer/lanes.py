@@ -30,7 +30,9 @@ LANES_ALONE = 5
 ITEMS_MAX = 100
 """Items of one group."""
 WAITING_MAX = 5_000
+"""Items without an answer. The next one is refused."""
 LINGER_SECONDS = 0.004
+"""How long a group waits for those who come again. Twice as long saves little more CPU."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -106,11 +108,8 @@ class Lanes(Generic[Item, Result]):
         """
         with self._changed:
             ticket = self._enter(item, self._key(item))
-            if ticket.key in self._keys_busy:
-                self._held_back.setdefault(ticket.key, []).append(ticket)
-            else:
-                self._waiting.append(ticket)
-                self._start_lane()
+            self._waiting.append(ticket)
+            self._start_lane()
         return ticket.future
 
     def run(self, item: Item) -> Result:
@@ -201,6 +200,7 @@ class Lanes(Generic[Item, Result]):
         while self._waiting and len(group) < self._items_max:
             ticket = self._waiting.popleft()
             if ticket.key in self._keys_busy:
+                # Behind those that came before it. They return to the front of the queue together.
                 self._held_back.setdefault(ticket.key, []).append(ticket)
             elif ticket.future.set_running_or_notify_cancel():
                 group.append(ticket)
@@ -219,7 +219,6 @@ class Lanes(Generic[Item, Result]):
         self._keys_busy[ticket.key] -= 1
         if not self._keys_busy[ticket.key]:
             del self._keys_busy[ticket.key]
-            # In front, before those that came later.
             self._waiting.extendleft(reversed(self._held_back.pop(ticket.key, [])))
 
     # -- In a lane ----------------------------------------------------------------------------
@@ -257,7 +256,7 @@ class Lanes(Generic[Item, Result]):
         are read again.
         """
         pending = list(group)
-        self._expire(pending, ServiceUnavailable("PostgreSQL is too slow for all that is asked"))
+        self._expire(pending, ServiceUnavailable("PostgreSQL is too slow for so much; try again"))
         while pending:
             try:
                 self._try_hard(pending, is_alone=False)
@@ -300,7 +299,7 @@ class Lanes(Generic[Item, Result]):
         try:
             results = self._attempt([ticket.item for ticket in pending])
         except Exception as error:
-            if not is_alone and _may_be_one_items(error):
+            if not is_alone and _may_come_from_one_item(error):
                 raise _NotTogetherError from error
             if isinstance(error, ServiceUnavailable):
                 self._expire(pending, error)
@@ -343,7 +342,7 @@ class Lanes(Generic[Item, Result]):
                 ticket.future.set_result(ticket.result)
 
 
-def _may_be_one_items(error: Exception) -> bool:
+def _may_come_from_one_item(error: Exception) -> bool:
     """Whether one item of a group can be the cause; else the server, or its set-up, is."""
     if isinstance(error, ServiceUnavailable):
         return isinstance(error, StreamMoved | TookTooLong)
