@@ -197,12 +197,13 @@ class PendingMemory:
         else:
             del self._entries[payment_id]
 
-    def later(self, payment_id: PaymentId, due_at: datetime) -> None:
-        """Give a payment back that is still open."""
+    def later(self, payment_id: PaymentId, due_at: datetime, last_seq: int) -> None:
+        """Give a payment back that is still open after `last_seq` events."""
         entry = self._entries.get(payment_id)
         if entry is not None:
             entry.in_hand = False
-            self._due(payment_id, entry, due_at)
+            moved_on = entry.last_seq > last_seq
+            self._due(payment_id, entry, min(due_at, entry.due_at) if moved_on else due_at)
 
     def hasten(self, payment_id: PaymentId, due_at: datetime) -> None:
         """Look at a payment earlier than planned."""

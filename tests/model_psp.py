@@ -30,6 +30,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 TERMS = Terms(keys_kept=timedelta(hours=24), under_way_most=timedelta(seconds=30))
 
+HELD = timedelta(days=7)
+TRANSFERRED = timedelta(days=3)
+
 
 class Fault(StrEnum):
     """What happens to a call."""
@@ -213,8 +216,18 @@ class ModelPsp:
 
     # -- inside
 
+    def _let_pass(self) -> None:
+        """A bank holds an authorization for a week, and pays a transfer within three days."""
+        for charge in list(self.charges.values()):
+            age = self.clock() - charge.at
+            if charge.status is ChargeStatus.AUTHORIZED and age > HELD:
+                self._set(replace(charge, status=ChargeStatus.EXPIRED))
+            if charge.status is ChargeStatus.PROCESSING and age > TRANSFERRED:
+                self.settle(charge.reference, ChargeStatus.CAPTURED)
+
     async def _read(self, operation: str) -> None:
         self.calls.append(operation)
+        self._let_pass()
         await self.point()
         match self.faults(operation):
             case Fault.NOT_SENT:
@@ -227,6 +240,7 @@ class ModelPsp:
         self, operation: str, key: str, request: object, effect: Callable[[], str]
     ) -> Charge:
         self.calls.append(operation)
+        self._let_pass()
         fault = self.faults(operation)
         await self.point()
         if fault is Fault.NOT_SENT:

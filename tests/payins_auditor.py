@@ -1,0 +1,50 @@
+"""An independent auditor of a simulation: reads the books of both sides, and shares no rule."""
+
+from collections import Counter
+
+from connectors.charges import ChargeStatus
+from payins.intents import intents
+from tests.model_psp import net_minor
+from tests.payins_simulation import Simulation
+from tests.payins_world import recorded_minor
+from writer.state import fold
+
+_IN_DOUBT = {"created", "unknown", "processing", "action_required"}
+_HOLDING = {ChargeStatus.AUTHORIZED, ChargeStatus.PROCESSING, ChargeStatus.ACTION_REQUIRED}
+
+
+def audit(simulation: Simulation) -> list[str]:
+    """Return everything that is wrong at the end of a run."""
+    problems = []
+    charges = [each for psp in simulation.psps.values() for each in psp.charges.values()]
+    asked = Counter((each.psp, each.payment_id, each.intent_seq) for each in charges)
+    problems += [f"two charges for one intent: {each}" for each, n in asked.items() if n > 1]
+    recorded = {event.payment_id for event in simulation.topic.records}
+    problems += [f"a charge without a record: {c}" for c in charges if c.payment_id not in recorded]
+    for command in simulation.commands:
+        payment_id = command.payment_id
+        events = simulation.topic.load(payment_id)
+        state = fold(events)
+        if state is None:
+            problems.append(f"{payment_id} was answered and is not there")
+            continue
+        statuses = {order.state.status.value for order in state.orders.values()}
+        if doubt := statuses & _IN_DOUBT:
+            problems.append(f"{payment_id} stays in doubt: {doubt}")
+        problems += [f"{payment_id} has an open {i.kind}" for i in intents(events) if i.is_open]
+        mine = [each for each in charges if each.payment_id == payment_id]
+        for psp in simulation.psps:
+            at_psp = sum(net_minor(each) for each in mine if each.psp == psp)
+            in_books = recorded_minor(events, psp)
+            if at_psp != in_books:
+                problems.append(f"{payment_id}: {at_psp} at {psp}, {in_books} recorded")
+        kept = [each for each in mine if net_minor(each) > 0]
+        if len(kept) > 1:
+            problems.append(f"{payment_id} was charged and kept twice: {kept}")
+        over = statuses <= {"failed", "cancelled", "expired"}
+        problems += [f"{payment_id} is over and holds {c}" for c in mine if over and _holds(c)]
+    return problems
+
+
+def _holds(charge: object) -> bool:
+    return getattr(charge, "status", None) in _HOLDING
