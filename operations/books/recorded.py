@@ -8,7 +8,7 @@ repeatable-read, read-only transaction.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 import psycopg
@@ -168,6 +168,31 @@ _UNDER_WAY: Sequence[tuple[str, str]] = (
     ("captures", _CAPTURES_UNDER_WAY),
     ("refunds", _REFUNDS_UNDER_WAY),
 )
+
+
+class RecordedSide(Protocol):
+    """Our side of a comparison: `Recorded`, or a substitute in tests."""
+
+    def take_snapshot(self) -> tuple[str, datetime]:
+        """End the snapshot before and begin a new one; return it and its time."""
+
+    def leave_snapshot(self) -> None:
+        """End the snapshot."""
+
+    def money(self, since: datetime | None) -> Iterator[Amount]:
+        """Stream what was recorded, of the payments with an event since a time (None: of all).
+
+        Of such a payment it is everything, also what is older.
+        """
+
+    def money_of(self, payment_ids: Sequence[str]) -> Sequence[Amount]:
+        """Return everything that was recorded of these payments."""
+
+    def owners(self, references: Sequence[str]) -> Mapping[str, str]:
+        """Return the payment of each of the PSP's references that `payments` knows."""
+
+    def under_way(self, since: datetime | None) -> Sequence[UnderWay]:
+        """Return what was asked of the PSP and has no outcome yet."""
 
 
 class Recorded:

@@ -8,14 +8,14 @@ already has it; the rest of it is for the next comparison.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
 from connectors.books import BookLine, Books, Moved
-from operations.books.recorded import Recorded
+from operations.books.recorded import Recorded, RecordedSide
 from operations.books.report import (
     Difference,
     Foreign,
@@ -93,7 +93,7 @@ def compare_books(settings: BooksSettings, options: Options, books: Books) -> Re
     """
     dsn = settings.postgres_reader_dsn.get_secret_value()
     with Recorded(dsn, books.psp) as recorded, Workbook() as workbook:
-        return asyncio.run(_Comparison(recorded, workbook, options, books).run())
+        return asyncio.run(Comparison(recorded, workbook, options, books).run())
 
 
 @dataclass(slots=True)
@@ -113,12 +113,22 @@ class _Beside:
             counted[1] += entry.amount_minor
 
 
-class _Comparison:
-    """One comparison while it runs."""
+class Comparison:
+    """One comparison, which runs once."""
 
     def __init__(
-        self, recorded: Recorded, workbook: Workbook, options: Options, books: Books
+        self,
+        recorded: RecordedSide,
+        workbook: Workbook,
+        options: Options,
+        books: Books,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`now` and `pause` replace the time in tests."""
+        self._now = now
+        self._pause = pause
         self._recorded = recorded
         self._workbook = workbook
         self._options = options
@@ -130,7 +140,8 @@ class _Comparison:
         self._differing = 0
 
     async def run(self) -> Report:
-        started = time.monotonic()
+        """Read both sides, compare, look again at what differs, and report."""
+        started = self._now()
         try:
             await self._read_theirs()
             snapshot, snapshot_at = self._recorded.take_snapshot()
@@ -141,11 +152,11 @@ class _Comparison:
             self._recorded.leave_snapshot()
             self._options.on_progress("comparing", 0, 0)
             suspects = self._first_look()
-            watched_from = time.monotonic()
+            watched_from = self._now()
             await suspects.watch(watched_from + self._options.timeout_seconds)
         finally:
             await self._books.close()
-        waited_seconds = time.monotonic() - watched_from if suspects.looks > 1 else 0.0
+        waited_seconds = self._now() - watched_from if suspects.looks > 1 else 0.0
         for pair in (*suspects.agreed.values(), *(each.pair for each in suspects.left.values())):
             self._count(pair)
         verdict, reason = self._verdict(suspects)
@@ -174,7 +185,7 @@ class _Comparison:
             grace_seconds=self._options.grace_seconds,
             looks=suspects.looks,
             waited_seconds=waited_seconds,
-            seconds=time.monotonic() - started,
+            seconds=self._now() - started,
         )
 
     # -- both sides ---------------------------------------------------------------------------
@@ -259,6 +270,8 @@ class _Comparison:
             grace_seconds=self._options.grace_seconds,
             newest_line_at=self._newest,
             on_progress=self._options.on_progress,
+            now=self._now,
+            pause=self._pause,
         )
         found: list[Pair] = []
         for pair in self._workbook.pairs():

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from connectors.books import BookLine, Books
-from operations.books.recorded import Amount, Key, Recorded
+from operations.books.recorded import Amount, Key, RecordedSide
 from operations.books.report import State
 from operations.books.workbook import Pair
 
@@ -67,7 +67,7 @@ class Suspects:
     """All of them while they are looked at; `left` shrinks as they agree."""
 
     books: Books
-    recorded: Recorded
+    recorded: RecordedSide
     grace_seconds: float
     newest_line_at: datetime | None
     now: Callable[[], float] = time.monotonic
@@ -150,6 +150,8 @@ def _pair(key: Key, amount: Amount | None, lines: Sequence[BookLine]) -> Pair:
             key.reference,
         ):
             continue
+        if moved.payment_id is not None and str(moved.payment_id) != key.payment_id:
+            continue  # recorded for another payment than the one that the PSP names
         minor = moved.amount_minor if moved.is_final else 0
         counted[moved.counted_as] = (minor, line.entry.created_at)
     return Pair(
