@@ -74,7 +74,7 @@ def charged(
     events: Sequence[Event], key: str, *, replayed: bool, created: bool, more: Mapping[str, str]
 ) -> KeyedResponse:
     """The answer to a request to charge: 201 (200 if nothing was created), 202, or 402."""
-    body = render.payment(events) | more
+    body = render.payment(events) | dict(more)
     status = _CHARGE_STATUSES[body["status"]]
     if status == 402:
         return _declined(body, key, replayed=replayed)

@@ -16,7 +16,7 @@ from service.frame import App, Frame
 from service.gate import Gate
 from service.health import Readiness
 from service.parts import Parts
-from service.problems import MEDIA_TYPE, Problem, unavailable
+from service.problems import MEDIA_TYPE, Problem, defect, unavailable
 from service.routes import ROUTES
 from service.settings import ServiceSettings
 from service.validation import of_http_exception, of_validation
@@ -52,6 +52,8 @@ def new_application() -> FastAPI:
     )
     for handled in (*HANDLED, HTTPException):
         app.add_exception_handler(handled, answer_error)
+    # Starlette raises the error again after this answer, so the frame sees and reports it.
+    app.add_exception_handler(Exception, answer_defect)
     _add_operations(app)
     _add_others(app)
     documents.add_pages(app)
@@ -119,6 +121,11 @@ async def answer_error(request: Request, error: Exception) -> Response:
         headers=dict(problem.headers or {}),
         media_type=MEDIA_TYPE,
     )
+
+
+async def answer_defect(request: Request, _error: Exception) -> Response:
+    """The answer to a defect of ours."""
+    return await answer_error(request, defect())
 
 
 def problem_of(error: Exception) -> Problem:

@@ -16,7 +16,7 @@ from uuid import uuid4
 from schemas.unexpected import report
 from service.facts import SCOPE, RequestFacts, request_id_now
 from service.metrics import ApiMetrics
-from service.problems import MEDIA_TYPE, Problem
+from service.problems import MEDIA_TYPE, Problem, defect
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -143,9 +143,7 @@ class Exchange:
     async def unexpected(self, error: Exception) -> None:
         """Answer a defect of ours with 500; a file has its details, the answer has none."""
         _log.error("%s", await asyncio.to_thread(report, error))
-        await self.answer(
-            Problem("internal_error", "a defect of Purser; nothing more is told to a client")
-        )
+        await self.answer(defect())
 
 
 class LimitedBody:

@@ -89,7 +89,7 @@ class GatedRoute(APIRoute):
                 check_media_type(request.headers)
             key = idempotency_key(request.headers.getlist("idempotency-key"), rule)
             if key is None:
-                return await handler(strict)
+                return marked(gate, facts, await handler(strict))
             facts.idempotency_key = key
             return await once(gate, facts, operation, handler, strict, body)
 
@@ -170,15 +170,19 @@ async def once(
     finally:
         if owns:
             del gate.in_flight[key]
-    if isinstance(response, KeyedResponse):
-        if response.replayed:
-            gate.metrics.replays.labels("postgres").inc()
-            facts.replayed = True
-            response.raw_headers.append(REPLAYED)
-        if response.is_final:
-            headers = [pair for pair in response.raw_headers if pair != REPLAYED]
-            stored = StoredAnswer(response.status_code, headers, bytes(response.body))
-            await gate.answers.put(key, digest, stored)
+    if isinstance(response, KeyedResponse) and response.is_final:
+        headers = list(response.raw_headers)
+        stored = StoredAnswer(response.status_code, headers, bytes(response.body))
+        await gate.answers.put(key, digest, stored)
+    return marked(gate, facts, response)
+
+
+def marked(gate: Gate, facts: RequestFacts, response: Response) -> Response:
+    """Say so with an answer that an earlier request got first."""
+    if isinstance(response, KeyedResponse) and response.replayed:
+        gate.metrics.replays.labels("postgres").inc()
+        facts.replayed = True
+        response.raw_headers.append(REPLAYED)
     return response
 
 

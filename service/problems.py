@@ -267,6 +267,11 @@ def unavailable(detail: str, retry_seconds: int = 1) -> Problem:
     return Problem("unavailable", detail, headers={"Retry-After": str(retry_seconds)})
 
 
+def defect() -> Problem:
+    """A defect of ours, of which a client is told nothing more."""
+    return Problem("internal_error", "a defect of Purser; repeat with the same key, or report it")
+
+
 def in_flight(retry_seconds: int = 1) -> Problem:
     """The first request with this key has no answer yet."""
     return Problem(

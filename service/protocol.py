@@ -21,6 +21,7 @@ class GuardedProtocol(HttpToolsProtocol):
     headers_seconds = 10.0
 
     _timer: TimerHandle | None = None
+    _messages = 0
     _header_bytes = 0
     _problem = "invalid_http"
     _reads_headers = True
@@ -34,16 +35,19 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._reads_headers:
-            # Counts also the part of a body that came with its headers, up to one read.
-            if self._header_bytes > HEADERS_BYTES_MOST:
-                self._end("headers_too_large")
-                return
-            self._header_bytes += len(data)
+        before = self._messages
         super().data_received(data)
+        if not self._reads_headers or self.transport.is_closing():
+            return
+        # What came together with the end of an earlier request is not counted: only the next read.
+        if self._messages == before or before == 0:
+            self._header_bytes += len(data)
+        if self._header_bytes > HEADERS_BYTES_MOST:
+            self._end("headers_too_large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._messages += 1
         self._expect_headers()
 
     def on_headers_complete(self) -> None:

@@ -3,11 +3,13 @@
 `from` is included. `to` is excluded if it is a time; a day is included as a whole.
 """
 
+import re
 from datetime import UTC, date, datetime, timedelta
 
 from schemas.times import parse_time
 from service.problems import Problem
 
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
@@ -40,7 +42,7 @@ def period(from_: str | None, to: str | None) -> tuple[datetime, datetime]:
 
 def _moment(name: str, text: str, whole_day: timedelta) -> datetime:
     try:
-        if len(text) == 10:
+        if _DAY.fullmatch(text):
             day = date.fromisoformat(text)
             found = datetime(day.year, day.month, day.day, tzinfo=UTC) + whole_day
         else:
@@ -49,7 +51,7 @@ def _moment(name: str, text: str, whole_day: timedelta) -> datetime:
     except OverflowError:
         raise _wrong(name, "is out of range; give a year from 1970 to 2099") from None
     except ValueError as error:
-        problem = "is not a day that exists" if len(text) == 10 else str(error)
+        problem = "is not a day that exists" if _DAY.fullmatch(text) else str(error)
         raise _wrong(name, f"{problem}; a day such as 2024-05-31 is possible too") from None
     if not _FIRST <= found <= _LAST:
         raise _wrong(name, "is out of range; give a year from 1970 to 2099")

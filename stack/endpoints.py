@@ -108,6 +108,7 @@ class Endpoints:
         Whoever gives another issuer's keys gets no token of this stack accepted.
         """
         local = {
+            **self._stripe(),
             "PURSER_REDIS_URL": self.redis_url,
             "PURSER_JWT_ISSUER": self.api_url,
             "PURSER_JWT_AUDIENCE": "purser",

@@ -85,7 +85,7 @@ API = Program(
     name="api",
     ports=(Port.API_METRICS, Port.API),
     port_variables={"PURSER_API_PORT": Port.API},
-    after=("postgres", "clickhouse", "valkey"),
+    after=("postgres", "clickhouse", "valkey", "simulator"),
     module="service.main",
 )
 # Its API, its pages and /health are on one port.

@@ -1,0 +1,280 @@
+"""The frame and the connection: ids, limits, quotas and log lines, in process and on a socket."""
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from service.breaker import Breaker
+from service.logs import JsonLines
+from service.main import uvicorn_config
+from service.metrics import ApiMetrics
+from service.rate_limits import RateLimits
+from tests.service_world import SETTINGS, ApiWorld, body, key, token
+
+
+def ask(world: ApiWorld, *arguments: Any, **request: Any) -> Any:
+    async def once() -> Any:
+        async with world.client(request.pop("role", "service")) as client:
+            return await client.request(*arguments, **request)
+
+    return asyncio.run(once())
+
+
+@pytest.fixture
+def world() -> Iterator[ApiWorld]:
+    made = ApiWorld()
+    yield made
+    made.close()
+
+
+# -- the request's id
+
+
+def test_the_id_comes_back_or_is_made(world: ApiWorld) -> None:
+    given = ask(world, "GET", "/v1/payments", headers={"X-Request-Id": "abc-1"})
+    assert given.headers["x-request-id"] == "abc-1"
+    made = {ask(world, "GET", "/v1/payments").headers["x-request-id"] for _ in range(3)}
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("value", ["", "a b", "a" * 129, b"\xe4", "a\tb"])
+def test_an_id_that_would_forge_a_line_is_refused(world: ApiWorld, value: Any) -> None:
+    answer = ask(world, "GET", "/healthz", headers={"X-Request-Id": value})
+    assert (answer.status_code, answer.json()["code"]) == (400, "request_id_malformed")
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] != value
+
+
+def test_every_line_has_the_id_and_nothing_of_the_request(
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines: list[dict[str, Any]] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(JsonLines().format(record)))
+
+    handler = Collect()
+    caplog.set_level(logging.INFO)
+    logging.getLogger().addHandler(handler)
+    try:
+        ask(
+            world,
+            "POST",
+            "/v1/payments",
+            json=body(buyer_id="the-buyer"),
+            headers={**key("secret-key"), "X-Request-Id": "abc-1"},
+        )
+    finally:
+        logging.getLogger().removeHandler(handler)
+    ours = [line for line in lines if line["logger"].startswith("purser.api")]
+    [line] = [line for line in ours if line["message"] == "request"]
+    assert (line["request_id"], line["route"], line["status"]) == ("abc-1", "create_payment", 201)
+    assert line["role"] == "service"
+    for text in map(json.dumps, ours):
+        for secret in ("the-buyer", "secret-key", "shop", token().split(".")[1][:20]):
+            assert secret not in text
+
+
+def test_metrics_name_operations_and_not_paths(world: ApiWorld) -> None:
+    ask(world, "GET", "/v1/payments/00000000-0000-0000-0000-000000000000")
+    ask(world, "GET", "/no/such/path")
+    found = {
+        (sample.labels["route"], sample.labels["status"])
+        for metric in world.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "purser_api_requests_total"
+    }
+    assert found == {("get_payment", "404"), ("none", "404")}
+
+
+# -- the body's limits
+
+
+@pytest.mark.parametrize(("size", "status"), [(256 * 1024, 422), (256 * 1024 + 1, 413)])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_the_size_of_a_body(world: ApiWorld, size: int, status: int, is_chunked: bool) -> None:
+    text = b'{"buyer_id":"' + b"b" * (size - 15) + b'"}'
+
+    async def parts() -> AsyncIterator[bytes]:
+        for begin in range(0, len(text), 8192):
+            yield text[begin : begin + 8192]
+
+    headers = {**key(), "Content-Type": "application/json"}
+    answer = ask(
+        world, "POST", "/v1/payments", content=parts() if is_chunked else text, headers=headers
+    )
+    assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("path", ["/webhooks/stripe", "/v1/idempotency-keys"])
+def test_the_limit_holds_for_every_route(world: ApiWorld, path: str) -> None:
+    answer = ask(world, "POST", path, content=b" " * (256 * 1024 + 1))
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+# -- quotas
+
+
+def test_a_quota_is_counted_by_caller_and_told_with_every_answer() -> None:
+    world = ApiWorld(requests=2)
+    try:
+        path = "/v1/payments/00000000-0000-0000-0000-000000000000"
+        answers = [ask(world, "GET", path) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [404, 404, 429]
+        assert [answer.headers["ratelimit"].split(";")[1] for answer in answers] == [
+            "r=1", "r=0", "r=0"
+        ]  # fmt: skip
+        assert answers[0].headers["ratelimit-policy"] == '"default";q=2;w=60'
+        refused = answers[2]
+        assert refused.json()["code"] == "rate_limited"
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert ask(world, "GET", path, role="admin").status_code == 429  # the same subject
+        # Nobody's requests are counted by address, and the quota is another.
+        assert ask(world, "GET", path, role="").status_code == 401
+    finally:
+        world.close()
+
+
+class Shared:
+    """Counts of several processes."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.answer: Any = None
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        self.counts[key] = self.counts.get(key, 0) + amount
+        return self.counts[key]
+
+
+def limits(shared: Shared | None, now: list[float], requests: int = 3) -> RateLimits:
+    breaker = Breaker(ApiMetrics(), pause_seconds=1, clock=lambda: now[0])
+    return RateLimits(
+        requests=requests, window_seconds=10, shared=shared, breaker=breaker, clock=lambda: now[0]
+    )
+
+
+def hit(quotas: RateLimits, times: int = 1) -> list[bool]:
+    async def all_of_them() -> list[bool]:
+        return [(await quotas.hit("who")).allowed for _ in range(times)]
+
+    return asyncio.run(all_of_them())
+
+
+def test_a_window_ends() -> None:
+    now = [100.0]
+    quotas = limits(None, now)
+    assert hit(quotas, 4) == [True, True, True, False]
+    now[0] = 110.0
+    assert hit(quotas) == [True]
+
+
+def test_processes_that_share_redis_count_together() -> None:
+    now, shared = [100.0], Shared()
+    one, two = limits(shared, now), limits(shared, now)
+    assert hit(one, 2) + hit(two, 2) == [True, True, True, False]
+
+
+def test_without_redis_each_process_counts_for_itself_and_refuses_nobody_wrongly() -> None:
+    now, shared = [100.0], Shared()
+    quotas = limits(shared, now)
+    shared.answer = ConnectionError("gone")
+    assert hit(quotas, 3) == [True, True, True]
+    assert hit(quotas) == [False]
+
+
+# -- on a socket
+
+
+@contextmanager
+def served(**changes: Any) -> Iterator[tuple[ApiWorld, int]]:
+    """A server with its own loop, and its port."""
+    settings = SETTINGS.model_copy(update=changes)
+    world = ApiWorld(settings=settings)
+    server = uvicorn.Server(uvicorn_config(settings, world.app))
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    thread.start()
+    try:
+        yield world, listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        world.close()
+
+
+def exchange(port: int, *parts: bytes) -> tuple[int, dict[str, Any]]:
+    """Send parts of a request; the status and the problem of the answer."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        for part in parts:
+            connection.sendall(part)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    head, _, content = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(content)
+
+
+GOOD_HEAD = (
+    b"POST /v1/payments HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer %s\r\n" % token().encode()
+)
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "code"),
+    [
+        ([b""], 408, "request_timeout"),
+        ([b"GET / HTTP/1.1\r\nHost: a\r\n"], 408, "request_timeout"),
+        ([b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000 + b"\r\n\r\n"], 431, "headers_too_large"),
+        ([b"GET / HTTP/1.1\r\n", *[b"Y: " + b"a" * 8_000 + b"\r\n"] * 5],
+         431, "headers_too_large"),
+        ([b"nonsense\r\n\r\n"], 400, "invalid_http"),
+        ([b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"], 400, "invalid_http"),
+        ([b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n"], 400, "invalid_http"),
+        ([GOOD_HEAD + b"Idempotency-Key: k\r\nContent-Length: 9\r\n\r\n{"], 408,
+         "request_timeout"),
+        ([GOOD_HEAD + b"Content-Length: 999999\r\n\r\n{"], 413, "body_too_large"),
+    ],
+)  # fmt: skip
+def test_a_connection_that_wastes_time_or_room_ends(
+    parts: list[bytes], status: int, code: str
+) -> None:
+    with served(headers_seconds=0.3, body_seconds=0.3) as (_, port):
+        found, problem = exchange(port, *parts)
+    assert (found, problem["code"]) == (status, code)
+
+
+def test_a_stop_lets_requests_in_flight_finish() -> None:
+    with served() as (world, port):
+        entered, go_on = threading.Event(), threading.Event()
+        inner = world.writer.load
+
+        async def slow(payment_id: Any) -> Any:
+            entered.set()
+            await asyncio.to_thread(go_on.wait)
+            return await inner(payment_id)
+
+        world.writer.load = slow  # type: ignore[method-assign]
+        found: list[int] = []
+        head = GOOD_HEAD.replace(
+            b"POST /v1/payments", b"GET /v1/payments/" + b"0" * 8 + b"-0000-0000-0000-" + b"0" * 12
+        )
+        client = threading.Thread(
+            target=lambda: found.append(exchange(port, head + b"Connection: close\r\n\r\n")[0])
+        )
+        client.start()
+        assert entered.wait(10)
+        threading.Timer(0.3, go_on.set).start()
+    client.join()
+    assert found == [404]

@@ -1,0 +1,275 @@
+"""Who is let in: every way in which a token can be wrong, and what is remembered."""
+
+import asyncio
+import base64
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from schemas.errors import ServiceUnavailable
+from service.keys import KeySet, parse_keys
+from service.problems import Problem
+from service.roles import Role
+from service.tokens import Tokens
+from tests.service_world import AUDIENCE, EC_KEY, ISSUER, RSA_KEY, claims, public_keys, token
+
+STRANGER = ec.generate_private_key(ec.SECP256R1())
+SMALL_RSA = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+PUBLIC_PEM = RSA_KEY.public_key().public_bytes(
+    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+)
+NOW = int(time.time())
+
+
+class Issuer:
+    """A document that can change, and how often it was read."""
+
+    def __init__(self) -> None:
+        self.document: bytes | None = json.dumps(public_keys()).encode()
+        self.readings = 0
+        self.now = 1000.0
+
+    async def fetch(self) -> bytes:
+        self.readings += 1
+        if self.document is None:
+            raise ServiceUnavailable("down")
+        return self.document
+
+    def keys(self) -> KeySet:
+        return KeySet(self.fetch, refresh_seconds=300, pause_seconds=10, clock=lambda: self.now)
+
+    def tokens(self, **changes: Any) -> Tokens:
+        defaults: dict[str, Any] = {
+            "issuer": ISSUER,
+            "audience": AUDIENCE,
+            "leeway_seconds": 5,
+            "remembered_most": 3,
+            "remembered_seconds": 300,
+        }
+        return Tokens(self.keys(), **defaults | changes)
+
+
+def ask(tokens: Tokens, text: str | None) -> Any:
+    return asyncio.run(tokens.caller(text))
+
+
+def signed(key: Any, algorithm: str, kid: str | None, **changes: Any) -> str:
+    headers = {"kid": kid} if kid is not None else None
+    return jwt.encode(claims(**changes), key, algorithm, headers=headers)
+
+
+def forged(header: dict[str, Any], signature: str = "") -> str:
+    """A token that no library would make."""
+    parts = [json.dumps(each).encode() for each in (header, claims())]
+    texts = [base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts]
+    return ".".join([*texts, signature])
+
+
+def hmac_with_public_key() -> str:
+    """The confusion of algorithms: signed with what everybody can read."""
+    import hmac
+    from hashlib import sha256
+
+    unsigned = forged({"alg": "HS256", "kid": "rsa", "typ": "JWT"}).rpartition(".")[0]
+    mac = hmac.digest(PUBLIC_PEM, unsigned.encode(), sha256)
+    return f"{unsigned}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+GOOD = {
+    "ES256": token(),
+    "RS256": signed(RSA_KEY, "RS256", "rsa"),
+    "several audiences": signed(EC_KEY, "ES256", "ec", aud=["other", AUDIENCE]),
+    "expired within the leeway": signed(EC_KEY, "ES256", "ec", exp=NOW - 2),
+    "not yet valid within the leeway": signed(EC_KEY, "ES256", "ec", nbf=NOW + 3),
+    "without nbf": signed(EC_KEY, "ES256", "ec", nbf=None),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_token_names_its_caller(name: str) -> None:
+    caller = ask(Issuer().tokens(), f"Bearer {GOOD[name]}")
+    assert (caller.subject, caller.roles) == ("shop", {Role.SERVICE})
+
+
+BAD = {
+    "no header": (None, "token_missing"),
+    "empty": ("", "token_missing"),
+    "another scheme": ("Basic c2hvcDpzaG9w", "token_invalid"),
+    "no token": ("Bearer ", "token_invalid"),
+    "not three parts": ("Bearer abc", "token_invalid"),
+    "not ASCII": ("Bearer ä.ö.ü", "token_invalid"),
+    "too long": (f"Bearer {'a' * 9000}", "token_invalid"),
+    "alg none": (f"Bearer {forged({'alg': 'none', 'kid': 'ec'})}", "token_invalid"),
+    "alg NONE": (f"Bearer {forged({'alg': 'NONE', 'kid': 'ec'})}", "token_invalid"),
+    "without alg": (f"Bearer {forged({'kid': 'ec'})}", "token_invalid"),
+    "kid is a list": (f"Bearer {forged({'alg': 'ES256', 'kid': ['ec']})}", "token_invalid"),
+    "HS256 with the public key": (f"Bearer {hmac_with_public_key()}", "token_invalid"),
+    "another's key": (f"Bearer {signed(STRANGER, 'ES256', 'ec')}", "token_invalid"),
+    "RS256 under the kid of ES256": (f"Bearer {signed(RSA_KEY, 'RS256', 'ec')}", "token_invalid"),
+    "PS256": (f"Bearer {signed(RSA_KEY, 'PS256', 'rsa')}", "token_invalid"),
+    "RS512": (f"Bearer {signed(RSA_KEY, 'RS512', 'rsa')}", "token_invalid"),
+    "unknown kid": (f"Bearer {signed(EC_KEY, 'ES256', 'nobody')}", "token_invalid"),
+    "without kid": (f"Bearer {signed(EC_KEY, 'ES256', None)}", "token_invalid"),
+    "expired": (f"Bearer {token(exp=NOW - 60)}", "token_expired"),
+    "not valid yet": (f"Bearer {token(nbf=NOW + 60)}", "token_invalid"),
+    "issued in the future": (f"Bearer {token(iat=NOW + 600)}", "token_invalid"),
+    "another audience": (f"Bearer {token(aud='shop')}", "token_invalid"),
+    "another issuer": (f"Bearer {token(iss='https://evil.example')}", "token_invalid"),
+    "without exp": (f"Bearer {token(exp=None)}", "token_invalid"),
+    "without aud": (f"Bearer {token(aud=None)}", "token_invalid"),
+    "without iss": (f"Bearer {token(iss=None)}", "token_invalid"),
+    "without sub": (f"Bearer {signed(EC_KEY, 'ES256', 'ec', sub=None)}", "token_invalid"),
+    "empty sub": (f"Bearer {token(subject='')}", "token_invalid"),
+    "sub with a space": (f"Bearer {token(subject='a b')}", "token_invalid"),
+    "exp is no number": (f"Bearer {token(exp='soon')}", "token_invalid"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_token_is_refused_with_a_challenge(name: str) -> None:
+    text, code = BAD[name]
+    with pytest.raises(Problem) as refused:
+        ask(Issuer().tokens(), text)
+    assert (refused.value.code, refused.value.status_code) == (code, 401)
+    challenge = (refused.value.headers or {})["WWW-Authenticate"]
+    assert challenge.startswith('Bearer realm="purser"')
+    assert (code == "token_missing") == ("error=" not in challenge)
+
+
+@pytest.mark.parametrize(
+    ("scope", "roles"),
+    [
+        ("buyer seller", {Role.BUYER, Role.SELLER}),
+        ("openid admin", {Role.ADMIN}),
+        ("Admin", set()),
+        ("administrator", set()),
+        (["admin"], set()),
+        (None, set()),
+    ],
+)
+def test_roles_are_whole_words_of_the_scope(scope: Any, roles: set[Role]) -> None:
+    assert (
+        ask(Issuer().tokens(), f"Bearer {signed(EC_KEY, 'ES256', 'ec', scope=scope)}").roles
+        == roles
+    )
+
+
+def test_a_verified_token_is_remembered_until_it_expires() -> None:
+    issuer, now = Issuer(), [float(NOW)]
+    tokens = issuer.tokens(clock=lambda: now[0])
+    text = f"Bearer {token(exp=NOW + 100)}"
+    first = ask(tokens, text)
+    assert ask(tokens, text) is first
+    now[0] = NOW + 101.0
+    assert ask(tokens, text) is not first  # verified again; PyJWT's own clock finds it good
+
+
+def test_few_tokens_are_remembered() -> None:
+    tokens = Issuer().tokens()
+    texts = [f"Bearer {token(subject=f's-{number}')}" for number in range(4)]
+    callers = [ask(tokens, text) for text in texts]
+    assert ask(tokens, texts[3]) is callers[3]
+    assert ask(tokens, texts[0]) is not callers[0]
+
+
+def test_a_withdrawn_key_ends_its_tokens() -> None:
+    issuer, now = Issuer(), [float(NOW)]
+    tokens = issuer.tokens(clock=lambda: now[0])
+    text = f"Bearer {token()}"
+    ask(tokens, text)
+    issuer.document = json.dumps({"keys": public_keys()["keys"][1:]}).encode()
+    ask(tokens, text)  # remembered
+    now[0] += 301
+    issuer.now += 301
+    with pytest.raises(Problem, match="no key of this id"):
+        ask(tokens, text)
+
+
+# -- the issuer's document
+
+
+def test_unknown_ids_read_the_document_again_but_not_often() -> None:
+    issuer = Issuer()
+    tokens = issuer.tokens()
+    for number in range(50):
+        with pytest.raises(Problem):
+            ask(tokens, f"Bearer {signed(EC_KEY, 'ES256', f'made-up-{number}')}")
+    assert issuer.readings == 1
+    issuer.now += 11
+    with pytest.raises(Problem):
+        ask(tokens, f"Bearer {signed(EC_KEY, 'ES256', 'made-up')}")
+    assert issuer.readings == 2
+
+
+def test_a_new_key_is_found() -> None:
+    issuer = Issuer()
+    tokens = issuer.tokens()
+    ask(tokens, f"Bearer {token()}")
+    new = ECAlgorithm.to_jwk(STRANGER.public_key(), as_dict=True)
+    issuer.document = json.dumps({"keys": [{**new, "kid": "new"}]}).encode()
+    issuer.now += 11
+    assert ask(tokens, f"Bearer {signed(STRANGER, 'ES256', 'new')}").subject == "shop"
+
+
+def test_known_keys_outlast_an_issuer_that_is_down() -> None:
+    issuer = Issuer()
+    tokens = issuer.tokens()
+    ask(tokens, f"Bearer {token()}")
+    issuer.document = None
+    issuer.now += 1000
+    assert ask(tokens, f"Bearer {token(subject='other')}").subject == "other"
+
+
+def test_without_any_document_nobody_can_be_judged() -> None:
+    issuer = Issuer()
+    issuer.document = None
+    with pytest.raises(ServiceUnavailable):
+        ask(issuer.tokens(), f"Bearer {token()}")
+
+
+def test_requests_at_once_share_one_reading() -> None:
+    issuer = Issuer()
+    tokens = issuer.tokens()
+
+    async def many() -> None:
+        await asyncio.gather(
+            *(tokens.caller(f"Bearer {token(subject=f's-{n}')}") for n in range(20))
+        )
+
+    asyncio.run(many())
+    assert issuer.readings == 1
+
+
+SMALL = {**RSAAlgorithm.to_jwk(SMALL_RSA.public_key(), as_dict=True), "kid": "k"}
+ELLIPTIC = {**ECAlgorithm.to_jwk(EC_KEY.public_key(), as_dict=True), "kid": "k"}
+P384 = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP384R1()).public_key(), as_dict=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "is_used"),
+    [
+        (ELLIPTIC, True),
+        (ELLIPTIC | {"use": "enc"}, False),
+        (ELLIPTIC | {"alg": "HS256"}, False),
+        (ELLIPTIC | {"x": "AAAA"}, False),
+        (P384 | {"kid": "k"}, False),
+        (SMALL, False),
+        ({"kty": "oct", "k": "c2VjcmV0", "kid": "k", "alg": "HS256"}, False),
+        ({"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "k"}, False),
+        ("text", False),
+    ],
+)
+def test_only_keys_that_can_sign_are_taken(key: Any, is_used: bool) -> None:
+    assert bool(parse_keys(json.dumps({"keys": [key]}).encode())) == is_used
+
+
+@pytest.mark.parametrize("document", [b"", b"[]", b"{}", b'{"keys": 3}', b"<html>"])
+def test_what_is_no_jwks_is_no_answer(document: bytes) -> None:
+    with pytest.raises(ServiceUnavailable, match="PURSER_JWKS_URL"):
+        parse_keys(document)
