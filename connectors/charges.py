@@ -249,6 +249,9 @@ class BookEntry:
 class Processor(Protocol):
     """A PSP that takes payments. Every method returns the charge as it now is there, whole.
 
+    A request that is repeated under its key gives the answer of its first time, so a charge as it
+    was then: stale, and never wrong.
+
     Each method makes bounded attempts under the same key and raises, of `schemas.errors`:
     `NotSent` (provably without effect), `OutcomeUnknown` (repeat under the same key within
     `terms.keys_kept`, or `find`), `ProcessorRefused` (would be refused again). A decline is a

@@ -159,7 +159,14 @@ class CarryOut:
         return await self.append(stream, command)
 
     async def _unknown(self, stream: Stream, intent: Intent) -> Stream:
-        return await self.append(stream, MarkUnknown(**self._fields(intent, "unknown")))
+        """Record that the outcome is unknown, unless another process knows it by now."""
+        stream = tuple(await self._ledger.load(PaymentId(stream[0].payment_id)))
+        now = intent_of(stream, intent.key)
+        if now is None or not now.is_open:
+            return stream
+        fields = self._fields(intent, "unknown")
+        number = attempt_number(stream, intent)
+        return await self.append(stream, MarkUnknown(**fields, of_attempt=number))
 
     # -- captures
 
@@ -217,7 +224,9 @@ class CarryOut:
         """The charge is under way or was lost: record what is found; the worker cancels then."""
         since, payment_id = stream[0].occurred_at, stream[0].payment_id
         try:
-            found = await self._call(attempt, lambda p: p.find(payment_id, since), "find")
+            found = await self._call(
+                attempt, lambda p: p.find(payment_id, since, None, attempt.seq), "find"
+            )
         except ProcessorError as error:
             return Progress(events=stream, error=error)
         for charge in found.charges:
@@ -343,6 +352,11 @@ def reference_for(stream: Stream, intent: Intent) -> str | None:
         if row.event_type in TAKEN and row.psp == intent.psp and row.psp_reference
     ]
     return references[-1] if references else attempt.reference
+
+
+def attempt_number(stream: Stream, intent: Intent) -> int:
+    """Return the number of the attempt that an intent to charge began."""
+    return next(each.number for each in _state(stream).attempts if each.seq == intent.seq)
 
 
 def attempt_key(number: int) -> str:

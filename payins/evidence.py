@@ -10,6 +10,7 @@ It never turns absence into a failure; `payins.plan` decides about absence, with
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from connectors.charges import Charge, ChargeStatus, RefundStatus
@@ -108,7 +109,7 @@ def _captures(books: Books) -> list[Change]:
                 payment_id=books.state.payment_id,
                 order_id=order_id,
                 amount_minor=amount_minor,
-                psp=books.foreign_psp,
+                psp=books.charge.psp,
             )
         )
     return found
@@ -158,33 +159,41 @@ def _nothing(_books: Books) -> list[Change]:
 
 
 def _action_required(books: Books) -> list[Change]:
-    if books.seen & _FROM_ACTION or not _with_status(books, _WAITING):
+    if not _is_news(books, _FROM_ACTION):
         return []
-    return [
-        RequireAction(**_fields(books, "action_required"), url=books.charge.action_url),
-    ]
+    fields = _fields(books, _numbered(books, "action_required"))
+    return [RequireAction(**fields, url=books.charge.action_url)]
 
 
 def _processing(books: Books) -> list[Change]:
-    if books.seen & _BEYOND_ACTION or not _with_status(books, _WAITING):
+    if not _is_news(books, _BEYOND_ACTION):
         return []
-    return [MarkProcessing(**_fields(books, "processing"))]
+    return [MarkProcessing(**_fields(books, _numbered(books, "processing")))]
+
+
+def _is_news(books: Books, known: frozenset[EventType]) -> bool:
+    """Whether the attempt has not come so far yet, or it is not known any more how far."""
+    waiting = _with_status(books, _WAITING)
+    if any(order.state.status is Status.UNKNOWN for order in waiting):
+        return not books.seen & HELD
+    return bool(waiting) and not books.seen & known
 
 
 def _authorized(books: Books) -> list[Change]:
     """Record the authorization, also once more after its outcome was unknown for a while."""
     if not _with_status(books, _WAITING) or EventType.CAPTURED in books.seen:
         return []
-    times = sum(books.is_recorded(books.charge.reference, _authorized_as(n)) for n in range(1, 100))
     whole = sum(order.amount_minor for order in books.orders if not order.is_over)
     held = books.charge.authorized_minor
     amount_minor = held if 0 < held < whole else None
-    what = _authorized_as(times + 1)
-    return [Authorize(**_fields(books, what), amount_minor=amount_minor)]
+    fields = _fields(books, _numbered(books, "authorized"))
+    return [Authorize(**fields, amount_minor=amount_minor)]
 
 
-def _authorized_as(number: int) -> str:
-    return "authorized" if number == 1 else f"authorized:{number}"
+def _numbered(books: Books, what: str) -> str:
+    """Name a fact that can be recorded again after its outcome was unknown for a while."""
+    names = (what if number == 1 else f"{what}:{number}" for number in count(1))
+    return next(name for name in names if not books.is_recorded(books.charge.reference, name))
 
 
 def _captured(books: Books) -> list[Change]:
@@ -252,4 +261,5 @@ def _fields(books: Books, what: str) -> dict[str, Any]:
         "occurred_at": charge.at,
         "psp_reference": charge.reference,
         "payment_id": books.state.payment_id,
+        "of_attempt": books.state.attempts[-1].number,
     }

@@ -113,7 +113,7 @@ def _made(books: Books, refund: Refund) -> Change:
         order_id=order_id,
         amount_minor=refund.amount_minor,
         refund_id=refund_id,
-        psp=books.foreign_psp,
+        psp=books.charge.psp,
     )
 
 

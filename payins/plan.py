@@ -221,7 +221,7 @@ def after_absence(
     `last_sent_at` is the latest time at which anybody can have sent a request for it. `repeats` is
     how often it was repeated in vain.
     """
-    assert not lookup.charges, lookup
+    assert not lookup.wanted, lookup
     attempt = step.intent
     policy = policy_of(attempt.rows[0].method)
     in_time = now - attempt.at < policy.charge_within

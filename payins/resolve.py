@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
 from connectors.charges import Charge, ChargeStatus, Lookup, RefundStatus, Terms
-from payins.carry_out import CarryOut, Stream, reference_for
+from payins.carry_out import CarryOut, Stream, attempt_number, reference_for
 from payins.evidence import Unrecordable
 from payins.intents import Intent, IntentKind, attempts, intent_of, is_managed, last_attempt
 from payins.keys import release_key, step_key
@@ -126,7 +126,8 @@ class Resolver:
                 return await self._append(work, RequestCancel(**fields, reason=ABANDONED))
             case ExpireUnconfirmed():
                 fields = self._fields(work, 1, "expired")
-                return await self._append(work, Expire(**fields, reason=NOT_CONFIRMED))
+                expire = Expire(**fields, reason=NOT_CONFIRMED, of_attempt=1)
+                return await self._append(work, expire)
             case _:
                 assert_never(step)
 
@@ -175,10 +176,10 @@ class Resolver:
         intent = step.intent
         since, reference = work.stream[0].occurred_at, reference_for(work.stream, intent)
         lookup = await self._processors.call(
-            intent.psp, "find", lambda p: p.find(work.payment_id, since, reference)
+            intent.psp, "find", lambda p: p.find(work.payment_id, since, reference, intent.seq)
         )
         nothing_new = await self._looked(work, lookup.charges, step.question)
-        if lookup.charges:
+        if lookup.wanted:
             return nothing_new
         return await self._absent(work, step, lookup)
 
@@ -204,7 +205,9 @@ class Resolver:
             case ExpireAbsent():
                 work.step = "expire_absent"
                 fields = self._fields(work, step.intent.seq, NOT_FOUND)
-                return await self._append(work, Expire(**fields, reason=NOT_FOUND))
+                number = attempt_number(work.stream, step.intent)
+                expire = Expire(**fields, reason=NOT_FOUND, of_attempt=number)
+                return await self._append(work, expire)
             case _:
                 assert_never(after)
 

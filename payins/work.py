@@ -36,7 +36,7 @@ class Resolved:
     """
 
     last_seq: int
-    method: str = ""
+    psp: str = ""
     question: Question | None = None
     until: datetime | None = None
     error: ProcessorError | None = None
@@ -90,7 +90,7 @@ class Work:
         """How far it came."""
         return Resolved(
             last_seq=self.last_seq,
-            method=self.stream[-1].method,
+            psp=self.stream[-1].psp,
             question=self.question,
             until=self.until,
             error=self.error,

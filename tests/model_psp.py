@@ -5,6 +5,7 @@ involved. A payment's token says how its charge ends.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -40,6 +41,7 @@ class Fault(StrEnum):
     NOT_SENT = "not_sent"
     LOST_BEFORE = "lost_before"  # the request is lost on its way: no effect, outcome unknown
     LOST_AFTER = "lost_after"  # the answer is lost on its way back: effect, outcome unknown
+    DELAYED = "delayed"  # the outcome is unknown, and the effect comes when nobody waits any more
 
 
 @dataclass
@@ -73,6 +75,7 @@ class ModelPsp:
     keys: dict[str, tuple[datetime, object, str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     log: list[ProcessorEvent] = field(default_factory=list)
+    delayed: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
 
     # -- the protocol
 
@@ -85,11 +88,23 @@ class ModelPsp:
             raise ProcessorRefused(self.name, "resource_missing", f"no charge {reference}")
         return self.charges[reference]
 
-    async def find(self, payment_id: UUID, since: datetime, reference: str | None = None) -> Lookup:
+    async def find(
+        self,
+        payment_id: UUID,
+        since: datetime,
+        reference: str | None = None,
+        intent_seq: int | None = None,
+    ) -> Lookup:
         looked_at = self.clock()
         await self._read("find")
         found = tuple(each for each in self.charges.values() if each.payment_id == payment_id)
-        return Lookup(charges=found, sources=("list",), complete=True, looked_at=looked_at)
+        return Lookup(
+            charges=found,
+            sources=("list",),
+            complete=True,
+            looked_at=looked_at,
+            intent_seq=intent_seq,
+        )
 
     async def capture(
         self, reference: str, *, currency: str, amount_minor: int, key: str, final: bool
@@ -166,7 +181,8 @@ class ModelPsp:
         """Refund, also from the processor's pages."""
         charge = self.charges[reference]
         gone = sum(r.amount_minor for r in charge.refunds if r.status is not RefundStatus.FAILED)
-        if charge.captured_minor - gone < amount_minor:
+        is_disputed = any(each.status is not DisputeStatus.WON for each in charge.disputes)
+        if charge.captured_minor - gone < amount_minor or is_disputed:
             raise ProcessorRefused(self.name, "charge_already_refunded", "nothing is left")
         refund = Refund(
             reference=f"re_{reference}_{len(charge.refunds)}",
@@ -218,6 +234,11 @@ class ModelPsp:
 
     def _let_pass(self) -> None:
         """A bank holds an authorization for a week, and pays a transfer within three days."""
+        due = [each for each in self.delayed if each[0] <= self.clock()]
+        self.delayed = [each for each in self.delayed if each[0] > self.clock()]
+        for _, effect in due:
+            with suppress(ProcessorRefused):
+                effect()
         for charge in list(self.charges.values()):
             age = self.clock() - charge.at
             if charge.status is ChargeStatus.AUTHORIZED and age > HELD:
@@ -232,7 +253,7 @@ class ModelPsp:
         match self.faults(operation):
             case Fault.NOT_SENT:
                 raise NotSent(self.name, "not_connected", "not sent")
-            case Fault.LOST_BEFORE | Fault.LOST_AFTER:
+            case Fault.LOST_BEFORE | Fault.LOST_AFTER | Fault.DELAYED:
                 raise OutcomeUnknown(self.name, "timeout", "lost")
         await self.point()
 
@@ -247,6 +268,10 @@ class ModelPsp:
             raise NotSent(self.name, "not_connected", "not sent")
         if fault is Fault.LOST_BEFORE:
             raise OutcomeUnknown(self.name, "timeout", "lost on its way")
+        if fault is Fault.DELAYED:
+            late = self.clock() + self.terms.under_way_most * 0.9
+            self.delayed.append((late, lambda: self._once(key, request, effect)))
+            raise OutcomeUnknown(self.name, "timeout", "still on its way")
         reference = self._once(key, request, effect)
         await self.point()
         if fault is Fault.LOST_AFTER:

@@ -16,12 +16,14 @@ from connectors.charges import ChargeStatus, DisputeStatus, RefundStatus
 from payins.answers import Answered, InFlight
 from payins.carry_out import CarryOut
 from payins.execute import PayIns, RequestLimits
+from payins.journal import MemoryMap
+from payins.letters import DeadLetter
 from payins.metrics import PayInsMetrics
 from payins.pending import PendingMemory
+from payins.poller import Poller
 from payins.processors import CallLimits, Processors
 from payins.resolve import Resolver
-from payins.retries import Retry, backoff
-from payins.work import Visit
+from payins.retries import Retry
 from schemas.errors import ProcessorRefused, Rejection
 from schemas.events import Event, NewEvent
 from schemas.ids import PaymentId
@@ -132,6 +134,8 @@ class Simulation:
         }
         self.answers: dict[str, tuple[NewEvent, ...]] = {}
         self.commands: list[CreatePayment] = []
+        self.retries: MemoryMap[Retry] = MemoryMap()  # in Kafka: they outlive a process
+        self.letters: MemoryMap[DeadLetter] = MemoryMap()
         self._faults_on = True
         self._callers_done = 0
 
@@ -233,18 +237,18 @@ class Simulation:
 
     async def _worker(self, until: Callable[[], bool]) -> None:
         """A worker that loses its memory with each crash, and builds it again from the table."""
-        retries: dict[PaymentId, Retry] = {}  # the queue in Kafka, which outlives the process
         while True:
             try:
-                await self._work(retries, until)
+                await self._work(until)
                 return
             except Crash:
                 continue
 
-    async def _work(self, retries: dict[PaymentId, Retry], until: Callable[[], bool]) -> None:
+    async def _work(self, until: Callable[[], bool]) -> None:
         memory = PendingMemory(limit=1_000)
         started, read = self.clock(), 0
         _, resolver = self._parts()
+        poller = Poller(memory, resolver, self.retries, self.letters, PayInsMetrics(), self.clock)
         while True:
             await self.scheduler.point()
             for event in self.topic.records[read:]:
@@ -252,37 +256,9 @@ class Simulation:
             read = len(self.topic.records)
             if until() and not len(memory):
                 return
-            now = self.clock()
-            for payment_id in memory.take_due(now, 3):
-                entry = memory.get(payment_id)
-                assert entry is not None
-                retry = retries.get(payment_id)
-                if retry is not None and retry.not_before > now:
-                    memory.later(payment_id, retry.not_before, entry.last_seq)
-                    continue
-                visit = Visit(
-                    last_sent_at=entry.sent_at or started,
-                    looked_at=entry.looked_at,
-                    repeats=retry.attempt if retry else 0,
-                )
-                found = await resolver.resolve(payment_id, visit)
-                now = self.clock()
-                if found.looked:
-                    entry.looked_at = now
-                if found.sent:
-                    entry.sent_at = now
-                if found.error is not None:
-                    retries[payment_id] = backoff(
-                        retries.get(payment_id), payment_id, found.error.code, now
-                    )
-                    memory.later(payment_id, retries[payment_id].not_before, found.last_seq)
-                    continue
-                retries.pop(payment_id, None)
-                if found.question is None:
-                    memory.settled(payment_id, found.last_seq, now)
-                else:
-                    memory.later(payment_id, found.until or now, found.last_seq)
-            if not memory.take_due(self.clock(), 0) and (due := memory.next_due()) is not None:
+            for payment_id in memory.take_due(self.clock(), 3):
+                await poller.visit(payment_id, started)
+            if (due := memory.next_due()) is not None:
                 self._sleep_until(due)
 
     def _sleep_until(self, due: Any) -> None:
@@ -310,10 +286,13 @@ class Simulation:
         if charge.status in (ChargeStatus.ACTION_REQUIRED, ChargeStatus.PROCESSING):
             psp.settle(reference, self.random.choice(_BANK_ANSWERS))
             return
+        if charge.status is ChargeStatus.FAILED and self.random.random() < 0.3:
+            psp.settle(reference, ChargeStatus.CAPTURED)  # the buyer tries another card
+            return
         if charge.status is not ChargeStatus.CAPTURED:
             return
         match self.random.randrange(6):
-            case 0 if not charge.refunds:
+            case 0 if not charge.refunds and not charge.disputes:
                 psp.refund_now(reference, 100, None)
             case 1 if not charge.disputes:
                 psp.dispute(reference, charge.captured_minor)

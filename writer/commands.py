@@ -104,9 +104,14 @@ class Change(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderChange(Change):
-    """A command about one order of a payment, or about all of them."""
+    """A command about one order of a payment, or about all of them.
+
+    `of_attempt`: the number of the attempt that it speaks of. It is refused if that is not the
+    latest: what a processor says about an attempt is not said about the next one.
+    """
 
     order_id: str | None = None
+    of_attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from schemas.events import NewEvent
 from schemas.lifecycle import FIRST_EVENT, Direction
 from schemas.rejections import RejectionCode
 from writer import commands, intents, payins, payouts, suspense
-from writer.commands import AnyCommand, Change
+from writer.commands import AnyCommand, Change, OrderChange
 from writer.requests import differing_fields
 from writer.state import PaymentState
 from writer.validate import refusal, validate
@@ -126,7 +126,19 @@ def _rows(
             "command",
             f"{command.event_type} is not for {command.payment_id}, which is a {kind}",
         )
+    if isinstance(command, OrderChange):
+        _refuse_other_attempt(state, command)
     return HANDLERS[type(command)](state, command)
+
+
+def _refuse_other_attempt(state: PaymentState, command: OrderChange) -> None:
+    latest = state.attempts[-1].number
+    if command.of_attempt not in (None, latest):
+        raise refusal(
+            RejectionCode.ILLEGAL_TRANSITION,
+            "of_attempt",
+            f"is {command.of_attempt}, but attempt {latest} has begun; look at that one",
+        )
 
 
 def _assert_rows(

@@ -21,7 +21,7 @@ Request = Mapping[str, object]
 _ASKED_FOR: Mapping[EventType, EventType] = {stray: event for event, stray in STRAYS.items()}
 _NOT_ASKED = {"asked", "attempt"}
 """Details that are not fields of a command by themselves."""
-_NOT_COMPARED = frozenset({"idempotency_key", "occurred_at", "payment_id", "orders"})
+_NOT_COMPARED = frozenset({"idempotency_key", "occurred_at", "payment_id", "orders", "of_attempt"})
 _CREATION_FIELDS: Mapping[Direction, tuple[str, ...]] = {
     Direction.IN: ("buyer_id", "currency", "psp", "method"),
     Direction.OUT: ("seller_id", "currency", "amount_minor", "psp", "method"),

@@ -7,6 +7,7 @@ from simulators.stripe import parameters
 from simulators.stripe.account import Account
 from simulators.stripe.calls import Call
 from simulators.stripe.errors import StripeError
+from simulators.stripe.event_log import FREQUENT
 from simulators.stripe.lists import LIMIT, PAGING, Conditions, span_by_number
 from simulators.stripe.store import Body
 
@@ -64,5 +65,11 @@ def _types(given: Mapping[str, Any], conditions: Conditions) -> None:
         )
     if not 0 < len(types) <= TYPES_MOST:
         raise StripeError(f"types must have 1 to {TYPES_MOST} entries", param="types")
-    parts = ["type GLOB ?" if each.endswith("*") else "type = ?" for each in types]
+    parts = [_condition(each) for each in types]
     conditions.add(f"({' OR '.join(parts)})", *types)
+
+
+def _condition(event_type: str) -> str:
+    if event_type.endswith("*"):
+        return "type GLOB ?"
+    return "type = ?" if event_type in FREQUENT else "rare = ?"

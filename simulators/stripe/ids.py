@@ -1,15 +1,14 @@
 """Identifiers as Stripe writes them: a prefix, and letters and digits that nobody can interpret.
 
-They are a salt of this simulator's books and a count, so that ids of two simulators never meet and
-each table's index grows at its end.
+They are a salt of these books and a number: ids of two simulators never meet, and an object is
+found by the number in its id, without an index.
 """
 
 import secrets
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-"""In the order of ASCII, so that ids sort as they were given."""
 SALT_LENGTH = 14
-COUNT_LENGTH = 9
+NUMBER_LENGTH = 10
 _LETTERS = bytes(ord(ALPHABET[byte % len(ALPHABET)]) for byte in range(256))
 REQUEST_LENGTH = 14
 SECRET_LENGTH = 25
@@ -25,10 +24,14 @@ def random_text(length: int) -> str:
     return secrets.token_bytes(length).translate(_LETTERS).decode("ascii")
 
 
-def base62(number: int) -> str:
-    """A count in letters and digits of a fixed length."""
-    digits = []
-    for _ in range(COUNT_LENGTH):
-        number, digit = divmod(number, 62)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
+def make(prefix: str, salt: str, number: int) -> str:
+    """The id of the object with this number."""
+    return f"{prefix}{salt}{number:0{NUMBER_LENGTH}d}"
+
+
+def number_in(identity: str, salt: str) -> int | None:
+    """The number in an id of these books; None if it is another id."""
+    head, digits = identity[:-NUMBER_LENGTH], identity[-NUMBER_LENGTH:]
+    if head.endswith(salt) and digits.isascii() and digits.isdigit():
+        return int(digits)
+    return None

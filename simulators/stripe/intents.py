@@ -211,7 +211,7 @@ def capture(account: Account, call: Call) -> Body:
     intent = account.store.get(INTENT, call.identity)
     must_allow(intent, "capture")
     left: int = intent["amount_capturable"]
-    amount: int = given["amount_to_capture"] if "amount_to_capture" in given else left
+    amount: int = given.get("amount_to_capture", left)
     if amount > left:
         raise StripeError(
             f"The amount_to_capture ({amount}) is greater than the amount that can be captured"

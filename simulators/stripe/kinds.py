@@ -21,6 +21,8 @@ class Kind:
     indexes: tuple[tuple[str, ...], ...] = ()
     param: str = "id"
     """The name of the id in an error about the path."""
+    own_ids: bool = False
+    """Some ids are not made by `Store.new_id`; there are few such objects."""
 
     @property
     def table(self) -> str:
@@ -110,6 +112,7 @@ ENDPOINT = Kind(
     prefix="we_1",
     path="/v1/webhook_endpoints",
     hidden=("secrets",),
+    own_ids=True,
     param="webhook_endpoint",
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from simulators.database import Database
 from simulators.stripe import parameters
 from simulators.stripe.errors import StripeError
 from simulators.stripe.kinds import Kind
@@ -81,10 +82,14 @@ def _position(store: Store, kind: Kind, given: Mapping[str, Any], conditions: Co
     span_by_number(store, kind.table, given.get("created", {}), conditions)
     if after or before:
         name = "starting_after" if after else "ending_before"
-        found = store.database.row(f"SELECT n FROM {kind.table} WHERE id = ?", (after or before,))
+        identity = str(after or before)
+        found = store.database.row(
+            f"SELECT n FROM {kind.table} WHERE n = ? AND id = ?",
+            (store.number_of(kind, identity), identity),
+        )
         if found is None:
             raise StripeError(
-                f"No such {kind.name}: '{after or before}'", code="resource_missing", param=name
+                f"No such {kind.name}: '{identity}'", code="resource_missing", param=name
             )
         conditions.add("n < ?" if after else "n > ?", found[0])
     return before is not None
@@ -93,16 +98,22 @@ def _position(store: Store, kind: Kind, given: Mapping[str, Any], conditions: Co
 def span_by_number(
     store: Store, table: str, given: Mapping[str, int], conditions: Conditions
 ) -> None:
-    """Limit the time of creation. Later rows have higher numbers, so numbers limit it as well."""
+    """Limit the time of creation; later rows have higher numbers, so numbers limit it as well."""
     for bound, moment in given.items():
-        inclusive = bound in ("gte", "lt")
-        found = store.database.row(
-            f"SELECT n FROM {table} WHERE created {'>=' if inclusive else '>'} ?"
-            " ORDER BY created, n LIMIT 1",
-            (moment,),
+        first = number_from(store.database, table, moment if bound in ("gte", "lt") else moment + 1)
+        conditions.add("n >= ?" if bound in ("gt", "gte") else "n < ?", first)
+
+
+def number_from(database: Database, table: str, moment: int) -> int:
+    """The lowest number of a row that was created then or later, by bisection."""
+    low, high = 1, int(database.row(f"SELECT coalesce(max(n), 0) FROM {table}")[0]) + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = database.row(
+            f"SELECT created FROM {table} WHERE n >= ? ORDER BY n LIMIT 1", (middle,)
         )
-        first = None if found is None else found[0]
-        if bound in ("gt", "gte"):
-            conditions.add("0") if first is None else conditions.add("n >= ?", first)
-        elif first is not None:
-            conditions.add("n < ?", first)
+        if row[0] >= moment:
+            high = middle
+        else:
+            low = middle + 1
+    return low

@@ -12,6 +12,7 @@ from typing import Any
 
 from simulators.clock import DAY
 from simulators.stripe.amounts import major
+from simulators.stripe.ids import NUMBER_LENGTH
 from simulators.stripe.store import Body, decode
 
 COLUMNS = (
@@ -97,7 +98,9 @@ def _objects(reading: sqlite3.Connection, source: str) -> dict[str, str]:
 
 def _find(reading: sqlite3.Connection, table: str, identity: str) -> Body:
     return decode(
-        reading.execute(f"SELECT body FROM {table} WHERE id = ?", (identity,)).fetchone()[0]
+        reading.execute(
+            f"SELECT body FROM {table} WHERE n = ?", (int(identity[-NUMBER_LENGTH:]),)
+        ).fetchone()[0]
     )
 
 

@@ -52,9 +52,9 @@ class Store:
         columns = "".join(f", {column}" for column in kind.columns)
         self.database.execute(
             f"CREATE TABLE IF NOT EXISTS {kind.table} (n INTEGER PRIMARY KEY,"
-            f" id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, body BLOB NOT NULL{columns})"
+            f" id TEXT NOT NULL, created INTEGER NOT NULL, body BLOB NOT NULL{columns})"
         )
-        for parts in (("created",), *kind.indexes):
+        for parts in kind.indexes:
             optional = " WHERE customer IS NOT NULL" if parts == ("customer",) else ""
             self.database.execute(
                 f"CREATE INDEX IF NOT EXISTS {kind.table}_{'_'.join(parts)}"
@@ -66,7 +66,7 @@ class Store:
             f"INSERT INTO {kind.table} (n, id, created, body{columns}) VALUES (?, ?, ?, ?{marks})"
         )
         values = "".join(f", {column} = ?" for column in kind.filters)
-        self._update[kind.name] = f"UPDATE {kind.table} SET body = ?{values} WHERE id = ?"
+        self._update[kind.name] = f"UPDATE {kind.table} SET body = ?{values} WHERE n = ?"
 
     def number_next(self, table: str) -> int:
         """The number of a table's next row."""
@@ -77,11 +77,14 @@ class Store:
         number = self._next[kind.name]
         self._next[kind.name] = number + 1
         prefix = BANK_PREFIXES[kind.name] if bank else kind.prefix
-        return f"{prefix}{self.salt}{ids.base62(number)}"
+        return ids.make(prefix, self.salt, number)
 
     def insert(self, kind: Kind, body: Body, **hidden: Any) -> None:
         """Keep a new object, whose id was given by `new_id`."""
-        number = self._number(kind, body["id"])
+        number = self.number_of(kind, body["id"])
+        if number is None:  # an id from elsewhere
+            number = self._next[kind.name]
+            self._next[kind.name] = number + 1
         values = [body.get(name) for name in kind.filters]
         values += [hidden.get(name) for name in kind.hidden]
         self.database.execute(
@@ -91,22 +94,30 @@ class Store:
     def save(self, kind: Kind, body: Body) -> None:
         """Keep an object's present state; hidden columns stay."""
         values = [body.get(name) for name in kind.filters]
-        self.database.execute(self._update[kind.name], (encode(body), *values, body["id"]))
+        self.database.execute(
+            self._update[kind.name], (encode(body), *values, self.number_of(kind, body["id"]))
+        )
 
     def hide(self, kind: Kind, identity: str, **hidden: Any) -> None:
         """Change hidden columns."""
         names = ", ".join(f"{name} = ?" for name in hidden)
         self.database.execute(
-            f"UPDATE {kind.table} SET {names} WHERE id = ?", (*hidden.values(), identity)
+            f"UPDATE {kind.table} SET {names} WHERE n = ?",
+            (*hidden.values(), self.number_of(kind, identity)),
         )
 
     def delete(self, kind: Kind, identity: str) -> None:
         """Forget an object."""
-        self.database.execute(f"DELETE FROM {kind.table} WHERE id = ?", (identity,))
+        self.database.execute(
+            f"DELETE FROM {kind.table} WHERE n = ?", (self.number_of(kind, identity),)
+        )
 
     def find(self, kind: Kind, identity: str) -> Body | None:
         """An object, or None."""
-        found = self.database.row(f"SELECT body FROM {kind.table} WHERE id = ?", (identity,))
+        found = self.database.row(
+            f"SELECT body FROM {kind.table} WHERE n = ? AND id = ?",
+            (self.number_of(kind, identity), identity),
+        )
         return None if found is None else decode(found[0])
 
     def get(
@@ -120,7 +131,10 @@ class Store:
 
     def hidden(self, kind: Kind, identity: str, name: str) -> Any:
         """The value of a hidden column; None if there is no such object."""
-        found = self.database.row(f"SELECT {name} FROM {kind.table} WHERE id = ?", (identity,))
+        found = self.database.row(
+            f"SELECT {name} FROM {kind.table} WHERE n = ? AND id = ?",
+            (self.number_of(kind, identity), identity),
+        )
         return None if found is None else found[0]
 
     def where(
@@ -139,7 +153,7 @@ class Store:
         """Let search find a payment intent by its metadata."""
         if not new and not old:
             return
-        number = self._number_of(identity)
+        number = ids.number_in(identity, self.salt)
         for name, value in old.items():
             if new.get(name) != value:
                 self.database.execute(
@@ -162,19 +176,10 @@ class Store:
             values,
         )
 
-    def _number(self, kind: Kind, identity: str) -> int:
-        """The number that is in an id of ours; the next free one for an id from elsewhere."""
-        found = self._number_of(identity)
-        if found < 0:
-            found = self._next[kind.name]
-            self._next[kind.name] = found + 1
-        return found
-
-    def _number_of(self, identity: str) -> int:
-        tail = identity[-ids.COUNT_LENGTH :]
-        if identity[: -ids.COUNT_LENGTH][-ids.SALT_LENGTH :] != self.salt:
-            return -1
-        number = 0
-        for letter in tail:
-            number = number * 62 + ids.ALPHABET.index(letter)
+    def number_of(self, kind: Kind, identity: str) -> int | None:
+        """The number of an object's row: it is in the id, or the id is not of these books."""
+        number = ids.number_in(identity, self.salt)
+        if number is None and kind.own_ids:
+            found = self.database.row(f"SELECT n FROM {kind.table} WHERE id = ?", (identity,))
+            return None if found is None else int(found[0])
         return number

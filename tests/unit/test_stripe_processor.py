@@ -324,6 +324,13 @@ def test_a_list_that_was_not_read_to_its_end_proves_nothing() -> None:
     assert not found.complete
 
 
+def test_one_list_of_four_that_was_not_read_to_its_end_is_enough() -> None:
+    one, two = (answer(listed("/", intent(id=f"pi_{n}", **OTHER), more=True)) for n in (1, 2))
+    found, asked = look(NONE, one, two, NONE, find_pages_most=2)
+    assert called(asked)[1:] == [LISTS[0], *LISTS, *LISTS, "GET /balance_transactions"]
+    assert not found.complete
+
+
 def test_a_source_that_cannot_be_read_is_no_absence() -> None:
     with pytest.raises(NotSent):
         look(error(429))

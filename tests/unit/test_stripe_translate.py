@@ -66,6 +66,8 @@ def test_the_status_of_an_intent(status: str, changed: Json, expected: ChargeSta
         # The last capture took less and released the rest: the charge knows what was reserved.
         ("succeeded", {"amount_received": 1000, "latest_charge": "of 2500"}, 2500, 1000),
         ("succeeded", {"amount_received": 1000}, 1000, 1000),
+        # More was taken than reserved, as a tip is.
+        ("succeeded", {"amount_received": 2600, "latest_charge": "of 2500"}, 2600, 2600),
     ],
 )
 def test_what_is_authorized_and_captured(
