@@ -114,3 +114,45 @@ def test_a_payout_above_the_balance_is_refused(
         assert refused.value.code == RejectionCode.PAYOUT_ABOVE_BALANCE
         assert refused.value.field == "amount_minor"
         assert store.load(payout.payment_id) == ()
+
+
+def test_balances_of_many_sellers_are_read_at_once(store: EventStore) -> None:
+    payment = unique()
+    store.append_many(released(payment))
+    first, second = (order.seller_id for order in payment.orders)
+    accounts = [(first, "EUR"), (second, "EUR"), (first, "USD"), ("nobody-at-all", "EUR")]
+    assert store.available_many_minor(accounts) == {
+        (first, "EUR"): 850,
+        (second, "EUR"): 850,
+        (first, "USD"): 0,
+        ("nobody-at-all", "EUR"): 0,
+    }
+
+
+def test_rows_of_several_payments_come_back_in_their_order(store: EventStore) -> None:
+    payments = sorted((unique() for _ in range(9)), key=lambda payment: payment.payment_id)
+    rows = [row for payment in payments for row in rows_of(None, payment)]
+    appended = store.append(rows)
+    assert [msgspec.structs.astuple(event)[:-1] for event in appended] == [
+        msgspec.structs.astuple(row) for row in rows
+    ]
+    assert appended == tuple(
+        event for payment in payments for event in store.load(payment.payment_id)
+    )
+
+
+def test_the_second_payout_of_one_append_sees_the_first(store: EventStore) -> None:
+    payment = unique()
+    store.append_many(released(payment))
+    seller = payment.orders[0].seller_id
+    payouts = [
+        a_payout(idempotency_key=f"{seller}-{number}", seller_id=seller, amount_minor=425)
+        for number in range(3)
+    ]
+    rows = [row for payout in payouts for row in rows_of(None, payout)]
+    with pytest.raises(Rejection) as refused:
+        store.append(rows)
+    assert refused.value.code == RejectionCode.PAYOUT_ABOVE_BALANCE
+    assert store.available_minor(seller, "EUR") == 850
+    store.append(rows[:2])
+    assert store.available_minor(seller, "EUR") == 0
