@@ -34,6 +34,7 @@ class Simulator:
     """Its address, its clock, its faults and its books."""
 
     url: str
+    http: httpx.Client
 
     def now(self) -> datetime:
         """The time in the simulator; tests let it pass."""
@@ -61,12 +62,12 @@ class Simulator:
     def press(self, url: str | None, **form: str) -> int:
         """Send a page's form as a buyer does; return the status."""
         assert url is not None
-        return httpx.post(url, data=form).status_code
+        return self.http.post(url, data=form).status_code
 
     def api(self, method: str, path: str, **form: Any) -> dict[str, Any]:
         """Call the API beside the connector, as an operator in Stripe's pages would."""
         headers = {"Authorization": f"Bearer {KEY}"}
-        answer = httpx.request(method, f"{self.url}/v1/{path}", data=form, headers=headers)
+        answer = self.http.request(method, f"{self.url}/v1/{path}", data=form, headers=headers)
         assert answer.is_success, answer.text
         return dict(answer.json())
 
@@ -93,7 +94,7 @@ class Simulator:
         return asyncio.run(main())
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, f"{self.url}/_simulator/{path}", json=body)
+        answer = self.http.request(method, f"{self.url}/_simulator/{path}", json=body)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -123,7 +124,8 @@ def running(home: Path) -> Iterator[Simulator]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.05)
-        yield Simulator(url)
+        with httpx.Client() as http:
+            yield Simulator(url, http)
     finally:
         process.terminate()
         process.wait()
