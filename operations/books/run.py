@@ -296,7 +296,8 @@ class Comparison:
         if proven:
             more = self._differing - looked_at
             also = f"; {more:,} more were not looked at again" if more else ""
-            return Verdict.DIFFER, f"{_amounts(proven)} differ{also}"
+            differ = "1 amount differs" if proven == 1 else f"{proven:,} amounts differ"
+            return Verdict.DIFFER, f"{differ}{also}"
         if suspects.left:
             return (
                 Verdict.UNDECIDED,
@@ -344,7 +345,7 @@ def _moved(page: Sequence[BookLine]) -> list[tuple[Moved, datetime]]:
 
 
 def _amounts(count: int) -> str:
-    return "1 amount" if count == 1 else f"{count:,} amounts"
+    return "1 amount that differs" if count == 1 else f"{count:,} amounts that differ"
 
 
 def _difference(suspect: Suspect) -> Difference:
