@@ -243,7 +243,13 @@ def _disputed(life: _Life) -> None:
     if life.random.random() < 0.5:
         life.then(c.Release)
     order = life.random.choice(life.orders)
-    life.then(c.OpenDispute, order_id=order.order_id, reason="fraudulent")
+    if life.random.random() < 0.2:
+        # A bank may take more than the buyer paid: for its exchange rate, or after a refund.
+        life.then(c.RecordRefund, order_id=order.order_id, amount_minor=1)
+        amount = order.amount_minor + order.amount_minor // 20
+        life.then(c.OpenDispute, order_id=order.order_id, amount_minor=amount, reason="fraudulent")
+    else:
+        life.then(c.OpenDispute, order_id=order.order_id, reason="fraudulent")
     won = life.random.random() < 0.4
     life.then(c.WinDispute if won else c.LoseDispute, order_id=order.order_id)
 
@@ -263,7 +269,48 @@ def _challenged(life: _Life) -> None:
 
 def _cancelled(life: _Life) -> None:
     life.add(c.Authorize)
-    life.then(c.Cancel, reason="buyer_asked")
+    life.then(c.RequestCancel, reason="buyer_asked")
+    if life.random.random() < 0.2:
+        life.then(c.FailCancel, reason="already_captured")
+        life.then(c.Capture)
+    else:
+        life.then(c.Cancel, reason="buyer_asked")
+
+
+def _authorized_in_part(life: _Life) -> None:
+    total = sum(order.amount_minor for order in life.orders)
+    life.add(c.Authorize, amount_minor=life.random.randint(total // 2, total))
+    life.then(c.RequestCapture)
+    if life.random.random() < 0.3:
+        life.then(c.FailCapture, reason="try_later")
+        life.then(c.RequestCapture)
+    life.then(c.Capture)
+    _ship(life)
+    life.then(c.Release)
+
+
+def _tried_twice(life: _Life) -> None:
+    life.then(c.MarkUnknown, psp_reference=f"pi_{life.key[7:]}")
+    life.then(c.Attempt, psp="adyen", evidence="search_empty")
+    _capture_all(life)
+    if life.random.random() < 0.3:
+        # The first PSP took the money after all; it goes back.
+        life.then(c.Capture, psp="stripe", psp_reference=f"pi_{life.key[7:]}")
+        life.then(c.RecordRefund, psp="stripe")
+    _ship(life)
+    life.then(c.Release)
+
+
+def _came_too_late(life: _Life) -> None:
+    life.then(c.MarkProcessing)
+    life.then(c.Expire, reason="abandoned")
+    life.then(c.Capture, psp_reference=f"pi_{life.key[7:]}")
+    if life.random.random() < 0.5:
+        life.then(c.Honour)
+        _ship(life)
+        life.then(c.Release)
+    else:
+        life.then(c.RecordRefund)
 
 
 def _unknown(life: _Life) -> None:
@@ -282,9 +329,12 @@ def _transferred(life: _Life) -> None:
 
 
 _SCENARIOS: Mapping[Callable[[_Life], None], int] = {
-    _sold: 34,
+    _sold: 30,
     _sold_and_paid_out: 20,
-    _captured_in_parts: 10,
+    _captured_in_parts: 8,
+    _authorized_in_part: 2,
+    _tried_twice: 2,
+    _came_too_late: 2,
     _refunded_in_part: 8,
     _refunded_in_full: 4,
     _returned_after_release: 4,
