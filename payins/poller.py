@@ -127,6 +127,14 @@ class Poller:
         for fact in facts:
             await self._write(of_fact(fact, psp, payment_id, self._clock()))
 
+    async def refused(self, psp: str, reference: str, why: PurserError) -> None:
+        """Write a dead letter for something that the processor will never answer."""
+        await self._write(
+            DeadLetter(
+                reason="refused", detail=str(why), at=self._clock(), psp=psp, reference=reference
+            )
+        )
+
     async def _write(self, letter: DeadLetter) -> None:
         if letter.key not in self._letters.items:
             _log.error("dead letter %s: %s", letter.key, letter.detail)

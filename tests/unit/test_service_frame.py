@@ -185,6 +185,19 @@ def test_processes_that_share_redis_count_together() -> None:
     assert hit(one, 2) + hit(two, 2) == [True, True, True, False]
 
 
+def test_a_large_quota_is_shared_now_and_then() -> None:
+    now, shared = [100.0], Shared()
+    one, two = (limits(shared, now, requests=1000) for _ in range(2))
+    hit(one, 8)
+    assert shared.counts == {"purser:rate:10:who": 1}
+    hit(one, 3)  # a hundredth of the quota
+    assert shared.counts == {"purser:rate:10:who": 11}
+    hit(two, 1)
+    now[0] += 0.3
+    hit(one, 1)
+    assert shared.counts == {"purser:rate:10:who": 13}
+
+
 def test_without_redis_each_process_counts_for_itself_and_refuses_nobody_wrongly() -> None:
     now, shared = [100.0], Shared()
     quotas = limits(shared, now)
