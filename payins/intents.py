@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
+from typing import Protocol
 
 from connectors.charges import ChargeRequest
 from payins.keys import psp_key
 from schemas.details import AttemptedDetails, CreatedDetails, RefundDetails, parse_details
-from schemas.effects import effect_of
+from schemas.effects import Kind, effect_of
 from schemas.events import Event
 from schemas.lifecycle import EventType
 
@@ -182,7 +183,14 @@ def created_details(events: Sequence[Event]) -> CreatedDetails:
     return parse_details(CreatedDetails, first.details)
 
 
-def refund_id_of(row: Event) -> str | None:
+class WithDetails(Kind, Protocol):
+    """The fields of an event that say which refund it is about."""
+
+    @property
+    def details(self) -> str: ...
+
+
+def refund_id_of(row: WithDetails) -> str | None:
     """Return the refund that a row is about."""
     model = effect_of(row).details
     if not issubclass(model, RefundDetails):

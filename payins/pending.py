@@ -17,6 +17,7 @@ from itertools import count
 from typing import Protocol
 from uuid import UUID
 
+from payins.intents import ENDINGS, refund_id_of
 from payins.policies import QUESTIONS, Question, policy_of
 from schemas.details import CreatedDetails, parse_details
 from schemas.ids import PaymentId
@@ -24,13 +25,24 @@ from schemas.lifecycle import Direction, EventType, Status
 
 _E = EventType
 
-_REQUESTS: Mapping[EventType, Question] = {
-    _E.CAPTURE_REQUESTED: Question.REQUEST,
-    _E.CANCEL_REQUESTED: Question.REQUEST,
-    _E.REFUND_REQUESTED: Question.REQUEST,
-    _E.STRAY_CAPTURED: Question.LATE,
+_OPENS: Mapping[EventType, str] = {
+    _E.CAPTURE_REQUESTED: "capture",
+    _E.CANCEL_REQUESTED: "cancel",
+    _E.REFUND_REQUESTED: "refund",
+    _E.STRAY_CAPTURED: "late",
 }
-"""Events that leave a question beside the order's status; only the stream tells when it ends."""
+"""Events that leave a question beside the order's status."""
+
+_CLOSES: Mapping[EventType, tuple[str, ...]] = {
+    _E.CAPTURE_FAILED: ("capture",),
+    _E.CANCEL_FAILED: ("cancel",),
+    **dict.fromkeys(ENDINGS, ("capture", "cancel")),
+    _E.REFUNDED: ("refund",),
+    _E.REFUND_FAILED: ("refund",),
+}
+"""Events that end such questions. What is late is closed only by a look at the stream."""
+
+_REFUNDS = frozenset({_E.REFUND_REQUESTED, _E.REFUNDED, _E.REFUND_FAILED})
 
 _STALE_ALLOWED = 1_000
 
@@ -73,7 +85,7 @@ class Pending:
     due_at: datetime
     last_seq: int
     orders: dict[str, Question] = field(default_factory=dict)
-    requests: set[Question] = field(default_factory=set)
+    requests: dict[tuple[str, ...], Question] = field(default_factory=dict)
     looked_at: datetime | None = None
     sent_at: datetime | None = None
     in_hand: bool = False
@@ -81,7 +93,7 @@ class Pending:
     @property
     def question(self) -> Question:
         """What is most open about it."""
-        open_now = self.requests or set(self.orders.values())
+        open_now = set(self.requests.values()) or set(self.orders.values())
         return min(open_now, key=_RANK.__getitem__, default=Question.REQUEST)
 
 
@@ -130,7 +142,7 @@ class PendingMemory:
             question = _created_question(event, known)
         else:
             question = QUESTIONS.get(event.status)
-        request = _REQUESTS.get(event.event_type)
+        request = _OPENS.get(event.event_type)
         if known is None:
             if question is None and request is None:
                 return
@@ -143,9 +155,12 @@ class PendingMemory:
         elif known.orders.get(event.order_id) is not question:
             known.orders[event.order_id] = question
             self._open_since(payment_id, known, event, question)
+        for closed in _CLOSES.get(event.event_type, ()):
+            known.requests.pop(_request_key(closed, event), None)
         if request is not None:
-            known.requests.add(request)
-            self._open_since(payment_id, known, event, request)
+            beside = Question.LATE if request == "late" else Question.REQUEST
+            known.requests[_request_key(request, event)] = beside
+            self._open_since(payment_id, known, event, beside)
         if not known.orders and not known.requests and not known.in_hand:
             del self._entries[payment_id]
 
@@ -164,7 +179,7 @@ class PendingMemory:
             since=since,
             due_at=due_at,
             last_seq=0,
-            requests={Question.REQUEST},
+            requests={("queue",): Question.REQUEST},
         )
         self._push(payment_id, due_at)
 
@@ -281,6 +296,13 @@ class PendingMemory:
             if not entry.in_hand
         ]
         heapify(self._heap)
+
+
+def _request_key(request: str, event: Seen) -> tuple[str, ...]:
+    """Name a request: that of an order, or that of a refund's part for an order."""
+    if event.event_type in _REFUNDS:
+        return request, event.order_id, refund_id_of(event) or ""
+    return request, event.order_id
 
 
 def _created_question(event: Seen, known: Pending | None) -> Question | None:

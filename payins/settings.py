@@ -25,7 +25,7 @@ class PayInsSettings(StreamSettings):
     """Settings of the worker; workers of one group share the payments."""
 
     postgres_dsn: Dsn
-    payins_consumer_group: GroupName = PAYINS_CONSUMER
+    consumer_group: GroupName = PAYINS_CONSUMER
     payments_topic: TopicName = PAYMENTS_TOPIC
     webhooks_topic: TopicName = WEBHOOKS_TOPIC
     payins_retries_topic: TopicName = PAYINS_RETRIES_TOPIC

@@ -29,6 +29,7 @@ class Port(StrEnum):
     API_METRICS = "api-metrics"
     VALKEY = "valkey"
     SIMULATOR = "simulator"
+    PAYINS_WORKER_HEALTH = "payins-worker-health"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,14 @@ API = Program(
 SIMULATOR = Program(
     name="simulator", ports=(Port.SIMULATOR,), module="simulators.main", stop_seconds=10
 )
-OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR, API)
+PAYINS_WORKER = Program(
+    name="payins-worker",
+    ports=(Port.PAYINS_WORKER_HEALTH,),
+    after=("connect", "postgres", "simulator"),
+    module="payins.worker",
+    stop_seconds=15,
+)
+OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR, API, PAYINS_WORKER)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)
 
 PROGRAMS = (*SERVERS, *WORKERS)

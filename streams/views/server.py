@@ -4,23 +4,29 @@ They deliberately run on the worker's event loop: if the loop hangs, they do not
 """
 
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
 from schemas.errors import ConfigurationError
 from streams.views.health import Health
-from streams.views.metrics import ViewsMetrics
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 0.5
 
 
+class HealthMetrics(Protocol):
+    """The metrics of any kind of worker."""
+
+    registry: CollectorRegistry
+    healthy: Gauge
+
+
 class HealthServer:
     """Serves the health and the metrics until it is stopped."""
 
-    def __init__(self, port: int, health: Health, metrics: ViewsMetrics) -> None:
+    def __init__(self, port: int, health: Health, metrics: HealthMetrics) -> None:
         self._port = port
         self._health = health
         self._metrics = metrics

@@ -1,0 +1,165 @@
+"""What the worker does again and again: visit what is due, take over partitions, read events.
+
+A payment is visited only by the worker that reads its partition. When partitions come or go, the
+memory follows: it forgets those that went, and reads those that came from the table. Two workers
+that visit a payment at once, while partitions move, are still safe: keys make both calls one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from payins.journal import Store
+from payins.metrics import WorkerMetrics
+from payins.notices import EventsPoll
+from payins.pending import PendingMemory
+from payins.poller import Poller
+from payins.rebuild import Table, partition_of
+from payins.retries import Retry
+from payins.settings import PayInsSettings
+from schemas.errors import ProcessorError, ServiceUnavailable
+from schemas.ids import PaymentId
+
+LOOK_SECONDS = 0.2
+GAUGE_SECONDS = 5.0
+AGAIN_SECONDS = 5.0
+EVENTS_OWNER = 0
+"""The worker that reads this partition also reads the processors' lists of events."""
+
+_log = logging.getLogger("purser.payins")
+
+
+@dataclass(kw_only=True)
+class Rounds:
+    """The tasks of a worker; `owned` are the partitions that it reads now."""
+
+    memory: PendingMemory
+    poller: Poller
+    table: Table
+    retries: Store[Retry]
+    events: EventsPoll
+    psps: Sequence[str]
+    partitions: int
+    owned: Callable[[], frozenset[int]]
+    metrics: WorkerMetrics
+    settings: PayInsSettings
+    clock: Callable[[], datetime]
+    _owned_since: dict[int, datetime] = field(default_factory=dict)
+    _unread: set[int] = field(default_factory=set)
+    _visits: set["asyncio.Task[None]"] = field(default_factory=set)
+    _stopping: bool = False
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run side by side until the worker stops."""
+        return [self._visit_due(), self._read_table(), self._read_events(), self._measure()]
+
+    async def drain(self) -> None:
+        """Begin no more visits, and wait for those in progress."""
+        self._stopping = True
+        if self._visits:
+            await asyncio.wait(self._visits)
+
+    # -- visits
+
+    async def _visit_due(self) -> None:
+        while not self._stopping:
+            self.follow()
+            free = self.settings.visits_at_once - len(self._visits)
+            for payment_id in self.memory.take_due(self.clock(), free):
+                task = asyncio.create_task(self._visit(payment_id))
+                self._visits.add(task)
+                task.add_done_callback(self._visits.discard)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _visit(self, payment_id: PaymentId) -> None:
+        entry = self.memory.get(payment_id)
+        since = self._owned_since.get(entry.partition) if entry is not None else None
+        await self.poller.visit(payment_id, since or self.clock())
+
+    # -- partitions
+
+    def follow(self) -> None:
+        """Take up the partitions that came, and forget those that went."""
+        now_owned, known = self.owned(), self._owned_since.keys()
+        if now_owned == known:
+            return
+        came, went = now_owned - known, known - now_owned
+        for partition in went:
+            del self._owned_since[partition]
+        if went:
+            self.memory.keep_partitions(now_owned)
+        for partition in came:
+            self._owned_since[partition] = self.clock()
+        self._unread = (self._unread | came) & now_owned
+        self._remember_retries(came)
+        _log.info("visiting the pending payments of partitions %s", sorted(now_owned))
+
+    def _remember_retries(self, came: frozenset[int]) -> None:
+        """What is in the queue is known at once; the rest follows from the table."""
+        for retry in list(self.retries.items.values()):
+            partition = partition_of(retry.payment_id, self.partitions)
+            if partition in came:
+                self.memory.remember(
+                    PaymentId(retry.payment_id),
+                    partition,
+                    method="",
+                    since=retry.first_at,
+                    due_at=retry.not_before,
+                )
+
+    async def _read_table(self) -> None:
+        """Read the pending payments of partitions that came, and what had no room before."""
+        while not self._stopping:
+            if self.memory.overflowed and self.memory.has_room:
+                self.memory.overflowed = False
+                self._unread |= self._owned_since.keys()
+            if self._unread:
+                await self._read_once()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _read_once(self) -> None:
+        wanted = frozenset(self._unread)
+        self.metrics.rebuilding.set(1)
+        try:
+            payments = await self._scan(wanted)
+        except ServiceUnavailable as error:
+            _log.warning("the pending payments cannot be read yet: %s", error)
+            await asyncio.sleep(AGAIN_SECONDS)
+            return
+        self._unread -= wanted
+        self.metrics.rebuilding.set(float(bool(self._unread)))
+        _log.info("read %d payments; %d may be pending", payments, len(self.memory))
+
+    async def _scan(self, wanted: frozenset[int]) -> int:
+        last, partition, payments = None, -1, 0
+        async for page in self.table.rows():
+            for row in page:
+                if row.payment_id != last:
+                    last, payments = row.payment_id, payments + 1
+                    partition = partition_of(row.payment_id, self.partitions)
+                if partition in wanted and partition in self._owned_since:
+                    self.memory.apply(row, partition)
+            await asyncio.sleep(0)
+        return payments
+
+    # -- events and measurements
+
+    async def _read_events(self) -> None:
+        while not self._stopping:
+            await asyncio.sleep(self.settings.events_poll_seconds)
+            if EVENTS_OWNER not in self._owned_since:
+                continue
+            for psp in self.psps:
+                try:
+                    await self.events.poll(psp)
+                except (ProcessorError, ServiceUnavailable) as error:
+                    _log.warning("the events of %s cannot be read now: %s", psp, error)
+
+    async def _measure(self) -> None:
+        while not self._stopping:
+            self.metrics.show_pending(self.memory.counts(), self.clock())
+            self.metrics.retries.set(len(self.retries.items))
+            await asyncio.sleep(GAUGE_SECONDS)
