@@ -18,7 +18,7 @@ from bench.api_load import MEASURING, TOKEN
 from bench.figures import Figure, at_least, at_most
 from bench.sections import Bench, run_module
 from bench.servers import cpu_seconds, spent_between
-from bench.statements import commits, counting, per_payment
+from bench.statements import OTHER, commits, counting, per_payment
 from bench.survival import verify_stack
 from operations.console import say
 from schemas.errors import ServiceUnavailable
@@ -180,7 +180,7 @@ def _statements(bench: Bench, variant: str) -> list[Figure]:
     payments = seen["payments"]
     figures = [
         _figure(section, f"{program}: {kind}", times, "/payment")
-        for program in (API, WORKER)
+        for program in (API, WORKER, OTHER)
         for kind, times in per_payment(counted.of(program), payments).items()
     ]
     committed = (commits(bench.stack) - before) / payments

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Event, Thread
 from typing import LiteralString
 
 import psutil
@@ -19,8 +20,11 @@ from psycopg import sql
 from stack.native import Stack
 from stack.topology import PROGRAMS
 
+LOOK_SECONDS = 0.3
+OTHER = "other"
+
 _LINE = re.compile(
-    r"^\S+ \S+ \S+ \[(\d+)\] \S+@\S* LOG:  (?:execute [^:]*|statement): *(\w+)(?: (\w+))?",
+    r"^\S+ \S+ \S+ \[(\d+)\] (?!postgres@)\S+@\S* LOG:  (?:execute [^:]*|statement): *(\w+)(?: (\w+))?",
 )
 _TURNED_ON = "ALTER SYSTEM SET log_statement = 'all'"
 _TURNED_OFF = "ALTER SYSTEM RESET log_statement"
@@ -71,21 +75,31 @@ def _ports_of_programs(stack: Stack) -> Iterator[tuple[int, str]]:
 def counting(stack: Stack) -> Iterator[Counted]:
     """Count while the body runs; what it yields is complete afterwards.
 
-    Only backends that are there at the end are told apart; others count as `other`.
+    Backends whose program could not be told count as `other`.
     """
     log = stack.log("postgres")
     counted = Counted()
+    owners: dict[int, str] = {}
+    over = Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_SECONDS):  # sessions come and go
+            owners.update(programs_of_backends(stack))
+
+    looking = Thread(target=look, name="backends")
     _set(stack, _TURNED_ON)
     begins_at = log.stat().st_size
+    looking.start()
     try:
         yield counted
-        owners = programs_of_backends(stack)
     finally:
+        over.set()
+        looking.join()
         _set(stack, _TURNED_OFF)
     with log.open(encoding="utf-8", errors="replace") as lines:
         lines.seek(begins_at)
         for pid, kinds in kinds_of(lines).items():
-            known = counted.statements.setdefault(owners.get(pid, "other"), Counter())
+            known = counted.statements.setdefault(owners.get(pid, OTHER), Counter())
             known.update(kinds)
 
 
