@@ -8,14 +8,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import httpx
+import psycopg
 
 from marketplace.api_client import Answer, ApiClient, ApiReport
 from operations.bring_up import migrate_all
@@ -28,10 +30,16 @@ from stack.settings import CHECKOUT, HOST
 from stack.tokens import make_token
 from stack.topology import API
 from tests.waiting import wait_until
-from tests.whole_stack import empty_stack
+from tests.whole_stack import empty_stack, whole_stack
 
 SERVERS = ("postgres", "clickhouse", "valkey")
 COMMAND_SECONDS = 300.0
+SOON = {"PURSER_STRIPE_UNDER_WAY_SECONDS": "10", "PURSER_EVENTS_POLL_SECONDS": "5"}
+"""A simulator is not as slow as a PSP may be, so absence is proven sooner."""
+IN_DOUBT = """
+SELECT DISTINCT ON (payment_id, order_id) payment_id::text, status, event_type
+FROM payments WHERE direction = 'in' ORDER BY payment_id, order_id, seq DESC
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,13 @@ def payments_stack() -> Iterator["PaymentsStack"]:
         endpoints = stack.endpoints
         migrate_all(endpoints.postgres_admin_dsn, endpoints.clickhouse_url, say=print)
         stack.start_workers(("simulator", "api"))
+        yield PaymentsStack(stack)
+
+
+@contextmanager
+def whole_payments_stack(**environment: str) -> Iterator["PaymentsStack"]:
+    """Everything that `purser up` starts. The workers get these variables."""
+    with whole_stack(**SOON, **environment) as stack:
         yield PaymentsStack(stack)
 
 
@@ -143,6 +158,45 @@ class PaymentsStack:
                 yield f"http://{HOST}:{api}"
             finally:
                 process.terminate()
+
+    # -- our table
+
+    def statuses(self) -> dict[str, str]:
+        """The latest status of every payment's last order."""
+        with psycopg.connect(self.stack.endpoints.postgres_reader_dsn) as session:
+            return {payment: status for payment, status, _ in session.execute(IN_DOUBT)}
+
+    def in_doubt(self, statuses: Container[str] = ("created", "unknown", "processing")) -> set[str]:
+        """Payments of which a processor was asked something, and the outcome is not known."""
+        return {payment for payment, status in self.statuses().items() if status in statuses}
+
+    def settle(self, seconds: float, **more: Any) -> None:
+        """Wait until nothing is in doubt any more."""
+        wait_until(
+            lambda: not self.in_doubt(**more),
+            "nothing in doubt",
+            seconds=seconds,
+            seen=lambda: self.in_doubt(**more),
+        )
+
+    def grow_older(self, seconds: float) -> None:
+        """Let all events be older, as if this much time had passed here.
+
+        The rows are taken away and inserted anew, so the stream sees them twice, and the second
+        time older: a test that does this cannot compare the views.
+        """
+        with psycopg.connect(
+            self.stack.endpoints.postgres_superuser_dsn, dbname="purser"
+        ) as session:
+            session.execute("ALTER TABLE payments DISABLE TRIGGER ALL")
+            session.execute("CREATE TEMP TABLE kept AS SELECT * FROM payments")
+            session.execute("DELETE FROM payments")
+            session.execute(
+                "UPDATE kept SET occurred_at = occurred_at - %(age)s,"
+                " recorded_at = recorded_at - %(age)s",
+                {"age": timedelta(seconds=seconds)},
+            )
+            session.execute("INSERT INTO payments SELECT * FROM kept ORDER BY payment_id, seq")
 
     # -- the PSP's side, as an outsider sees it
 
