@@ -77,7 +77,8 @@ def demo(
         started = time.monotonic()
         bring_up(stack, say)
         say(f"the stack is up after {time.monotonic() - started:.0f} s")
-        os.environ.update(stack.endpoints.environment())
+        endpoints = stack.endpoints
+        os.environ.update(endpoints.environment() | endpoints.outside(os.environ))
         _import(file)
         _wait_until_visible(stack)
         live = live_traffic(stack, seed, rate, seconds)

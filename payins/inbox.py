@@ -7,6 +7,7 @@ so that the webhooks of one charge stay in order; order and doubles do not matte
 is monotone.
 """
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -36,6 +37,7 @@ class Inbox:
         self._bootstrap = bootstrap
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
+        self._connecting = asyncio.Lock()
 
     async def put(self, event: ProcessorEvent, body: bytes) -> None:
         """Return when all in-sync replicas have the webhook: only then acknowledge it.
@@ -61,18 +63,22 @@ class Inbox:
                 await producer.stop()
 
     async def _connected(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                bootstrap_servers=self._bootstrap,
-                acks="all",
-                enable_idempotence=True,
-                request_timeout_ms=int(REQUEST_SECONDS * 1000),
-                compression_type="lz4",
-            )
-            try:
-                await producer.start()
-            except KafkaError:
-                await producer.stop()
-                raise
-            self._producer = producer
-        return self._producer
+        async with self._connecting:
+            if self._producer is None:
+                self._producer = await self._connect()
+            return self._producer
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap,
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=int(REQUEST_SECONDS * 1000),
+            compression_type="lz4",
+        )
+        try:
+            await producer.start()
+        except KafkaError:
+            await producer.stop()
+            raise
+        return producer

@@ -23,6 +23,7 @@ with loading():
     from connectors.stripe.processor import StripeProcessor
     from connectors.stripe.settings import StripeSettings
     from payins.execute import PayIns
+    from payins.inbox import Inbox
     from payins.metrics import PayInsMetrics
     from payins.processors import Processors
     from schemas.errors import ConfigurationError, ServiceUnavailable
@@ -45,7 +46,7 @@ with loading():
     from service.settings import ServiceSettings
     from service.tokens import Tokens
     from service.views import Views
-    from service.webhooks import NoInbox, StripeWebhooks
+    from service.webhooks import StripeWebhooks
     from writer.append import open_async_writer
 
 AGAIN_SECONDS = 1.0
@@ -126,6 +127,8 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
         seconds=settings.view_seconds,
     )
     stack.callback(views.close)
+    inbox = Inbox(settings.kafka_bootstrap)
+    stack.push_async_callback(inbox.stop)
     payins_metrics = PayInsMetrics(metrics.registry)
     stripe_processor = StripeProcessor(stripe)
     stack.push_async_callback(stripe_processor.close)
@@ -136,7 +139,7 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
         views=views,
         as_of=AsOf(database, views, partitions=DebeziumSettings.load().topic_partitions),
         listing=Listing(database, views, writer),
-        webhooks=StripeWebhooks(NoInbox(), stripe.webhook_secrets),
+        webhooks=StripeWebhooks(inbox, stripe.webhook_secrets),
         metrics=metrics,
     )
     readiness = Readiness(

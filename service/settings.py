@@ -4,10 +4,10 @@ from ipaddress import ip_address
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from schemas.dsn import Dsn
-from schemas.settings import Count, Folder, PortNumber, Seconds, Secret, Settings, Text
+from schemas.settings import Bootstrap, Count, Folder, PortNumber, Seconds, Secret, Settings, Text
 
 
 def _host(value: str) -> str:
@@ -25,6 +25,10 @@ def _keys_url(value: str) -> str:
     return value
 
 
+def _unless_empty(value: object) -> object:
+    return None if value == "" else value
+
+
 def _redis_url(value: SecretStr) -> SecretStr:
     parts = urlsplit(value.get_secret_value())
     if parts.scheme not in ("redis", "rediss") or not parts.hostname:
@@ -37,6 +41,8 @@ class ServiceSettings(Settings):
 
     postgres_dsn: Dsn
     """May only INSERT and SELECT."""
+    kafka_bootstrap: Bootstrap
+    """Where webhooks are kept until they are worked off."""
     clickhouse_reader_url: Secret
     """The analysts' login: it reads the views and nothing else."""
 
@@ -63,7 +69,9 @@ class ServiceSettings(Settings):
     """By how much clocks may differ."""
     tokens_remembered: Count = 10_000
 
-    redis_url: Annotated[Secret, AfterValidator(_redis_url)] | None = None
+    redis_url: Annotated[
+        Annotated[Secret, AfterValidator(_redis_url)] | None, BeforeValidator(_unless_empty)
+    ] = None
     """Answers repeated requests before they reach PostgreSQL; nothing depends on it."""
     answers_secret: Secret | None = None
     """Signs what is kept in Redis; the same for all processes."""

@@ -1,7 +1,7 @@
 """`POST /webhooks/stripe`: proof that Stripe sent it, then the inbox, then the acknowledgement.
 
 The work is done later, from the inbox: Stripe waits a few seconds only, and sends again what was
-not acknowledged. So 2xx means that the body is stored durably, and nothing else.
+not acknowledged. So 2xx means that the body is stored durably, or says nothing about a charge.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,24 +11,18 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
+from connectors.charges import EventKind, ProcessorEvent
 from connectors.stripe import webhook
-from schemas.errors import InputError, ServiceUnavailable
+from schemas.errors import InputError
 from service.facts import SCOPE
 from service.problems import Problem
 
 
 class Inbox(Protocol):
-    """Where webhooks wait for their work; what `put` returns from is durable."""
+    """Where webhooks wait for their work; see `payins.inbox`."""
 
-    async def put(self, psp: str, event_id: str, body: bytes) -> None:
-        """Store an event, once, however often it comes. Raises ServiceUnavailable."""
-
-
-class NoInbox:
-    """Stores nothing, so nothing is acknowledged and Stripe sends everything again."""
-
-    async def put(self, psp: str, event_id: str, body: bytes) -> None:
-        raise ServiceUnavailable("there is no inbox")
+    async def put(self, event: ProcessorEvent, body: bytes) -> None:
+        """Return when it is durable. Raises ServiceUnavailable."""
 
 
 def _utc_now() -> datetime:
@@ -60,7 +54,9 @@ class StripeWebhooks:
             event = webhook.read(body)
         except InputError as error:
             raise Problem("signature_invalid", str(error)) from None
-        await self._inbox.put(event.psp, event.event_id, body)
+        if event.kind is EventKind.IGNORED:
+            return  # it says nothing about a charge; the endpoint need not subscribe to it
+        await self._inbox.put(event, body)
 
 
 async def stripe_webhook(request: Request) -> Response:

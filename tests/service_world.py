@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fastapi import FastAPI
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from connectors.charges import ProcessorEvent
 from payins.execute import PayIns
 from schemas.events import Event
 from schemas.ids import PaymentId
@@ -43,6 +44,7 @@ WEBHOOK_SECRET = "whsec_test"
 
 SETTINGS = ServiceSettings.load(
     postgres_dsn="postgresql://nobody@127.0.0.1:1/none",
+    kafka_bootstrap="127.0.0.1:1",
     clickhouse_reader_url="http://nobody:x@127.0.0.1:1/purser",
     jwt_issuer=ISSUER,
     jwks_url="https://issuer.example/jwks.json",
@@ -166,8 +168,8 @@ class MemoryInbox:
 
     events: dict[str, bytes] = field(default_factory=dict)
 
-    async def put(self, psp: str, event_id: str, body: bytes) -> None:
-        self.events.setdefault(f"{psp}:{event_id}", body)
+    async def put(self, event: ProcessorEvent, body: bytes) -> None:
+        self.events[event.event_id] = body
 
 
 @dataclass

@@ -83,10 +83,14 @@ class Expansion:
             found = self._store.find(kind, inner)
             if found is not None:
                 value[name] = inner = self._rendered(kind, found)
-        elif inner is None and not rest and name not in EXPANDABLE:
+        elif not rest and not (_expanded(inner) or (inner is None and name in EXPANDABLE)):
             raise _cannot(whole)
         if rest:
             self._expand(inner, rest, whole, name)
+
+
+def _expanded(value: Any) -> bool:
+    return isinstance(value, dict) and "object" in value
 
 
 def _cannot(path: str) -> StripeError:

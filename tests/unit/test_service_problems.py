@@ -263,7 +263,8 @@ def test_failures_say_nothing_of_the_inside(
     monkeypatch.setattr("writer.append.AsyncWriter.load", fail)
     answer = send("GET", NOBODY)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert "db" not in answer.text
+    assert "db-7" not in answer.text
+    assert "postgres" not in answer.text
     assert "hunter2" not in answer.text
     assert ("retry-after" in answer.headers) == (status == 503)
 

@@ -48,7 +48,7 @@ class Issuer:
         defaults: dict[str, Any] = {
             "issuer": ISSUER,
             "audience": AUDIENCE,
-            "leeway_seconds": 5,
+            "leeway_seconds": 120,
             "remembered_most": 3,
             "remembered_seconds": 300,
         }
@@ -116,8 +116,8 @@ BAD = {
     "RS512": (f"Bearer {signed(RSA_KEY, 'RS512', 'rsa')}", "token_invalid"),
     "unknown kid": (f"Bearer {signed(EC_KEY, 'ES256', 'nobody')}", "token_invalid"),
     "without kid": (f"Bearer {signed(EC_KEY, 'ES256', None)}", "token_invalid"),
-    "expired": (f"Bearer {token(exp=NOW - 60)}", "token_expired"),
-    "not valid yet": (f"Bearer {token(nbf=NOW + 60)}", "token_invalid"),
+    "expired": (f"Bearer {token(exp=NOW - 600)}", "token_expired"),
+    "not valid yet": (f"Bearer {token(nbf=NOW + 600)}", "token_invalid"),
     "issued in the future": (f"Bearer {token(iat=NOW + 600)}", "token_invalid"),
     "another audience": (f"Bearer {token(aud='shop')}", "token_invalid"),
     "another issuer": (f"Bearer {token(iss='https://evil.example')}", "token_invalid"),

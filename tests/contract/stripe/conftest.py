@@ -1,10 +1,12 @@
-"""Stripe's own mock, and our simulator of Stripe."""
+"""Stripe's own mock, and a simulator for the tests of a file; each looks only at what it made."""
 
 from collections.abc import Iterator
 
 import pytest
+import stripe
 
-from tests import stripe_mock, stripe_simulator
+from tests import stripe_mock
+from tests.simulator import Receiver, Simulator, receiving, running
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +19,18 @@ def stripe_mock_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stripe_simulator.Simulator]:
-    """Our simulator of Stripe with empty books, for the tests of a module."""
-    with stripe_simulator.running(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
+def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    with running(tmp_path_factory.mktemp("simulator")) as started:
+        yield started
+
+
+@pytest.fixture
+def client(simulator: Simulator) -> Iterator[stripe.StripeClient]:
+    yield simulator.client()
+    simulator.ask("DELETE", "/_simulator/faults")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as started:
+        yield started

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 import msgspec
 import psycopg
 import pytest
+from psycopg import sql
 
 from schemas.errors import PurserError, Rejection, SchemaVersionError
 from schemas.events import Event, NewEvent
@@ -213,6 +214,13 @@ def test_two_writers_race_on_the_same_payments(database: Database) -> None:
             assert appended == accepted(answer).events
 
 
+def _look_for_deadlocks(database: Database) -> None:
+    """Find every circle long before a session has waited for as long as it may."""
+    with psycopg.connect(database.superuser) as session:
+        name = sql.Identifier(session.info.dbname)
+        session.execute(sql.SQL("ALTER DATABASE {} SET deadlock_timeout = '20ms'").format(name))
+
+
 def _deadlocks(database: Database) -> int:
     with psycopg.connect(database.superuser) as session:
         row = session.execute(
@@ -226,6 +234,7 @@ def test_groups_of_two_writers_never_wait_for_each_other_in_a_circle(endpoints: 
     """Both pay out the same sellers and change the same payments, each in an order of its own."""
     with new_database(endpoints) as database:
         migrate(database.owner)
+        _look_for_deadlocks(database)
         sellers = [f"seller-{number}" for number in range(6)]
         with open_writer(database.writer) as writer:
             payments = [_funded(writer, seller) for seller in sellers]

@@ -1,0 +1,203 @@
+"""The service and the worker are killed while a faulty Stripe is paid: no cent is lost or doubled.
+
+The auditor compares the simulator's own list of charges with the rows of PostgreSQL.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from connectors.charges import EventKind, ProcessorEvent
+from payins.inbox import Inbox
+from payins.journal import Journal
+from payins.letters import DeadLetter
+from schemas.settings import CHECKOUT
+from schemas.topics import PAYINS_DEAD_LETTERS_TOPIC
+from stack.native import Stack
+from tests.waiting import wait_until
+from tests.whole_stack import whole_stack
+
+pytestmark = pytest.mark.integration
+
+PAYMENTS = 60
+FAULTS = {
+    "seed": 7,
+    "plan": {
+        "timeout_after_commit": 0.05,
+        "http_500": 0.05,
+        "http_429": 0.05,
+        "http_409": 0.02,
+        "webhook_lost": 1.0,
+    },
+}
+SETTLE_SECONDS = 200
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with whole_stack(PURSER_EVENTS_POLL_SECONDS="2") as running:
+        yield running
+
+
+def environment(stack: Stack) -> dict[str, str]:
+    endpoints = stack.endpoints
+    return {
+        **os.environ,
+        **endpoints.environment(),
+        **endpoints.outside({}),
+        "PYTHONPATH": str(CHECKOUT),
+    }
+
+
+def service(stack: Stack, run: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.integration.payins.service", run, "0", str(PAYMENTS)]
+    return subprocess.Popen(command, env=environment(stack), cwd=CHECKOUT)
+
+
+def rows(stack: Stack, run: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(stack.endpoints.postgres_dsn) as connection:
+        return connection.execute(
+            "SELECT payment_id::text, seq, event_type, status, amount_minor, suspense_minor,"
+            " psp_reference, order_id FROM public.payments WHERE order_id LIKE %s"
+            " ORDER BY payment_id, seq",
+            [f"{run}-o%"],
+        ).fetchall()
+
+
+def charges(stack: Stack) -> list[dict[str, Any]]:
+    """Every charge of the simulator."""
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        url = f"{stack.endpoints.simulator_url}/_simulator/charges"
+        answer = httpx.get(url, params={"limit": 100, **({"cursor": cursor} if cursor else {})})
+        page = answer.json()
+        found += page["data"]
+        cursor = page.get("next_cursor") or ""
+        if not cursor:
+            return found
+
+
+_SIGNS = {"captured": 1, "refunded": -1}
+_IN_DOUBT = {"created", "unknown", "processing", "action_required"}
+
+
+def in_doubt(stack: Stack, run: str) -> list[str]:
+    """The payments that have no outcome yet."""
+    last: dict[str, str] = {}
+    open_requests: Counter[str] = Counter()
+    for payment_id, _, event_type, status, *_ in rows(stack, run):
+        last[payment_id] = status
+        open_requests[payment_id] += event_type in ("capture_requested", "refund_requested")
+        ended = ("captured", "capture_failed", "refunded", "refund_failed")
+        if event_type in ended and open_requests[payment_id]:
+            open_requests[payment_id] -= 1
+    doubt = [payment for payment, status in last.items() if status in _IN_DOUBT]
+    return doubt + [payment for payment, number in open_requests.items() if number]
+
+
+def test_kill_9_of_service_and_worker_loses_and_doubles_nothing(stack: Stack) -> None:
+    run = f"run-{uuid4().hex[:8]}"
+    chosen = random.Random(run)
+    control = f"{stack.endpoints.simulator_url}/_simulator/faults"
+    httpx.put(control, json=FAULTS).raise_for_status()
+    process = service(stack, run)
+    for _ in range(4):
+        time.sleep(chosen.uniform(1.0, 3.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        stack.kill("payins-worker")
+        process = service(stack, run)
+    assert process.wait(timeout=120) == 0
+    httpx.delete(control).raise_for_status()
+    wait_until(lambda: not in_doubt(stack, run), "every outcome", seconds=SETTLE_SECONDS)
+    audit(stack, run)
+
+
+def audit(stack: Stack, run: str) -> None:
+    """Compare the simulator's books with the rows: each charge is there once, to the cent."""
+    recorded: Counter[str] = Counter()
+    payments = set()
+    for payment_id, _, event_type, _, amount_minor, suspense_minor, *_ in rows(stack, run):
+        payments.add(payment_id)
+        recorded[payment_id] += _SIGNS.get(event_type, 0) * amount_minor + suspense_minor
+    assert len(payments) == PAYMENTS
+    at_stripe: Counter[str] = Counter()
+    paid: Counter[str] = Counter()
+    for charge in charges(stack):
+        if charge["payment_id"] in payments:
+            at_stripe[charge["payment_id"]] += charge["captured_minor"] - charge["refunded_minor"]
+            paid[charge["payment_id"]] += charge["captured_minor"] > 0
+    assert {k: v for k, v in recorded.items() if v} == {k: v for k, v in at_stripe.items() if v}
+    assert max(paid.values()) == 1, "a payment was charged twice"
+
+
+def test_what_the_inbox_holds_is_worked_off(stack: Stack) -> None:
+    run = f"run-{uuid4().hex[:8]}"
+    command = [sys.executable, "-m", "tests.integration.payins.service", run, "0", "1"]
+    subprocess.run(command, env=environment(stack), cwd=CHECKOUT, check=True, timeout=60)
+    reference = next(row[6] for row in rows(stack, run) if row[2] == "captured")
+    [charge] = [each for each in charges(stack) if each["payment_intent"] == reference]
+    dispute = {"charge": charge["charge"], "amount": 1050, "reason": "fraudulent"}
+    url = stack.endpoints.simulator_url
+    httpx.post(f"{url}/_simulator/disputes", json=dispute).raise_for_status()
+    key = {"Authorization": f"Bearer {stack.endpoints.stripe_api_key}"}
+    body = httpx.get(f"{url}/v1/events", headers=key, params={"limit": 1}).json()["data"][0]
+    asyncio.run(put(stack, [json.dumps(body).encode()]))
+    wait_until(
+        lambda: [row[4:6] for row in rows(stack, run) if row[2] == "dispute_opened"],
+        "the dispute is recorded",
+    )
+    assert [row[4:6] for row in rows(stack, run) if row[2] == "dispute_opened"] == [(1000, -50)]
+    count = len(rows(stack, run))
+    asyncio.run(put(stack, [json.dumps(body).encode()] * 3))
+    done = f"evt_{uuid4().hex}"
+    asyncio.run(put(stack, [b"the last one"], event_id=done))
+    wait_until(lambda: done in asyncio.run(dead_letters(stack)), "the webhooks before are read")
+    assert len(rows(stack, run)) == count
+
+
+def test_a_webhook_that_cannot_be_read_is_a_dead_letter_and_blocks_nothing(stack: Stack) -> None:
+    asyncio.run(put(stack, [b"not an event"], event_id=(event_id := f"evt_{uuid4().hex}")))
+    wait_until(lambda: event_id in asyncio.run(dead_letters(stack)), "a dead letter")
+
+
+async def put(stack: Stack, bodies: list[bytes], event_id: str | None = None) -> None:
+    inbox = Inbox(stack.endpoints.kafka_bootstrap)
+    for body in bodies:
+        event = ProcessorEvent(
+            psp="stripe",
+            event_id=event_id or f"evt_{uuid4().hex}",
+            event_type="charge.dispute.created",
+            kind=EventKind.CHARGE,
+            at=datetime.now(UTC),
+            object_id="dp_1",
+            reference=None,
+            payment_id=None,
+        )
+        await inbox.put(event, body)
+    await inbox.stop()
+
+
+async def dead_letters(stack: Stack) -> set[str]:
+    """What the dead letters are about."""
+    journal = Journal(stack.endpoints.kafka_bootstrap, PAYINS_DEAD_LETTERS_TOPIC, DeadLetter)
+    await journal.start()
+    try:
+        return {letter.reference for letter in journal.items.values()}
+    finally:
+        await journal.stop()

@@ -1,0 +1,199 @@
+"""Redis can be lost, flushed, slow or lying: nothing changes but speed."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisGone
+from redis.exceptions import ResponseError
+
+from service.answer_cache import PREFIX, AnswerCache, StoredAnswer
+from service.breaker import Breaker
+from service.metrics import ApiMetrics
+from tests.payins_world import World
+from tests.service_world import ApiWorld, body, key
+
+ANSWER = StoredAnswer(201, [(b"content-type", b"application/json")], b'{"id":"1"}')
+
+
+class FakeRedis:
+    """A map, or whatever a test makes of it."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.calls = 0
+        self.error: Exception | None = None
+
+    async def get(self, name: str) -> Any:
+        self._called()
+        return self.values.get(name)
+
+    async def set(self, name: str, value: bytes, ex: int) -> None:
+        assert ex == 300
+        self._called()
+        self.values[name] = value
+
+    def _called(self) -> None:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+
+
+def cache_on(
+    redis: FakeRedis, secret: bytes = b"secret", now: list[float] | None = None
+) -> AnswerCache:
+    metrics = ApiMetrics()
+    clock = now or [0.0]
+    breaker = Breaker(metrics, pause_seconds=1, clock=lambda: clock[0])
+    return AnswerCache(cast(Redis, redis), secret, breaker, metrics, kept_seconds=300)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def test_an_answer_comes_back_as_it_was() -> None:
+    redis = FakeRedis()
+    run(cache_on(redis).put("api:1", b"request", ANSWER))
+    assert run(cache_on(redis).get("api:1", b"request")) == ANSWER
+
+
+def lie(change: Callable[[bytes], Any]) -> Any:
+    """What is found if Redis returns something else than what was stored."""
+    redis = FakeRedis()
+    cache = cache_on(redis)
+    run(cache.put("api:1", b"request", ANSWER))
+    redis.values[f"{PREFIX}api:1"] = change(redis.values[f"{PREFIX}api:1"])
+    return run(cache.get("api:1", b"request"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: None,
+        lambda _: b"",
+        lambda _: b"x",
+        lambda _: "text",
+        lambda _: 7,
+        lambda _: [b"list"],
+        lambda stored: stored[:-1],
+        lambda stored: stored + b"x",
+        lambda stored: stored[:32] + stored[33:],
+        lambda stored: bytes(32) + stored[32:],
+        lambda stored: stored.replace(b"201", b"200").replace(b'"1"', b'"2"'),
+    ],
+)
+def test_what_is_not_ours_counts_as_not_found(change: Callable[[bytes], Any]) -> None:
+    assert lie(change) is None
+
+
+def test_every_byte_counts() -> None:
+    for position in range(60):
+
+        def flip(stored: bytes, at: int = position) -> bytes:
+            return stored[:at] + bytes([stored[at] ^ 1]) + stored[at + 1 :]
+
+        assert lie(flip) is None, position
+
+
+def test_an_answer_of_another_key_request_or_secret_is_none() -> None:
+    redis = FakeRedis()
+    run(cache_on(redis).put("api:1", b"request", ANSWER))
+    redis.values[f"{PREFIX}api:2"] = redis.values[f"{PREFIX}api:1"]
+    assert run(cache_on(redis).get("api:2", b"request")) is None
+    assert run(cache_on(redis).get("api:1", b"another")) is None
+    assert run(cache_on(redis, b"other").get("api:1", b"request")) is None
+
+
+@pytest.mark.parametrize(
+    "error", [RedisGone("gone"), ResponseError("WRONGTYPE"), TimeoutError(), OSError("reset")]
+)
+def test_after_a_failure_it_is_left_alone_for_a_while(error: Exception) -> None:
+    redis, now = FakeRedis(), [0.0]
+    cache = cache_on(redis, now=now)
+    run(cache.put("api:1", b"request", ANSWER))
+    redis.error = error
+    assert run(cache.get("api:1", b"request")) is None
+    calls = redis.calls
+    for _ in range(10):
+        assert run(cache.get("api:1", b"request")) is None
+        run(cache.put("api:2", b"request", ANSWER))
+    assert redis.calls == calls
+    now[0], redis.error = 1.0, None
+    assert run(cache.get("api:1", b"request")) == ANSWER
+
+
+def test_without_redis_there_is_nothing() -> None:
+    breaker = Breaker(ApiMetrics(), pause_seconds=1)
+    cache = AnswerCache(None, b"", breaker, ApiMetrics(), kept_seconds=300)
+    run(cache.put("api:1", b"request", ANSWER))
+    assert run(cache.get("api:1", b"request")) is None
+
+
+# -- through the API
+
+
+def test_a_repeated_request_does_not_reach_postgresql() -> None:
+    redis, world = FakeRedis(), World()
+    one, two = (ApiWorld(world, answers=cache_on(redis)) for _ in range(2))
+
+    async def work() -> None:
+        async with one.client() as client:
+            first = await client.post("/v1/payments", json=body(), headers=key("k"))
+
+        async def unreachable(*_: Any) -> Any:
+            raise AssertionError("PostgreSQL was asked")
+
+        cast(Any, two.payins).create = unreachable
+        async with two.client() as client:
+            again = await client.post("/v1/payments", json=body(), headers=key("k"))
+            assert again.status_code == 201, again.text
+            assert again.content == first.content
+            assert again.headers["location"] == first.headers["location"]
+            assert again.headers["content-type"] == "application/json"
+            assert again.headers["idempotent-replayed"] == "true"
+
+    run(work())
+    one.close()
+    two.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [({"amount_minor": 9000}, 422), ({}, 201)],
+)
+def test_another_request_is_judged_by_postgresql(change: dict[str, Any], status: int) -> None:
+    redis = FakeRedis()
+    world = ApiWorld(answers=cache_on(redis))
+
+    async def work() -> None:
+        async with world.client() as client:
+            await client.post("/v1/payments", json=body(), headers=key("k"))
+            answer = await client.post("/v1/payments", json=body(**change), headers=key("k"))
+            assert answer.status_code == status, answer.text
+
+    run(work())
+    world.close()
+
+
+def test_only_final_answers_are_kept() -> None:
+    redis = FakeRedis()
+    world = ApiWorld(answers=cache_on(redis))
+
+    async def work() -> None:
+        async with world.client() as client:
+            await client.post("/v1/payments", json=body(currency="XXX"), headers=key("a"))
+            await client.post(
+                "/v1/payments", json=body(), headers={**key("b"), "Prefer": "respond-async"}
+            )
+            found = len(redis.values)
+            waiting = await client.post("/v1/payments", json=body(), headers=key("b"))
+            assert waiting.status_code == 409
+            assert len(redis.values) == found
+            await client.post("/v1/payments", json=body(payment_token="declined"), headers=key("c"))
+            assert len(redis.values) == found + 1
+
+    run(work())
+    world.close()
