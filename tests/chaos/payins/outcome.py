@@ -64,8 +64,8 @@ class Outcome:
     contradictions: list[str] = field(default_factory=list)
     """In the simulator's own books."""
     settled_seconds: float = 0.0
-    verify: verify.Report | None = None
-    books: books.Report | None = None
+    verified: verify.Report | None = None
+    compared: books.Report | None = None
     interrupted: bool = False
     problem: str = ""
     seconds: float = 0.0
@@ -84,15 +84,15 @@ class Outcome:
                 for what, which in self.charged.wrong().items()
             ),
         ]
-        if self.verify is not None:
-            equal = self.verify.verdict is verify.Verdict.EQUAL
+        if self.verified is not None:
+            equal = self.verified.verdict is verify.Verdict.EQUAL
             sentences.append(
-                (not equal, f"`purser verify` says {self.verify.verdict}: {self.verify.reason}")
+                (not equal, f"`purser verify` says {self.verified.verdict}: {self.verified.reason}")
             )
-        if self.books is not None:
-            agree = self.books.verdict is books.Verdict.AGREE
+        if self.compared is not None:
+            agree = self.compared.verdict is books.Verdict.AGREE
             sentences.append(
-                (not agree, f"`purser books` says {self.books.verdict}: {self.books.reason}")
+                (not agree, f"`purser books` says {self.compared.verdict}: {self.compared.reason}")
             )
         return [sentence for holds, sentence in sentences if holds]
 
@@ -130,8 +130,8 @@ class Outcome:
             "open_requests": dict(self.open_requests),
             "contradictions": self.contradictions,
             "settled_seconds": round(self.settled_seconds, 1),
-            "verify": self.verify.to_json() if self.verify else None,
-            "books": self.books.to_json() if self.books else None,
+            "verify": self.verified.to_json() if self.verified else None,
+            "books": self.compared.to_json() if self.compared else None,
             "interrupted": self.interrupted,
             "failures": self.failures(),
             "seconds": round(self.seconds, 1),
@@ -158,7 +158,7 @@ class Outcome:
             f" {api.compared:,} compared)\n"
             f"{self.charged.charges:,} charges at the PSP; settled after"
             f" {self.settled_seconds:.0f} s\n"
-            f"verify: {self.verify.verdict if self.verify else 'not run'};"
-            f" books: {self.books.verdict if self.books else 'not run'}",
+            f"verify: {self.verified.verdict if self.verified else 'not run'};"
+            f" books: {self.compared.verdict if self.compared else 'not run'}",
             markup=False,
         )

@@ -19,11 +19,6 @@ CHOICES = (*TARGETS, *HELD)
 PAUSE_SECONDS = (1.0, 4.0)
 
 
-def victims_of(target: str) -> tuple[str, ...]:
-    """The processes that a kill ends."""
-    return (HELD[target][0],) if target in HELD else (target,)
-
-
 def plan(kills: int, seed: int) -> list[Kill]:
     """So many kills: each target once if there is room, the rest by chance."""
     random = Random(seed)

@@ -197,12 +197,12 @@ class _Round:
         outcome.open_requests = wait_until_settled(dsn, SETTLE_SECONDS)
         outcome.settled_seconds = time.monotonic() - began
         self._say(f"settled after {outcome.settled_seconds:.0f} s; comparing")
-        outcome.books = compare_books(
+        outcome.compared = compare_books(
             BooksSettings.load(postgres_reader_dsn=dsn),
             Options(timeout_seconds=BOOKS_SECONDS),
             self._payments.open_books(),
         )
-        outcome.verify = verify_stack(self._stack)
+        outcome.verified = verify_stack(self._stack)
         outcome.acknowledged = sum(self._shown.values())
         outcome.lost = self._lost(dsn)
         outcome.charged = asyncio.run(self._charged(dsn))
