@@ -32,7 +32,7 @@ from marketplace.pending import wait_until_settled
 from marketplace.psp_faults import EVERY_FAULT
 from marketplace.shop import Shop, ShopSettings
 from marketplace.shopping import Shopping
-from operations.books import BooksSettings, Options, compare_books
+from operations.books import BooksSettings, Options, Report, Verdict, compare_books
 from schemas.errors import PurserError, ServiceUnavailable
 from stack.native import Stack
 from stack.process import POLL_SECONDS
@@ -47,6 +47,7 @@ HELD_SECONDS = 1.0
 """By now some request waits for the process that is held."""
 SETTLE_SECONDS = 420.0
 BOOKS_SECONDS = 180.0
+MEANWHILE_SECONDS = 20.0
 CLIENT_SECONDS = 300.0
 """As long as clients ask again: several processes may die one after the other."""
 TAKES_OR_HOLDS = frozenset({"succeeded", "pending"})
@@ -58,6 +59,10 @@ FROM payments WHERE direction = 'in' ORDER BY payment_id, order_id, seq DESC
 """
 _HIGHEST = "SELECT payment_id, max(seq) FROM payments GROUP BY payment_id"
 _REFERENCES = "SELECT DISTINCT psp_reference FROM payments WHERE psp_reference LIKE 'pi%'"
+
+
+class Differs(PurserError):  # noqa: N818 - named for what it found
+    """The PSP's books differ from `payments` while nothing but time could excuse it."""
 
 
 def play(
@@ -73,8 +78,9 @@ def play(
     try:
         asyncio.run(played.run(kills))
         played.check()
-    except PurserError as error:
-        played.outcome.problem = f"{played.at}, seed {seed}: {error}"
+    except* PurserError as errors:
+        reasons = "; ".join(map(str, errors.exceptions))
+        played.outcome.problem = f"{played.at}, seed {seed}: {reasons}"
     return played.outcome
 
 
@@ -128,6 +134,7 @@ class _Round:
                 buying = group.create_task(shopping.run(purchases))
                 try:
                     await self._kill_all(kills)
+                    await self._compare_meanwhile()
                 except asyncio.CancelledError:
                     outcome.interrupted = True
                     raise
@@ -153,6 +160,26 @@ class _Round:
             if one.target == SIMULATOR:
                 await self._misbehave(number)
             self._say(f"{datetime.now(UTC):%H:%M:%S} {self.outcome.line()}")
+
+    async def _compare_meanwhile(self) -> None:
+        """Compare with the PSP's books while the shop buys; under way is no difference.
+
+        Raises Differs if one is proven.
+        """
+        self.at = "under traffic, after the last kill"
+        report = await asyncio.to_thread(self._compare, MEANWHILE_SECONDS)
+        self._say(f"under traffic: books {report.verdict} {report.reason}".rstrip())
+        if report.verdict is Verdict.DIFFER:
+            self.outcome.compared = report
+            raise Differs(f"under traffic: {report.reason}")
+
+    def _compare(self, timeout_seconds: float) -> Report:
+        dsn = self._stack.endpoints.postgres_reader_dsn
+        return compare_books(
+            BooksSettings.load(postgres_reader_dsn=dsn),
+            Options(timeout_seconds=timeout_seconds),
+            self._payments.open_books(),
+        )
 
     def _kill(self, one: Kill) -> Killed:
         victim, waits_for = HELD.get(one.target, (one.target, None))
@@ -197,11 +224,7 @@ class _Round:
         outcome.open_requests = wait_until_settled(dsn, SETTLE_SECONDS)
         outcome.settled_seconds = time.monotonic() - began
         self._say(f"settled after {outcome.settled_seconds:.0f} s; comparing")
-        outcome.compared = compare_books(
-            BooksSettings.load(postgres_reader_dsn=dsn),
-            Options(timeout_seconds=BOOKS_SECONDS),
-            self._payments.open_books(),
-        )
+        outcome.compared = self._compare(BOOKS_SECONDS)
         outcome.verified = verify_stack(self._stack)
         outcome.acknowledged = sum(self._shown.values())
         outcome.lost = self._lost(dsn)
