@@ -16,6 +16,9 @@
     generated.py   makes those payments' rows in ClickHouse
     rebuild.py     a section: a replay of everything under live traffic
     analyst.py     queries the views meanwhile and reports every wrong answer
+    api.py         a section: payments through the HTTP API
+    api_load.py    a process that pays through it at a fixed rate
+    statements.py  counts what programs ask of PostgreSQL
     peers/         a section: the frameworks that people would otherwise choose
     elasticity.py  a section: stalls when workers join, leave, die and hang
     workers.py     a group of views workers for that section

@@ -10,7 +10,8 @@ SECTIONS = {
     "storage": "bench.sections:storage",
     "queries": "bench.queries:queries",
     "replay": "bench.rebuild:rebuild",
+    "api": "bench.api:api",
     "peers": "bench.peers.run:peers",
 }
-ON_REQUEST = ("elasticity", "queries", "replay", "peers")
+ON_REQUEST = ("elasticity", "queries", "replay", "api", "peers")
 """Run only when named: they take minutes each, and `make peers` installs the peers."""

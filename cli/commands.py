@@ -3,6 +3,7 @@
 import typer
 
 from cli.bench import bench
+from cli.books import books
 from cli.dead_letters import dead_letters
 from cli.demo import demo
 from cli.down import down
@@ -41,6 +42,7 @@ app.command(
 )(bench)
 app.command("import")(import_)
 app.command()(verify)
+app.command()(books)
 app.command()(token)
 app.command()(replay)
 app.add_typer(dead_letters, name="dead-letters")

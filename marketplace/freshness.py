@@ -118,8 +118,12 @@ class FreshnessProbe:
 
     def watch(self, events: Sequence[Event]) -> None:
         """Start looking for the last of these just committed events, if there is room."""
+        self.watch_event(events[-1].payment_id, events[-1].seq)
+
+    def watch_event(self, payment_id: UUID, seq: int) -> None:
+        """Start looking for a just committed event, if there is room."""
         with self._lock:
-            self._bursts.offer((events[-1].payment_id, events[-1].seq), time.monotonic())
+            self._bursts.offer((payment_id, seq), time.monotonic())
 
     def pending(self) -> int:
         """How many watched events have not been seen yet."""

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from random import Random
-from typing import TypeVar
 
+from marketplace.baskets import choose, fill_basket
 from schemas.ids import payment_id
-from schemas.money import currency_exponent
 from writer import commands as c
-
-Choice = TypeVar("Choice")
 
 MEAN_STEP_SECONDS = 1.5
 """The mean time between two steps of an order; days of a real order, compressed to seconds."""
@@ -45,13 +42,6 @@ class MarketplaceSettings:
         for name in ("payments_per_second", "sellers", "buyers", "mean_step_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above zero")
-
-
-_CURRENCIES: Mapping[str, int] = {"EUR": 45, "USD": 30, "GBP": 12, "JPY": 6, "BRL": 5, "KWD": 2}
-_PRICE_LEVEL: Mapping[str, float] = {"JPY": 160, "BRL": 6, "KWD": 0.33}
-"""The price of one euro in units of the currency; 1 for currencies that are absent."""
-_METHODS: Mapping[str, int] = {"card": 70, "debit_card": 15, "wallet": 10, "bank_transfer": 5}
-_ORDERS_PER_PAYMENT: Mapping[int, int] = {1: 70, 2: 20, 3: 8, 5: 2}
 
 
 class _Life:
@@ -120,42 +110,36 @@ class Marketplace:
         life = _Life(self._random, number, key, self._start, self._settings.mean_step_seconds)
         life.now_seconds = arrival
         self._create(life)
-        _choose(self._random, _SCENARIOS)(life)
+        choose(self._random, _SCENARIOS)(life)
         return life.steps
 
     def _create(self, life: _Life) -> None:
-        random = self._random
-        life.currency = _choose(random, _CURRENCIES)
-        # Minor units worth about a euro.
-        unit = round(10 ** currency_exponent(life.currency) * _PRICE_LEVEL.get(life.currency, 1))
-        orders = []
-        for place in range(_choose(random, _ORDERS_PER_PAYMENT)):
-            amount = max(unit // 2, round(random.lognormvariate(3.3, 0.9) * unit)) + 1
-            shipping = min(amount // 5, random.randrange(0, 8 * unit + 1))
-            orders.append(
-                c.OrderLine(
-                    order_id=f"o-{life.key[7:]}-{place + 1}",
-                    # Few sellers sell much, most sell little.
-                    seller_id=f"seller-{int(self._settings.sellers * random.random() ** 2.5):04d}",
-                    amount_minor=amount,
-                    commission_minor=(amount - shipping) * random.choice((8, 10, 12, 15)) // 100,
-                    logistics_fee_minor=shipping,
-                )
+        basket = fill_basket(
+            self._random,
+            life.key[7:],
+            sellers=self._settings.sellers,
+            buyers=self._settings.buyers,
+        )
+        life.currency = basket.currency
+        life.orders = tuple(
+            c.OrderLine(
+                order_id=line.order_id,
+                seller_id=line.seller_id,
+                amount_minor=line.amount_minor,
+                commission_minor=line.commission_minor,
+                logistics_fee_minor=line.logistics_fee_minor,
             )
-        life.orders = tuple(orders)
+            for line in basket.lines
+        )
         life.add(
             c.CreatePayment,
             idempotency_key=life.key,
-            buyer_id=f"buyer-{random.randrange(self._settings.buyers):05d}",
-            currency=life.currency,
+            buyer_id=basket.buyer_id,
+            currency=basket.currency,
             psp="stripe",
-            method=_choose(random, _METHODS),
+            method=basket.method,
             orders=life.orders,
         )
-
-
-def _choose(random: Random, weights: Mapping[Choice, int]) -> Choice:
-    return random.choices(list(weights), list(weights.values()))[0]
 
 
 def _capture_all(life: _Life) -> None:
@@ -200,7 +184,7 @@ def _payout(life: _Life, order: c.OrderLine) -> None:
         psp="tipalti",
         method="bank_transfer",
     )
-    end = _choose(life.random, {"paid": 88, "failed": 5, "returned": 4, "cancelled": 3})
+    end = choose(life.random, {"paid": 88, "failed": 5, "returned": 4, "cancelled": 3})
     if end == "cancelled":
         life.then(c.CancelPayout, payment_id=payout, reason="seller_asked")
         return

@@ -113,6 +113,7 @@ class Endpoints:
             "PURSER_JWT_ISSUER": self.api_url,
             "PURSER_JWT_AUDIENCE": "purser",
             "PURSER_JWKS_URL": f"{self.api_url}/.well-known/jwks.json",
+            **self._stripe(),
         }
         if "PURSER_JWKS_URL" not in given:
             local["PURSER_JWKS_FILE"] = self.keys_file

@@ -35,8 +35,6 @@ SESSION_PREFIX = "cs_"
 KEYS_KEPT = timedelta(hours=24)
 """Stripe may forget an idempotency key after that (https://docs.stripe.com/api/idempotent_requests)
 and would charge again."""
-UNDER_WAY_MOST = timedelta(minutes=5)
-"""Stripe states no limit; its own clients give up after 80 s."""
 
 
 def _now() -> datetime:
@@ -54,6 +52,7 @@ class StripeProcessor:
         now: Callable[[], datetime] = _now,
     ) -> None:
         self.client = client or StripeClient(settings)
+        self._under_way_most = timedelta(seconds=settings.under_way_seconds)
         self._partial = settings.partial_authorization
         self._pages_most = settings.find_pages_most
         self._now = now
@@ -66,7 +65,7 @@ class StripeProcessor:
     @property
     def terms(self) -> Terms:
         """How long keys are kept, and requests can be under way."""
-        return Terms(keys_kept=KEYS_KEPT, under_way_most=UNDER_WAY_MOST)
+        return Terms(keys_kept=KEYS_KEPT, under_way_most=self._under_way_most)
 
     async def charge(self, request: ChargeRequest) -> Charge:
         """Create and confirm an intent in one call, or open a page on which the buyer pays.

@@ -17,6 +17,8 @@ LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 SECRETS_MOST = 8
 """While one rotates there are two; more than a few would only cost time per webhook."""
 KEY_PREFIXES = ("sk_", "rk_")
+UNDER_WAY_LEAST = 80.0
+"""Stripe states no limit; its own clients give up after so many seconds."""
 _PRINTABLE = re.compile(r"[!-~]{1,255}")
 
 
@@ -72,6 +74,8 @@ class StripeSettings(Settings):
     call_seconds: Seconds = 60.0
     """For all attempts of one call together, with the pauses between them."""
     attempts: Attempts = 3
+    under_way_seconds: Seconds = 300.0
+    """A request that we gave up on takes effect within this time, or never."""
     find_pages_most: Count = 100
     """Most pages of 100 that a search for one payment reads from each list."""
     partial_authorization: bool = False
@@ -94,6 +98,11 @@ class StripeSettings(Settings):
             raise ValueError(
                 "PURSER_STRIPE_CONNECT_SECONDS, PURSER_STRIPE_ANSWER_SECONDS and "
                 "PURSER_STRIPE_CALL_SECONDS must not decrease in this order"
+            )
+        if self.under_way_seconds < UNDER_WAY_LEAST and address.hostname not in LOCAL_HOSTS:
+            raise ValueError(
+                f"PURSER_STRIPE_UNDER_WAY_SECONDS must be at least {UNDER_WAY_LEAST:g} at Stripe: a"
+                " charge that is still under way would be made twice"
             )
         return self
 

@@ -21,6 +21,9 @@ EXPANDABLE = frozenset(
 )  # fmt: skip
 """Names of properties that hold an id."""
 
+POLYMORPHIC = frozenset({"source"})
+"""Properties that hold objects of several kinds, of which only some have what is asked for next."""
+
 Rendered = Callable[[Kind, Body], Body]
 Extra = Callable[[Body, str], Any]
 """Gives a property that an object shows only when it is asked for; None if it has no such one."""
@@ -57,7 +60,7 @@ class Expansion:
             self._expand(plain, path, ".".join(path))
         return plain
 
-    def _expand(self, value: Any, path: tuple[str, ...], whole: str) -> None:
+    def _expand(self, value: Any, path: tuple[str, ...], whole: str, of: str = "") -> None:
         if isinstance(value, list):
             for each in value:
                 self._expand(each, path, whole)
@@ -67,6 +70,8 @@ class Expansion:
         name, rest = path[0], path[1:]
         if name not in value:
             extra = self._extra(value, name) if "object" in value else None
+            if extra is None and of in POLYMORPHIC and name in EXPANDABLE:
+                return  # what another kind of source has
             if extra is None:
                 raise _cannot(whole)
             value[name] = extra
@@ -81,7 +86,7 @@ class Expansion:
         elif not rest and not (_expanded(inner) or (inner is None and name in EXPANDABLE)):
             raise _cannot(whole)
         if rest:
-            self._expand(inner, rest, whole)
+            self._expand(inner, rest, whole, name)
 
 
 def _expanded(value: Any) -> bool:

@@ -41,6 +41,11 @@ def test_an_address_is_taken_without_its_last_slash(base: str) -> None:
     assert load(api_base=base).api_base == base.rstrip("/")
 
 
+def test_a_simulator_may_take_less_time_than_stripe() -> None:
+    base = "http://127.0.0.1:1"
+    assert load(api_key="sk_test_1", api_base=base, under_way_seconds=5).under_way_seconds == 5
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -55,6 +60,7 @@ def test_an_address_is_taken_without_its_last_slash(base: str) -> None:
         ({"api_base": "https://api.stripe.com/v1"}, "PURSER_STRIPE_API_BASE: must have no path"),
         ({"api_base": "https://u:p@h"}, "PURSER_STRIPE_API_BASE: must have no user"),
         ({"api_base": "http://api.stripe.com"}, "without encryption: use https"),
+        ({"under_way_seconds": 79}, "PURSER_STRIPE_UNDER_WAY_SECONDS must be at least 80"),
         ({"attempts": 0}, "PURSER_STRIPE_ATTEMPTS"),
         ({"attempts": 11}, "PURSER_STRIPE_ATTEMPTS"),
         ({"connections": 0}, "PURSER_STRIPE_CONNECTIONS"),
