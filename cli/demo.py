@@ -64,7 +64,7 @@ def demo(
     """Import real orders, let a shop buy through the API, and prove the views and books right.
 
     A simulator stands for the PSP. It has faults while the shop buys: lost answers, errors, lost
-    and doubled webhooks. Afterwards the views must equal `payments`, and `payments` the PSP's books.
+    and doubled webhooks. Afterwards the views must equal `payments`, and so must the PSP's books.
 
     The stack is in the folder `demo` of PURSER_HOME, separate from that of `purser up`. It is
     removed at the end, also after Ctrl-C, unless you give --keep. The exit status is that of
