@@ -6,7 +6,7 @@ Three facts prove it, and each is read before the view is asked:
    each partition holds every commit before that of its last record; the least of these times holds
    for all partitions. Under traffic that is a fraction of a second ago.
 2. Without traffic those times stand still. Then PostgreSQL says what was recorded since, as long as
-   it is little, and ClickHouse whether it has each of these events.
+   it is little, and ClickHouse whether each of these events is in all views.
 3. An open dead letter is missing from the views, so `as_of` is not later than the oldest.
 """
 
@@ -136,7 +136,11 @@ class AsOf:
         if since:
             keys = [(event.payment_id, event.seq) for event in since]
             visible = frozenset(
-                await self._views.ask(lambda client: queries.visible_events(client, keys))
+                await self._views.ask(
+                    lambda client: queries.visible_events(
+                        client, keys, VIEWS_CONSUMER, PAYMENTS_TOPIC
+                    )
+                )
             )
         return Facts(
             partitions=self._partitions,

@@ -71,7 +71,7 @@ ORDER BY day, currency, payment_id, seq
 LIMIT {limit:UInt32}
 """
 _PROGRESS = """
-SELECT partition, committed_at FROM pipeline_progress
+SELECT partition, last_offset, committed_at FROM pipeline_progress
 WHERE consumer = {consumer:String} AND topic = {topic:String}
 """
 _OLDEST_DEAD_LETTER = """
@@ -79,7 +79,7 @@ SELECT min(recorded_at) FROM dead_letters WHERE topic = {topic:String} AND state
 HAVING count() > 0
 """
 _VISIBLE = """
-SELECT toString(payment_id), toUInt32(seq) FROM payment_events
+SELECT toString(payment_id), toUInt32(seq), kafka_partition, kafka_offset FROM payment_events
 WHERE payment_id IN {payments:Array(UUID)}
     AND (payment_id, seq) IN {events:Array(Tuple(UUID, UInt32))}
 """
@@ -151,9 +151,10 @@ class StatementLine(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far one partition of the topic is in the views, by PostgreSQL's commit times."""
+    """How far one partition of the topic is in all views: the last record that is in them."""
 
     partition: int
+    last_offset: int
     committed_at: datetime
 
 
@@ -229,7 +230,7 @@ def statement_lines(
 def progress_of(client: Client, consumer: str, topic: str) -> list[Progress]:
     """How far each partition is."""
     rows = _rows(client, _PROGRESS, consumer=consumer, topic=topic)
-    return [Progress(int(partition), _utc(committed_at)) for partition, committed_at in rows]
+    return [Progress(int(number), int(offset), _utc(at)) for number, offset, at in rows]
 
 
 def oldest_dead_letter(client: Client, topic: str) -> datetime | None:
@@ -238,11 +239,21 @@ def oldest_dead_letter(client: Client, topic: str) -> datetime | None:
     return _utc(rows[0][0]) if rows else None
 
 
-def visible_events(client: Client, keys: Sequence[tuple[UUID, int]]) -> set[tuple[str, int]]:
-    """Which of these events are in `payment_events`."""
+def visible_events(
+    client: Client, keys: Sequence[tuple[UUID, int]], consumer: str, topic: str
+) -> set[tuple[str, int]]:
+    """Which of these events are in all views.
+
+    An event is in `payment_events` before it is in the totals, and in the progress after that.
+    """
     payments = sorted({payment_id for payment_id, _ in keys})
     rows = _rows(client, _VISIBLE, payments=payments, events=list(keys))
-    return {(str(payment_id), int(seq)) for payment_id, seq in rows}
+    reached = {each.partition: each.last_offset for each in progress_of(client, consumer, topic)}
+    return {
+        (str(payment_id), int(seq))
+        for payment_id, seq, partition, offset in rows
+        if offset <= reached.get(partition, -1)
+    }
 
 
 def _rows(client: Client, question: str, **parameters: Any) -> Sequence[Any]:

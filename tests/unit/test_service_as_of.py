@@ -27,7 +27,7 @@ def facts(
 ) -> Facts:
     return Facts(
         partitions=2,
-        progress=[Progress(number, at(seconds)) for number, seconds in progress.items()],
+        progress=[Progress(number, 0, at(seconds)) for number, seconds in progress.items()],
         oldest_dead_letter=at(dead_letter) if dead_letter is not None else None,
         asked_at=at(0),
         since=since,

@@ -1,0 +1,210 @@
+"""The API on real servers: payments from end to end, by two processes that behave as one."""
+
+import asyncio
+import signal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.integration.service.world import Client, RealApi, payment, second_process
+
+pytestmark = pytest.mark.integration
+
+
+def charges_of(api: RealApi, payment_id: str) -> list[dict[str, Any]]:
+    """The simulator's charges of a payment."""
+    found = api.simulator("/_simulator/charges?limit=1000")
+    rows = found["data"] if isinstance(found, dict) else found
+    return [row for row in rows if payment_id in str(row)]
+
+
+def test_authorize_capture_refund(api: RealApi) -> None:
+    async def work(client: Client) -> None:
+        made = await client.create(capture="manual")
+        assert (made.status, made.json["status"]) == (201, "authorized")
+        path = f"/v1/payments/{made.json['id']}"
+        captured = await client.send("POST", f"{path}/capture", json={}, process=1)
+        assert (captured.status, captured.json["captured_minor"]) == (200, 2500)
+        refund = await client.send("POST", f"{path}/refunds", json={"amount_minor": 1000})
+        assert refund.status == 201
+        found = await client.until(path, lambda now: now["refunded_minor"] == 1000)
+        types = [event["type"] for event in found["history"]]
+        assert types == [
+            "created", "authorized", "capture_requested", "captured", "refund_requested",
+            "refunded",
+        ]  # fmt: skip
+        too_much = await client.send("POST", f"{path}/refunds", json={"amount_minor": 1501})
+        assert (too_much.status, too_much.json["code"]) == (422, "refund_above_captured")
+
+    api.run(work)
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "code"),
+    [
+        ("pm_card_visa", 201, None),
+        ("pm_card_chargeDeclined", 402, "generic_decline"),
+        ("pm_card_chargeDeclinedInsufficientFunds", 402, "insufficient_funds"),
+        ("pm_card_authenticationRequired", 201, None),
+    ],
+)
+def test_the_answer_is_the_same_from_both_processes(
+    api: RealApi, token: str, status: int, code: str | None
+) -> None:
+    async def work(client: Client) -> None:
+        key = str(uuid4())
+        body = payment(payment_token=token)
+        answers = [
+            await client.send("POST", "/v1/payments", key=key, json=body, process=number % 2)
+            for number in range(4)
+        ]
+        assert {answer.status for answer in answers} == {status}, answers[0]
+        assert len({answer.body for answer in answers}) == 1
+        replayed = [answer.headers.get("Idempotent-Replayed") for answer in answers]
+        assert replayed == [None, "true", "true", "true"]
+        if code is not None:
+            assert answers[0].json["failure"]["code"] == code
+
+    api.run(work)
+
+
+def test_a_thousand_submits_of_one_key_charge_once(api: RealApi) -> None:
+    async def work(client: Client) -> str:
+        body, key = payment(), str(uuid4())
+
+        async def submit(number: int) -> Any:
+            return await client.send("POST", "/v1/payments", key=key, json=body, process=number % 2)
+
+        answers = await asyncio.gather(*map(submit, range(1000)))
+        statuses = {answer.status for answer in answers}
+        assert statuses <= {201, 409}, statuses
+        final = {answer.body for answer in answers if answer.status == 201}
+        assert len(final) == 1
+        payment_id: str = next(a for a in answers if a.status == 201).json["id"]
+        return payment_id
+
+    payment_id = api.run(work)
+    assert len(charges_of(api, payment_id)) == 1
+
+
+def test_refunds_at_once_never_exceed_what_was_taken(api: RealApi) -> None:
+    async def work(client: Client) -> None:
+        path = f"/v1/payments/{(await client.create()).json['id']}"
+        answers = await asyncio.gather(
+            *(
+                client.send(
+                    "POST", f"{path}/refunds", json={"amount_minor": 800}, process=number % 2
+                )
+                for number in range(20)
+            )
+        )
+        assert sorted(answer.status for answer in answers) == [201] * 3 + [422] * 17
+        await client.until(path, lambda now: now["refunded_minor"] == 2400)
+
+    api.run(work)
+
+
+def test_the_views_follow_and_say_how_far(api: RealApi) -> None:
+    seller, buyer = f"s-{uuid4()}", f"b-{uuid4()}"
+
+    async def work(client: Client) -> None:
+        made = [
+            (await client.create(seller_id=seller, buyer_id=buyer)).json["id"] for _ in range(3)
+        ]
+        before = (await client.send("GET", f"/v1/payments/{made[-1]}")).json["updated_at"]
+        revenue = await client.until(
+            f"/v1/sellers/{seller}/revenue", lambda now: (now["as_of"] or "") > before
+        )
+        # From then on everything must be there.
+        assert revenue["data"][0]["gross_minor"] == 7500
+        balance = (await client.send("GET", f"/v1/sellers/{seller}/balance")).json
+        assert balance["data"][0]["pending_minor"] == 6450
+        statement = (await client.send("GET", f"/v1/sellers/{seller}/statement?limit=2")).json
+        assert [line["pending_minor"] for line in statement["data"]] == [2150, 2150]
+        following = await client.send(
+            "GET",
+            f"/v1/sellers/{seller}/statement?limit=2&cursor={statement['next_cursor']}",
+            process=1,
+        )
+        assert [line["pending_minor"] for line in following.json["data"]] == [2150]
+        assert statement["balances"][0]["closing_pending_minor"] == 6450
+        orders = (await client.send("GET", f"/v1/buyers/{buyer}/orders?limit=2")).json
+        assert len(orders["data"]) == 2
+        rest = f"/v1/buyers/{buyer}/orders?limit=2&cursor={orders['next_cursor']}"
+        assert len((await client.send("GET", rest)).json["data"]) == 1
+        for path in (f"/v1/payments?buyer_id={buyer}", f"/v1/payments?seller_id={seller}"):
+            first = (await client.send("GET", f"{path}&limit=2")).json
+            assert [each["id"] for each in first["data"]] == made[:0:-1]
+            rest = (await client.send("GET", f"{path}&limit=2&cursor={first['next_cursor']}")).json
+            assert [each["id"] for each in rest["data"]] == made[:1]
+        lines = (await client.send("GET", f"/transactions/{buyer}?direction=in")).json
+        assert [line["tx_id"] for line in lines["data"]] == made[::-1]
+
+    api.run(work)
+
+
+def test_as_of_advances_without_traffic(api: RealApi) -> None:
+    async def work(client: Client) -> None:
+        path = "/v1/sellers/nobody/balance"
+        first = await client.until(path, lambda now: now["as_of"] is not None)
+        await client.until(path, lambda now: now["as_of"] > first["as_of"])
+
+    api.run(work)
+
+
+def test_a_hosted_payment_leads_to_the_processors_page(api: RealApi) -> None:
+    async def work(client: Client) -> None:
+        made = await client.create(
+            flow="hosted", payment_token=None, return_url="https://shop.example/thanks"
+        )
+        assert (made.status, made.json["status"]) == (201, "action_required")
+        assert made.json["next_action"]["url"].startswith(api.stack.endpoints.simulator_url)
+
+    api.run(work)
+
+
+def test_the_older_names_charge_once(api: RealApi) -> None:
+    async def work(client: Client) -> str:
+        init = {
+            "user_id": "b-9", "merchant_id": "s-9", "amount": "25.00", "currency": "EUR",
+            "card_token": "pm_card_visa",
+        }  # fmt: skip
+        made = await client.send("POST", "/payments/init", json=init)
+        assert made.json["status"] == "created"
+        content = {"tx_id": made.json["tx_id"], "payment_method": "card"}
+        answers = await asyncio.gather(
+            *(
+                client.send("POST", "/payments/confirm", json=content, process=number % 2)
+                for number in range(10)
+            )
+        )
+        assert {answer.status for answer in answers} <= {200, 409}
+        last = await client.send("POST", "/payments/confirm", json=content)
+        assert (last.status, last.json["captured_minor"]) == (200, 2500)
+        tx_id: str = made.json["tx_id"]
+        return tx_id
+
+    tx_id = api.run(work)
+    assert len(charges_of(api, tx_id)) == 1
+
+
+def test_a_process_that_stops_finishes_its_requests(api: RealApi) -> None:
+    with second_process(api.stack) as (url, process):
+
+        async def work(client: Client) -> list[int]:
+            client.api = RealApi(api.stack, (url, url), process)
+
+            async def submit() -> int:
+                try:
+                    return (await client.create()).status
+                except OSError:
+                    return 0  # it came too late: nobody listens
+
+            first = [asyncio.create_task(submit()) for _ in range(20)]
+            await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            return await asyncio.gather(*first)
+
+        assert set(api.run(work)) <= {201, 0}
+        assert process.wait(30) == 128 + signal.SIGTERM
