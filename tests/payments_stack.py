@@ -36,6 +36,12 @@ SERVERS = ("postgres", "clickhouse", "valkey")
 COMMAND_SECONDS = 300.0
 SOON = {"PURSER_STRIPE_UNDER_WAY_SECONDS": "10", "PURSER_EVENTS_POLL_SECONDS": "5"}
 """A simulator is not as slow as a PSP may be, so absence is proven sooner."""
+GUARDS = """
+SELECT tgrelid::regclass::text, tgname FROM pg_trigger
+WHERE NOT tgisinternal AND tgenabled = 'A' AND tgrelid IN (
+    SELECT 'payments'::regclass UNION ALL
+    SELECT inhrelid FROM pg_inherits WHERE inhparent = 'payments'::regclass)
+"""
 IN_DOUBT = """
 SELECT DISTINCT ON (payment_id, order_id) payment_id::text, status, event_type
 FROM payments WHERE direction = 'in' ORDER BY payment_id, order_id, seq DESC
@@ -166,6 +172,16 @@ class PaymentsStack:
         with psycopg.connect(self.stack.endpoints.postgres_reader_dsn) as session:
             return {payment: status for payment, status, _ in session.execute(IN_DOUBT)}
 
+    def story(self, payment: str) -> list[str]:
+        """What is recorded of a payment, a line for each event, for the message of a failed test."""
+        with psycopg.connect(self.stack.endpoints.postgres_reader_dsn) as session:
+            rows = session.execute(
+                "SELECT seq, event_type, amount_minor, psp_reference, idempotency_key, occurred_at,"
+                " recorded_at, details FROM payments WHERE payment_id = %s ORDER BY seq",
+                [payment],
+            )
+            return [" ".join(map(str, row)) for row in rows]
+
     def in_doubt(self, statuses: Container[str] = ("created", "unknown", "processing")) -> set[str]:
         """Payments of which a processor was asked something, and the outcome is not known."""
         return {payment for payment, status in self.statuses().items() if status in statuses}
@@ -185,10 +201,7 @@ class PaymentsStack:
         The rows are taken away and inserted anew, so the stream sees them twice, and the second
         time older: a test that does this cannot compare the views.
         """
-        with psycopg.connect(
-            self.stack.endpoints.postgres_superuser_dsn, dbname="purser"
-        ) as session:
-            session.execute("ALTER TABLE payments DISABLE TRIGGER ALL")
+        with self.without_guards() as session:
             session.execute("CREATE TEMP TABLE kept AS SELECT * FROM payments")
             session.execute("DELETE FROM payments")
             session.execute(
@@ -197,6 +210,18 @@ class PaymentsStack:
                 {"age": timedelta(seconds=seconds)},
             )
             session.execute("INSERT INTO payments SELECT * FROM kept ORDER BY payment_id, seq")
+
+    @contextmanager
+    def without_guards(self) -> Iterator[psycopg.Connection]:
+        """One transaction in which `payments` can be changed; only who owns the table can do so."""
+        dsn = self.stack.endpoints.postgres_superuser_dsn
+        with psycopg.connect(dsn, dbname="purser") as session:
+            triggers = session.execute(GUARDS).fetchall()
+            for table, trigger in triggers:
+                session.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}".encode())
+            yield session
+            for table, trigger in triggers:
+                session.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}".encode())
 
     # -- the PSP's side, as an outsider sees it
 

@@ -67,9 +67,9 @@ def test_a_payment_in_doubt_for_a_day_is_not_charged_twice(
     charges = Counter(each["payment_id"] for each in asyncio.run(stack.charges()))
     statuses = stack.statuses()
     for payment in ids:
-        assert charges[payment] == (1 if charged else 0), charges
+        assert charges[payment] == (1 if charged else 0), stack.story(payment)
         # Without a charge it is too late to make one: the buyer has gone.
-        assert statuses[payment] == ("captured" if charged else "expired")
+        assert statuses[payment] == ("captured" if charged else "expired"), stack.story(payment)
     again = asyncio.run(_again(stack, doubtful))
     assert [each.same for each in again] == [answer.same for *_, answer in doubtful]
     ended = stack.books(timeout=60.0)
