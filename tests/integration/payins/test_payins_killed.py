@@ -15,18 +15,20 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import psycopg
 import pytest
+from confluent_kafka import Consumer
 
 from connectors.charges import EventKind, ProcessorEvent
 from payins.inbox import Inbox
 from payins.journal import Journal
 from payins.letters import DeadLetter
+from payins.rebuild import partition_of
 from schemas.settings import CHECKOUT
-from schemas.topics import PAYINS_DEAD_LETTERS_TOPIC
+from schemas.topics import PAYINS_DEAD_LETTERS_TOPIC, PAYMENTS_TOPIC
 from stack.native import Stack
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
@@ -120,6 +122,7 @@ def test_kill_9_of_service_and_worker_loses_and_doubles_nothing(stack: Stack) ->
         time.sleep(chosen.uniform(1.0, 3.0))
         process.send_signal(signal.SIGKILL)
         process.wait()
+        wait_until(lambda: stack.pid("payins-worker"), "the worker runs")
         stack.kill("payins-worker")
         process = service(stack, run)
     assert process.wait(timeout=120) == 0
@@ -144,6 +147,23 @@ def audit(stack: Stack, run: str) -> None:
             paid[charge["payment_id"]] += charge["captured_minor"] > 0
     assert {k: v for k, v in recorded.items() if v} == {k: v for k, v in at_stripe.items() if v}
     assert max(paid.values()) == 1, "a payment was charged twice"
+
+
+def test_a_payments_partition_is_known_without_asking_kafka(stack: Stack) -> None:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": stack.endpoints.kafka_bootstrap,
+            "group.id": uuid4().hex,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    consumer.subscribe([PAYMENTS_TOPIC])
+    found = [each for each in consumer.consume(200, timeout=20) if each.error() is None]
+    consumer.close()
+    assert found
+    for message in found:
+        payment_id = UUID(json.loads(message.key() or b"")["payment_id"])
+        assert partition_of(payment_id, 4) == message.partition()
 
 
 def test_what_the_inbox_holds_is_worked_off(stack: Stack) -> None:
