@@ -74,6 +74,8 @@ def _change(
         fields["amount_minor"] = chance.choice([None, 1, 100, 400])
     if kind in (c.RequestRefund, c.FailRefund):
         fields["refund_id"] = refund_id
+    if kind is c.Attempt:
+        fields["psp"] = chance.choice(["stripe", "adyen"])
     return change(kind, payment.payment_id, **fields)
 
 
