@@ -89,8 +89,9 @@ coverage-all: setup ## measure what all tests run, servers included, and list th
 	$(BIN)/coverage report
 
 .PHONY: chaos
-chaos: setup ## run the long chaos round: 20 seeded random kill -9 under load (CHAOS_ARGS="--kills 300")
+chaos: setup ## run the two long chaos rounds: seeded random kill -9 under load (CHAOS_ARGS, CHAOS_PAYINS_ARGS="--kills 300")
 	$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+	$(BIN)/python -m tests.chaos.payins $(CHAOS_PAYINS_ARGS)
 
 .PHONY: soak
 soak: setup ## run ten minutes of live traffic with a kill -9 every 30 s; checks memory, lag and equality

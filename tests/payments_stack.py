@@ -19,6 +19,9 @@ import aiohttp
 import httpx
 import psycopg
 
+from connectors.books import Books
+from connectors.stripe.books import StripeBooks
+from connectors.stripe.settings import StripeSettings
 from marketplace.api_client import Answer, ApiClient, ApiReport
 from operations.bring_up import migrate_all
 from stack.credentials import Credentials
@@ -140,6 +143,15 @@ class PaymentsStack:
         """Run `purser books`; without patience by default, because nothing is under way."""
         return self.command("books", f"--timeout={timeout:g}", f"--grace={grace:g}")
 
+    def open_books(self) -> Books:
+        """The simulator's books, read as Stripe's."""
+        settings = StripeSettings.load(
+            api_base=self.simulator_url,
+            api_key=self.environment()["PURSER_STRIPE_API_KEY"],
+            webhook_secret=self.environment()["PURSER_STRIPE_WEBHOOK_SECRET"],
+        )
+        return StripeBooks(settings)
+
     @contextmanager
     def another_api(self) -> Iterator[str]:
         """A second process of the API beside the first, with the same settings; its address."""
@@ -173,7 +185,7 @@ class PaymentsStack:
             return {payment: status for payment, status, _ in session.execute(IN_DOUBT)}
 
     def story(self, payment: str) -> list[str]:
-        """What is recorded of a payment, a line for each event, for the message of a failed test."""
+        """A line for each event of a payment, for the message of a failed test."""
         with psycopg.connect(self.stack.endpoints.postgres_reader_dsn) as session:
             rows = session.execute(
                 "SELECT seq, event_type, amount_minor, psp_reference, idempotency_key, occurred_at,"

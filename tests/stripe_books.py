@@ -92,7 +92,21 @@ class StripeModel:
         charge = self.charge_of(intent)
         charge["status"] = "failed"
         taken = charge["amount_captured"]
-        self._line(charge, "payment_failure_refund", "charge_failure", -taken)
+        # Its source is a refund that no list shows; the charge names the line.
+        identity = self._keep(
+            "pyr",
+            "refund",
+            metadata={},
+            payment_intent=intent,
+            charge=charge["id"],
+            currency=charge["currency"],
+            amount=taken,
+            status="succeeded",
+        )
+        back = self._line(
+            self._objects[identity], "payment_failure_refund", "charge_failure", -taken
+        )
+        charge["failure_balance_transaction"] = back["id"]
 
     def dispute(self, intent: str, amount: int) -> str:
         """A bank takes an amount; returns the dispute's id."""

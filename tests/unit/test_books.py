@@ -298,6 +298,19 @@ def test_what_a_bank_has_not_decided_is_named_and_not_counted() -> None:
     assert (report.verdict, report.under_way) == (Verdict.AGREE, [])
 
 
+def test_a_charge_that_failed_after_it_was_booked_is_read_whole() -> None:
+    """Also when it is asked for alone: the line that takes it back has another source."""
+    model, _, events = paid()
+    transfer = model.charge(OTHER, "EUR", 700)
+    model.capture(transfer, 700)
+    model.fail_charge(transfer)
+    events.append(event(E.CAPTURED, 700, transfer, payment_id=OTHER))
+    report = compare(MemoryRecorded(events), model.books())
+    assert [(d.reference, d.expected_minor, d.actual_minor) for d in report.differences] == [
+        (transfer, 700, 0)
+    ]
+
+
 # -- whose money it is
 
 

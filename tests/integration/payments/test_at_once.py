@@ -37,14 +37,14 @@ def test_a_thousand_submits_of_one_key_are_one_charge(payments_stack: PaymentsSt
             answers = asyncio.run(_submit(stack, urls, faults))
             assert len(answers) == SUBMITS
             first = answers[0]
-            assert first.status == (201 if not faults else first.status)
-            assert first.status in (201, 202)
+            assert first.status in ((201, 202) if faults else (201,))
             assert [each for each in answers if each.same != first.same] == []
             assert sum(each.replayed for each in answers) >= SUBMITS - 1
             payment = first.payment["id"]
             charges = asyncio.run(stack.charges())
             mine = [each for each in charges if each["payment_id"] == payment]
-            assert len(mine) == 1, mine
+            # Unknown (202) may also mean that the PSP never did it.
+            assert len(mine) in ((1,) if first.status == 201 else (0, 1)), mine
             assert _rows(stack, payment)["created"] == 1
 
 

@@ -68,6 +68,14 @@ def test_they_agree_until_something_is_altered(payments_stack: PaymentsStack) ->
     } == {(paid[3][0], paid[3][1], 0, 1500)}
     assert ended.json["differing"] == 2
 
+    # Without the PSP nothing can be told.
+    stack.stack.stop("simulator")
+    ended = stack.books()
+    assert ended.status == 2
+    assert (ended.json["verdict"], ended.json["lines"]) == ("undecided", None)
+    assert ended.errors == f"purser: {ended.json['reason']}\n"
+    assert ended.json["reason"].startswith("stripe: ")
+
 
 async def _by_hand(stack: PaymentsStack, reference: str) -> None:
     await stack.ask_simulator(
