@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,16 +12,9 @@ from connectors.charges import Charge, ChargeRequest, ChargeStatus, EventKind, L
 from connectors.stripe import poll, webhook
 from connectors.stripe.processor import StripeProcessor
 from schemas.errors import NotSent, OutcomeUnknown
-from tests.stripe_simulator import Receiver, Simulator, running
+from tests.stripe_simulator import Receiver, Simulator
 
 QUICK = {"connect_seconds": 1.0, "answer_seconds": 1.0, "call_seconds": 30.0}
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    """Our simulator of Stripe with empty books, and the connector pointed at it."""
-    with running(tmp_path_factory.mktemp("simulator")) as started:
-        yield started
 
 
 def look(simulator: Simulator, asked: ChargeRequest, **changed: Any) -> Lookup:

@@ -1,6 +1,5 @@
 """The connector pays at our simulator of Stripe: every way of paying, to its end."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,18 +8,11 @@ import pytest
 from connectors.charges import Charge, ChargeStatus, DisputeStatus, RefundStatus
 from connectors.stripe.processor import StripeProcessor
 from schemas.errors import ProcessorRefused
-from tests.stripe_simulator import Simulator, running
+from tests.stripe_simulator import Simulator
 
 VISA = "4242424242424242"
 NO_FUNDS = "4000000000009995"
 NO_FUNDS_TOKEN = "pm_card_chargeDeclinedInsufficientFunds"
-
-
-@pytest.fixture(scope="module")
-def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
-    """Our simulator of Stripe with empty books, and the connector pointed at it."""
-    with running(tmp_path_factory.mktemp("simulator")) as started:
-        yield started
 
 
 def charged(simulator: Simulator, **changed: Any) -> Charge:
