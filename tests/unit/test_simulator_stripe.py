@@ -1,10 +1,13 @@
 """The pure rules of the simulated Stripe, by tables: forms, search, cards, amounts, fees."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.money import CURRENCY_EXPONENTS, PSP_MINOR_UNIT_RULES
+from simulators.faults import Plan
 from simulators.stripe import amounts, banks, cards, expand, fees, forms, ids, parameters, search
 from simulators.stripe.cards import BY_NUMBER, CARDS
 from simulators.stripe.errors import StripeError
@@ -447,3 +450,15 @@ def test_a_signature_has_one_part_for_each_secret() -> None:
     assert parts[0] == "v1=04339dc4f01d6541e8d3b7e4bd93cd2d4f680ccb28592270900b08e49cc09e57"
     assert len(parts) == 2
     assert parts[1].startswith("v1=")
+
+
+# ---- the reference
+
+
+def test_the_reference_has_every_card_account_and_fault() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/simulators.md").read_text()
+    named = set(re.findall(r"`([A-Za-z0-9_]+)`", page))
+    first = {name for name in CARDS if name.startswith("visa_chargeDeclined")}
+    assert set(CARDS) - named == first
+    assert set(banks.BANKS) <= named
+    assert set(Plan.model_fields) <= named
