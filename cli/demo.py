@@ -68,7 +68,7 @@ def demo(
 
     The stack is in the folder `demo` of PURSER_HOME, separate from that of `purser up`. It is
     removed at the end, also after Ctrl-C, unless you give --keep. The exit status is that of
-    `purser verify`, or of the comparison with the books if that is higher.
+    `purser verify` or of `purser books`, the higher one; 1 if a repeated answer differed.
 
     Example: purser demo --rate 50 --seconds 60 --keep
     """
@@ -86,7 +86,7 @@ def demo(
         _wait_until_visible(stack)
         live = live_traffic(stack, seed, rate, seconds)
         _settle(stack)
-        status = max(_verify(), _books())
+        status = max(_verify(), _books(), int(bool(live.shop.api.different)))
         console.print()
         with connect(ClickHouseSettings.load()) as client:
             show(client, console)
