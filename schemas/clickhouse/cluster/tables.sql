@@ -86,7 +86,7 @@ SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_
 
 CREATE TABLE IF NOT EXISTS ledger_entries_raw ON CLUSTER '{cluster}'
 AS ledger_entries_local
-ENGINE = Distributed('{cluster}', 'purser', 'ledger_entries_local', if(account_type IN ('psp_receivable', 'payout_in_transit', 'bank', 'psp_fees'), cityHash64(payment_id), cityHash64(account_id)));
+ENGINE = Distributed('{cluster}', 'purser', 'ledger_entries_local', if(account_type IN ('psp_receivable', 'psp_disputed', 'suspense', 'payout_in_transit', 'bank', 'psp_fees'), cityHash64(payment_id), cityHash64(account_id)));
 
 CREATE TABLE IF NOT EXISTS payment_events_local ON CLUSTER '{cluster}'
 (
@@ -105,12 +105,14 @@ CREATE TABLE IF NOT EXISTS payment_events_local ON CLUSTER '{cluster}'
     `commission_minor` Int64 CODEC(T64, ZSTD(1)),
     `logistics_fee_minor` Int64 CODEC(T64, ZSTD(1)),
     `order_amount_minor` Int64,
+    `authorized_minor` Int64,
     `captured_minor` Int64 CODEC(ZSTD(3)),
     `refunded_minor` Int64,
     `released_minor` Int64,
     `reserved_minor` Int64,
     `pending_minor` Int64 CODEC(ZSTD(3)),
     `available_delta_minor` Int64 CODEC(ZSTD(3)),
+    `suspense_minor` Int64,
     `psp` LowCardinality(String),
     `psp_reference` String CODEC(ZSTD(3)),
     `method` LowCardinality(String),
@@ -423,6 +425,8 @@ CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
     `logistics_fee` Decimal(38, 4) COMMENT 'the logistics fee\'s share of it: planned, taken, or given back; in major units of currency',
     `order_amount_minor` Int128 COMMENT 'amount of the whole order, or of the payout; in minor units of currency',
     `order_amount` Decimal(38, 4) COMMENT 'amount of the whole order, or of the payout; in major units of currency',
+    `authorized_minor` Int128 COMMENT 'held by the buyer\'s bank for this order; zero if nothing ever was; in minor units of currency',
+    `authorized` Decimal(38, 4) COMMENT 'held by the buyer\'s bank for this order; zero if nothing ever was; in major units of currency',
     `captured_minor` Int128 COMMENT 'taken from the buyer for this order so far; in minor units of currency',
     `captured` Decimal(38, 4) COMMENT 'taken from the buyer for this order so far; in major units of currency',
     `refunded_minor` Int128 COMMENT 'given back so far, by refunds and lost disputes; in minor units of currency',
@@ -435,7 +439,9 @@ CREATE OR REPLACE VIEW payment_events ON CLUSTER '{cluster}'
     `pending` Decimal(38, 4) COMMENT 'the seller\'s share that is not payable yet; in major units of currency',
     `available_delta_minor` Int128 COMMENT 'signed: what the event does to the seller\'s payable balance; in minor units of currency',
     `available_delta` Decimal(38, 4) COMMENT 'signed: what the event does to the seller\'s payable balance; in major units of currency',
-    `psp` LowCardinality(String) COMMENT 'payment service provider, or payout provider',
+    `suspense_minor` Int128 COMMENT 'signed: what the event does to the money at the PSP that no order has a place for; in minor units of currency',
+    `suspense` Decimal(38, 4) COMMENT 'signed: what the event does to the money at the PSP that no order has a place for; in major units of currency',
+    `psp` LowCardinality(String) COMMENT 'payment service provider of the attempt, or where a stray was; or payout provider',
     `psp_reference` String COMMENT 'the provider\'s id for it; empty when there is none yet',
     `method` LowCardinality(String) COMMENT 'card, bank_transfer, …',
     `idempotency_key` String COMMENT 'idempotency key of the request that caused the event',
@@ -474,6 +480,8 @@ SELECT
     toDecimal128(logistics_fee_minor, 4) / minor_units AS logistics_fee,
     toInt128(order_amount_minor) AS order_amount_minor,
     toDecimal128(order_amount_minor, 4) / minor_units AS order_amount,
+    toInt128(authorized_minor) AS authorized_minor,
+    toDecimal128(authorized_minor, 4) / minor_units AS authorized,
     toInt128(captured_minor) AS captured_minor,
     toDecimal128(captured_minor, 4) / minor_units AS captured,
     toInt128(refunded_minor) AS refunded_minor,
@@ -486,6 +494,8 @@ SELECT
     toDecimal128(pending_minor, 4) / minor_units AS pending,
     toInt128(available_delta_minor) AS available_delta_minor,
     toDecimal128(available_delta_minor, 4) / minor_units AS available_delta,
+    toInt128(suspense_minor) AS suspense_minor,
+    toDecimal128(suspense_minor, 4) / minor_units AS suspense,
     psp,
     psp_reference,
     method,
@@ -727,5 +737,5 @@ FROM seller_revenue_raw
 FINAL;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
-    ('0001_tables', '9ee9eee6cc90bcbcee821fd894b645df9770008426b3a16c119d83419f1d871d'),
-    ('0002_views', 'b3060392d9018e18be413cd1accd53c956f2e268fd26d47e8c1fffe00eebc2c0');
+    ('0001_tables', '9c095904189eb320403799649450fcebf4fb627c8bf2f05ff598a1b3705455c2'),
+    ('0002_views', '77d4185a7d9f23f418715a90c32702884dd404b2181fd50250c41bcb33d446a9');

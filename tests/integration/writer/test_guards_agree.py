@@ -33,6 +33,13 @@ EVERY_EVENT = [
         an_event("dispute_opened"), an_event("dispute_lost"),
         idempotency_key="every-event",
     ),
+    a_history(
+        an_event("cancel_requested"), an_event("cancel_failed"), an_event("authorized"),
+        an_event("capture_requested"), an_event("capture_failed"), an_event("expired"),
+        an_event("captured", amount_minor=2000), an_event("refunded", amount_minor=3),
+        an_event("honoured"), an_event("dispute_opened", amount_minor=2000),
+        an_event("dispute_won"), an_event("released"), idempotency_key="every-stray",
+    ),
     *(a_history(an_event(end), idempotency_key=end) for end in ("failed", "cancelled", "expired")),
 ]  # fmt: skip
 
