@@ -9,6 +9,8 @@
     load.py        a process that appends decided events at a fixed rate and looks for them
     consume.py     a process that reads the topic: batch transport or stock Faust
     append.py      the cost of one append in PostgreSQL, with and without guards
+    callers.py     a process whose callers append at the same time, in groups or one by one
+    groups.py      a section: what groups are worth
     sections.py    the sections that run by default, one function each
     queries.py     a section: the documented queries on millions of payments
     generated.py   makes those payments' rows in ClickHouse

@@ -3,6 +3,7 @@
 SECTIONS = {
     # First, because vacuum and merges after a bulk load would distort it.
     "latency": "bench.sections:latency",
+    "groups": "bench.groups:groups",
     "throughput": "bench.sections:throughput",
     "transport": "bench.sections:transport",
     "elasticity": "bench.elasticity:elasticity",

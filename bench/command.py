@@ -39,7 +39,7 @@ def bench(
         int, typer.Option(help="Payments in the data for queries.", min=1000, max=1_000_000_000)
     ] = 5_000_000,
 ) -> None:
-    """Measure latency, throughput, transport and storage, as ratios within this run.
+    """Measure latency, groups, throughput, transport and storage, as ratios within this run.
 
     Prints a table and writes bench/results/TIME.json. Uses a temporary stack, separate from that
     of `purser up`, and removes it. Exit status: 0 all goals met, 1 a goal was missed.
