@@ -96,7 +96,7 @@ def _bank_details(method: Body, bank: Bank) -> Body:
     if bank.type == US_BANK_ACCOUNT:
         for name in ("networks", "status_details", "financial_connections_account"):
             details.pop(name)
-        details |= {"expected_debit_date": None, "mandate": None, "payment_reference": None}
+        details["payment_reference"] = None
     else:
         details.pop("generated_from")
         details["mandate"] = None

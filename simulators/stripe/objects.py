@@ -58,7 +58,6 @@ def intent(identity: str, created: int, **given: Any) -> Body:
         "review": None,
         "setup_future_usage": None,
         "shipping": None,
-        "source": None,
         "statement_descriptor": None,
         "statement_descriptor_suffix": None,
         "status": "requires_payment_method",
@@ -106,7 +105,6 @@ def charge(identity: str, created: int, **given: Any) -> Body:
         "refunded": False,
         "review": None,
         "shipping": None,
-        "source": None,
         "source_transfer": None,
         "statement_descriptor": None,
         "statement_descriptor_suffix": None,
@@ -350,7 +348,7 @@ def session(identity: str, created: int, **given: Any) -> Body:
         "shipping_options": [],
         "status": "open",
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted",
+        "ui_mode": "hosted_page",
         **given,
     }
 

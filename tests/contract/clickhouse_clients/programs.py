@@ -1,4 +1,4 @@
-"""Programs of other languages that use their official ClickHouse driver, fetched and built once.
+"""Programs of other languages, such as official clients of ClickHouse, fetched and built once.
 
 What is fetched lies under `build/clients`, in a folder named by the hash of what it is made from.
 """
@@ -37,7 +37,7 @@ class Program:
     def run(self, arguments: list[str]) -> dict[str, str]:
         """Return what it says of each check: `ok`, or what went wrong."""
         ended = subprocess.run(
-            [*self.command(self._installed()), *arguments],
+            [*self.command(self.installed()), *arguments],
             capture_output=True,
             text=True,
             timeout=RUN_SECONDS,
@@ -48,7 +48,8 @@ class Program:
             said["the program"] = ended.stderr
         return said
 
-    def _installed(self) -> Path:
+    def installed(self) -> Path:
+        """The folder that it is installed in; it is installed if it is not."""
         digest = hashlib.sha256()
         for path in sorted(self.folder.iterdir()):
             digest.update(path.read_bytes())
@@ -74,19 +75,21 @@ class Program:
             made.rename(folder)
 
 
-def _call(folder: Path, *command: str) -> None:
+def call(folder: Path, *command: str) -> None:
+    """Run a command of an installation in its folder."""
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
     subprocess.run(command, cwd=folder, env=environment, timeout=INSTALL_SECONDS, check=True)
 
 
 def _maven(folder: Path) -> None:
     goal = "dependency:copy-dependencies"
-    _call(folder, str(find_maven()), "-B", "-q", "-C", goal, f"-DoutputDirectory={folder}/lib")
+    call(folder, str(find_maven()), "-B", "-q", "-C", goal, f"-DoutputDirectory={folder}/lib")
 
 
-def _npm(folder: Path) -> None:
+def npm(folder: Path) -> None:
+    """Install what a package.json names."""
     quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--silent")
-    _call(folder, "npm", "install", *quiet)
+    call(folder, "npm", "install", *quiet)
 
 
 def programs() -> dict[str, Program]:
@@ -101,13 +104,13 @@ def programs() -> dict[str, Program]:
     if shutil.which("node") and shutil.which("npm"):
         found["node"] = Program(
             folder=SOURCES / "node",
-            install=_npm,
+            install=npm,
             command=lambda at: ["node", str(at / "client.js")],
         )
     if shutil.which("go"):
         found["go"] = Program(
             folder=SOURCES / "go",
-            install=lambda at: _call(at, "go", "build", "-o", "client", "."),
+            install=lambda at: call(at, "go", "build", "-o", "client", "."),
             command=lambda at: [str(at / "client")],
         )
     return found

@@ -15,16 +15,15 @@ GOOD, DECLINED, SECURED = "4242 4242 4242 4242", "4000000000000002", "4000002760
 
 def opened(client: stripe.StripeClient, **more: Any) -> stripe.checkout.Session:
     price = {"currency": "eur", "unit_amount": 1250, "product_data": {"name": "An <umbrella>"}}
-    return client.v1.checkout.sessions.create(
-        {
-            "mode": "payment",
-            "line_items": [{"price_data": price, "quantity": 2}],  # type: ignore[list-item]
-            "success_url": "https://shop.example/thanks?session={CHECKOUT_SESSION_ID}",
-            "cancel_url": "https://shop.example/cart",
-            "payment_intent_data": {"metadata": {"purser_payment_id": "p-1"}},
-            **more,
-        }
-    )
+    asked: Any = {
+        "mode": "payment",
+        "line_items": [{"price_data": price, "quantity": 2}],
+        "success_url": "https://shop.example/thanks?session={CHECKOUT_SESSION_ID}",
+        "cancel_url": "https://shop.example/cart",
+        "payment_intent_data": {"metadata": {"purser_payment_id": "p-1"}},
+        **more,
+    }
+    return client.v1.checkout.sessions.create(asked)
 
 
 def send(session: stripe.checkout.Session, **fields: str) -> httpx.Response:

@@ -66,7 +66,8 @@ def test_each_fault_leaves_what_it_says(
 ) -> None:
     mark = str(uuid4())
     form = PAY | {"metadata[mark]": mark}
-    put(simulator, **{fault: 1.0, "hang_seconds": 0.3})
+    plan: Any = {fault: 1.0, "hang_seconds": 0.3}
+    put(simulator, **plan)
     assert post(simulator, mark, form) == seen
     simulator.ask("DELETE", "/_simulator/faults")
     assert len(made_for(client, mark)) == made
@@ -139,11 +140,11 @@ def webhooks_of(
         {"url": receiver.url, "enabled_events": ["payment_intent.succeeded"]}
     )
     put(simulator, **plan)
-    made = []
-    for _ in range(count):
-        key = f"hook-{len(made)}-{uuid4().hex}"
-        options: Any = {"idempotency_key": key}
-        made.append(client.v1.payment_intents.create(PAY, options).id)  # type: ignore[arg-type]
+    made: list[str] = []
+    form: Any = PAY
+    for number in range(count):
+        options: Any = {"idempotency_key": f"{min(plan)}-{number}"}
+        made.append(client.v1.payment_intents.create(form, options).id)
     for _ in throughout(3.5):
         pass
     client.v1.webhook_endpoints.delete(endpoint.id)

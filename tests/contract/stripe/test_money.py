@@ -20,16 +20,15 @@ DAY = 86_400
 def paid(
     client: stripe.StripeClient, token: str = "pm_card_visa", amount: int = 2500, **more: Any
 ) -> stripe.PaymentIntent:
-    intent = client.v1.payment_intents.create(
-        {
-            "amount": amount,
-            "currency": "eur",
-            "payment_method": token,
-            "confirm": True,
-            "expand": ["latest_charge"],
-            **more,
-        }
-    )
+    asked: Any = {
+        "amount": amount,
+        "currency": "eur",
+        "payment_method": token,
+        "confirm": True,
+        "expand": ["latest_charge"],
+        **more,
+    }
+    intent = client.v1.payment_intents.create(asked)
     assert intent.status in ("succeeded", "processing")
     return intent
 

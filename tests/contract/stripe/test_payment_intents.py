@@ -11,10 +11,8 @@ import stripe
 
 from tests.simulator import KEY, Simulator
 
-Params = dict[str, Any]
 
-
-def paying(token: str = "pm_card_visa", amount: int = 2500, **more: Any) -> Params:
+def paying(token: str = "pm_card_visa", amount: int = 2500, **more: Any) -> Any:
     """The parameters of a payment that is confirmed at once."""
     return {
         "amount": amount,
@@ -53,8 +51,8 @@ def test_confirm_is_a_step_of_its_own(client: stripe.StripeClient) -> None:
     assert intent.status == "succeeded"
     with pytest.raises(stripe.InvalidRequestError, match="has a status of succeeded") as caught:
         client.v1.payment_intents.confirm(intent.id)
-    assert caught.value.error is not None
-    assert caught.value.error.payment_intent["id"] == intent.id
+    error: Any = caught.value.error
+    assert error.payment_intent["id"] == intent.id
 
 
 @pytest.mark.parametrize(
@@ -351,7 +349,8 @@ def test_lists_page_in_both_directions(client: stripe.StripeClient) -> None:
     ][::-1]
 
     def page(**given: Any) -> tuple[list[str], bool]:
-        answer = client.v1.payment_intents.list({"customer": customer, **given})  # type: ignore[typeddict-item]
+        asked: Any = {"customer": customer, **given}
+        answer = client.v1.payment_intents.list(asked)
         return [each.id for each in answer.data], answer.has_more
 
     assert page() == (made, False)
@@ -456,7 +455,7 @@ def test_test_tokens_give_payment_methods(client: stripe.StripeClient) -> None:
     assert caught.value.error is not None
     assert caught.value.error.decline_code == "insufficient_funds"
     with pytest.raises(stripe.CardError) as caught:
-        client.v1.payment_methods.create({"type": "card", "card": {"number": "4242424242424241"}})  # type: ignore[typeddict-item]
+        client.v1.payment_methods.create({"type": "card", "card": {"number": "4242424242424241"}})
     assert caught.value.code == "incorrect_number"
 
 
