@@ -236,11 +236,32 @@ class Resolver:
 
     async def _refund_late(self, work: Work, step: RefundLate) -> bool:
         """Give it back; first look, because the processor may have forgotten the key by now."""
-        currency = work.stream[0].currency
         seq = work.last_seq
         charge = await self._retrieve(step.psp, step.reference)
+        await self._observe(work, charge)
+        if work.last_seq != seq:
+            return False  # the books say more than the stream did, such as a dispute: decide anew
         if not _has_refund(charge, step.refund_id):
-            charge = await self._processors.call(
+            charge = await self._refund(work, step, charge)
+            await self._observe(work, charge)
+        if not _has_refund(charge, step.refund_id) or _has_refund(
+            charge, step.refund_id, RefundStatus.FAILED
+        ):
+            fact = Unrecordable(
+                reason=LATE_REFUND_FAILED,
+                reference=step.reference,
+                amount_minor=step.amount_minor,
+            )
+            work.unrecordable[fact] = None
+        if work.last_seq == seq:
+            work.wait(Question.LATE, work.stream[-1].recorded_at, self._clock())
+        return work.last_seq == seq
+
+    async def _refund(self, work: Work, step: RefundLate, charge: Charge) -> Charge:
+        """Ask for the refund of late money; one that is refused leaves the charge as it was."""
+        currency = work.stream[0].currency
+        try:
+            return await self._processors.call(
                 step.psp,
                 "refund",
                 lambda p: p.refund(
@@ -251,17 +272,9 @@ class Resolver:
                     key=step.psp_key,
                 ),
             )
-        await self._observe(work, charge)
-        if _has_refund(charge, step.refund_id, RefundStatus.FAILED):
-            fact = Unrecordable(
-                reason=LATE_REFUND_FAILED,
-                reference=step.reference,
-                amount_minor=step.amount_minor,
-            )
-            work.unrecordable[fact] = None
-        if work.last_seq == seq:
-            work.wait(Question.LATE, work.stream[-1].recorded_at, self._clock())
-        return work.last_seq == seq
+        except ProcessorRefused as refused:
+            _log.warning("payment %s: late money cannot go back: %s", work.payment_id, refused)
+            return charge
 
     async def _paid_orders(self, work: Work) -> frozenset[str]:
         orders = late_orders(work.stream)

@@ -14,7 +14,7 @@ from schemas.events import Event
 from schemas.ids import PaymentId
 from schemas.lifecycle import EventType
 from tests.builders import a_payment, fresh_key, line
-from tests.model_psp import ModelClock, ModelPsp
+from tests.model_psp import Fault, ModelClock, ModelPsp
 from writer.append import Appended, Writer
 from writer.commands import AnyCommand, CreatePayment
 from writer.memory import MemoryStore
@@ -89,6 +89,18 @@ class World:
         state = fold(self.events(payment_id))
         assert state is not None
         return state
+
+
+def failing(*faults: tuple[str, Fault]) -> Callable[[str], Fault | None]:
+    """Faults for the next calls of these operations, in this order."""
+    left = list(faults)
+
+    def next_fault(operation: str) -> Fault | None:
+        if left and left[0][0] == operation:
+            return left.pop(0)[1]
+        return None
+
+    return next_fault
 
 
 def answered(result: Result) -> list[EventType]:

@@ -1,7 +1,7 @@
 """Requests from their intent to their answer, on a store and processors in memory."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from schemas.lifecycle import EventType as E
 from schemas.rejections import RejectionCode
 from tests.builders import line
 from tests.model_psp import Fault
-from tests.payins_world import World, answered, books_agree
+from tests.payins_world import World, answered, books_agree, failing
 from writer.commands import CreatePayment, RequestCancel, RequestCapture, RequestRefund
 
 TWO = (line("A"), line("B", 500, 0, logistics_fee_minor=0))
@@ -22,18 +22,6 @@ TWO = (line("A"), line("B", 500, 0, logistics_fee_minor=0))
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(coroutine)
-
-
-def failing(*faults: tuple[str, Fault]) -> Callable[[str], Fault | None]:
-    """Faults for the next calls of these operations, in this order."""
-    left = list(faults)
-
-    def next_fault(operation: str) -> Fault | None:
-        if left and left[0][0] == operation:
-            return left.pop(0)[1]
-        return None
-
-    return next_fault
 
 
 @pytest.mark.parametrize(

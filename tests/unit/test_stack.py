@@ -367,6 +367,7 @@ def test_each_views_worker_has_a_name_a_port_and_a_place_in_the_group_of_its_own
         *names,
         "connector-supervisor",
         "simulator",
+        "payins-worker",
     }
 
 

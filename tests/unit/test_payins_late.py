@@ -1,0 +1,100 @@
+"""Late money as a table: why the order was over, when the money came, and what becomes of it."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from connectors.charges import ChargeStatus, RefundStatus
+from payins.late import HONOUR_WITHIN, HonourLate, RefundLate, late_steps
+from payins.work import Visit
+from schemas.lifecycle import Status
+from tests.payins_resolver import resolver_of
+from tests.payins_world import World, books_agree
+from writer.commands import Cancel, CreatePayment, Expire, Fail
+
+SOON, LATE = timedelta(minutes=1), HONOUR_WITHIN + timedelta(seconds=1)
+
+
+def over(world: World, end: type[Any]) -> CreatePayment:
+    """A payment that is over, whose charge is still open at the processor."""
+    payment = world.payment("action")
+    asyncio.run(world.payins.create(payment))
+    asyncio.run(world.ledger.handle(world.change(end, payment.payment_id)))
+    return payment
+
+
+def paid_late(world: World, payment: CreatePayment, after: timedelta) -> None:
+    world.clock.advance(after.total_seconds())
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    asyncio.run(world.payins.observe(world.psp.charges["pi_stripe_1"]))
+    assert world.types(payment.payment_id)[-1] == "stray_captured"
+
+
+@pytest.mark.parametrize(
+    ("end", "after", "paid_elsewhere", "expected"),
+    [
+        (Fail, SOON, (), HonourLate),
+        (Expire, SOON, (), HonourLate),
+        (Fail, LATE, (), RefundLate),
+        (Expire, LATE, (), RefundLate),
+        (Fail, SOON, ("A",), RefundLate),
+        (Cancel, SOON, (), RefundLate),
+    ],
+)
+def test_late_money_is_honoured_or_goes_back(
+    end: type[Any], after: timedelta, paid_elsewhere: tuple[str, ...], expected: type[Any]
+) -> None:
+    world = World()
+    payment = over(world, end)
+    paid_late(world, payment, after)
+    [step] = late_steps(world.events(payment.payment_id), paid_elsewhere)
+    assert type(step) is expected
+    resolver = resolver_of(world, paid_elsewhere)
+    asyncio.run(resolver.resolve(payment.payment_id, Visit(last_sent_at=world.clock())))
+    assert late_steps(world.events(payment.payment_id), paid_elsewhere) == []
+    assert books_agree(world, payment.payment_id)
+    honoured = expected is HonourLate
+    assert (world.state(payment.payment_id).orders["A"].state.status is Status.CAPTURED) is honoured
+    assert bool(world.psp.charges["pi_stripe_1"].refunds) is not honoured
+
+
+def test_money_at_a_processor_that_was_given_up_goes_back_once() -> None:
+    world = World(others=("adyen",))
+    payment = world.payment("action")
+    asyncio.run(world.payins.create(payment))
+    asyncio.run(world.carry_out.attempt_at(world.events(payment.payment_id), "adyen", "list_empty"))
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    asyncio.run(world.payins.observe(world.psp.charges["pi_stripe_1"]))
+    resolver = resolver_of(world)
+    for _ in range(3):
+        world.clock.advance(3600)
+        asyncio.run(resolver.resolve(payment.payment_id, Visit(last_sent_at=world.clock())))
+    [refund] = world.psp.charges["pi_stripe_1"].refunds
+    assert refund.amount_minor == 1000
+    assert world.state(payment.payment_id).psp == "adyen"
+    assert books_agree(world, payment.payment_id)
+
+
+def test_a_refund_of_late_money_is_made_once_also_when_its_key_is_forgotten() -> None:
+    world = World()
+    payment = over(world, Cancel)
+    paid_late(world, payment, SOON)
+    [step] = late_steps(world.events(payment.payment_id), ())
+    assert isinstance(step, RefundLate)
+    world.psp.refund_now("pi_stripe_1", 1000, step.refund_id, RefundStatus.PENDING)
+    world.clock.advance(timedelta(days=3).total_seconds())
+    resolver = resolver_of(world)
+    found = asyncio.run(resolver.resolve(payment.payment_id, Visit(last_sent_at=world.clock())))
+    assert found.question == "late"
+    assert len(world.psp.charges["pi_stripe_1"].refunds) == 1
+
+
+def test_late_money_under_dispute_waits_for_the_bank() -> None:
+    world = World()
+    payment = over(world, Cancel)
+    paid_late(world, payment, SOON)
+    world.psp.dispute("pi_stripe_1", 300)
+    asyncio.run(world.payins.observe(world.psp.charges["pi_stripe_1"]))
+    assert late_steps(world.events(payment.payment_id), ()) == []

@@ -1,0 +1,220 @@
+"""Pending payments resolved step by step, with the clock in the test's hand."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from connectors.charges import ChargeStatus, RefundStatus
+from payins.policies import Question
+from payins.work import Resolved, Visit
+from schemas.ids import PaymentId
+from tests.model_psp import Fault
+from tests.payins_resolver import resolver_of
+from tests.payins_world import World, books_agree, failing
+from writer.commands import (
+    CreatePayment,
+    Expire,
+    RequestCancel,
+    RequestCapture,
+    RequestRefund,
+)
+
+HOUR, DAY = 3600.0, 86_400.0
+
+
+def created(world: World, token: str = "ok", **fields: Any) -> CreatePayment:
+    payment = world.payment(token, **fields)
+    asyncio.run(world.payins.create(payment, respond_async=True))
+    return payment
+
+
+def visit(world: World, payment_id: PaymentId, *, after: float = 0, repeats: int = 0) -> Resolved:
+    """Resolve once, so many seconds later; nobody else has called for an hour."""
+    world.clock.advance(after)
+    last = Visit(last_sent_at=world.clock() - timedelta(hours=1), repeats=repeats)
+    return asyncio.run(resolver_of(world).resolve(payment_id, last))
+
+
+def test_a_recorded_intent_is_left_to_its_process_and_then_carried_out() -> None:
+    world = World()
+    payment = created(world)
+    early = visit(world, payment.payment_id, after=1)
+    assert (early.question, world.psp.calls) == (Question.ASKED, [])
+    visit(world, payment.payment_id, after=1.1)
+    assert world.types(payment.payment_id) == ["created", "captured"]
+
+
+def test_a_lost_charge_is_found_and_not_made_again() -> None:
+    world = World()
+    world.psp.faults = failing(("charge", Fault.LOST_AFTER))
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    visit(world, payment.payment_id, after=5)
+    assert world.types(payment.payment_id) == ["created", "unknown", "captured"]
+    assert world.psp.calls.count("charge") == 1
+
+
+def test_a_charge_that_was_lost_on_its_way_is_asked_for_again_under_its_key() -> None:
+    world = World()
+    world.psp.faults = failing(("charge", Fault.LOST_BEFORE))
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    visit(world, payment.payment_id, after=5)
+    assert world.types(payment.payment_id) == ["created", "unknown", "captured"]
+    assert list(world.psp.keys) == [f"purser-{payment.payment_id}-1"]
+
+
+def lost(world: World) -> CreatePayment:
+    world.psp.faults = failing(("charge", Fault.LOST_BEFORE))
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    return payment
+
+
+def test_a_charge_that_is_absent_for_too_long_expires() -> None:
+    world = World()
+    payment = lost(world)
+    visit(world, payment.payment_id, after=2 * HOUR)
+    assert world.types(payment.payment_id)[-1] == "expired"
+    assert "not_found" in world.events(payment.payment_id)[-1].details
+
+
+def test_absence_without_proof_ends_nothing() -> None:
+    world = World()
+    payment = lost(world)
+    world.clock.advance(2 * HOUR)
+    just_called = Visit(last_sent_at=world.clock() - timedelta(seconds=5))
+    found = asyncio.run(resolver_of(world).resolve(payment.payment_id, just_called))
+    assert found.question is Question.UNKNOWN
+    assert world.types(payment.payment_id)[-1] == "unknown"
+
+
+def test_a_processor_that_cannot_be_asked_proves_nothing() -> None:
+    world = World()
+    payment = lost(world)
+    world.psp.faults = lambda _operation: Fault.NOT_SENT
+    found = visit(world, payment.payment_id, after=30 * DAY)
+    assert found.error is not None
+    assert world.types(payment.payment_id)[-1] == "unknown"
+
+
+def test_what_is_provably_absent_and_keeps_failing_is_attempted_elsewhere() -> None:
+    world = World(others=("adyen",))
+    payment = lost(world)
+    visit(world, payment.payment_id, after=300, repeats=2)
+    assert world.types(payment.payment_id) == ["created", "unknown", "attempted", "captured"]
+    assert world.state(payment.payment_id).psp == "adyen"
+    assert "list_empty" in world.events(payment.payment_id)[2].details
+
+
+def test_the_only_processor_is_attempted_anew_under_a_new_key() -> None:
+    world = World()
+    payment = lost(world)
+    visit(world, payment.payment_id, after=300, repeats=2)
+    assert list(world.psp.keys) == [f"purser-{payment.payment_id}-3"]
+    assert world.types(payment.payment_id)[-1] == "captured"
+
+
+def test_after_a_weeks_outage_everything_is_resolved() -> None:
+    world = World()
+    payment = created(world)
+    world.psp.faults = failing(("charge", Fault.LOST_AFTER))
+    visit(world, payment.payment_id, after=5)
+    visit(world, payment.payment_id, after=7 * DAY)
+    assert world.types(payment.payment_id) == ["created", "unknown", "captured"]
+    assert world.psp.calls.count("charge") == 1
+
+
+def test_a_buyer_who_does_not_act_is_cancelled_at_the_processor() -> None:
+    world = World()
+    payment = world.payment("action")
+    asyncio.run(world.payins.create(payment))
+    visit(world, payment.payment_id, after=DAY + 1)
+    visit(world, payment.payment_id, after=5)
+    assert world.types(payment.payment_id)[-2:] == ["cancel_requested", "cancelled"]
+    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CANCELLED
+
+
+def test_a_payment_that_nobody_confirms_expires_without_a_call() -> None:
+    world = World()
+    payment = created(world, flow="confirm_later", payment_token=None)
+    assert visit(world, payment.payment_id, after=6 * DAY).question is Question.UNCONFIRMED
+    visit(world, payment.payment_id, after=DAY + 1)
+    assert world.types(payment.payment_id) == ["created", "expired"]
+    assert not world.psp.calls
+
+
+@pytest.mark.parametrize("age", [5.0, 3 * DAY])
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.LOST_AFTER])
+def test_a_lost_refund_is_made_once(fault: Fault, age: float) -> None:
+    world = World()
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    world.psp.faults = failing(("refund", fault))
+    request = world.change(RequestRefund, payment.payment_id, refund_id="r-1", amount_minor=400)
+    asyncio.run(world.payins.refund(request))
+    assert visit(world, payment.payment_id, after=age).question is None
+    assert len(world.psp.charges["pi_stripe_1"].refunds) == 1
+    assert world.types(payment.payment_id)[-1] == "refunded"
+    assert books_agree(world, payment.payment_id)
+
+
+def test_a_refund_that_takes_days_is_not_made_again_when_its_key_is_forgotten() -> None:
+    world = World()
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    request = world.change(RequestRefund, payment.payment_id, refund_id="r-1", amount_minor=400)
+    asyncio.run(
+        world.payins.refund(
+            world.change(RequestRefund, payment.payment_id, refund_id="r-0", amount_minor=1)
+        )
+    )
+    world.psp.refund_now("pi_stripe_1", 400, "r-1", RefundStatus.PENDING)
+    world.psp.faults = failing(("refund", Fault.LOST_BEFORE))
+    asyncio.run(world.payins.refund(request))
+    found = visit(world, payment.payment_id, after=3 * DAY)
+    assert found.question is Question.REQUEST
+    assert len(world.psp.charges["pi_stripe_1"].refunds) == 2
+    world.psp.settle_refund("pi_stripe_1", 1, RefundStatus.SUCCEEDED)
+    assert visit(world, payment.payment_id, after=DAY).question is None
+    assert world.types(payment.payment_id)[-1] == "refunded"
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.LOST_AFTER])
+@pytest.mark.parametrize(
+    ("kind", "event"), [(RequestCapture, "captured"), (RequestCancel, "cancelled")]
+)
+def test_a_lost_capture_or_cancellation_is_finished(
+    fault: Fault, kind: type[Any], event: str
+) -> None:
+    world = World()
+    payment = world.payment(capture="manual")
+    asyncio.run(world.payins.create(payment))
+    operation = "capture" if kind is RequestCapture else "cancel"
+    world.psp.faults = failing((operation, fault))
+    request = world.change(kind, payment.payment_id)
+    ask = world.payins.capture if kind is RequestCapture else world.payins.cancel
+    asyncio.run(ask(request))
+    visit(world, payment.payment_id, after=5)
+    assert world.types(payment.payment_id)[-1] == event
+    assert books_agree(world, payment.payment_id)
+
+
+def test_what_is_held_for_a_payment_that_is_over_is_let_go() -> None:
+    world = World()
+    payment = world.payment("action", capture="manual")
+    asyncio.run(world.payins.create(payment))
+    asyncio.run(world.ledger.handle(world.change(Expire, payment.payment_id)))
+    world.psp.settle("pi_stripe_1", ChargeStatus.AUTHORIZED)
+    asyncio.run(resolver_of(world).observe(world.psp.charges["pi_stripe_1"]))
+    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CANCELLED
+
+
+def test_a_payment_that_was_made_elsewhere_is_nobodys_to_ask_about() -> None:
+    world = World()
+    foreign = world.payment(flow=None, capture=None, payment_token=None)
+    asyncio.run(world.ledger.handle(foreign))
+    assert visit(world, foreign.payment_id, after=DAY).question is None
+    assert not world.psp.calls
