@@ -150,7 +150,8 @@ def show(found: Report) -> None:
     console.print(table)
     _show_findings(console, found.findings)
     for name, worker in found.workers.items():
-        _line(console, name, _worker_line(worker))
+        if line := _worker_line(worker):
+            _line(console, name, line)
     if sum(name in VIEWS_WORKER_NAMES for name in found.workers) > 1:
         _line(console, "views workers together", f"{found.views_lag_records} records behind")
     for problem in found.loud:
@@ -199,7 +200,9 @@ def _worker_line(report: Mapping[str, Any]) -> str:
             f" {report['restarts']} times, hanging transactions ended in"
             f" {report['transactions_ended']} partitions"
         )
-    lag = report.get("lag_records")
+    if "lag_records" not in report:
+        return ""  # it reads no topic
+    lag = report["lag_records"]
     return "lag unknown" if lag is None else f"{lag} records behind"
 
 

@@ -1,8 +1,8 @@
 """Writes the parts of docs/reference that are made from tables in the code.
 
 Run `python -m docs.generate` after a change of `schemas/lifecycle.py`, `schemas/effects.py`,
-`row_rules.py`, `guard_codes.py` or `schemas/clickhouse/catalogue.py`. A test holds the committed
-pages equal to what this gives.
+`row_rules.py`, `guard_codes.py`, `schemas/clickhouse/catalogue.py`, or of the routes, permissions
+and problems of `service/`. Tests hold the committed pages equal to what this gives.
 """
 
 import re
@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from docs.api_pages import API_PAGE, PROBLEMS_PAGE, api_page, problems_page
+from docs.markers import replaced
 from schemas.clickhouse.catalogue import VIEWS
 from schemas.clickhouse.view import MAJOR, MINOR, View
 from schemas.clickhouse.view import Amount as AmountColumns
@@ -137,8 +139,6 @@ _CLAIMS: Mapping[Claim, str] = {
     Claim.MAY_END: "freed, if it was requested",
     Claim.EXCLUDES: "",
 }
-_MARKER = "<!-- generated: {} -->\n"
-_END = "\n<!-- end -->"
 
 
 def lifecycle_page() -> str:
@@ -226,18 +226,10 @@ def payments_page(text: str) -> str:
         f"| `{name}` | `{rule.column}` {rule.expected} |"
         for name, rule in sorted(ROW_RULES.items())
     ]
-    text = _replaced(
+    text = replaced(
         text, "guard codes", ["| SQLSTATE | the database refuses |", "|---|---|", *codes]
     )
-    return _replaced(text, "row rules", ["| constraint | demands |", "|---|---|", *rules])
-
-
-def _replaced(text: str, name: str, lines: list[str]) -> str:
-    """The text with other lines between the marker of that name and the end after it."""
-    before, marker, rest = text.partition(_MARKER.format(name))
-    assert marker, name
-    _, end, after = rest.partition(_END)
-    return before + marker + "\n".join(lines) + end + after
+    return replaced(text, "row rules", ["| constraint | demands |", "|---|---|", *rules])
 
 
 def views_page(text: str) -> str:
@@ -264,6 +256,8 @@ def main() -> None:
     PAYMENTS_PAGE.write_text(payments_page(page), encoding="utf-8")
     page = VIEWS_PAGE.read_text(encoding="utf-8")
     VIEWS_PAGE.write_text(views_page(page), encoding="utf-8")
+    for path, made in ((API_PAGE, api_page), (PROBLEMS_PAGE, problems_page)):
+        path.write_text(made(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

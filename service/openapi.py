@@ -81,7 +81,17 @@ def document(app: FastAPI) -> dict[str, Any]:
     for path in made["paths"].values():
         for operation in path.values():
             _without_validation_error(operation)
-    return made
+    whole: dict[str, Any] = _with_whole_numbers(made)
+    return whole
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """FastAPI makes floats of integer limits; a float never touches money."""
+    if isinstance(value, dict):
+        return {key: _with_whole_numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def codes_of(route: Route) -> list[str]:

@@ -8,6 +8,7 @@
     arrow.py          columns of rows -> Arrow
     revenue.py        how `seller_revenue` is computed from `ledger_entries`
     queries.py        common queries on the views
+    queries_figures.py  queries of the API: figures, and how far the views are
     migrate.py        ClickHouse's schema
     source_topics.py  remembers which topics the views were made from
     analyst_user.py   the analysts' user on a ClickHouse server

@@ -8,11 +8,14 @@ from typing import Any, cast
 import jsonschema
 import pytest
 
+from docs.api_pages import API_PAGE, PROBLEMS_PAGE, api_page, problems_page
+from schemas.ids import caller_key, payment_id
 from service import openapi, shown
 from service.app import new_application
 from service.permissions import Operation
 from service.problems import PROBLEMS
 from service.routes import ROUTES
+from stack.settings import CHECKOUT
 from tests.service_world import ApiWorld, body, key
 
 OPEN = {"/healthz", "/readyz", "/webhooks/stripe"}
@@ -138,3 +141,15 @@ def test_the_document_is_served() -> None:
         assert asyncio.run(work()).json() == json.loads(json.dumps(document()))
     finally:
         world.close()
+
+
+def test_the_pages_are_the_generated_ones() -> None:
+    for page, made in ((API_PAGE, api_page), (PROBLEMS_PAGE, problems_page)):
+        text = page.read_text(encoding="utf-8")
+        assert text == made(text), "run python -m docs.generate"
+
+
+def test_the_how_to_names_the_id_that_its_key_gives() -> None:
+    page = (CHECKOUT / "docs/how-to/first-payment.md").read_text()
+    made = payment_id("payment", caller_key("local-service", "first-payment"))
+    assert page.count(str(made)) == 2

@@ -154,7 +154,7 @@ def test_secrets_are_generated_once_and_only_for_our_eyes(home: Home) -> None:
     passwords = [
         value for name, value in json.loads(first.model_dump_json()).items() if name != "home_id"
     ]
-    assert len(set(passwords)) == len(passwords) == 9
+    assert len(set(passwords)) == len(passwords) == 12
     assert all(len(password) >= 32 for password in passwords)
     told = repr(first) + repr(Endpoints.of(StackSettings(home=home.path), first))
     assert not any(password in told for password in passwords)
@@ -367,6 +367,7 @@ def test_each_views_worker_has_a_name_a_port_and_a_place_in_the_group_of_its_own
         *names,
         "connector-supervisor",
         "simulator",
+        "api",
         "payins-worker",
     }
 

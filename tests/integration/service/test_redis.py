@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from schemas.errors import ServiceUnavailable
 from service.answer_cache import PREFIX
 from tests.integration.service.world import Client, RealApi, payment, real_api
 
@@ -34,7 +36,8 @@ async def flush(_api: RealApi, redis: Redis) -> None:
 
 
 async def kill(api: RealApi, _redis: Redis) -> None:
-    await asyncio.to_thread(api.stack.kill, "valkey")
+    with suppress(ServiceUnavailable):  # it is being started again
+        await asyncio.to_thread(api.stack.kill, "valkey")
     await asyncio.sleep(0.5)
 
 
