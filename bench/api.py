@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import psutil
 
 from bench.api_load import MEASURING, TOKEN
 from bench.figures import Figure, at_least, at_most
@@ -108,10 +109,13 @@ def _run(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What the load measured, and the CPU seconds of every process meanwhile."""
     before: dict[str, float] = {}
+    busy_before = 0.0
 
     def heard(line: str) -> None:
+        nonlocal busy_before
         if line.strip() == MEASURING:
             before.update(cpu_seconds(bench.stack))
+            busy_before = _busy_seconds()
 
     seen: dict[str, Any] = run_module(
         bench,
@@ -121,7 +125,16 @@ def _run(
         *more,
         heard=heard,
     )
-    return seen, spent_between(before, cpu_seconds(bench.stack))
+    spent = spent_between(before, cpu_seconds(bench.stack))
+    ours = sum(spent.values()) + seen["cpu_seconds"]
+    seen["others"] = max(0.0, _busy_seconds() - busy_before - ours) / seen["seconds"]
+    return seen, spent
+
+
+def _busy_seconds() -> float:
+    """CPU seconds of everything on this machine."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + times.nice + times.irq + times.softirq)
 
 
 def _well(seen: Mapping[str, Any]) -> int:
@@ -157,7 +170,12 @@ def _at_rate(bench: Bench, variant: str) -> list[Figure]:
         if name == API:
             judged = at_most(CPU_MILLISECONDS, milliseconds)
         figures.append(_figure(section, f"CPU {name}", milliseconds, "ms/payment", *judged))
-    return figures
+    return [*figures, _others(section, seen)]
+
+
+def _others(section: str, seen: Mapping[str, Any]) -> Figure:
+    """How quiet the machine was: what other programs took of it meanwhile."""
+    return _figure(section, "taken by other programs", seen["others"], "cores")
 
 
 def _latency(section: str, operation: str, latency: Mapping[str, float]) -> list[Figure]:
@@ -244,6 +262,7 @@ def _creates_alone(bench: Bench) -> list[Figure]:
             _figure(section, f"CPU {name}", each, "ms/payment")
             for name, each in milliseconds.items()
         ),
+        _others(section, seen),
     ]
 
 

@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.3
 OTHER = "other"
 
 _LINE = re.compile(
-    r"^\S+ \S+ \S+ \[(\d+)\] (?!postgres@)\S+@\S* LOG:  (?:execute [^:]*|statement): *(\w+)(?: (\w+))?",
+    r"^\S+ \S+ \S+ \[(\d+)\] (?!postgres@)\S+@\S* LOG:  (?:execute [^:]*|statement): *(\w+)",
 )
 _TURNED_ON = "ALTER SYSTEM SET log_statement = 'all'"
 _TURNED_OFF = "ALTER SYSTEM RESET log_statement"

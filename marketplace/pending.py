@@ -1,6 +1,7 @@
 """Waits until nothing is open between Purser and the PSP: every request has its outcome.
 
-A payment that waits for a buyer or for a bank is not open: that can take days.
+A payment that waits for a buyer is not open, and one that waits for a bank only if that is asked
+for: both can take days.
 """
 
 import time
@@ -15,7 +16,7 @@ _CHARGES = """
 SELECT count(DISTINCT payment_id)
 FROM (SELECT DISTINCT ON (payment_id, order_id) payment_id, status, event_type
       FROM payments WHERE direction = 'in' ORDER BY payment_id, order_id, seq DESC) AS latest
-WHERE status IN ('created', 'unknown')
+WHERE status = ANY(%(statuses)s)
   AND (event_type <> 'created'
        OR (SELECT details ->> 'flow' FROM payments AS first
            WHERE first.payment_id = latest.payment_id AND first.seq = 1)
@@ -38,20 +39,24 @@ OUTCOMES = {
 """Event that asks the PSP for something -> events that answer it."""
 
 
-def open_requests(reader_dsn: str) -> dict[str, int]:
+def open_requests(reader_dsn: str, *, banks: bool = False) -> dict[str, int]:
     """What was asked of the PSP and has no outcome yet: what -> how often, without zeros."""
+    statuses = ["created", "unknown", *(["processing"] if banks else [])]
     with psycopg.connect(reader_dsn) as connection:
-        found = {"charge": _count(connection, _CHARGES, {})}
+        found = {"charge": _count(connection, _CHARGES, {"statuses": statuses})}
         for request, outcomes in OUTCOMES.items():
             asked = {"request": request, "outcomes": outcomes}
             found[request] = _count(connection, _REQUESTS, asked)
     return {what: times for what, times in found.items() if times}
 
 
-def wait_until_settled(reader_dsn: str, seconds: float) -> dict[str, int]:
-    """Wait for every outcome, for a bounded time; return what is still open."""
+def wait_until_settled(reader_dsn: str, seconds: float, *, banks: bool = False) -> dict[str, int]:
+    """Wait for every outcome, for a bounded time; return what is still open.
+
+    With `banks` also for payments that a bank works on, for when days have passed at the PSP.
+    """
     deadline = time.monotonic() + seconds
-    while (left := open_requests(reader_dsn)) and time.monotonic() < deadline:
+    while (left := open_requests(reader_dsn, banks=banks)) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
     return left
 

@@ -114,7 +114,7 @@ def test_the_readmes_program_appends(stack: Stack) -> None:
     exec(compile(program, "README.md", "exec"), {"dsn": stack.endpoints.postgres_dsn})
     with psycopg.connect(stack.endpoints.postgres_reader_dsn) as session:
         found = session.execute(
-            "SELECT event_type FROM payments WHERE order_id = 'o-1' AND seller_id = 's-7'"
+            "SELECT event_type FROM payments WHERE order_id = 'o-81' AND seller_id = 's-7'"
             " ORDER BY seq"
         ).fetchall()
     assert found == [("created",), ("captured",)]

@@ -82,6 +82,7 @@ def test_what_is_not_answered_is_sent_again_under_the_same_key() -> None:
     answers: Iterator[Callable[[web.Request], web.StreamResponse]] = iter(
         [
             lambda _: problem(503, "unavailable"),
+            lambda _: problem(500, "internal_error"),
             cut,
             lambda _: problem(409, "request_in_flight"),
             lambda _: problem(429, "rate_limited", **{"Retry-After": "0"}),
@@ -101,9 +102,10 @@ def test_what_is_not_answered_is_sent_again_under_the_same_key() -> None:
     answer, report = post_once(handler)
     assert (answer.status, answer.body, answer.replayed) == (201, CREATED, True)
     assert set(seen) == {("k-1", "Bearer token", b'{"a": 1}')}
-    assert len(seen) == 6
+    assert len(seen) == 7
     assert report.resent == {
         "503 unavailable": 1,
+        "500 internal_error": 1,
         "ServerDisconnectedError": 1,
         "409 request_in_flight": 1,
         "429 rate_limited": 1,
