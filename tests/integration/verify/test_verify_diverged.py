@@ -60,6 +60,8 @@ def _verdicts(report: Report) -> set[str]:
         ("recorded_at", "recorded_at - INTERVAL 1 MICROSECOND"),
         ("idempotency_key", "concat(idempotency_key, ' ')"),
         ("pending_minor", "pending_minor + 1"),
+        ("authorized_minor", "authorized_minor + 1"),
+        ("suspense_minor", "suspense_minor - 1"),
         ("schema_version", "schema_version + 1"),
     ],
 )
@@ -229,6 +231,41 @@ def test_a_posting_moved_elsewhere_is_seen_though_it_balances(world: World, chan
     assert dict(finding(report, "ledger_entries").where) == where
 
 
+AT_THE_PSP = [
+    ("stray_captured", "suspense"),
+    ("stray_refunded", "psp_receivable"),
+    ("honoured", "suspense"),
+    ("dispute_opened", "psp_receivable"),
+    ("dispute_opened", "psp_disputed"),
+    ("dispute_opened", "suspense"),
+    ("dispute_won", "psp_disputed"),
+    ("dispute_won", "suspense"),
+    ("dispute_lost", "psp_disputed"),
+]
+
+
+@pytest.mark.parametrize(("event_type", "account"), AT_THE_PSP)
+def test_what_is_in_dispute_or_in_suspense_is_proven(
+    world: World, event_type: str, account: str
+) -> None:
+    """On another account it would balance as well."""
+    leg = f"event_type = '{event_type}' AND account_type = '{account}'"
+    payment_id, seq, amount = world.client.query(
+        "SELECT toString(payment_id), seq, amount_minor FROM ledger_entries_raw FINAL"
+        f" WHERE {leg} ORDER BY 1, 2 LIMIT 1"
+    ).result_rows[0]
+    where = f"payment_id = '{payment_id}' AND seq = {seq} AND {leg}"
+    world.move("ledger_entries", "'bank' AS account_type", where)
+    report = world.verify()
+    assert report.exit_status == 1
+    found = finding(report, "ledger_entries")
+    assert dict(found.where) == {"payment_id": payment_id, "seq": seq}
+    expected, actual = found.columns["postings"]
+    assert f"{account}:stripe {amount} " in str(expected)
+    assert f"bank:stripe {amount} " in str(actual)
+    assert _verdicts(report) == {"ledger_entries"}
+
+
 def test_two_cents_wrong_that_cancel_each_other_are_seen(world: World) -> None:
     where = _where(world)
     world.replace(
@@ -343,6 +380,25 @@ def test_refunds_above_captures_are_seen(world: World) -> None:
     world.replace("payment_events", "amount_minor * 100 AS amount_minor", "event_type = 'refunded'")
     found = finding(world.verify(), "refunds_within_captures")
     assert "refunded_minor" in found.columns
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ("amount_minor - 1 AS amount_minor", "event_type = 'authorized'"),
+        ("authorized_minor + 1 AS authorized_minor", "order_id = 'order-late'"),
+        (
+            "amount_minor + (event_type = 'captured') AS amount_minor,"
+            " captured_minor + (captured_minor > 0) AS captured_minor",
+            "order_id = 'order-above'",
+        ),
+    ],
+    ids=["another amount authorized", "another sum", "captured above it"],
+)
+def test_authorizations_are_proven(world: World, change: str, where: str) -> None:
+    world.replace("payment_events", change, where)
+    found = finding(world.verify(), "refunds_within_captures")
+    assert "authorized_minor" in found.columns
 
 
 # -- PostgreSQL itself

@@ -233,6 +233,7 @@ def marketplace(payments: int, seed: int) -> list[list[Row]]:
         rows, seller = _payment(rng, number)
         released += sum(row["available_delta_minor"] for row in rows if seller == SELLERS[0])
         transactions.append(rows)
+    transactions += [_timed(rows, DAY + timedelta(days=5)) for rows in _strange(rng)]
     book = Book(direction=Direction.OUT, payment_id=_uuid(rng))
     payout = [book.request(amount=max(1, released // 2), seller_id=SELLERS[0])]
     payout += [book.event(EventType.SUBMITTED), book.event(EventType.PAID)]
@@ -263,6 +264,41 @@ def _payment(rng: random.Random, number: int) -> tuple[list[Row], str]:
             rows.append(book.event(EventType.DISPUTE_OPENED, order, 50))
             rows.append(book.event(EventType.DISPUTE_LOST, order, 50))
     return _timed(rows, DAY + timedelta(days=number % 9, seconds=number)), seller
+
+
+def _strange(rng: random.Random) -> list[list[Row]]:
+    """Payments whose money the rules have no place for, and one that moved to another PSP."""
+    late, above, moved = (Book(payment_id=_uuid(rng)) for _ in range(3))
+    seller = SELLERS[1]
+    return [
+        [
+            late.create("order-late", seller_id=seller),
+            late.event(EventType.EXPIRED),
+            late.event(EventType.STRAY_CAPTURED, amount=1200),
+            late.event(EventType.HONOURED),
+            late.event(EventType.STRAY_REFUNDED, amount=200),
+        ],
+        [
+            above.create("order-above", seller_id=seller),
+            above.event(EventType.AUTHORIZED, amount=900),
+            above.event(EventType.CAPTURE_REQUESTED, amount=900),
+            above.event(EventType.CAPTURED, amount=900),
+            above.event(EventType.DISPUTE_OPENED, amount=900, excess=50),
+            above.event(EventType.DISPUTE_WON),
+            above.event(EventType.REFUNDED, amount=300),
+            above.event(EventType.DISPUTE_OPENED, amount=600, excess=345),
+            above.event(EventType.DISPUTE_LOST),
+        ],
+        [
+            moved.create("order-moved", seller_id=seller),
+            moved.event(EventType.AUTHORIZED, amount=10),
+            moved.event(EventType.UNKNOWN),
+            moved.event(EventType.ATTEMPTED, psp="adyen", method="wallet"),
+            moved.event(EventType.CAPTURED),
+            moved.event(EventType.STRAY_CAPTURED, amount=70, psp="stripe", method="card"),
+            moved.event(EventType.SHIPPED),
+        ],
+    ]
 
 
 def _timed(rows: list[Row], start: datetime) -> list[Row]:
