@@ -9,6 +9,7 @@ from cli.down import down
 from cli.env import env
 from cli.import_ import import_
 from cli.migrate import migrate
+from cli.payins import payins
 from cli.repair import repair
 from cli.replay import replay
 from cli.status import status
@@ -44,3 +45,4 @@ app.command()(token)
 app.command()(replay)
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(repair, name="repair")
+app.add_typer(payins, name="payins")

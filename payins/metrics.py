@@ -66,6 +66,10 @@ class PayInsMetrics:
             ["reason"],
             registry=self.registry,
         )
+        self._open_questions()
+        self._what_came_of_it()
+
+    def _open_questions(self) -> None:
         self.pending = Gauge(
             "purser_payins_pending",
             "Payments with an open question, by what is open.",
@@ -89,6 +93,8 @@ class PayInsMetrics:
             "Payments in the retry queue.",
             registry=self.registry,
         )
+
+    def _what_came_of_it(self) -> None:
         self.retried = Counter(
             "purser_payins_retried",
             "Attempts that failed and were put off, by reason.",

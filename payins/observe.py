@@ -115,6 +115,8 @@ class Observer:
 
     def _without_payment(self, charge: Charge) -> Observed:
         """A charge that no payment asked for: made by somebody else with the same account."""
+        if not charge.captured_minor:
+            return Observed(events=())
         fact = Unrecordable(
             reason=NO_PAYMENT, reference=charge.reference, amount_minor=charge.captured_minor
         )

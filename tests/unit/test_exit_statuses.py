@@ -40,6 +40,8 @@ COMMANDS = {
     "dead-letters list": "PURSER_CLICKHOUSE_URL",
     "dead-letters show": "PURSER_CLICKHOUSE_URL",
     "dead-letters redrive": "PURSER_CLICKHOUSE_URL",
+    "payins retries": "PURSER_KAFKA_BOOTSTRAP",
+    "payins dead-letters": "PURSER_KAFKA_BOOTSTRAP",
 }
 """Command -> the setting that it names where nothing is set up; `bench` names none itself."""
 ARGUMENTS = {

@@ -26,12 +26,14 @@ from connectors.charges import EventKind, ProcessorEvent
 from payins.inbox import Inbox
 from payins.journal import Journal
 from payins.letters import DeadLetter
-from payins.rebuild import partition_of
+from payins.rebuild import Table, partition_of
 from schemas.settings import CHECKOUT
 from schemas.topics import PAYINS_DEAD_LETTERS_TOPIC, PAYMENTS_TOPIC
 from stack.native import Stack
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
+from writer.append import open_writer
+from writer.commands import Capture, CreatePayment, OrderLine
 
 pytestmark = pytest.mark.integration
 
@@ -194,6 +196,42 @@ def test_what_the_inbox_holds_is_worked_off(stack: Stack) -> None:
 def test_a_webhook_that_cannot_be_read_is_a_dead_letter_and_blocks_nothing(stack: Stack) -> None:
     asyncio.run(put(stack, [b"not an event"], event_id=(event_id := f"evt_{uuid4().hex}")))
     wait_until(lambda: event_id in asyncio.run(dead_letters(stack)), "a dead letter")
+
+
+def test_the_table_is_read_whole_in_pages_and_knows_who_paid_an_order(stack: Stack) -> None:
+    order_id = f"order-{uuid4().hex}"
+    payments = [
+        CreatePayment(
+            idempotency_key=uuid4().hex,
+            occurred_at=datetime.now(UTC),
+            buyer_id="buyer",
+            currency="EUR",
+            psp="stripe",
+            method="card",
+            orders=(OrderLine(order_id=order_id, seller_id="seller", amount_minor=500),),
+        )
+        for _ in range(2)
+    ]
+    first, second = payments
+    with open_writer(stack.endpoints.postgres_dsn) as writer:
+        for each in payments:
+            writer.handle(each)
+        capture = Capture(
+            idempotency_key="capture", occurred_at=datetime.now(UTC), payment_id=first.payment_id
+        )
+        writer.handle(capture)
+    table = Table(stack.endpoints.postgres_dsn, page_rows=7)
+
+    async def read() -> tuple[list[tuple[UUID, int]], frozenset[str], frozenset[str]]:
+        orders = frozenset({order_id, "another"})
+        seen = [(row.payment_id, row.seq) async for page in table.rows() for row in page]
+        by_first = await table.paid_elsewhere(second.payment_id, orders)
+        return seen, by_first, await table.paid_elsewhere(first.payment_id, orders)
+
+    seen, by_first, by_second = asyncio.run(read())
+    assert seen == sorted(set(seen))
+    assert {(first.payment_id, 1), (first.payment_id, 2), (second.payment_id, 1)} <= set(seen)
+    assert (by_first, by_second) == (frozenset({order_id}), frozenset())
 
 
 async def put(stack: Stack, bodies: list[bytes], event_id: str | None = None) -> None:
