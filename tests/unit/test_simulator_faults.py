@@ -108,6 +108,7 @@ def test_delays_are_within_their_limits() -> None:
         (f"stripe-node-retry-{uuid4()}", ""),
         (str(uuid4()).upper(), ""),
     ],
+    ids=["none", "words", "derived", "random", "sdk", "capitals"],
 )
 def test_a_random_key_tells_nothing(key: str | None, kept: str | None) -> None:
     kept = f" {key}" if kept is None else kept
