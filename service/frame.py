@@ -16,7 +16,7 @@ from uuid import uuid4
 from schemas.unexpected import report
 from service.facts import SCOPE, RequestFacts, request_id_now
 from service.metrics import ApiMetrics
-from service.problems import MEDIA_TYPE, Problem, defect
+from service.problems import MEDIA_TYPE, Problem, defect, unavailable
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -34,12 +34,20 @@ class Frame:
     """ASGI: the application in its frame."""
 
     def __init__(
-        self, app: App, metrics: ApiMetrics, *, body_bytes_most: int, body_seconds: float
+        self,
+        app: App,
+        metrics: ApiMetrics,
+        *,
+        body_bytes_most: int,
+        body_seconds: float,
+        requests_most: int,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._body_bytes_most = body_bytes_most
         self._body_seconds = body_seconds
+        self._requests_most = requests_most
+        self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -49,8 +57,11 @@ class Frame:
         request_id_now.set(exchange.facts.request_id)
         began = time.perf_counter()
         self._metrics.in_flight.inc()
+        self._requests += 1
         try:
             exchange.check_request_id()
+            if self._requests > self._requests_most:
+                raise unavailable("too many requests are being worked on; repeat this one")
             body = LimitedBody(
                 exchange, receive, bytes_most=self._body_bytes_most, seconds=self._body_seconds
             )
@@ -63,6 +74,7 @@ class Frame:
             await exchange.unexpected(error)
         finally:
             self._metrics.in_flight.dec()
+            self._requests -= 1
             self._finished(exchange, time.perf_counter() - began)
 
     def _finished(self, exchange: "Exchange", seconds: float) -> None:

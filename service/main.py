@@ -81,7 +81,6 @@ def uvicorn_config(settings: "ServiceSettings", app: "App") -> "uvicorn.Config":
         proxy_headers=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.stop_seconds,
-        limit_concurrency=settings.connections_most,
         ssl_certfile=settings.api_tls_certificate_file,
         ssl_keyfile=str(settings.api_tls_key_file) if settings.api_tls_key_file else None,
     )

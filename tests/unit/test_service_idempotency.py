@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from payins.intents import intents
 from schemas.lifecycle import EventType
 from tests.model_psp import Fault
 from tests.payins_world import World
@@ -252,6 +253,14 @@ def test_whoever_prefers_not_to_wait_gets_202_each_time() -> None:
         assert same(first, again)
         waiting = await post(two, "/v1/payments", body(), **key("k"))
         assert (waiting.status_code, waiting.json()["code"]) == (409, "request_in_flight")
+        # The worker takes it up; each form of the question keeps its answer.
+        events = events_of(one.world, first.json()["id"])
+        [intent] = intents(events)
+        await one.payins.carry_out.run(events, intent, is_alone=lambda: False)
+        outcome = await post(two, "/v1/payments", body(), **key("k"))
+        assert (outcome.status_code, outcome.json()["status"]) == (201, "captured")
+        later = await post(one, "/v1/payments", body(), **key("k"), Prefer="respond-async")
+        assert same(first, later)
 
     within(work)
 
