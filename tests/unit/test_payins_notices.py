@@ -1,0 +1,257 @@
+"""Events of processors, from webhooks and from their lists; and what the worker does by turns."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from connectors.charges import ChargeStatus, EventKind, ProcessorEvent
+from payins import webhooks
+from payins.inbox import EVENT_HEADER, PSP_HEADER
+from payins.journal import MemoryMap
+from payins.letters import DeadLetter
+from payins.metrics import WorkerMetrics
+from payins.notices import EventsPoll, Notices, PollLimits
+from payins.pending import PendingMemory
+from payins.policies import Question
+from payins.poller import Poller
+from payins.rebuild import partition_of
+from payins.retries import Retry, backoff
+from payins.rounds import Rounds
+from payins.settings import PayInsSettings
+from payins.webhooks import Webhooks
+from schemas.errors import InputError
+from schemas.events import Event
+from tests.model_psp import START, Fault
+from tests.payins_resolver import resolver_of
+from tests.payins_world import World, failing
+from writer.commands import CreatePayment
+
+
+@dataclass
+class Desk:
+    """Everything that acts on events, on a world in memory."""
+
+    world: World
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.retries: MemoryMap[Retry] = MemoryMap()
+        self.letters: MemoryMap[DeadLetter] = MemoryMap()
+        self.cursors: MemoryMap[datetime] = MemoryMap()
+        self.memory = PendingMemory(10)
+        resolver = resolver_of(world)
+        self.poller = Poller(
+            self.memory, resolver, self.retries, self.letters, world.metrics, world.clock
+        )
+        self.notices = Notices(world.ledger, world.processors, resolver, self.poller, world.metrics)
+        self.poll = EventsPoll(
+            self.notices, world.processors, self.cursors, world.clock, PollLimits()
+        )
+
+    def handle(self, event: ProcessorEvent) -> None:
+        asyncio.run(self.notices.handle(event))
+
+
+def waiting(world: World) -> CreatePayment:
+    payment = world.payment("action")
+    asyncio.run(world.payins.create(payment))
+    world.psp.calls.clear()
+    return payment
+
+
+def test_an_event_that_says_nothing_new_asks_nothing() -> None:
+    world = World()
+    waiting(world)
+    Desk(world).handle(world.psp.log[-1])
+    assert not world.psp.calls
+
+
+def test_an_event_that_says_something_new_has_the_charge_looked_at() -> None:
+    world = World()
+    payment = waiting(world)
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    Desk(world).handle(world.psp.log[-1])
+    assert world.types(payment.payment_id)[-1] == "captured"
+    assert world.psp.calls == ["retrieve"]
+
+
+def test_an_event_without_its_charge_has_it_looked_at_whole() -> None:
+    world = World()
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    world.psp.dispute("pi_stripe_1", 1050)
+    event = replace(world.psp.log[-1], charge=None)
+    Desk(world).handle(event)
+    assert world.types(payment.payment_id)[-1] == "dispute_opened"
+    by_payment = replace(event, reference=None)
+    Desk(world).handle(by_payment)
+    assert world.types(payment.payment_id).count("dispute_opened") == 1
+
+
+@pytest.mark.parametrize("kind", [EventKind.IGNORED, EventKind.UNKNOWN])
+def test_other_events_are_counted_and_nothing_else(kind: EventKind) -> None:
+    world = World()
+    waiting(world)
+    Desk(world).handle(replace(world.psp.log[-1], kind=kind))
+    assert not world.psp.calls
+
+
+def test_a_charge_that_nobody_asked_for_is_a_dead_letter_once() -> None:
+    world = World()
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    foreign = replace(world.psp.charges["pi_stripe_1"], payment_id=None, reference="pi_x")
+    world.psp.charges["pi_x"] = foreign
+    event = replace(world.psp.log[-1], reference="pi_x", charge=None, payment_id=None)
+    desk = Desk(world)
+    desk.handle(event)
+    desk.handle(event)
+    assert [letter.reason for letter in desk.letters.items.values()] == ["no_payment"]
+
+
+def test_a_charge_that_does_not_exist_is_a_dead_letter() -> None:
+    world = World()
+    waiting(world)
+    desk = Desk(world)
+    desk.handle(replace(world.psp.log[-1], reference="pi_none", charge=None))
+    [letter] = desk.letters.items.values()
+    assert (letter.reason, letter.reference) == ("refused", "pi_none")
+
+
+# -- the list of events
+
+
+def test_lost_webhooks_are_made_up_for_by_the_list_of_events() -> None:
+    world = World()
+    desk = Desk(world)
+    payment = waiting(world)
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    world.psp.refund_now("pi_stripe_1", 300, None)
+    asyncio.run(desk.poll.poll("stripe"))
+    assert world.types(payment.payment_id)[-2:] == ["captured", "refunded"]
+    assert desk.cursors.items == {"stripe": world.clock()}
+
+
+def test_the_list_is_read_from_before_the_cursor_and_the_cursor_stays_if_that_fails() -> None:
+    world = World()
+    desk = Desk(world)
+    asyncio.run(desk.poll.poll("stripe"))
+    world.clock.advance(3600)
+    payment = waiting(world)
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    before = dict(desk.cursors.items)
+    world.psp.faults = failing(("retrieve", Fault.NOT_SENT))
+    with pytest.raises(Exception, match="not sent"):
+        asyncio.run(desk.poll.poll("stripe"))
+    assert desk.cursors.items == before
+    asyncio.run(desk.poll.poll("stripe"))
+    assert world.types(payment.payment_id)[-1] == "captured"
+
+
+# -- the inbox
+
+
+def record(body: bytes, psp: str = "stripe") -> Any:
+    headers = [(PSP_HEADER, psp.encode()), (EVENT_HEADER, b"evt_1")]
+    return SimpleNamespace(topic="w", partition=0, offset=7, headers=headers, value=body)
+
+
+def test_a_webhook_waits_for_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "WAIT_SECONDS_FIRST", 0.001)
+    world = World()
+    payment = waiting(world)
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    world.psp.faults = failing(("retrieve", Fault.NOT_SENT), ("retrieve", Fault.LOST_BEFORE))
+    desk = Desk(world)
+    event = world.psp.log[-1]
+    inbox = Webhooks(desk.notices, desk.poller, {"stripe": lambda _body: event}, at_once=2)
+    asyncio.run(inbox.handle([record(b"{}"), record(b"{}")]))
+    assert world.types(payment.payment_id)[-1] == "captured"
+
+
+def test_what_cannot_be_read_is_a_dead_letter_and_the_rest_is_done() -> None:
+    world = World()
+    payment = waiting(world)
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    desk = Desk(world)
+    event = world.psp.log[-1]
+
+    def read(body: bytes) -> ProcessorEvent:
+        if body == b"bad":
+            raise InputError("body", "is no event")
+        return event
+
+    inbox = Webhooks(desk.notices, desk.poller, {"stripe": read}, at_once=2)
+    asyncio.run(inbox.handle([record(b"bad"), record(b"{}", psp="other"), record(b"good")]))
+    assert world.types(payment.payment_id)[-1] == "captured"
+    assert [letter.reason for letter in desk.letters.items.values()] == ["refused"]
+
+
+# -- partitions
+
+
+class TableOf:
+    """A table in memory."""
+
+    def __init__(self, pages: Sequence[Sequence[Event]]) -> None:
+        self.pages = pages
+        self.reads = 0
+
+    async def rows(self) -> AsyncIterator[Sequence[Event]]:
+        self.reads += 1
+        for page in self.pages:
+            yield page
+
+
+def rounds(desk: Desk, owned: set[int], table: TableOf) -> Rounds:
+    return Rounds(
+        memory=desk.memory,
+        poller=desk.poller,
+        table=table,  # type: ignore[arg-type]
+        retries=desk.retries,
+        events=desk.poll,
+        psps=("stripe",),
+        partitions=4,
+        owned=lambda: frozenset(owned),
+        metrics=WorkerMetrics(),
+        settings=PayInsSettings.load(postgres_dsn="postgresql://u:p@127.0.0.1/purser"),
+        clock=desk.world.clock,
+    )
+
+
+def test_a_worker_reads_the_pending_payments_of_partitions_that_come() -> None:
+    world = World()
+    payments = [waiting(world) for _ in range(8)]
+    desk = Desk(world)
+    table = TableOf([world.events(each.payment_id) for each in payments])
+    owned = {0, 1, 2, 3}
+    turns = rounds(desk, owned, table)
+    turns.follow()
+    asyncio.run(turns._read_once())
+    assert len(desk.memory) == 8
+    owned -= {0, 1}
+    turns.follow()
+    mine = [each for each in payments if partition_of(each.payment_id, 4) in owned]
+    assert len(desk.memory) == len(mine)
+    owned |= {0}
+    turns.follow()
+    asyncio.run(turns._read_once())
+    mine = [each for each in payments if partition_of(each.payment_id, 4) in owned]
+    assert len(desk.memory) == len(mine)
+    assert table.reads == 2
+    assert desk.memory.counts()[Question.ACTION].number == len(mine)
+
+
+def test_what_is_in_the_queue_is_known_before_the_table_is_read() -> None:
+    world = World()
+    payment = waiting(world)
+    desk = Desk(world)
+    retry = backoff(None, payment.payment_id, "timeout", START)
+    asyncio.run(desk.retries.put(str(payment.payment_id), retry))
+    rounds(desk, {partition_of(payment.payment_id, 4)}, TableOf([])).follow()
+    assert desk.memory.take_due(START + timedelta(hours=1), 5) == [payment.payment_id]
