@@ -23,7 +23,7 @@ from schemas.events import Event, NewEvent
 from schemas.ids import PaymentId
 from schemas.rejections import RejectionCode as Code
 from tests.builders import a_payment, a_payout, change, line
-from tests.property.strategies import KINDS, REFUND_IDS, payments
+from tests.property.strategies import changes, payments
 from writer import commands as c
 from writer.append import Writer
 from writer.decide import decide
@@ -42,14 +42,14 @@ def crowds(draw: st.DrawFn, size_max: int = 24) -> list[c.AnyCommand]:
     """Commands about a few payments, payouts out of their balances, and many sent twice."""
     known = draw(st.lists(payments(), min_size=1, max_size=3))
     chance = Random(draw(st.integers(0, 2**32)))
-    kinds = draw(st.lists(KINDS, min_size=1, max_size=size_max))
-    refund_id = draw(REFUND_IDS)
     commands: list[c.AnyCommand] = [*known]
     for payment in known:  # most of them with money in their sellers' balances
         if chance.random() < 0.8:
             commands.append(change(c.Capture, payment.payment_id))
             commands.append(change(c.Release, payment.payment_id))
-    commands += [_change(chance, kind, chance.choice(known), refund_id) for kind in kinds]
+    for _ in range(draw(st.integers(1, size_max))):
+        payment = draw(st.sampled_from(known))
+        commands.append(draw(changes(payment, lambda event, order_id: 400)))
     for _ in range(chance.randrange(5)):
         seller, amount = chance.choice(SELLERS), chance.choice([1, 50, 300, 900])
         payout = a_payout(seller_id=seller, amount_minor=amount)
@@ -62,21 +62,6 @@ def crowds(draw: st.DrawFn, size_max: int = 24) -> list[c.AnyCommand]:
     if draw(st.booleans()):
         chance.shuffle(tail)
     return head + tail
-
-
-def _change(
-    chance: Random, kind: type[c.Change], payment: c.CreatePayment, refund_id: str
-) -> c.Change:
-    fields: dict[str, Any] = {}
-    if issubclass(kind, c.OrderChange):
-        fields["order_id"] = chance.choice([None, None, "A", "B", "Z"])
-    if issubclass(kind, c.AmountChange):
-        fields["amount_minor"] = chance.choice([None, 1, 100, 400])
-    if kind in (c.RequestRefund, c.FailRefund):
-        fields["refund_id"] = refund_id
-    if kind is c.Attempt:
-        fields["psp"] = chance.choice(["stripe", "adyen"])
-    return change(kind, payment.payment_id, **fields)
 
 
 def _said(answer: Answer | None) -> object:
