@@ -15,6 +15,7 @@ COPY service service
 COPY simulators simulators
 COPY stack stack
 COPY cli cli
-RUN pip install --no-cache-dir --no-deps --no-build-isolation . && useradd --system purser
+RUN pip install --no-cache-dir --no-deps --no-build-isolation . && useradd --system purser \
+    && install --directory --owner=purser /var/lib/purser
 USER purser
 ENTRYPOINT ["purser"]

@@ -86,7 +86,8 @@ def _maven(folder: Path) -> None:
     call(folder, str(find_maven()), "-B", "-q", "-C", goal, f"-DoutputDirectory={folder}/lib")
 
 
-def _npm(folder: Path) -> None:
+def npm(folder: Path) -> None:
+    """Install what a package.json names."""
     quiet = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--silent")
     call(folder, "npm", "install", *quiet)
 
@@ -103,7 +104,7 @@ def programs() -> dict[str, Program]:
     if shutil.which("node") and shutil.which("npm"):
         found["node"] = Program(
             folder=SOURCES / "node",
-            install=_npm,
+            install=npm,
             command=lambda at: ["node", str(at / "client.js")],
         )
     if shutil.which("go"):
