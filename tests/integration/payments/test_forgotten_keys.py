@@ -62,7 +62,7 @@ def test_a_payment_in_doubt_for_a_day_is_not_charged_twice(
     assert [each.same for each in again] == [answer.same for *_, answer in doubtful]
     stack.stack.start(WORKER)
     stack.stack.wait_ready(WORKER)
-    stack.settle(180.0)
+    stack.settle(240.0)
 
     charges = Counter(each["payment_id"] for each in asyncio.run(stack.charges()))
     statuses = stack.statuses()
