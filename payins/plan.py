@@ -231,9 +231,6 @@ def after_absence(
     sent_at = max(last_sent_at, attempt.at + LONGEST_REQUEST)
     if not lookup.proves_absence(terms, sent_at):
         settled_at = sent_at + terms.under_way_most
-        if lookup.complete and settled_at > now:
-            # Only time is lacking for the proof.
-            return Wait(until=settled_at, question=step.question)
         later = next_look(attempt.rows[0].method, step.question, attempt.at, now)
         return Wait(until=max(settled_at, later), question=step.question)
     if in_time:

@@ -89,8 +89,6 @@ def test_absence_without_proof_ends_nothing() -> None:
     found = asyncio.run(resolver_of(world).resolve(payment.payment_id, just_called))
     assert found.question is Question.UNKNOWN
     assert world.types(payment.payment_id)[-1] == "unknown"
-    # Only time is lacking, so it is looked at again when the proof is possible.
-    assert found.until == just_called.last_sent_at + world.psp.terms.under_way_most
 
 
 def test_a_processor_that_cannot_be_asked_proves_nothing() -> None:
