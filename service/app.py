@@ -1,5 +1,6 @@
 """Puts the application together: routes, problems, and the parts of one process."""
 
+import logging
 from typing import Any
 
 from fastapi import FastAPI
@@ -8,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import ProcessorRefused, ServiceUnavailable
+from schemas.errors import ProcessorRefused, PurserError, ServiceUnavailable
 from service import documents, health, shown, webhooks
 from service.answers import JSON
 from service.facts import SCOPE
@@ -21,7 +22,9 @@ from service.routes import ROUTES
 from service.settings import ServiceSettings
 from service.validation import of_http_exception, of_validation
 
-HANDLED = (Problem, RequestValidationError, ServiceUnavailable, ProcessorRefused)
+_log = logging.getLogger("purser.api")
+
+HANDLED = (Problem, RequestValidationError, PurserError)
 """What handlers raise deliberately."""
 
 
@@ -41,6 +44,7 @@ def make_app(
         parts.metrics,
         body_bytes_most=settings.body_bytes_most,
         body_seconds=settings.body_seconds,
+        requests_most=settings.requests_most,
     )
     return app, framed
 
@@ -139,7 +143,9 @@ def problem_of(error: Exception) -> Problem:
             return of_http_exception(error)
         case ProcessorRefused():
             return Problem("refused_by_processor", str(error))
-        case ServiceUnavailable():
+        case PurserError():
             # Its text names servers, which is nobody's business outside.
+            level = logging.WARNING if isinstance(error, ServiceUnavailable) else logging.ERROR
+            _log.log(level, "%s", error)
             return unavailable("something that this needs does not answer; repeat the request")
     raise error

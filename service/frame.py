@@ -7,16 +7,17 @@ the time in which it must arrive.
 
 import asyncio
 import logging
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 from schemas.unexpected import report
 from service.facts import SCOPE, RequestFacts, request_id_now
 from service.metrics import ApiMetrics
-from service.problems import MEDIA_TYPE, Problem, defect
+from service.problems import MEDIA_TYPE, Problem, defect, unavailable
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -34,12 +35,20 @@ class Frame:
     """ASGI: the application in its frame."""
 
     def __init__(
-        self, app: App, metrics: ApiMetrics, *, body_bytes_most: int, body_seconds: float
+        self,
+        app: App,
+        metrics: ApiMetrics,
+        *,
+        body_bytes_most: int,
+        body_seconds: float,
+        requests_most: int,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._body_bytes_most = body_bytes_most
         self._body_seconds = body_seconds
+        self._requests_most = requests_most
+        self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -49,8 +58,11 @@ class Frame:
         request_id_now.set(exchange.facts.request_id)
         began = time.perf_counter()
         self._metrics.in_flight.inc()
+        self._requests += 1
         try:
             exchange.check_request_id()
+            if self._requests > self._requests_most:
+                raise unavailable("too many requests are being worked on; repeat this one")
             body = LimitedBody(
                 exchange, receive, bytes_most=self._body_bytes_most, seconds=self._body_seconds
             )
@@ -63,6 +75,7 @@ class Frame:
             await exchange.unexpected(error)
         finally:
             self._metrics.in_flight.dec()
+            self._requests -= 1
             self._finished(exchange, time.perf_counter() - began)
 
     def _finished(self, exchange: "Exchange", seconds: float) -> None:
@@ -83,6 +96,12 @@ class Frame:
             )
 
 
+def _new_id() -> str:
+    # Not from the system's source of randomness: an id need not be secret, and asking for it gives
+    # other threads the interpreter's lock, which costs more than all else that the frame does.
+    return str(UUID(int=random.getrandbits(128), version=4))
+
+
 class ClientGone(Exception):  # noqa: N818 - what happened, and nobody's error
     """The client closed the connection before its request was complete."""
 
@@ -99,9 +118,7 @@ class Exchange:
             len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None
         )
         is_given = bool(given) and self._well_formed
-        self.facts = RequestFacts(
-            given[0].decode("ascii") if is_given else str(uuid4()), not is_given
-        )
+        self.facts = RequestFacts(given[0].decode("ascii") if is_given else _new_id(), not is_given)
         scope[SCOPE] = self.facts
 
     def check_request_id(self) -> None:

@@ -6,8 +6,9 @@ from uuid import UUID
 from starlette.requests import Request
 
 from payins.execute import PayIns
+from schemas.errors import InputError
 from schemas.events import Event
-from schemas.ids import PaymentId
+from schemas.ids import PaymentId, check_id
 from schemas.lifecycle import Direction
 from service.as_of import AsOf
 from service.facts import SCOPE, RequestFacts
@@ -69,6 +70,14 @@ def payment_id_of(text: str) -> PaymentId:
     if str(found) != text:
         raise no_such_payment()
     return PaymentId(found)
+
+
+def id_of(text: str, name: str, where: str) -> str:
+    """A buyer's, seller's or user's id in a path or a filter; raises Problem."""
+    try:
+        return check_id(name, text)
+    except InputError as error:
+        raise Problem("field_invalid", str(error), field=f"/{name}", more={"in": where}) from None
 
 
 async def own_payment(

@@ -16,11 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from schemas.errors import InputError
 from schemas.events import Event
+from schemas.ids import check_id
 from schemas.lifecycle import Direction
 from service import answers, cursors, render
 from service.listing import PAGE_MOST, Page, Wanted
-from service.parts import caller_of, parts_of
+from service.parts import caller_of, id_of, parts_of
 from service.permissions import Operation, Reach, check_owner, reach
 from service.problems import Problem
 from service.times import days_between, period
@@ -91,6 +93,9 @@ async def list_payments(request: Request, query: Annotated[PaymentsQuery, Query(
     """List payments, newest first."""
     caller, listing = caller_of(request), parts_of(request).listing
     buyer_id = query.buyer_id
+    for name, value in (("buyer_id", buyer_id), ("seller_id", query.seller_id)):
+        if value is not None:
+            id_of(value, name, "query")
     if reach(Operation.LIST_PAYMENTS, caller) is Reach.OWN:
         buyer_id = buyer_id or caller.subject
         check_owner(Operation.LIST_PAYMENTS, caller, buyer_id, "buyer_id")
@@ -115,6 +120,7 @@ async def user_transactions(
 ) -> Response:
     """List what a user has paid and what was paid out to it, newest first."""
     check_owner(Operation.USER_TRANSACTIONS, caller_of(request), user_id, "user_id")
+    id_of(user_id, "user_id", "path")
     directions = [Direction(query.direction)] if query.direction else list(Direction)
 
     def keep(stream: Sequence[Event]) -> bool:
@@ -144,12 +150,13 @@ async def buyer_orders(
 ) -> Response:
     """List a buyer's orders, as the views have them."""
     check_owner(Operation.BUYER_ORDERS, caller_of(request), buyer_id, "buyer_id")
+    id_of(buyer_id, "buyer_id", "path")
     parts = parts_of(request)
     filters = [("orders of", buyer_id)]
     after = ("", UUID(int=0))
     if query.cursor is not None:
         order_id, payment_id = cursors.decode(query.cursor, filters, (str, str))
-        after = (str(order_id), _uuid(payment_id))
+        after = (_text(order_id), _uuid(payment_id))
     as_of = await parts.as_of.now()
     found = await parts.views.ask(
         lambda client: queries.orders_of(client, buyer_id, after, query.limit + 1)
@@ -170,6 +177,7 @@ async def seller_revenue(
 ) -> Response:
     """What a seller earned in a period, by currency and day."""
     check_owner(Operation.SELLER_REVENUE, caller_of(request), seller_id, "seller_id")
+    id_of(seller_id, "seller_id", "path")
     parts = parts_of(request)
     lower, upper = period(query.from_, query.to)
     first, last = days_between(lower, upper)
@@ -196,6 +204,7 @@ def _revenue_in(currency: str, days: Sequence[queries.RevenueOfDay]) -> dict[str
 async def seller_balance(request: Request, seller_id: str) -> Response:
     """What we owe a seller now, by currency."""
     check_owner(Operation.SELLER_BALANCE, caller_of(request), seller_id, "seller_id")
+    id_of(seller_id, "seller_id", "path")
     parts = parts_of(request)
     as_of = await parts.as_of.now()
     found = await parts.views.ask(lambda client: queries.balances_of(client, seller_id))
@@ -208,6 +217,7 @@ async def seller_statement(
 ) -> Response:
     """A seller's balances before and after a period, and what changed them."""
     check_owner(Operation.SELLER_STATEMENT, caller_of(request), seller_id, "seller_id")
+    id_of(seller_id, "seller_id", "path")
     parts = parts_of(request)
     lower, upper = period(query.from_, query.to)
     first, last = days_between(lower, upper)
@@ -251,7 +261,15 @@ def _line_position(parts: Sequence[int | str]) -> tuple[date, str, UUID, int]:
         raise _not_ours() from None
     if not 0 <= int(seq) < 2**32:
         raise _not_ours()
-    return found, str(currency), _uuid(payment_id), int(seq)
+    return found, _text(currency), _uuid(payment_id), int(seq)
+
+
+def _text(part: int | str) -> str:
+    """An id in a cursor, which anybody can make up."""
+    try:
+        return check_id("cursor", str(part))
+    except InputError:
+        raise _not_ours() from None
 
 
 def _uuid(text: int | str) -> UUID:

@@ -92,7 +92,8 @@ class ServiceSettings(Settings):
     """How long a client may take to send the headers, and then the body."""
     keep_alive_seconds: Annotated[int, Field(gt=0, le=3600)] = 65
     """Longer than a load balancer's 60, so that it closes idle connections and not we."""
-    connections_most: Count = 4_096
+    requests_most: Count = 2_000
+    """Requests being worked on at once; more are answered with 503 at once."""
     stop_seconds: Annotated[int, Field(gt=0, le=300)] = 20
     """How long a stop waits for the requests in flight."""
     startup_wait_seconds: Seconds = 60.0

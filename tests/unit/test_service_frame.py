@@ -1,19 +1,20 @@
 """The frame and the connection: ids, limits, quotas and log lines, in process and on a socket."""
 
 import asyncio
+import io
 import json
 import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
 
 from service.breaker import Breaker
-from service.logs import JsonLines
+from service.logs import BatchedLines, JsonLines
 from service.main import uvicorn_config
 from service.metrics import ApiMetrics
 from service.rate_limits import RateLimits
@@ -83,6 +84,29 @@ def test_every_line_has_the_id_and_nothing_of_the_request(
             assert secret not in text
 
 
+def test_lines_are_written_together_and_none_is_lost() -> None:
+    written = io.StringIO()
+    handler = BatchedLines(written)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.Logger("test")
+    log.addHandler(handler)
+
+    async def work() -> None:
+        log.info("one")
+        log.info("two")
+        assert written.getvalue() == ""
+        log.warning("three")
+        assert written.getvalue() == "one\ntwo\nthree\n"
+        log.info("four")
+        await asyncio.sleep(0.3)
+        assert written.getvalue().endswith("four\n")
+        log.info("five")
+
+    asyncio.run(work())
+    log.info("six")
+    assert written.getvalue() == "one\ntwo\nthree\nfour\nfive\nsix\n"
+
+
 def test_metrics_name_operations_and_not_paths(world: ApiWorld) -> None:
     ask(world, "GET", "/v1/payments/00000000-0000-0000-0000-000000000000")
     ask(world, "GET", "/no/such/path")
@@ -118,6 +142,32 @@ def test_the_size_of_a_body(world: ApiWorld, size: int, status: int, is_chunked:
 def test_the_limit_holds_for_every_route(world: ApiWorld, path: str) -> None:
     answer = ask(world, "POST", path, content=b" " * (256 * 1024 + 1))
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_more_requests_than_can_be_worked_on_are_sent_away_at_once() -> None:
+    world = ApiWorld(settings=SETTINGS.model_copy(update={"requests_most": 2}))
+
+    async def work() -> list[int]:
+        go_on = asyncio.Event()
+
+        async def slow(_payment_id: Any) -> Any:
+            await go_on.wait()
+            return ()
+
+        cast(Any, world.writer).load = slow
+        path = "/v1/payments/00000000-0000-0000-0000-000000000000"
+        async with world.client() as client:
+            waiting = [asyncio.create_task(client.get(path)) for _ in range(2)]
+            await asyncio.sleep(0.1)
+            refused = await client.get(path)
+            assert refused.headers["retry-after"] == "1"
+            go_on.set()
+            return [refused.status_code, *[(await each).status_code for each in waiting]]
+
+    try:
+        assert asyncio.run(work()) == [503, 404, 404]
+    finally:
+        world.close()
 
 
 # -- quotas
@@ -278,7 +328,7 @@ def test_a_stop_lets_requests_in_flight_finish() -> None:
             await asyncio.to_thread(go_on.wait)
             return await inner(payment_id)
 
-        world.writer.load = slow  # type: ignore[method-assign]
+        cast(Any, world.writer).load = slow
         found: list[int] = []
         head = GOOD_HEAD.replace(
             b"POST /v1/payments", b"GET /v1/payments/" + b"0" * 8 + b"-0000-0000-0000-" + b"0" * 12

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from payins.intents import intents
 from schemas.lifecycle import EventType
 from tests.model_psp import Fault
 from tests.payins_world import World
@@ -252,6 +253,14 @@ def test_whoever_prefers_not_to_wait_gets_202_each_time() -> None:
         assert same(first, again)
         waiting = await post(two, "/v1/payments", body(), **key("k"))
         assert (waiting.status_code, waiting.json()["code"]) == (409, "request_in_flight")
+        # The worker takes it up; each form of the question keeps its answer.
+        events = events_of(one.world, first.json()["id"])
+        [intent] = intents(events)
+        await one.payins.carry_out.run(events, intent, is_alone=lambda: False)
+        outcome = await post(two, "/v1/payments", body(), **key("k"))
+        assert (outcome.status_code, outcome.json()["status"]) == (201, "captured")
+        later = await post(one, "/v1/payments", body(), **key("k"), Prefer="respond-async")
+        assert same(first, later)
 
     within(work)
 
@@ -312,6 +321,20 @@ def test_confirm_charges_once_whatever_the_key() -> None:
         other = await post(two, "/payments/confirm", content | {"payment_method": "card"})
         assert (other.status_code, other.json()["differing_fields"]) == (422, ["/payment_method"])
         assert one.world.psp.calls.count("charge") == 1
+
+    within(work)
+
+
+def test_a_declined_confirmation_is_the_same_whatever_the_key() -> None:
+    async def work(one: ApiWorld, two: ApiWorld) -> None:
+        init = INIT | {"card_token": "declined"}
+        tx_id = (await post(one, "/payments/init", init)).json()["tx_id"]
+        content = {"tx_id": tx_id, "payment_method": "card"}
+        first = await post(one, "/payments/confirm", content)
+        assert (first.status_code, first.json()["code"]) == (402, "payment_declined")
+        assert first.json()["request_id"] == first.headers["x-request-id"]
+        assert same(first, await post(two, "/payments/confirm", content, **key("k")))
+        assert same(first, await post(two, "/payments/confirm", content, **key("k")))
 
     within(work)
 

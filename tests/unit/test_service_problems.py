@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import Rejection, ServiceUnavailable
+from schemas.errors import Rejection, SchemaVersionError, ServiceUnavailable
 from schemas.rejections import RejectionCode
 from service import openapi
 from service.problems import (
@@ -207,6 +207,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any], int, str, str | None]] = {
     "far away": ("GET", f"{CREATE}?to=9999-12-31", {}, 422, "field_invalid", "/to"),
     "backwards": ("GET", f"{CREATE}?from=2026-02-03&to=2026-02-01", {}, 422, "field_invalid",
                   "/to"),
+    "no id in a filter": ("GET", f"{CREATE}?seller_id=a%00b", {}, 422, "field_invalid",
+                          "/seller_id"),
+    "no id in a path": ("GET", "/v1/sellers/a%20b/balance", {}, 422, "field_invalid",
+                        "/seller_id"),
     "request id": ("GET", CREATE, {"headers": {"X-Request-Id": "a b"}}, 400,
                    "request_id_malformed", None),
     "major amount": ("POST", "/payments/init", {"json": {
@@ -250,6 +254,7 @@ def test_allow_names_the_methods() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [(ServiceUnavailable("postgres at db-7 is down"), 503, "unavailable"),
+     (SchemaVersionError("database at db-7 has no schema"), 503, "unavailable"),
      (RuntimeError("postgresql://purser:hunter2@db refuses"), 500, "internal_error")],
 )  # fmt: skip
 def test_failures_say_nothing_of_the_inside(
