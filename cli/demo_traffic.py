@@ -36,8 +36,14 @@ class Live:
 def live_traffic(stack: Stack, seed: int, rate: float, seconds: float) -> Live:
     """Let the shop buy for so long; return its report and the seconds from commit to visible."""
     say(f"live traffic through the API: {rate:g} purchases/s for {seconds:g} s, seed {seed}")
-    faults = ", ".join(f"{name} {value}" for name, value in EVERY_FAULT.items())
-    say(f"  the PSP's simulator has faults by the same seed: {faults}")
+    say("  the PSP's simulator has faults by the same seed:")
+    for about_webhooks in (False, True):
+        faults = [
+            _fault(name, value)
+            for name, value in EVERY_FAULT.items()
+            if name.startswith("webhook") is about_webhooks
+        ]
+        say(f"    {', '.join(faults)}")
     live = Live()
     endpoints = stack.endpoints
     environment = endpoints.environment()
@@ -82,6 +88,18 @@ def token(stack: Stack, role: str) -> str:
         scope=role,
         minutes=TOKEN_MINUTES,
     )
+
+
+def _fault(name: str, value: object) -> str:
+    """One fault as people read it: a share in percent, or a range of seconds."""
+    match value:
+        case True:
+            return name
+        case float():
+            return f"{name} {value:.0%}"
+        case list():
+            return f"{name} {value[0]:g} to {value[1]:g}"
+    return f"{name} {value}"
 
 
 def _progress(report: ShoppingReport, probe: FreshnessProbe) -> str:

@@ -14,10 +14,6 @@ from tests.contract.stripe import stripe_mock
 from tests.contract.stripe.openapi import Description
 from tests.simulator import Simulator, running
 
-pytestmark = pytest.mark.skipif(
-    not stripe_mock.available(), reason="Go builds stripe-mock, and this machine has no Go"
-)
-
 PRICE: Any = {"currency": "eur", "unit_amount": 900, "product_data": {"name": "An umbrella"}}
 INTENT: Any = {
     "amount": 2500,

@@ -1,0 +1,38 @@
+"""What the demo says about its live traffic."""
+
+import io
+
+from rich.console import Console
+
+from cli.demo_traffic import Live, summarize
+from marketplace.api_client import Answer
+
+
+def said(live: Live) -> str:
+    output = io.StringIO()
+    summarize(Console(file=output, width=200), live)
+    return output.getvalue()
+
+
+def test_the_summary_has_latencies_statuses_repeats_and_freshness() -> None:
+    live = Live(freshness=[0.2])
+    live.shop.purchases = 3
+    api = live.shop.api
+    api.answers.update({("POST /v1/payments", 201): 2, ("POST /v1/payments", 402): 1})
+    api.seconds["POST /v1/payments"] = [0.1, 0.1, 0.4]
+    api.resent["hung up"] = 1
+    api.compare("again", Answer(status=201, body={}), Answer(status=201, body={}))
+    lines = said(live).splitlines()
+    assert lines[0] == "live traffic   3 purchases, 3 requests"
+    assert "statuses       201 × 2, 402 × 1" in lines
+    assert "               POST /v1/payments      p50 100 ms, p99 400 ms" in lines
+    assert "sent again     hung up × 1" in lines
+    assert "repeated       0 answers were repeats; of 1 compared with the first 0 differed" in lines
+    assert lines[-1].startswith("freshness      p50 200 ms, p99 200 ms")
+
+
+def test_an_answer_that_differs_is_shown() -> None:
+    live = Live()
+    first, again = Answer(status=201, body={"id": 1}), Answer(status=201, body={"id": 2})
+    live.shop.api.compare("POST /v1/payments again", first, again)
+    assert "DIFFERENT  POST /v1/payments again: first (201, {'id': 1})" in said(live)
