@@ -74,6 +74,7 @@ def test_an_event_of_an_unknown_type_is_stored() -> None:
         signature(CONTENT, age=400),
         signature(CONTENT).replace("v1=", "v0="),
     ],
+    ids=["none", "nonsense", "other secret", "other body", "too old", "other scheme"],
 )
 def test_whoever_is_not_stripe_stores_nothing(header: str) -> None:
     world = ApiWorld()
