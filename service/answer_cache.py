@@ -32,9 +32,11 @@ class StoredAnswer(NamedTuple):
     status: int
     headers: "Sequence[tuple[bytes, bytes]]"
     body: bytes
+    request_id: str = ""
+    """That in the body, if it has one."""
 
 
-_decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[bytes, bytes]], bytes])
+_decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[bytes, bytes]], bytes, str])
 
 
 def open_redis(url: str, answer_seconds: float) -> "Redis":

@@ -100,7 +100,7 @@ def changed(
     reason = render.reason_of(last)
     detail = f"the payment is {body['status']}" + (f": {reason}" if reason else "")
     problem = Problem(code, detail, more={"payment": body})
-    return _final_problem(problem, key, replayed=replayed)
+    return _final_problem(problem, body["id"], key, replayed=replayed)
 
 
 def refunded(events: Sequence[Event], refund_id: str, *, replayed: bool) -> KeyedResponse:
@@ -118,9 +118,17 @@ def _declined(body: dict[str, Any], key: str, *, replayed: bool) -> KeyedRespons
     problem = Problem(
         "payment_declined", failure["message"], more={"failure": failure, "payment": body}
     )
-    return _final_problem(problem, key, replayed=replayed)
+    return _final_problem(problem, body["id"], key, replayed=replayed)
 
 
-def _final_problem(problem: Problem, key: str, *, replayed: bool) -> KeyedResponse:
-    content = problem.body(request_id_of(key))
-    return keyed(content, problem.status_code, replayed=replayed, media_type=MEDIA_TYPE)
+def _final_problem(
+    problem: Problem, payment_id: object, key: str, *, replayed: bool
+) -> KeyedResponse:
+    # Whoever repeats a request gets the same bytes, so the id is that of the request as such: of
+    # the payment and the key under which its intent is kept.
+    request_id = request_id_of(payment_id, key)
+    response = keyed(
+        problem.body(request_id), problem.status_code, replayed=replayed, media_type=MEDIA_TYPE
+    )
+    response.request_id = request_id
+    return response

@@ -29,7 +29,14 @@ class RequestFacts:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Headers that every answer to this request gets, also a problem."""
 
+    def adopt(self, request_id: str) -> None:
+        """Take the id that the answer's body has, unless the caller gave one."""
+        if request_id and self.made_request_id:
+            self.request_id = request_id
+            request_id_now.set(request_id)
 
-def request_id_of(internal_key: str) -> str:
+
+def request_id_of(*what: object) -> str:
     """The id of a request as such, whoever repeats it: what a problem that is repeated names."""
-    return f"req-{uuid5(NAMESPACE_URL, f'https://purser/requests/{internal_key}')}"
+    name = "/".join(map(str, what))
+    return f"req-{uuid5(NAMESPACE_URL, f'https://purser/requests/{name}')}"

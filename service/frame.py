@@ -7,11 +7,12 @@ the time in which it must arrive.
 
 import asyncio
 import logging
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 from schemas.unexpected import report
 from service.facts import SCOPE, RequestFacts, request_id_now
@@ -95,6 +96,12 @@ class Frame:
             )
 
 
+def _new_id() -> str:
+    # Not from the system's source of randomness: an id need not be secret, and asking for it gives
+    # other threads the interpreter's lock, which costs more than all else that the frame does.
+    return str(UUID(int=random.getrandbits(128), version=4))
+
+
 class ClientGone(Exception):  # noqa: N818 - what happened, and nobody's error
     """The client closed the connection before its request was complete."""
 
@@ -111,9 +118,7 @@ class Exchange:
             len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None
         )
         is_given = bool(given) and self._well_formed
-        self.facts = RequestFacts(
-            given[0].decode("ascii") if is_given else str(uuid4()), not is_given
-        )
+        self.facts = RequestFacts(given[0].decode("ascii") if is_given else _new_id(), not is_given)
         scope[SCOPE] = self.facts
 
     def check_request_id(self) -> None:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from schemas.ids import MAX_IDEMPOTENCY_KEY_LENGTH, IdempotencyKey, caller_key
 from service.answer_cache import AnswerCache, StoredAnswer
-from service.facts import SCOPE, RequestFacts, request_id_of
+from service.facts import SCOPE, RequestFacts
 from service.json_body import StrictRequest
 from service.metrics import ApiMetrics
 from service.permissions import Operation, reach
@@ -62,6 +62,8 @@ class KeyedResponse(Response):
 
     is_final: bool = False
     replayed: bool = False
+    request_id: str = ""
+    """The id that its body has, if it has one: that of the request as such."""
 
 
 class GatedRoute(APIRoute):
@@ -152,13 +154,10 @@ async def once(
     ).digest()
     key = internal_key(facts.caller.subject, facts.idempotency_key, operation, request.path_params)
     facts.internal_key = key
-    if facts.made_request_id:
-        # Whoever repeats a request gets the same bytes, so a declined payment's problem has the id
-        # of the request as such.
-        facts.request_id = request_id_of(key)
     if (known := await gate.answers.get(key, digest)) is not None:
         gate.metrics.replays.labels("redis").inc()
         facts.replayed = True
+        facts.adopt(known.request_id)
         return _replay(known)
     if gate.in_flight.get(key) == digest:
         raise in_flight()
@@ -172,14 +171,19 @@ async def once(
             del gate.in_flight[key]
     if isinstance(response, KeyedResponse) and response.is_final:
         headers = list(response.raw_headers)
-        stored = StoredAnswer(response.status_code, headers, bytes(response.body))
+        stored = StoredAnswer(
+            response.status_code, headers, bytes(response.body), response.request_id
+        )
         await gate.answers.put(key, digest, stored)
     return marked(gate, facts, response)
 
 
 def marked(gate: Gate, facts: RequestFacts, response: Response) -> Response:
     """Say so with an answer that an earlier request got first."""
-    if isinstance(response, KeyedResponse) and response.replayed:
+    if not isinstance(response, KeyedResponse):
+        return response
+    facts.adopt(response.request_id)
+    if response.replayed:
         gate.metrics.replays.labels("postgres").inc()
         facts.replayed = True
         response.raw_headers.append(REPLAYED)

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from types import FrameType
 from typing import Any, TypeVar, cast
 
 from schemas.runtime import entry_point, loading
@@ -55,15 +56,27 @@ _log = logging.getLogger("purser.api")
 _Opened = TypeVar("_Opened")
 
 
+class ApiServer(uvicorn.Server):
+    """uvicorn's server; a signal is told to whoever asks whether the process is ready."""
+
+    def __init__(self, config: "uvicorn.Config", readiness: "Readiness") -> None:
+        super().__init__(config)
+        self._readiness = readiness
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop: nothing new is accepted, requests in flight finish."""
+        self._readiness.stopping = True
+        super().handle_exit(sig, frame)
+
+
 async def serve(settings: "ServiceSettings") -> None:
     """Open everything, serve until a signal comes, close everything."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listen(settings))
         app, readiness = await open_app(settings, stack)
-        server = uvicorn.Server(uvicorn_config(settings, app))
+        server = ApiServer(uvicorn_config(settings, app), readiness)
         _log.info("listening on %s:%d", settings.api_host, settings.api_port)
         await server.serve(sockets=[listener])
-        readiness.stopping = True
 
 
 def uvicorn_config(settings: "ServiceSettings", app: "App") -> "uvicorn.Config":

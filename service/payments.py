@@ -151,10 +151,7 @@ async def charge_answer(
         case InFlight(retry_after_seconds=seconds):
             raise in_flight(max(1, round(seconds)))
         case Answered(events=events, replayed=replayed):
-            request_key = facts_of(request).internal_key or key
-            return answers.charged(
-                events, request_key, replayed=replayed, created=created, more=more
-            )
+            return answers.charged(events, key, replayed=replayed, created=created, more=more)
 
 
 async def conflict_named(

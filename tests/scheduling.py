@@ -63,6 +63,8 @@ LONGEST = (
     "tests/integration/views/test_views_flow.py",
     "tests/integration/verify/test_verify_dead_letters.py",
     "tests/contract/clickhouse_http/test_own_server.py",
+    "tests/integration/service/test_redis.py",
+    "tests/integration/service/test_api.py",
     "tests/integration/test_debezium.py",
 )
 """Units that take longer than the others, by and large the longest first; all others come in any

@@ -1,6 +1,7 @@
 """The frame and the connection: ids, limits, quotas and log lines, in process and on a socket."""
 
 import asyncio
+import io
 import json
 import logging
 import socket
@@ -13,7 +14,7 @@ import pytest
 import uvicorn
 
 from service.breaker import Breaker
-from service.logs import JsonLines
+from service.logs import BatchedLines, JsonLines
 from service.main import uvicorn_config
 from service.metrics import ApiMetrics
 from service.rate_limits import RateLimits
@@ -81,6 +82,29 @@ def test_every_line_has_the_id_and_nothing_of_the_request(
     for text in map(json.dumps, ours):
         for secret in ("the-buyer", "secret-key", "shop", token().split(".")[1][:20]):
             assert secret not in text
+
+
+def test_lines_are_written_together_and_none_is_lost() -> None:
+    written = io.StringIO()
+    handler = BatchedLines(written)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.Logger("test")
+    log.addHandler(handler)
+
+    async def work() -> None:
+        log.info("one")
+        log.info("two")
+        assert written.getvalue() == ""
+        log.warning("three")
+        assert written.getvalue() == "one\ntwo\nthree\n"
+        log.info("four")
+        await asyncio.sleep(0.3)
+        assert written.getvalue().endswith("four\n")
+        log.info("five")
+
+    asyncio.run(work())
+    log.info("six")
+    assert written.getvalue() == "one\ntwo\nthree\nfour\nfive\nsix\n"
 
 
 def test_metrics_name_operations_and_not_paths(world: ApiWorld) -> None:

@@ -325,6 +325,20 @@ def test_confirm_charges_once_whatever_the_key() -> None:
     within(work)
 
 
+def test_a_declined_confirmation_is_the_same_whatever_the_key() -> None:
+    async def work(one: ApiWorld, two: ApiWorld) -> None:
+        init = INIT | {"card_token": "declined"}
+        tx_id = (await post(one, "/payments/init", init)).json()["tx_id"]
+        content = {"tx_id": tx_id, "payment_method": "card"}
+        first = await post(one, "/payments/confirm", content)
+        assert (first.status_code, first.json()["code"]) == (402, "payment_declined")
+        assert first.json()["request_id"] == first.headers["x-request-id"]
+        assert same(first, await post(two, "/payments/confirm", content, **key("k")))
+        assert same(first, await post(two, "/payments/confirm", content, **key("k")))
+
+    within(work)
+
+
 def test_the_amount_of_init_is_in_major_units() -> None:
     async def work(one: ApiWorld, _two: ApiWorld) -> None:
         for amount, currency, minor in (("25.5", "EUR", 2550), ("300", "JPY", 300),
