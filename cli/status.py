@@ -194,6 +194,9 @@ def _slot_line(slot: SlotHealth) -> str:
 
 
 def _worker_line(report: Mapping[str, Any]) -> str:
+    if "webhooks_waiting" in report:
+        ahead = spoken(report["clock_ahead_seconds"])
+        return f"{report['webhooks_waiting']} webhooks waiting, its clock is {ahead} ahead"
     if "restarts" in report:
         return (
             f"Connect found down {report['connect_gone']} times, connector restarted"

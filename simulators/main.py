@@ -63,7 +63,14 @@ def application(database: Database, settings: SimulatorSettings) -> Application:
     books = Books(simulator.account)
 
     async def health(_request: Request) -> JSONResponse:
-        return JSONResponse({"status": "healthy", "reasons": []})
+        reasons = simulator.reasons()
+        answer = {
+            "status": "unhealthy" if reasons else "healthy",
+            "reasons": reasons,
+            "webhooks_waiting": simulator.account.events.waiting(),
+            "clock_ahead_seconds": round(clock.offset_seconds, 3),
+        }
+        return JSONResponse(answer, status_code=503 if reasons else 200)
 
     rest = Starlette(
         routes=[

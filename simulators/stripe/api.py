@@ -7,6 +7,7 @@ is slow is in flight, as it would be at Stripe.
 
 import asyncio
 import binascii
+import logging
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from simulators.stripe.versions import check_version
 
 BODY_BYTES_MOST = 1024**2
 KEY_PREFIX = "sk_test_"
+
+_log = logging.getLogger("purser.simulator.api")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,9 @@ class Api:
                 answer, chosen = await self._answer(request)
             except StripeError as error:
                 answer = _failed(error)
+            except Exception:  # noqa: BLE001 - the log has it, the caller gets Stripe's own words
+                _log.exception("%s %s failed", scope["method"], scope["path"])
+                answer = _failed(errors.internal())
         if chosen.fault is RequestFault.TIMEOUT_AFTER_COMMIT:
             await server.drop(scope, receive, chosen.hang_seconds)
             return
@@ -116,12 +122,7 @@ class Api:
             if delay := self._latency_seconds + chosen.delay_seconds:
                 await asyncio.sleep(delay)
             _before_work(chosen.fault, key or identity)
-            cause = Cause(
-                identity=identity,
-                request_id=request.request_id,
-                key=key,
-                base_url=self._account.base_url,
-            )
+            cause = Cause(identity=identity, request_id=request.request_id, key=key)
             return self._work(route, text, cause, request.path, chosen), chosen
         finally:
             self._in_flight.discard(key or "")

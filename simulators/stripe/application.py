@@ -32,6 +32,10 @@ class Stripe:
         """The pages that a browser sees."""
         return pages.routes(self.account)
 
+    def reasons(self) -> list[str]:
+        """Why it is not healthy; empty if it is."""
+        return [each for each in (self.work.problem, self.deliverer.problem) if each is not None]
+
     def start(self) -> None:
         """Begin to deliver events and to let time pass."""
         self.deliverer.start()

@@ -17,6 +17,7 @@ from simulators.stripe.lists import Conditions
 from simulators.stripe.store import Body, encode
 
 PREFIX = "evt_3"
+WAITING_COUNTED = 10_000
 TABLES = (
     """
     CREATE TABLE IF NOT EXISTS events (
@@ -48,7 +49,6 @@ class Cause:
     identity: str
     request_id: str | None = None
     key: str | None = None
-    base_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +123,15 @@ class EventLog:
             (number, endpoint, due),
         )
         self.on_delivery(due)
+
+    def waiting(self) -> int:
+        """The number of deliveries that are to be made; not counted above `WAITING_COUNTED`."""
+        return int(
+            self._database.row(
+                "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE given_up = 0 LIMIT ?)",
+                (WAITING_COUNTED,),
+            )[0]
+        )
 
     def forget(self, endpoint: str) -> None:
         """Deliver nothing more to an endpoint that was deleted; its events wait for it no more."""

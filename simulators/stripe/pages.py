@@ -63,7 +63,7 @@ class Pages:
         session = account.find(SESSION, request.path_params["session"])
         if session is None or session["status"] != "open":
             return await self.checkout(request)
-        account.cause = Cause(identity="POST /c/pay", base_url=account.base_url)
+        account.cause = Cause(identity="POST /c/pay")
         try:
             with account.database.transaction():
                 method = methods.make(account, _data(session, form), "card")
@@ -104,7 +104,7 @@ class Pages:
         if intent is None or form.get("decision") not in ("complete", "fail"):
             return _notice("There is nothing to authenticate.", 404)
         account = self._account
-        account.cause = Cause(identity="POST /3ds", base_url=account.base_url)
+        account.cause = Cause(identity="POST /3ds")
         redirect = (intent["next_action"] or {}).get("redirect_to_url", {})
         with account.database.transaction():
             error = paying.authenticate(account, intent, passed=form["decision"] == "complete")

@@ -7,6 +7,7 @@ come twice, and in any order: nobody may rely on more (https://docs.stripe.com/w
 import asyncio
 import hmac
 import logging
+import sqlite3
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -47,6 +48,7 @@ class Deliverer:
         self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._main: asyncio.Task[None] | None = None
+        self.problem: str | None = None
         account.events.on_delivery = lambda _due: self._wake.set()
 
     def start(self) -> None:
@@ -70,20 +72,29 @@ class Deliverer:
         async with aiohttp.ClientSession(timeout=limit, connector=connector) as session:
             try:
                 while True:
-                    self._wake.clear()
-                    for endpoint in self._with_due():
-                        lane = self._tasks.get(endpoint)
-                        if lane is None or lane.done():
-                            self._tasks[endpoint] = asyncio.create_task(
-                                self._lane(session, endpoint)
-                            )
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), self._seconds_to_next())
-                    await asyncio.sleep(LINGER_SECONDS)
+                    try:
+                        await self._look(session)
+                    except sqlite3.Error as error:
+                        self.problem = f"deliveries cannot be read: {error}"
+                        await asyncio.sleep(IDLE_SECONDS)
             finally:
                 for lane in self._tasks.values():
                     lane.cancel()
                 await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _look(self, session: aiohttp.ClientSession) -> None:
+        """Start the lanes of endpoints that have something due, and wait for the next wake."""
+        self._wake.clear()
+        self._start_lanes(session)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._seconds_to_next())
+        await asyncio.sleep(LINGER_SECONDS)
+
+    def _start_lanes(self, session: aiohttp.ClientSession) -> None:
+        for endpoint in self._with_due():
+            lane = self._tasks.get(endpoint)
+            if lane is None or lane.done():
+                self._tasks[endpoint] = asyncio.create_task(self._lane(session, endpoint))
 
     def _with_due(self) -> list[str]:
         now = self._account.clock.now()
@@ -114,8 +125,9 @@ class Deliverer:
         """Send all that is due to one endpoint."""
         try:
             while await self._round(session, endpoint):
-                pass
-        except Exception:  # noqa: BLE001 - the lane goes on with the next wake
+                self.problem = None
+        except Exception as error:  # noqa: BLE001 - the lane goes on with the next wake
+            self.problem = f"events cannot be delivered: {error!r}"
             _log.exception("deliveries to %s failed and will go on", endpoint)
             await asyncio.sleep(IDLE_SECONDS)
 

@@ -74,6 +74,7 @@ class Work:
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self.problem: str | None = None
         account.tasks.on_earlier = self._wake.set
 
     def start(self) -> None:
@@ -126,7 +127,9 @@ class Work:
                     await self._until(self._account.clock.now())
                 self._answers.forget(self._account.clock.now())
                 self._account.database.empty_log()
-            except Exception:  # noqa: BLE001 - it is told, and the task is still due
+                self.problem = None
+            except Exception as error:  # noqa: BLE001 - it is told, and the task is still due
+                self.problem = f"a task cannot be done: {error!r}"
                 _log.exception("a task failed; it is tried again")
                 await asyncio.sleep(IDLE_SECONDS)
             due = self._account.tasks.next_due()

@@ -1,5 +1,6 @@
 """Seeded faults: each decision is the same in every run, and as frequent as the plan says."""
 
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from uuid import uuid4, uuid5
@@ -197,6 +198,20 @@ def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
         database.keep_meta("a", "1")
     with database.reading() as other:
         assert other.execute("SELECT value FROM meta").fetchall() == [("1",)]
+    database.close()
+
+
+def test_a_full_disk_ends_a_transaction_and_the_next_one_works(tmp_path: Path) -> None:
+    database = Database(tmp_path / "x.sqlite3")
+    pages = int(database.row("PRAGMA page_count")[0])
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(sqlite3.OperationalError, match="full"), database.transaction():
+        database.keep_meta("big", "x" * 100_000)
+    assert not database.connection.in_transaction
+    database.execute("PRAGMA max_page_count = 1000000")
+    with database.transaction():
+        database.keep_meta("big", "x" * 100_000)
+    assert database.meta("big") is not None
     database.close()
 
 

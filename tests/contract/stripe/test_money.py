@@ -387,3 +387,21 @@ def test_disputes_come_by_themselves(client: stripe.StripeClient) -> None:
         "the dispute",
         seconds=20,
     )
+
+
+def test_each_transaction_is_in_one_payout(fresh: Simulator) -> None:
+    client = fresh.client()
+    for _ in range(4):
+        intent = paid(client, amount=10_000)
+        client.v1.refunds.create({"payment_intent": intent.id, "amount": 3000})
+        fresh.advance(DAY)
+    fresh.advance(3 * DAY)
+    seen: list[str] = []
+    payouts = client.v1.payouts.list({"limit": 100}).data
+    assert len(payouts) >= 4
+    for payout in payouts:
+        lines = client.v1.balance_transactions.list({"payout": payout.id, "limit": 100}).data
+        assert sum(line.net for line in lines) == 0
+        seen += [line.id for line in lines]
+    every = [line.id for line in client.v1.balance_transactions.list({"limit": 100}).data]
+    assert sorted(seen) == sorted(every)

@@ -42,6 +42,7 @@ def test_a_card_pays_and_the_answer_expands_down_to_the_fee(client: stripe.Strip
 def test_confirm_is_a_step_of_its_own(client: stripe.StripeClient) -> None:
     intent = client.v1.payment_intents.create({"amount": 700, "currency": "eur"})
     assert intent.status == "requires_payment_method"
+    assert set(intent.to_dict()) == set(client.v1.payment_intents.create(paying()).to_dict())
     with pytest.raises(stripe.InvalidRequestError, match="missing a payment method") as caught:
         client.v1.payment_intents.confirm(intent.id)
     assert caught.value.code == "payment_intent_unexpected_state"
@@ -362,6 +363,11 @@ def test_lists_page_in_both_directions(client: stripe.StripeClient) -> None:
     created = client.v1.payment_intents.retrieve(made[0]).created
     assert page(created={"gte": created - 600}) == (made, False)
     assert page(created={"lt": created - 600}) == ([], False)
+    assert page(created={"gt": created}) == ([], False)
+    assert page(created={"gte": created})[0][:1] == made[:1]
+    assert page(created={"lte": created}) == (made, False)
+    assert made[0] not in page(created={"lt": created})[0]
+    assert made[0] in page(created=created)[0]
     listed = client.v1.payment_intents.list({"customer": customer, "limit": 2})
     assert [each.id for each in listed.auto_paging_iter()] == made
 
