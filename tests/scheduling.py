@@ -41,7 +41,6 @@ LONGEST = (
     "tests/chaos/test_chaos.py",
     "tests/chaos/test_payins_chaos.py",
     "tests/integration/payments/test_outage.py",
-    "tests/integration/payments/test_forgotten_keys.py",
     "tests/integration/test_stack_lifecycle.py",
     "tests/integration/test_repair.py",
     "tests/integration/test_documented_commands.py",

@@ -1,18 +1,21 @@
-"""A week without us: at the PSP life goes on, no webhook arrives, and afterwards all is resolved.
+"""Time passes while something is in doubt: a day, after which the PSP has forgotten, and a week.
 
-When the outage begins, payments are in every state in which something is still to come. During it
-buyers pay on the PSP's page or leave, banks answer, dispute and let go, and somebody refunds by
-hand. Events are listed for 30 days, so the worker catches up by asking.
+A PSP forgets an idempotency key after 24 hours: the same request would then be a second charge. So
+what has been in doubt for longer is looked up and not repeated.
+
+In the week without us, life at the PSP goes on and no webhook arrives. When it begins, payments are
+in every state in which something is still to come. During it buyers pay on the PSP's page or leave,
+banks answer, dispute and let go, and somebody refunds by hand. Afterwards the worker asks.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from uuid import uuid4
 
 import pytest
 
-from marketplace.api_client import ApiClient
+from marketplace.api_client import Answer, ApiClient
 from marketplace.browser import Browser
 from marketplace.pending import open_requests
 from marketplace.purchases import Choice
@@ -21,8 +24,11 @@ from tests.payments_stack import PaymentsStack, a_request, change, create, whole
 from tests.waiting import wait_until
 
 DAY = 86_400
+FORGOTTEN_SECONDS = 26 * 3600
+PAYMENTS_IN_DOUBT = 6
+WORKER = "payins-worker"
 OUTAGE_SECONDS = 8 * DAY
-OURS = ("api", "payins-worker")
+OURS = ("api", WORKER)
 OPEN = ("created", "unknown", "processing", "action_required", "authorized")
 
 pytestmark = pytest.mark.timeout(900)
@@ -32,6 +38,9 @@ pytestmark = pytest.mark.timeout(900)
 def stack() -> Iterator[PaymentsStack]:
     with whole_payments_stack() as started:
         yield started
+
+
+# -- a week
 
 
 Paid = dict[str, dict[str, str]]
@@ -91,6 +100,12 @@ async def _life_goes_on(stack: PaymentsStack, paid: Paid) -> None:
         await stack.advance(DAY)
 
 
+def _open_requests(stack: PaymentsStack) -> dict[str, int]:
+    """Captures, cancellations and refunds that were asked for and have no outcome."""
+    found = open_requests(stack.stack.endpoints.postgres_reader_dsn)
+    return {what: times for what, times in found.items() if what != "charge"}
+
+
 def test_a_week_s_outage_resolves_completely(stack: PaymentsStack) -> None:
     paid = asyncio.run(_bought(stack))
     for name in OURS:
@@ -103,12 +118,15 @@ def test_a_week_s_outage_resolves_completely(stack: PaymentsStack) -> None:
     for name in OURS:
         stack.stack.wait_ready(name)
 
-    dsn = stack.stack.endpoints.postgres_reader_dsn
+    ours = {payment["id"] for payment in paid.values()}
     wait_until(
-        lambda: not stack.in_doubt(OPEN) and not open_requests(dsn),
+        lambda: not ours & stack.in_doubt(OPEN) and not _open_requests(stack),
         "everything resolved",
         seconds=300.0,
-        seen=lambda: (open_requests(dsn), [stack.story(each) for each in stack.in_doubt(OPEN)]),
+        seen=lambda: (
+            _open_requests(stack),
+            [stack.story(each) for each in ours & stack.in_doubt(OPEN)],
+        ),
     )
     statuses = stack.statuses()
     found = {what: statuses[payment["id"]] for what, payment in paid.items()}
@@ -137,3 +155,61 @@ def test_a_week_s_outage_resolves_completely(stack: PaymentsStack) -> None:
     assert max(charges.values()) == 1
     assert all(charges[payment["id"]] == 1 for payment in paid.values()
                if statuses[payment["id"]] == "captured")  # fmt: skip
+
+
+# -- a day
+
+
+Doubtful = list[tuple[str, dict[str, object], Answer]]
+"""Key, request and answer of payments whose outcome the API could not learn."""
+
+
+async def _in_doubt(stack: PaymentsStack, faults: Mapping[str, object]) -> Doubtful:
+    await stack.put_faults(3, {"webhook_lost": 1.0, **faults})
+    requests = [(uuid4().hex, a_request()) for _ in range(PAYMENTS_IN_DOUBT)]
+    async with stack.client() as client:
+        answers = await asyncio.gather(*(create(client, key, body) for key, body in requests))
+    await stack.end_faults()
+    return [(*request, answer) for request, answer in zip(requests, answers, strict=True)]
+
+
+async def _again(stack: PaymentsStack, requests: Doubtful) -> list[Answer]:
+    async with stack.client() as client:
+        return [await create(client, key, body) for key, body, _ in requests]
+
+
+def test_a_payment_in_doubt_for_a_day_is_not_charged_twice(stack: PaymentsStack) -> None:
+    stack.stack.stop(WORKER)
+    # Some were made, and nobody was told; some were not made, which nobody knows either.
+    charged = asyncio.run(_in_doubt(stack, {"timeout_after_commit": 1.0, "hang_seconds": 0.1}))
+    absent = asyncio.run(_in_doubt(stack, {"http_500": 1.0}))
+    doubtful = [*charged, *absent]
+    assert {answer.status for *_, answer in doubtful} == {202}
+    # Both sides agree that a day has passed.
+    stack.grow_older(FORGOTTEN_SECONDS)
+    asyncio.run(stack.advance(FORGOTTEN_SECONDS))
+    # The client asks again first, then the worker is there again.
+    again = asyncio.run(_again(stack, doubtful))
+    assert [each.same for each in again] == [answer.same for *_, answer in doubtful]
+    stack.stack.start(WORKER)
+    stack.stack.wait_ready(WORKER)
+
+    found = [answer.payment["id"] for *_, answer in charged]
+    wait_until(
+        lambda: {stack.statuses()[payment] for payment in found} == {"captured"},
+        "the charges found",
+        seconds=120.0,
+        seen=lambda: [stack.story(payment) for payment in found],
+    )
+    charges = Counter(each["payment_id"] for each in asyncio.run(stack.charges()))
+    assert {charges[payment] for payment in found} == {1}
+    # It is too late to charge the others: the buyer has gone. That they expire takes some minutes.
+    statuses = stack.statuses()
+    for *_, answer in absent:
+        payment = answer.payment["id"]
+        assert charges[payment] == 0, stack.story(payment)
+        assert statuses[payment] in ("unknown", "expired"), stack.story(payment)
+    again = asyncio.run(_again(stack, doubtful))
+    assert [each.same for each in again] == [answer.same for *_, answer in doubtful]
+    ended = stack.books(timeout=60.0)
+    assert ended.status == 0, ended
