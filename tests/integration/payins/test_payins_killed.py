@@ -32,7 +32,7 @@ from schemas.topics import PAYINS_DEAD_LETTERS_TOPIC, PAYMENTS_TOPIC
 from stack.native import Stack
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
-from writer.append import open_writer
+from writer.append import Writer, open_writer
 from writer.commands import Capture, CreatePayment, OrderLine
 
 pytestmark = pytest.mark.integration
@@ -160,12 +160,43 @@ def test_a_payments_partition_is_known_without_asking_kafka(stack: Stack) -> Non
         }
     )
     consumer.subscribe([PAYMENTS_TOPIC])
-    found = [each for each in consumer.consume(200, timeout=20) if each.error() is None]
+    with open_writer(stack.endpoints.postgres_dsn) as writer:
+        mine = {append(writer, each) for each in created(20)}
+    found: dict[UUID, int] = {}
+
+    def read() -> bool:
+        for message in consumer.consume(500, timeout=1):
+            if message.error() is None:
+                key = json.loads(message.key() or b"")
+                found[UUID(key["payment_id"])] = message.partition() or 0
+        return mine <= found.keys()
+
+    wait_until(read, "every payment is in the topic", seconds=60)
     consumer.close()
-    assert found
-    for message in found:
-        payment_id = UUID(json.loads(message.key() or b"")["payment_id"])
-        assert partition_of(payment_id, 4) == message.partition()
+    assert {each: partition_of(each, 4) for each in found} == found
+
+
+def created(count: int, order_id: str = "") -> list[CreatePayment]:
+    """Payments that nobody is asked to charge."""
+    return [
+        CreatePayment(
+            idempotency_key=uuid4().hex,
+            occurred_at=datetime.now(UTC),
+            buyer_id="buyer",
+            currency="EUR",
+            psp="stripe",
+            method="card",
+            orders=(
+                OrderLine(order_id=order_id or uuid4().hex, seller_id="seller", amount_minor=500),
+            ),
+        )
+        for _ in range(count)
+    ]
+
+
+def append(writer: Writer, command: CreatePayment) -> UUID:
+    writer.handle(command)
+    return command.payment_id
 
 
 def test_what_the_inbox_holds_is_worked_off(stack: Stack) -> None:
@@ -200,18 +231,7 @@ def test_a_webhook_that_cannot_be_read_is_a_dead_letter_and_blocks_nothing(stack
 
 def test_the_table_is_read_whole_in_pages_and_knows_who_paid_an_order(stack: Stack) -> None:
     order_id = f"order-{uuid4().hex}"
-    payments = [
-        CreatePayment(
-            idempotency_key=uuid4().hex,
-            occurred_at=datetime.now(UTC),
-            buyer_id="buyer",
-            currency="EUR",
-            psp="stripe",
-            method="card",
-            orders=(OrderLine(order_id=order_id, seller_id="seller", amount_minor=500),),
-        )
-        for _ in range(2)
-    ]
+    payments = created(2, order_id)
     first, second = payments
     with open_writer(stack.endpoints.postgres_dsn) as writer:
         for each in payments:
