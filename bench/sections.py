@@ -82,6 +82,9 @@ def run_module(
             for line in running.stdout:
                 heard(line)
                 last = line
+        except BaseException:
+            running.kill()  # whoever is interrupted leaves no load running
+            raise
         finally:
             timer.cancel()
         if running.wait():
