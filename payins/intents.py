@@ -13,6 +13,8 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Protocol
 
+from pydantic import ValidationError
+
 from connectors.charges import ChargeRequest
 from payins.keys import psp_key
 from schemas.details import AttemptedDetails, CreatedDetails, RefundDetails, parse_details
@@ -171,9 +173,13 @@ def is_managed(events: Sequence[Event]) -> bool:
     """Whether this payment's processors are ours to call.
 
     A payment without a flow was appended by somebody who calls the processor himself, or is
-    history: nothing may be asked of a processor for it.
+    history: nothing may be asked of a processor for it. Nor is one of ours whose details cannot be
+    read: `payments` takes any JSON object.
     """
-    return bool(events) and created_details(events).flow is not None
+    try:
+        return bool(events) and created_details(events).flow is not None
+    except ValidationError:
+        return False
 
 
 def created_details(events: Sequence[Event]) -> CreatedDetails:

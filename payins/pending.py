@@ -17,6 +17,8 @@ from itertools import count
 from typing import Protocol
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from payins.intents import ENDINGS, refund_id_of
 from payins.policies import QUESTIONS, Question, policy_of
 from schemas.details import CreatedDetails, parse_details
@@ -132,16 +134,32 @@ class PendingMemory:
 
     # -- events
 
-    def apply(self, event: Seen, partition: int) -> None:
-        """Take an event into account; events of a payment come in their order, or again."""
+    def apply(self, event: Seen, partition: int) -> bool:
+        """Take an event into account; events of a payment come in their order, or again.
+
+        Return whether its details can be read. `payments` takes any JSON object from any writer.
+        Rows that Purser's writer made can be read, so another's cannot be ours to ask about.
+        """
         if event.direction is not Direction.IN:
-            return
+            return True
         payment_id = PaymentId(event.payment_id)
         known = self._entries.get(payment_id)
-        if event.event_type is _E.CREATED:
-            question = _created_question(event, known)
-        else:
-            question = QUESTIONS.get(event.status)
+        try:
+            refund_id = refund_id_of(event) if event.event_type in _REFUNDS else None
+            if event.event_type is _E.CREATED:
+                question = _created_question(event, known)
+            else:
+                question = QUESTIONS.get(event.status)
+        except ValidationError:
+            return False
+        self._apply(event, partition, question, refund_id)
+        return True
+
+    def _apply(
+        self, event: Seen, partition: int, question: Question | None, refund_id: str | None
+    ) -> None:
+        payment_id = PaymentId(event.payment_id)
+        known = self._entries.get(payment_id)
         request = _OPENS.get(event.event_type)
         if known is None:
             if question is None and request is None:
@@ -156,10 +174,10 @@ class PendingMemory:
             known.orders[event.order_id] = question
             self._open_since(payment_id, known, event, question)
         for closed in _CLOSES.get(event.event_type, ()):
-            known.requests.pop(_request_key(closed, event), None)
+            known.requests.pop(_request_key(closed, event, refund_id), None)
         if request is not None:
             beside = Question.LATE if request == "late" else Question.REQUEST
-            known.requests[_request_key(request, event)] = beside
+            known.requests[_request_key(request, event, refund_id)] = beside
             self._open_since(payment_id, known, event, beside)
         if not known.orders and not known.requests and not known.in_hand:
             del self._entries[payment_id]
@@ -298,10 +316,10 @@ class PendingMemory:
         heapify(self._heap)
 
 
-def _request_key(request: str, event: Seen) -> tuple[str, ...]:
+def _request_key(request: str, event: Seen, refund_id: str | None) -> tuple[str, ...]:
     """Name a request: that of an order, or that of a refund's part for an order."""
     if event.event_type in _REFUNDS:
-        return request, event.order_id, refund_id_of(event) or ""
+        return request, event.order_id, refund_id or ""
     return request, event.order_id
 
 

@@ -78,7 +78,7 @@ class Table:
         async with self._connection() as connection:
             while True:
                 found = await self._page(connection, after)
-                yield [_row(each) for each in found]
+                yield [row for each in found if (row := _row(each)) is not None]
                 if len(found) < self._page_rows:
                     return
                 after = (found[-1][0], found[-1][1])
@@ -116,16 +116,11 @@ class Table:
             raise ServiceUnavailable(f"PostgreSQL: {first}") from error
 
 
-def _row(values: tuple[Any, ...]) -> Row:
+def _row(values: tuple[Any, ...]) -> Row | None:
+    """Return a row; None for one of newer code, whose words this code does not know."""
     payment_id, seq, direction, event_type, status, order_id, method, details, at = values
-    return Row(
-        payment_id,
-        seq,
-        Direction(direction),
-        EventType(event_type),
-        Status(status),
-        order_id,
-        method,
-        details,
-        at,
-    )
+    try:
+        words = Direction(direction), EventType(event_type), Status(status)
+    except ValueError:
+        return None
+    return Row(payment_id, seq, *words, order_id, method, details, at)

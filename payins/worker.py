@@ -207,8 +207,8 @@ class PayInsWorker(mode.Service):
         except DecodeError:
             self._metrics.records.labels(result="unreadable").inc()  # the views worker parks it
             return
-        self._memory.apply(event, record.partition)
-        self._metrics.records.labels(result="read").inc()
+        is_readable = self._memory.apply(event, record.partition)
+        self._metrics.records.labels(result="read" if is_readable else "not_ours").inc()
 
     async def _read_webhooks(self, stream: Any) -> None:
         """Act on webhooks; they are acknowledged when everything they say is recorded."""

@@ -3,11 +3,12 @@
 import asyncio
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payins.intents import intents
+from payins.intents import intents, is_managed
 from payins.pending import PendingMemory
 from payins.plan import open_question
 from payins.policies import POLICIES, Question
@@ -48,6 +49,18 @@ def test_what_a_payment_leaves_open(
     asyncio.run(world.payins.create(payment))
     entry = remembered(world.events(payment.payment_id)).get(payment.payment_id)
     assert (entry.question if entry else None) is question
+
+
+@pytest.mark.parametrize("details", ['{"flow": "hosted", "hat": 1}', '{"flow": 7}', "[]"])
+def test_a_row_that_our_writer_did_not_make_leaves_nothing_open(details: str) -> None:
+    world = World()
+    payment = world.payment("slow")
+    asyncio.run(world.payins.create(payment))
+    first = msgspec.structs.replace(world.events(payment.payment_id)[0], details=details)
+    memory = PendingMemory(10)
+    assert memory.apply(first, 0) is False
+    assert len(memory) == 0
+    assert is_managed([first]) is False
 
 
 def test_a_request_is_open_until_its_outcome() -> None:
