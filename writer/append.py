@@ -48,7 +48,7 @@ class Writer:
 
 
 class AsyncWriter:
-    """The same for the coroutines of an event loop, whose store may not be slow to answer."""
+    """The same for coroutines: no call blocks their event loop."""
 
     def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
         def load_all(payment_ids: Sequence[PaymentId]) -> list[tuple[Event, ...]]:
