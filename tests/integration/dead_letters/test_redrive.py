@@ -9,7 +9,13 @@ import pytest
 
 from operations.dead_letters import DeadLetters, Outcome, redrive
 from operations.dead_letters import letter as reading
-from schemas.views import LEDGER_ENTRIES, PAYMENT_EVENTS, SELLER_REVENUE, SellerRevenueRow
+from schemas.views import (
+    LEDGER_ENTRIES,
+    PAYMENT_EVENTS,
+    SELLER_REVENUE,
+    PaymentEventRow,
+    SellerRevenueRow,
+)
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
 from streams.decode import Record
@@ -64,7 +70,8 @@ def test_it_is_noted_who_redrove_what_and_what_came_of_it(missing: Parked) -> No
     assert (dead["outcome"], dead["reason"]) == ("still_dead", "malformed_record")
     assert dead["error"]
     assert (dead["payment_id"], dead["seq"], dead["row_count"]) == (None, 0, 0)
-    events = {row[30]: row for row in missing.rows(PAYMENT_EVENTS) if row[29] == 1}
+    rows = [PaymentEventRow(*row) for row in missing.rows(PAYMENT_EVENTS)]
+    events = {row.kafka_offset: row for row in rows if row.kafka_partition == 1}
     assert notes.keys() == {record.offset for record in DEAD if record.partition == 1}
     for offset, note in notes.items():
         assert (note["outcome"], note["reason"], note["error"]) == ("redriven", "", "")
