@@ -108,14 +108,14 @@ class Endpoints:
         Whoever gives another issuer's keys gets no token of this stack accepted.
         """
         local = {
-            **self._stripe(),
             "PURSER_REDIS_URL": self.redis_url,
             "PURSER_JWT_ISSUER": self.api_url,
             "PURSER_JWT_AUDIENCE": "purser",
             "PURSER_JWKS_URL": f"{self.api_url}/.well-known/jwks.json",
             **self._stripe(),
         }
-        if "PURSER_JWKS_URL" not in given:
+        url = "PURSER_JWKS_URL"
+        if given.get(url, local[url]) == local[url]:  # also given by `eval "$(purser env)"`
             local["PURSER_JWKS_FILE"] = self.keys_file
         return {name: given.get(name, value) for name, value in local.items()}
 

@@ -488,3 +488,19 @@ def test_down_and_status_of_a_home_that_never_was(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
     with pytest.raises(ConfigurationError, match="holds no stack yet"):
         stack.status()
+
+
+def test_what_env_printed_changes_nothing_when_it_comes_back(tmp_path: Path) -> None:
+    """`eval "$(purser env)"` and then `purser up`: the API still has the keys of local tokens."""
+    endpoints = Endpoints.of(StackSettings(home=tmp_path), Credentials())
+    printed = endpoints.outside({})
+    assert "PURSER_JWKS_FILE" in printed
+    assert endpoints.outside(printed) == printed
+    without_file = {name: value for name, value in printed.items() if "FILE" not in name}
+    assert endpoints.outside(without_file) == printed
+
+
+def test_another_issuer_has_no_file_of_ours(tmp_path: Path) -> None:
+    endpoints = Endpoints.of(StackSettings(home=tmp_path), Credentials())
+    other = {"PURSER_JWKS_URL": "https://issuer.example/jwks.json"}
+    assert "PURSER_JWKS_FILE" not in endpoints.outside(other)
