@@ -24,7 +24,6 @@ SMALL_RSA = rsa.generate_private_key(public_exponent=65537, key_size=1024)
 PUBLIC_PEM = RSA_KEY.public_key().public_bytes(
     serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
 )
-NOW = int(time.time())
 
 
 class Issuer:
@@ -81,59 +80,68 @@ def hmac_with_public_key() -> str:
     return f"{unsigned}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
 
 
-GOOD = {
-    "ES256": token(),
-    "RS256": signed(RSA_KEY, "RS256", "rsa"),
-    "several audiences": signed(EC_KEY, "ES256", "ec", aud=["other", AUDIENCE]),
-    "expired within the leeway": signed(EC_KEY, "ES256", "ec", exp=NOW - 2),
-    "not yet valid within the leeway": signed(EC_KEY, "ES256", "ec", nbf=NOW + 3),
-    "without nbf": signed(EC_KEY, "ES256", "ec", nbf=None),
-}
+def good_tokens() -> dict[str, str]:
+    """Made when a test runs: tokens expire."""
+    now = int(time.time())
+    return {
+        "ES256": token(),
+        "RS256": signed(RSA_KEY, "RS256", "rsa"),
+        "several audiences": signed(EC_KEY, "ES256", "ec", aud=["other", AUDIENCE]),
+        "expired within the leeway": signed(EC_KEY, "ES256", "ec", exp=now - 2),
+        "not yet valid within the leeway": signed(EC_KEY, "ES256", "ec", nbf=now + 3),
+        "without nbf": signed(EC_KEY, "ES256", "ec", nbf=None),
+    }
 
 
-@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("name", list(good_tokens()))
 def test_a_good_token_names_its_caller(name: str) -> None:
-    caller = ask(Issuer().tokens(), f"Bearer {GOOD[name]}")
+    caller = ask(Issuer().tokens(), f"Bearer {good_tokens()[name]}")
     assert (caller.subject, caller.roles) == ("shop", {Role.SERVICE})
 
 
-BAD = {
-    "no header": (None, "token_missing"),
-    "empty": ("", "token_missing"),
-    "another scheme": ("Basic c2hvcDpzaG9w", "token_invalid"),
-    "no token": ("Bearer ", "token_invalid"),
-    "not three parts": ("Bearer abc", "token_invalid"),
-    "not ASCII": ("Bearer ä.ö.ü", "token_invalid"),
-    "too long": (f"Bearer {'a' * 9000}", "token_invalid"),
-    "alg none": (f"Bearer {forged({'alg': 'none', 'kid': 'ec'})}", "token_invalid"),
-    "alg NONE": (f"Bearer {forged({'alg': 'NONE', 'kid': 'ec'})}", "token_invalid"),
-    "without alg": (f"Bearer {forged({'kid': 'ec'})}", "token_invalid"),
-    "kid is a list": (f"Bearer {forged({'alg': 'ES256', 'kid': ['ec']})}", "token_invalid"),
-    "HS256 with the public key": (f"Bearer {hmac_with_public_key()}", "token_invalid"),
-    "another's key": (f"Bearer {signed(STRANGER, 'ES256', 'ec')}", "token_invalid"),
-    "RS256 under the kid of ES256": (f"Bearer {signed(RSA_KEY, 'RS256', 'ec')}", "token_invalid"),
-    "PS256": (f"Bearer {signed(RSA_KEY, 'PS256', 'rsa')}", "token_invalid"),
-    "RS512": (f"Bearer {signed(RSA_KEY, 'RS512', 'rsa')}", "token_invalid"),
-    "unknown kid": (f"Bearer {signed(EC_KEY, 'ES256', 'nobody')}", "token_invalid"),
-    "without kid": (f"Bearer {signed(EC_KEY, 'ES256', None)}", "token_invalid"),
-    "expired": (f"Bearer {token(exp=NOW - 600)}", "token_expired"),
-    "not valid yet": (f"Bearer {token(nbf=NOW + 600)}", "token_invalid"),
-    "issued in the future": (f"Bearer {token(iat=NOW + 600)}", "token_invalid"),
-    "another audience": (f"Bearer {token(aud='shop')}", "token_invalid"),
-    "another issuer": (f"Bearer {token(iss='https://evil.example')}", "token_invalid"),
-    "without exp": (f"Bearer {token(exp=None)}", "token_invalid"),
-    "without aud": (f"Bearer {token(aud=None)}", "token_invalid"),
-    "without iss": (f"Bearer {token(iss=None)}", "token_invalid"),
-    "without sub": (f"Bearer {signed(EC_KEY, 'ES256', 'ec', sub=None)}", "token_invalid"),
-    "empty sub": (f"Bearer {token(subject='')}", "token_invalid"),
-    "sub with a space": (f"Bearer {token(subject='a b')}", "token_invalid"),
-    "exp is no number": (f"Bearer {token(exp='soon')}", "token_invalid"),
-}
+def bad_tokens() -> dict[str, tuple[str | None, str]]:
+    """Header -> the problem's code; made when a test runs."""
+    now = int(time.time())
+    return {
+        "no header": (None, "token_missing"),
+        "empty": ("", "token_missing"),
+        "another scheme": ("Basic c2hvcDpzaG9w", "token_invalid"),
+        "no token": ("Bearer ", "token_invalid"),
+        "not three parts": ("Bearer abc", "token_invalid"),
+        "not ASCII": ("Bearer ä.ö.ü", "token_invalid"),
+        "too long": (f"Bearer {'a' * 9000}", "token_invalid"),
+        "alg none": (f"Bearer {forged({'alg': 'none', 'kid': 'ec'})}", "token_invalid"),
+        "alg NONE": (f"Bearer {forged({'alg': 'NONE', 'kid': 'ec'})}", "token_invalid"),
+        "without alg": (f"Bearer {forged({'kid': 'ec'})}", "token_invalid"),
+        "kid is a list": (f"Bearer {forged({'alg': 'ES256', 'kid': ['ec']})}", "token_invalid"),
+        "HS256 with the public key": (f"Bearer {hmac_with_public_key()}", "token_invalid"),
+        "another's key": (f"Bearer {signed(STRANGER, 'ES256', 'ec')}", "token_invalid"),
+        "RS256 under the kid of ES256": (
+            f"Bearer {signed(RSA_KEY, 'RS256', 'ec')}",
+            "token_invalid",
+        ),
+        "PS256": (f"Bearer {signed(RSA_KEY, 'PS256', 'rsa')}", "token_invalid"),
+        "RS512": (f"Bearer {signed(RSA_KEY, 'RS512', 'rsa')}", "token_invalid"),
+        "unknown kid": (f"Bearer {signed(EC_KEY, 'ES256', 'nobody')}", "token_invalid"),
+        "without kid": (f"Bearer {signed(EC_KEY, 'ES256', None)}", "token_invalid"),
+        "expired": (f"Bearer {token(exp=now - 600)}", "token_expired"),
+        "not valid yet": (f"Bearer {token(nbf=now + 600)}", "token_invalid"),
+        "issued in the future": (f"Bearer {token(iat=now + 600)}", "token_invalid"),
+        "another audience": (f"Bearer {token(aud='shop')}", "token_invalid"),
+        "another issuer": (f"Bearer {token(iss='https://evil.example')}", "token_invalid"),
+        "without exp": (f"Bearer {token(exp=None)}", "token_invalid"),
+        "without aud": (f"Bearer {token(aud=None)}", "token_invalid"),
+        "without iss": (f"Bearer {token(iss=None)}", "token_invalid"),
+        "without sub": (f"Bearer {signed(EC_KEY, 'ES256', 'ec', sub=None)}", "token_invalid"),
+        "empty sub": (f"Bearer {token(subject='')}", "token_invalid"),
+        "sub with a space": (f"Bearer {token(subject='a b')}", "token_invalid"),
+        "exp is no number": (f"Bearer {token(exp='soon')}", "token_invalid"),
+    }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", list(bad_tokens()))
 def test_a_bad_token_is_refused_with_a_challenge(name: str) -> None:
-    text, code = BAD[name]
+    text, code = bad_tokens()[name]
     with pytest.raises(Problem) as refused:
         ask(Issuer().tokens(), text)
     assert (refused.value.code, refused.value.status_code) == (code, 401)
@@ -161,12 +169,13 @@ def test_roles_are_whole_words_of_the_scope(scope: Any, roles: set[Role]) -> Non
 
 
 def test_a_verified_token_is_remembered_until_it_expires() -> None:
-    issuer, now = Issuer(), [float(NOW)]
+    start = int(time.time())
+    issuer, now = Issuer(), [float(start)]
     tokens = issuer.tokens(clock=lambda: now[0])
-    text = f"Bearer {token(exp=NOW + 100)}"
+    text = f"Bearer {token(exp=start + 100)}"
     first = ask(tokens, text)
     assert ask(tokens, text) is first
-    now[0] = NOW + 101.0
+    now[0] = start + 101.0
     assert ask(tokens, text) is not first  # verified again; PyJWT's own clock finds it good
 
 
@@ -179,7 +188,7 @@ def test_few_tokens_are_remembered() -> None:
 
 
 def test_a_withdrawn_key_ends_its_tokens() -> None:
-    issuer, now = Issuer(), [float(NOW)]
+    issuer, now = Issuer(), [time.time()]
     tokens = issuer.tokens(clock=lambda: now[0])
     text = f"Bearer {token()}"
     ask(tokens, text)

@@ -64,7 +64,7 @@ def test_the_real_stripes_secrets_never_reach_it(stack: Stack) -> None:
         "PURSER_STRIPE_WEBHOOK_SECRET": "whsec_live",
     }
     endpoints = stack.endpoints
-    assert endpoints.outside(given) == given
+    assert endpoints.outside(given).items() >= given.items()
     told = endpoints.simulator(given)
     assert told["PURSER_STRIPE_API_KEY"] == endpoints.stripe_api_key
     assert told["PURSER_STRIPE_WEBHOOK_SECRET"] == endpoints.stripe_webhook_secret
