@@ -281,7 +281,7 @@ def exchange(port: int, *parts: bytes) -> tuple[int, dict[str, Any]]:
     """Send parts of a request; the status and the problem of the answer."""
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         for part in parts:
-            connection.sendall(part)
+            connection.sendall(part.replace(b"TOKEN", token().encode()))
         answer = b""
         while piece := connection.recv(65536):
             answer += piece
@@ -289,9 +289,8 @@ def exchange(port: int, *parts: bytes) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), json.loads(content)
 
 
-GOOD_HEAD = (
-    b"POST /v1/payments HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer %s\r\n" % token().encode()
-)
+GOOD_HEAD = b"POST /v1/payments HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer TOKEN\r\n"
+"""`exchange` puts a token in, which is made then: tokens expire."""
 
 
 @pytest.mark.parametrize(
