@@ -52,7 +52,9 @@ def description() -> dict[str, Any]:
 def running() -> Iterator[str]:
     """The address of a mock until the end of the block."""
     port = lend_port()
-    command = [*_PROGRAM.command(_PROGRAM.installed()), "-http-addr", f"{HOST}:{port}"]
+    # Without an address for HTTPS it takes one fixed port, and a second mock ends.
+    addresses = ["-http-addr", f"{HOST}:{port}", "-https-addr", f"{HOST}:0"]
+    command = [*_PROGRAM.command(_PROGRAM.installed()), *addresses]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: _listens(port), "stripe-mock listens", seconds=30)
