@@ -14,6 +14,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 
 from service.breaker import Breaker
 from service.metrics import ApiMetrics
@@ -47,6 +48,7 @@ def open_redis(url: str, answer_seconds: float) -> "Redis":
         socket_connect_timeout=answer_seconds,
         retry=Retry(NoBackoff(), 0),
         max_connections=CONNECTIONS_MOST,
+        driver_info=DriverInfo(),  # else each connection reads the version from the package's files
     )
 
 

@@ -52,7 +52,13 @@ def make_app(
 def new_application() -> FastAPI:
     """All routes, without the parts that answer."""
     app = FastAPI(
-        title="Purser", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="Purser",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Looking for somebody who listens costs each request more than our own metrics do.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for handled in (*HANDLED, HTTPException):
         app.add_exception_handler(handled, answer_error)

@@ -28,6 +28,7 @@ with loading():
     from payins.metrics import PayInsMetrics
     from payins.processors import Processors
     from schemas.errors import ConfigurationError, ServiceUnavailable
+    from schemas.gc_tuning import tune_gc
     from service.answer_cache import AnswerCache, open_redis
     from service.app import make_app
     from service.as_of import AsOf
@@ -240,6 +241,7 @@ def main() -> None:
     """Run until told to stop."""
     settings = ServiceSettings.load()
     configure_logging(settings.log_level)
+    tune_gc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 

@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 
 START_TICKS_FIELD = 19  # in /proc/PID/stat, after the command's name: field 22 of proc(5)
 POSTMASTER_PID = "postmaster.pid"
+AUTOGROUP_ATTEMPTS, AUTOGROUP_SECONDS = 20, 0.1
 
 
 def main(specification_file: Path) -> None:
@@ -25,6 +27,7 @@ def main(specification_file: Path) -> None:
     recorded = detach(Path(specification["log"])) if specification["detach"] else None
     if recorded is None:
         own_session()
+    step_back(specification["nice"])
     record(
         Path(specification["record"]),
         os.environ.get("PURSER_STACK_GENERATION", ""),
@@ -69,6 +72,26 @@ def own_session() -> None:
     # supervisord made this process a group leader, and a leader may not create a session.
     os.setpgid(0, os.getpgid(os.getppid()))
     os.setsid()
+
+
+def step_back(nice: int) -> None:
+    """Leave the processor to others: a nice value for this process and for its session.
+
+    Where Linux divides the processor between sessions first (sched(7), "The autogroup feature"), a
+    process's own value counts only within its session.
+    """
+    if not nice:
+        return
+    os.nice(nice)
+    for _ in range(AUTOGROUP_ATTEMPTS):
+        try:
+            Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
+        except BlockingIOError:  # unless root asks, the kernel takes one change in 100 ms
+            time.sleep(AUTOGROUP_SECONDS)
+        except OSError:
+            return  # sessions do not matter here
+        else:
+            return
 
 
 def start_mark(pid: int) -> str | None:

@@ -45,6 +45,7 @@ class Specification:
             "os_user": self.os_user,
             "postgres_data": str(self.postgres_data) if self.postgres_data else None,
             "stop_signal": self.program.stop_signal,
+            "nice": self.program.nice,
             "detach": self.detach,
             "log": str(home.log(self.program.name)),
             "record": str(home.record(self.program.name)),

@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+BEHIND = 10
+"""Nice value of programs that nobody waits for. Whoever pays waits for the API and for PostgreSQL.
+On a busy machine views then fall behind for a moment, and answers do not."""
+
 PORTS_RESERVED = 32
 """Consecutive ports reserved for one stack; some are for future servers."""
 
@@ -41,6 +45,7 @@ class Program:
     - `after`: programs that must be ready before it starts. It is stopped before them.
     - `module`: the module that `python -m` runs for a worker; None for a server.
     - `stop_signal`, `stop_seconds`: how to stop it gently, and how long to wait.
+    - `nice`: its nice value; the higher it is, the more it leaves to others.
     """
 
     name: str
@@ -50,13 +55,14 @@ class Program:
     module: str | None = None
     stop_signal: str = "TERM"
     stop_seconds: int = 30
+    nice: int = 0
 
 
 # INT is PostgreSQL's fast shutdown: it ends sessions and writes a checkpoint.
 POSTGRES = Program(name="postgres", ports=(Port.POSTGRES,), stop_signal="INT")
 KAFKA = Program(name="kafka", ports=(Port.KAFKA, Port.KAFKA_CONTROLLER))
-CLICKHOUSE = Program(name="clickhouse", ports=(Port.CLICKHOUSE,))
-CONNECT = Program(name="connect", ports=(Port.CONNECT,), after=("kafka",))
+CLICKHOUSE = Program(name="clickhouse", ports=(Port.CLICKHOUSE,), nice=BEHIND)
+CONNECT = Program(name="connect", ports=(Port.CONNECT,), after=("kafka",), nice=BEHIND)
 # It speaks Redis. What it keeps can be lost at any time, so it keeps nothing on disk.
 VALKEY = Program(name="valkey", ports=(Port.VALKEY,), stop_seconds=5)
 SERVERS = (POSTGRES, KAFKA, CLICKHOUSE, CONNECT, VALKEY)
@@ -68,6 +74,7 @@ VIEWS_WORKERS = tuple(
         after=("connect", "clickhouse"),
         module="streams.views.worker",
         stop_seconds=15,
+        nice=BEHIND,
     )
     for name, port in (
         ("views-worker", Port.WORKER_METRICS),
@@ -99,6 +106,7 @@ PAYINS_WORKER = Program(
     after=("connect", "postgres", "simulator"),
     module="payins.worker",
     stop_seconds=15,
+    nice=BEHIND,
 )
 OTHER_WORKERS = (CONNECTOR_SUPERVISOR, SIMULATOR, PAYINS_WORKER, API)
 WORKERS = (*VIEWS_WORKERS, *OTHER_WORKERS)

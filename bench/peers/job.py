@@ -15,12 +15,12 @@ from typing import NoReturn
 import msgspec
 
 from schemas.envelope import WireEnvelope
+from schemas.gc_tuning import tune_gc
 from schemas.views import PAYMENT_EVENTS, Columns, Table
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
 from streams.fold import fold_batch
 from streams.fold.rows import event_fields, payment_event_columns
-from streams.gc_tuning import tune_gc
 from streams.records import Records
 
 ROWS_MAX = 20_000

@@ -12,9 +12,9 @@ from operations.replay.reader_process import ReaderPlan, Stored, TopicShare
 from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import BatchSize
 from operations.replay.topic import Topic, begin
+from schemas.gc_tuning import tune_gc
 from schemas.runtime import entry_point
 from schemas.views import PAYMENT_EVENTS
-from streams.gc_tuning import tune_gc
 from streams.records import Records
 
 ReadTopic = Callable[[ReplaySettings, TopicShare, BatchSize], Iterator[Records]]

@@ -17,10 +17,10 @@ from operations.replay.settings import ReplaySettings
 from operations.replay.snapshot import BatchSize, KeyShare, read_ranges
 from operations.replay.topic import Offsets, Topic
 from schemas.errors import PurserError, ServiceUnavailable
+from schemas.gc_tuning import tune_gc
 from schemas.runtime import entry_point
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
-from streams.gc_tuning import tune_gc
 from streams.records import Records
 
 READ_SECONDS = 0.5

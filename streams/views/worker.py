@@ -19,6 +19,7 @@ import faust
 import mode
 
 from schemas.errors import ConfigurationError, PurserError, ServiceUnavailable
+from schemas.gc_tuning import tune_gc
 from schemas.runtime import COULD_NOT, UNEXPECTED, entry_point, interrupted_status
 from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
@@ -26,7 +27,6 @@ from sinks.settings import ClickHouseSettings
 from sinks.source_topics import remember_topic
 from streams.app import configure_logging, make_app, run
 from streams.fold import FoldedBatch
-from streams.gc_tuning import tune_gc
 from streams.views.agent import add_views_agent
 from streams.views.coalescer import Coalescer
 from streams.views.health import Health

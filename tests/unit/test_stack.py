@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -391,10 +391,12 @@ def test_home_of_an_older_version_has_one_views_worker(home: Home) -> None:
 # ---- processes and their records
 
 
-def launch(home: Home, name: str = "sleeper", *command: str) -> subprocess.Popen[bytes]:
+def launch(
+    home: Home, name: str = "sleeper", *command: str, nice: int = 0
+) -> subprocess.Popen[bytes]:
     """Run a program through the launcher, as supervisord does."""
     specification = Specification(
-        program=Program(name=name),
+        program=Program(name=name, nice=nice),
         command=command or ("/bin/sleep", "60"),
         directory=home.path,
         environment={"SECRET": "x"},
@@ -421,6 +423,15 @@ def test_launched_process_is_found_and_stopped_by_its_record(home: Home) -> None
         stop_all(found.values(), patience_seconds=5)
         assert process.wait() == -signal.SIGTERM
         assert living(home) == {}
+
+
+def test_a_program_that_nobody_waits_for_leaves_the_processor_to_others(home: Home) -> None:
+    with launch(home, nice=7) as process:
+        wait_for_record(home, process)
+        assert psutil.Process(process.pid).nice() == 7
+        with suppress(FileNotFoundError):  # where sessions do not matter
+            assert Path(f"/proc/{process.pid}/autogroup").read_text().endswith("nice 7\n")
+        stop_all(living(home).values(), patience_seconds=5)
 
 
 def test_process_that_ignores_the_request_is_killed_with_its_children(home: Home) -> None:
