@@ -246,6 +246,12 @@ class BookEntry:
     available_at: datetime
 
 
+HOLDING = frozenset(
+    {ChargeStatus.AUTHORIZED, ChargeStatus.ACTION_REQUIRED, ChargeStatus.PROCESSING}
+)
+"""Statuses of a charge that holds money, or can still take some."""
+
+
 class Processor(Protocol):
     """A PSP that takes payments. Every method returns the charge as it now is there, whole.
 
@@ -300,8 +306,13 @@ class Processor(Protocol):
     ) -> Charge:
         """Give back this much of a captured charge; our `refund_id` is kept with it."""
 
-    def events(self, since: datetime) -> AsyncIterator[ProcessorEvent]:
-        """List the events that say something about charges since a time, newest first."""
+    def events(
+        self, since: datetime, until: datetime | None = None, *, undelivered_only: bool = False
+    ) -> AsyncIterator[ProcessorEvent]:
+        """List the events that say something about charges between two times, newest first.
+
+        `undelivered_only`: those alone of which a webhook has not been taken yet.
+        """
 
     async def close(self) -> None:
         """Close all connections."""

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from connectors.charges import ChargeStatus
 from schemas.ids import MAX_IDEMPOTENCY_KEY_LENGTH
 
 _LATE = "late"
@@ -15,9 +16,12 @@ def psp_key(payment_id: UUID, seq: int) -> str:
     return f"purser-{payment_id}-{seq}"
 
 
-def release_key(payment_id: UUID, reference: str) -> str:
-    """Return the key for the processor to end a charge of a payment that is over."""
-    return f"purser-{payment_id}-release-{reference}"
+def release_key(payment_id: UUID, reference: str, status: ChargeStatus) -> str:
+    """Return the key for the processor to end a charge of a payment that is over.
+
+    A processor repeats a refusal under its key. What it refuses in one status it may do in another.
+    """
+    return f"purser-{payment_id}-release-{reference}-{status}"
 
 
 def late_refund_id(payment_id: UUID, seq: int) -> str:

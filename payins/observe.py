@@ -114,8 +114,9 @@ class Observer:
         return self._counted(Observed(events=stream, unrecordable=tuple(found)))
 
     def _without_payment(self, charge: Charge) -> Observed:
-        """A charge that no payment asked for: made by somebody else with the same account."""
-        if not charge.captured_minor:
+        """A charge of others with the same account, or one that names a payment that we lack."""
+        # The first is normal, and `purser books` lists it.
+        if charge.payment_id is None or not charge.captured_minor:
             return Observed(events=())
         fact = Unrecordable(
             reason=NO_PAYMENT, reference=charge.reference, amount_minor=charge.captured_minor

@@ -135,6 +135,15 @@ class Poller:
             )
         )
 
+    async def unexpected(self, psp: str, reference: str, error: Exception) -> None:
+        """Write a dead letter for something that met a bug, or a row of newer code."""
+        detail = f"{_reason(error)}: the log says more; after a correction look the charge up"
+        await self._write(
+            DeadLetter(
+                reason=UNEXPECTED, detail=detail, at=self._clock(), psp=psp, reference=reference
+            )
+        )
+
     async def _write(self, letter: DeadLetter) -> None:
         if letter.key not in self._letters.items:
             _log.error("dead letter %s: %s", letter.key, letter.detail)

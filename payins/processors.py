@@ -17,7 +17,7 @@ from purgatory.domain.model import OpenedState
 
 from connectors.charges import Processor
 from payins.metrics import BREAKER_STATES, PayInsMetrics
-from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused
+from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Unreadable
 
 Answer = TypeVar("Answer")
 
@@ -63,6 +63,7 @@ class Processors:
             default_ttl=limits.breaker_seconds,
             exclude=[
                 ProcessorRefused,
+                Unreadable,
                 asyncio.CancelledError,
                 (ProcessorError, lambda error: error.code in _NOT_THE_PROCESSORS_FAULT),
             ],

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
-from connectors.charges import Charge, ChargeStatus, Lookup, RefundStatus, Terms
+from connectors.charges import HOLDING, Charge, Lookup, RefundStatus, Terms
 from payins.carry_out import CarryOut, Stream, attempt_number, reference_for
 from payins.evidence import Unrecordable
 from payins.intents import Intent, IntentKind, attempts, intent_of, is_managed, last_attempt
@@ -51,10 +51,6 @@ LATE_REFUND_FAILED = "late_refund_failed"
 
 PaidElsewhere: TypeAlias = Callable[[PaymentId, frozenset[str]], Awaitable[frozenset[str]]]
 """Which of these orders another payment than this one has paid."""
-
-_HOLDING = frozenset(
-    {ChargeStatus.AUTHORIZED, ChargeStatus.ACTION_REQUIRED, ChargeStatus.PROCESSING}
-)
 
 _log = logging.getLogger("purser.payins")
 
@@ -306,9 +302,9 @@ class Resolver:
 
         No money moves by that, so it needs no intent: it is repeated until nothing is held.
         """
-        if charge.status not in _HOLDING or not stream or not is_over(stream):
+        if charge.status not in HOLDING or not stream or not is_over(stream):
             return
-        key = release_key(stream[0].payment_id, charge.reference)
+        key = release_key(stream[0].payment_id, charge.reference, charge.status)
         try:
             await self._processors.call(
                 charge.psp, "release", lambda p: p.cancel(charge.reference, key=key)

@@ -79,6 +79,7 @@ class PayInsSettings(StreamSettings):
         return PollLimits(
             overlap=timedelta(seconds=self.events_overlap_seconds),
             lookback=timedelta(days=self.events_lookback_days),
+            at_once=self.visits_at_once,
         )
 
     @property

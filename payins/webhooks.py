@@ -46,9 +46,10 @@ class Webhooks:
             while True:
                 try:
                     await self._handle(psp, event_id or place, record.value or b"")
-                    return
                 except (ProcessorError, ServiceUnavailable) as error:
                     _log.warning("webhook %s at %s is put off: %s", event_id, place, error)
+                else:
+                    return
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(2 * wait_seconds, WAIT_SECONDS_MOST)
 
@@ -63,4 +64,4 @@ class Webhooks:
         except InputError as error:
             await self._poller.refused(psp, about, error)
             return
-        await self._notices.handle(event)
+        await self._notices.told(event)

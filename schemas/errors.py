@@ -171,6 +171,10 @@ class OutcomeUnknown(ProcessorError):  # noqa: N818
     """
 
 
+class Unreadable(OutcomeUnknown):
+    """An object of the PSP that this code cannot read; asking again gives the same object."""
+
+
 class ProcessorRefused(ProcessorError):  # noqa: N818
     """The PSP refuses this request, or would; without effect, and repeating it does not help.
 

@@ -75,6 +75,8 @@ class ModelPsp:
     keys: dict[str, tuple[datetime, object, str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     log: list[ProcessorEvent] = field(default_factory=list)
+    delivered: set[str] = field(default_factory=set)
+    """The ids of events that count as delivered."""
     delayed: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
 
     # -- the protocol
@@ -145,10 +147,14 @@ class ModelPsp:
 
         return await self._call("refund", key, (reference, amount_minor, refund_id), effect)
 
-    async def events(self, since: datetime) -> AsyncIterator[ProcessorEvent]:
+    async def events(
+        self, since: datetime, until: datetime | None = None, *, undelivered_only: bool = False
+    ) -> AsyncIterator[ProcessorEvent]:
         await self._read("events")
-        for event in reversed([each for each in self.log if each.at >= since]):
-            yield event
+        end = until or datetime.max.replace(tzinfo=UTC)
+        for event in reversed([each for each in self.log if since <= each.at < end]):
+            if not (undelivered_only and event.event_id in self.delivered):
+                yield event
 
     async def close(self) -> None:
         """Nothing is open."""

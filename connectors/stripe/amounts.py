@@ -7,7 +7,7 @@ call, with the name of the field.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from schemas.errors import InputError, OutcomeUnknown, ProcessorRefused
+from schemas.errors import InputError, ProcessorRefused, Unreadable
 from schemas.money import format_minor, from_psp_amount, to_psp_amount
 
 STRIPE = "stripe"
@@ -95,9 +95,9 @@ def our_amount(currency: str, amount: int) -> int:
     """Convert an amount that Stripe reports to our minor units.
 
     Raises:
-        OutcomeUnknown: an unknown currency or a fraction of our unit; a person must look at it.
+        Unreadable: an unknown currency or a fraction of our unit; a person must look at it.
     """
     try:
         return from_psp_amount(STRIPE, currency, amount)
     except InputError as error:
-        raise OutcomeUnknown(STRIPE, "unreadable_answer", str(error)) from None
+        raise Unreadable(STRIPE, "unreadable_answer", str(error)) from None

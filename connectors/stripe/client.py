@@ -23,8 +23,8 @@ from connectors.stripe.failures import (
     after,
     judge,
     no_answer,
+    no_object,
     not_connected,
-    unreadable,
 )
 from connectors.stripe.objects import Object
 from connectors.stripe.requests import Params
@@ -182,11 +182,11 @@ class StripeClient:
             failure = Failed(judge(_answer(error)))
         except (AttributeError, LookupError, TypeError, ValueError):
             # The SDK trips over an error that is not of Stripe's form, such as a proxy's.
-            failure = Failed(Verdict(error=unreadable("no form that is Stripe's"), repeat=False))
+            failure = Failed(Verdict(error=no_object("no form that is Stripe's"), repeat=False))
         else:
             if isinstance(response.data, Mapping):
                 return response.data
-            failure = Failed(Verdict(error=unreadable("no JSON object"), repeat=False))
+            failure = Failed(Verdict(error=no_object("no JSON object"), repeat=False))
         raise failure
 
     def _connected(self) -> stripe.StripeClient:

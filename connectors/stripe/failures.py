@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from connectors.stripe.amounts import STRIPE
 from connectors.stripe.requests import our_field
-from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused
+from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Unreadable
 
 RETRY_AFTER_SECONDS_MOST = 60.0
 
@@ -88,12 +88,19 @@ def judge(answer: Answer) -> Verdict:
         problem = f"refuses the request{hint}; Stripe's pages show why"
         error = ProcessorRefused(STRIPE, code, problem, field=our_field(answer.parameter))
         return Verdict(error=error, repeat=False)
-    return Verdict(error=unreadable(f"status {answer.status}" + hint), repeat=False)
+    return Verdict(error=no_object(f"status {answer.status}" + hint), repeat=False)
 
 
-def unreadable(what: str) -> OutcomeUnknown:
-    """Describe an answer that is not what Stripe documents; nothing is guessed from it."""
+def no_object(what: str) -> OutcomeUnknown:
+    """Return the error of an answer that is none of Stripe's, such as a proxy's."""
     return OutcomeUnknown(
+        STRIPE, "unreadable_answer", f"the answer has {what}; look it up at Stripe"
+    )
+
+
+def unreadable(what: str) -> Unreadable:
+    """Describe an answer that is not what Stripe documents; nothing is guessed from it."""
+    return Unreadable(
         STRIPE, "unreadable_answer", f"the answer has {what}; look the payment up at Stripe"
     )
 

@@ -21,7 +21,7 @@ def text(source: Object, field: str) -> str:
     """Return a text that is there and not empty.
 
     Raises:
-        OutcomeUnknown: it is not; as in every function here.
+        Unreadable: it is not; as in every function here.
     """
     value = source.get(field)
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_LENGTH_MOST:

@@ -47,12 +47,21 @@ def created(since: datetime, until: datetime | None = None) -> Params:
     return {"created": limits}
 
 
-async def events(client: StripeClient, since: datetime) -> AsyncIterator[ProcessorEvent]:
-    """Yield the events about charges since a time, newest first; those before it can come too.
+async def events(
+    client: StripeClient,
+    since: datetime,
+    until: datetime | None = None,
+    *,
+    undelivered_only: bool = False,
+) -> AsyncIterator[ProcessorEvent]:
+    """Yield the events about charges between two times, newest first.
 
-    Each says as much as its webhook. Stripe keeps events for 30 days.
+    Each says as much as its webhook. Stripe keeps events for 30 days. `undelivered_only`: those
+    that some endpoint has not taken (https://docs.stripe.com/webhooks/process-undelivered-events).
     """
-    asked = {"types": list(webhook.POLLED), **created(since)}
+    asked: Params = {"types": list(webhook.POLLED), **created(since, until)}
+    if undelivered_only:
+        asked["delivery_success"] = False
     async for page in pages(client, "/v1/events", asked):
         for source in page:
             try:

@@ -170,9 +170,11 @@ class StripeProcessor:
             return translate.with_refunds(await self.retrieve(reference), [refund])
         return translate.with_refunds(await self._whole(intent), [refund])
 
-    def events(self, since: datetime) -> AsyncIterator[ProcessorEvent]:
+    def events(
+        self, since: datetime, until: datetime | None = None, *, undelivered_only: bool = False
+    ) -> AsyncIterator[ProcessorEvent]:
         """List the events about charges since a time, newest first; Stripe keeps them 30 days."""
-        return poll.events(self.client, since)
+        return poll.events(self.client, since, until, undelivered_only=undelivered_only)
 
     async def close(self) -> None:
         """Close all connections."""

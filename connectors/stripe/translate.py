@@ -1,6 +1,6 @@
 """Stripe's objects to our records: a PaymentIntent or a Checkout Session to a `Charge`. Pure.
 
-Every status of Stripe stands in a table here. One that does not is an error, `OutcomeUnknown`, and
+Every status of Stripe stands in a table here. One that does not is an error, `Unreadable`, and
 never a guess: the payment waits for a person or for newer code.
 """
 
@@ -22,7 +22,7 @@ from connectors.stripe import declines, objects
 from connectors.stripe.amounts import STRIPE, our_amount
 from connectors.stripe.objects import Object
 from connectors.stripe.requests import FLOW, HOSTED, INTENT_SEQ, PAYMENT_ID, REFUND_ID
-from schemas.errors import OutcomeUnknown
+from schemas.errors import Unreadable
 
 API_VERSION = "2026-10-28.endive"
 """The version whose objects this module reads; the client sends it with every call."""
@@ -93,8 +93,8 @@ ACTION_URLS: Mapping[str, str] = MappingProxyType(
 """Type of a next action -> where its address is; other types need Stripe's own code in a page."""
 
 
-def _unknown(kind: str, status: str) -> OutcomeUnknown:
-    return OutcomeUnknown(
+def _unknown(kind: str, status: str) -> Unreadable:
+    return Unreadable(
         STRIPE,
         "unknown_status",
         f"{kind} has the status {status[:40]!r}, which this version does not know; upgrade Purser",
@@ -107,7 +107,7 @@ def charge(intent: Object, disputes: Iterable[Object] = ()) -> Charge:
     `disputes` are Stripe's objects, which no expansion gives.
 
     Raises:
-        OutcomeUnknown: a status or a shape that this code does not know.
+        Unreadable: a status or a shape that this code does not know.
     """
     currency = objects.text(intent, "currency").upper()
     taken = our_amount(currency, objects.integer(intent, "amount_received"))
@@ -136,7 +136,7 @@ def session(page: Object) -> Charge:
     """Translate a Checkout Session that is open or has expired.
 
     Raises:
-        OutcomeUnknown: it is complete, so that its intent has to be read, or cannot be read.
+        Unreadable: it is complete, so that its intent has to be read, or cannot be read.
     """
     currency = objects.text(page, "currency").upper()
     status = session_status(page)

@@ -100,7 +100,7 @@ def event(source: Object) -> ProcessorEvent:
             psp=STRIPE,
             event_id=objects.identifier(source, "id"),
             event_type=event_type,
-            kind=_kind(event_type),
+            kind=_kind(event_type, about),
             at=objects.time(source, "created"),
             object_id=_own(about) or "",
             reference=subject.reference(about) if subject else None,
@@ -111,10 +111,19 @@ def event(source: Object) -> ProcessorEvent:
         raise InputError("body", error.problem) from None
 
 
-def _kind(event_type: str) -> EventKind:
+def _kind(event_type: str, about: Object) -> EventKind:
     if event_type in SUBJECTS:
-        return EventKind.CHARGE
+        is_charge = SUBJECTS[event_type] not in PAGES or _is_of_a_charge(about)
+        return EventKind.CHARGE if is_charge else EventKind.IGNORED
     return EventKind.IGNORED if event_type in IGNORED else EventKind.UNKNOWN
+
+
+def _is_of_a_charge(page: Object) -> bool:
+    """Whether a page is to take one payment: not a subscription, nor one with nothing to pay."""
+    return (
+        page.get("mode", "payment") == "payment"
+        and page.get("payment_status") != "no_payment_required"
+    )
 
 
 def _charge(subject: "Subject", about: Object) -> Charge | None:
@@ -150,6 +159,7 @@ INTENT = Subject(reference=_own, charge=translate.charge)
 """At that moment it had no refunds and no disputes beyond those of an earlier capture."""
 PAGE = Subject(reference=_of_page)
 EXPIRED_PAGE = Subject(reference=_own, charge=translate.session)
+PAGES = (PAGE, EXPIRED_PAGE)
 PART = Subject(reference=_of_intent)
 """A refund, a dispute, a charge: part of what has to be retrieved whole."""
 

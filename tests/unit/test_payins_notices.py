@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from connectors.charges import ChargeStatus, EventKind, ProcessorEvent
+from connectors.charges import Charge, ChargeStatus, EventKind, ProcessorEvent
 from payins import webhooks
+from payins.evidence import Unrecordable
 from payins.inbox import EVENT_HEADER, PSP_HEADER
 from payins.journal import MemoryMap
 from payins.letters import DeadLetter
@@ -20,11 +22,12 @@ from payins.pending import PendingMemory
 from payins.policies import Question
 from payins.poller import Poller
 from payins.rebuild import partition_of
+from payins.resolve import Resolver
 from payins.retries import Retry, backoff
 from payins.rounds import Rounds
 from payins.settings import PayInsSettings
 from payins.webhooks import Webhooks
-from schemas.errors import InputError
+from schemas.errors import InputError, NotSent, Unreadable
 from schemas.events import Event
 from tests.model_psp import START, Fault
 from tests.payins_resolver import resolver_of
@@ -101,17 +104,67 @@ def test_other_events_are_counted_and_nothing_else(kind: EventKind) -> None:
     assert not world.psp.calls
 
 
-def test_a_charge_that_nobody_asked_for_is_a_dead_letter_once() -> None:
+@pytest.mark.parametrize(("names", "letters"), [(None, []), (UUID(int=7), ["no_payment"])])
+def test_a_charge_of_others_is_left_alone_and_one_of_a_lost_payment_is_a_dead_letter_once(
+    names: UUID | None, letters: list[str]
+) -> None:
     world = World()
     payment = world.payment()
     asyncio.run(world.payins.create(payment))
-    foreign = replace(world.psp.charges["pi_stripe_1"], payment_id=None, reference="pi_x")
+    foreign = replace(world.psp.charges["pi_stripe_1"], payment_id=names, reference="pi_x")
     world.psp.charges["pi_x"] = foreign
     event = replace(world.psp.log[-1], reference="pi_x", charge=None, payment_id=None)
     desk = Desk(world)
     desk.handle(event)
     desk.handle(event)
-    assert [letter.reason for letter in desk.letters.items.values()] == ["no_payment"]
+    assert [letter.reason for letter in desk.letters.items.values()] == letters
+
+
+def test_a_charge_of_others_is_not_even_looked_at() -> None:
+    world = World()
+    waiting(world)
+    charge = replace(world.psp.charges["pi_stripe_1"], payment_id=None)
+    Desk(world).handle(replace(world.psp.log[-1], charge=charge, payment_id=None))
+    assert not world.psp.calls
+
+
+def test_what_a_payment_that_is_over_says_again_is_not_looked_at_again() -> None:
+    world = World()
+    payment = world.payment("declined")
+    asyncio.run(world.payins.create(payment))
+    world.psp.calls.clear()
+    assert world.types(payment.payment_id)[-1] == "failed"
+    Desk(world).handle(world.psp.log[-1])
+    assert not world.psp.calls
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Unreadable("stripe", "unknown_status", "a charge has the status 'new'"), "refused"),
+        (ValueError("a row of newer code"), "unexpected"),
+    ],
+)
+def test_what_can_never_be_handled_is_a_dead_letter_and_the_others_have_their_turn(
+    error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    bad, good = waiting(world), waiting(world)
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    world.psp.settle("pi_stripe_2", ChargeStatus.CAPTURED)
+    desk = Desk(world)
+    observe = Resolver.observe
+
+    async def fails(self: Resolver, charge: Charge) -> tuple[Unrecordable, ...]:
+        if charge.payment_id == bad.payment_id:
+            raise error
+        return await observe(self, charge)
+
+    monkeypatch.setattr(Resolver, "observe", fails)
+    for _ in range(2):
+        asyncio.run(desk.poll.poll("stripe"))
+    assert world.types(good.payment_id)[-1] == "captured"
+    assert [letter.reason for letter in desk.letters.items.values()] == [reason]
 
 
 def test_a_charge_that_does_not_exist_is_a_dead_letter() -> None:
@@ -141,7 +194,7 @@ def test_the_list_is_read_from_before_the_cursor_and_the_cursor_stays_if_that_fa
     world = World()
     desk = Desk(world)
     asyncio.run(desk.poll.poll("stripe"))
-    world.clock.advance(3600)
+    world.clock.advance(300)
     payment = waiting(world)
     world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
     before = dict(desk.cursors.items)
@@ -151,6 +204,69 @@ def test_the_list_is_read_from_before_the_cursor_and_the_cursor_stays_if_that_fa
     assert desk.cursors.items == before
     asyncio.run(desk.poll.poll("stripe"))
     assert world.types(payment.payment_id)[-1] == "captured"
+
+
+def test_what_came_by_webhook_is_not_read_again_and_what_did_not_is() -> None:
+    world = World()
+    desk = Desk(world)
+    asyncio.run(desk.poll.poll("stripe"))
+    world.clock.advance(60)
+    told, untold = waiting(world), waiting(world)
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    asyncio.run(desk.notices.told(world.psp.log[-1]))
+    world.psp.delivered |= {each.event_id for each in world.psp.log}
+    world.psp.settle("pi_stripe_2", ChargeStatus.CAPTURED)
+    world.psp.calls.clear()
+    assert asyncio.run(desk.poll.poll("stripe")) == 1
+    assert world.psp.calls == ["events", "retrieve"]
+    for payment in (told, untold):
+        assert world.types(payment.payment_id)[-1] == "captured"
+
+
+@pytest.mark.parametrize("told_before", [False, True])
+def test_when_webhooks_stop_coming_everything_is_read(told_before: bool) -> None:
+    """An endpoint that is switched off counts as one to which nothing was to be delivered."""
+    world = World()
+    desk = Desk(world)
+    earlier = waiting(world)
+    if told_before:
+        asyncio.run(desk.notices.told(world.psp.log[-1]))
+    world.clock.advance(60)
+    asyncio.run(desk.poll.poll("stripe"))
+    world.clock.advance(3600)
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    world.psp.delivered |= {each.event_id for each in world.psp.log}
+    asyncio.run(desk.poll.poll("stripe"))
+    assert world.types(earlier.payment_id)[-1] == "captured"
+
+
+def test_after_an_outage_the_cursor_follows_what_was_read() -> None:
+    world = World()
+    desk = Desk(world)
+    asyncio.run(desk.poll.poll("stripe"))
+    for _ in range(6):
+        waiting(world)
+        world.clock.advance(3600)
+    world.psp.settle("pi_stripe_6", ChargeStatus.CAPTURED)
+    world.psp.faults = failing(("retrieve", Fault.NOT_SENT))
+    with pytest.raises(NotSent):
+        asyncio.run(desk.poll.poll("stripe"))
+    assert desk.cursors.items["stripe"] > world.clock() - timedelta(minutes=30)
+    world.psp.log.clear()  # those before the cursor are not needed any more
+    world.psp.settle("pi_stripe_5", ChargeStatus.CAPTURED)
+    asyncio.run(desk.poll.poll("stripe"))
+    assert desk.cursors.items["stripe"] == world.clock()
+
+
+def test_events_in_the_overlap_are_handled_once() -> None:
+    world = World()
+    desk = Desk(world)
+    for _ in range(40):
+        waiting(world)
+    assert asyncio.run(desk.poll.poll("stripe")) == 40
+    world.clock.advance(30)
+    waiting(world)
+    assert asyncio.run(desk.poll.poll("stripe")) == 1
 
 
 # -- the inbox

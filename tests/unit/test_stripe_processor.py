@@ -357,6 +357,15 @@ def test_events_are_read_to_the_end_of_their_list() -> None:
     assert asked[1].params["starting_after"] == "evt_2"
 
 
+def test_events_that_were_delivered_can_be_left_out() -> None:
+    async def read(stripe: Processor) -> list[str]:
+        listed = stripe.events(CREATED_AT, undelivered_only=True)
+        return [each.event_id async for each in listed]
+
+    _, asked = use(read, answer(listed("/")))
+    assert asked[0].params["delivery_success"] == "false"
+
+
 @pytest.mark.parametrize(
     "bad", [answer(listed("/", {"id": "evt_1"})), answer({"data": 3}), answer({})]
 )

@@ -119,6 +119,15 @@ def test_an_event_about_a_charge(
     assert found.at.timestamp() == AT + 5
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"mode": "setup"}, {"mode": "subscription"}, {"payment_status": "no_payment_required"}],
+)
+def test_a_page_that_takes_no_payment_is_ignored(other: Json) -> None:
+    about = page("complete") | other | {"payment_intent": None, "currency": None}
+    assert webhook.event(event("checkout.session.completed", about)).kind is EventKind.IGNORED
+
+
 def test_an_event_names_our_payment_where_the_object_does() -> None:
     assert webhook.event(event("refund.created", refund())).payment_id is None
     assert webhook.event(event("charge.refunded", charge())).payment_id == UUID(PAYMENT)
