@@ -1,4 +1,4 @@
-# Our own processes: the views worker and the command line.
+# Our own processes: the API, the workers, the simulator and the command line.
 FROM python:3.11-slim
 WORKDIR /purser
 COPY requirements.lock pyproject.toml README.md ./

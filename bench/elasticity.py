@@ -26,7 +26,7 @@ from schemas.errors import ServiceUnavailable
 from schemas.topics import PAYMENTS_TOPIC
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
-from streams.views.lag_monitor import PROBE_SECONDS
+from streams.worker.lag_monitor import PROBE_SECONDS
 
 SECTION = f"elasticity, longest stall of {PARTITIONS} partitions"
 STEADY_SECONDS = 4.0

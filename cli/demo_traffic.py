@@ -13,9 +13,7 @@ from marketplace.shop import ShopSettings
 from marketplace.shop_day import Day, run_day
 from marketplace.shopping import ShoppingReport
 from operations.console import say
-from stack.credentials import Credentials
 from stack.native import Stack
-from stack.tokens import make_token
 from writer.append import open_writer
 
 REPORT_SECONDS = 5.0
@@ -50,8 +48,8 @@ def live_traffic(stack: Stack, seed: int, rate: float, seconds: float) -> Live:
     day = Day(
         api_url=environment["PURSER_API_URL"],
         simulator_url=environment["PURSER_SIMULATOR_URL"],
-        shop_token=token(stack, "service"),
-        finance_token=token(stack, "finance"),
+        shop_token=stack.token("service", "demo-service", minutes=TOKEN_MINUTES),
+        finance_token=stack.token("finance", "demo-finance", minutes=TOKEN_MINUTES),
         seed=seed,
         settings=ShopSettings(payments_per_second=rate),
         seconds=seconds,
@@ -75,19 +73,6 @@ def live_traffic(stack: Stack, seed: int, rate: float, seconds: float) -> Live:
             time.sleep(0.05)
         live.freshness = probe.seconds
     return live
-
-
-def token(stack: Stack, role: str) -> str:
-    """A token for the API of this stack."""
-    outside = stack.endpoints.outside({})
-    return make_token(
-        Credentials.read(stack.home),
-        issuer=outside["PURSER_JWT_ISSUER"],
-        audience=outside["PURSER_JWT_AUDIENCE"],
-        subject=f"demo-{role}",
-        scope=role,
-        minutes=TOKEN_MINUTES,
-    )
 
 
 def _fault(name: str, value: object) -> str:

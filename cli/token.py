@@ -8,10 +8,8 @@ import typer
 
 from schemas.errors import ConfigurationError, InputError, UsageError
 from schemas.ids import check_id
-from stack.credentials import Credentials
 from stack.native import Stack
 from stack.settings import StackSettings
-from stack.tokens import make_token
 
 MINUTES_MOST = 60 * 24 * 366
 
@@ -52,19 +50,10 @@ def token(
         raise UsageError(error.field, error.problem) from None
     stack = Stack(StackSettings.load())
     endpoints = stack.endpoints
-    outside = endpoints.outside(os.environ)
-    if outside["PURSER_JWKS_URL"] != endpoints.outside({})["PURSER_JWKS_URL"]:
+    url = "PURSER_JWKS_URL"
+    if endpoints.outside(os.environ)[url] != endpoints.outside({})[url]:
         raise ConfigurationError(
             "PURSER_JWKS_URL: names another issuer, so only that one can make a token; unset it to"
             " use the local stack's"
         )
-    typer.echo(
-        make_token(
-            Credentials.read(stack.home),
-            issuer=outside["PURSER_JWT_ISSUER"],
-            audience=outside["PURSER_JWT_AUDIENCE"],
-            subject=subject,
-            scope=" ".join(role),
-            minutes=minutes,
-        )
-    )
+    typer.echo(stack.token(" ".join(role), subject, minutes=minutes, given=os.environ))

@@ -6,17 +6,11 @@ The service and the worker each have one instance, in a registry of its own or o
 from collections.abc import Mapping
 from datetime import datetime
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from payins.pending import PendingCount
 from payins.policies import Question
+from streams.worker.metrics import TopicWorkerMetrics
 
 CALL_BUCKETS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 4, 8, 16)
 
@@ -120,44 +114,18 @@ class PayInsMetrics:
         )
 
 
-class WorkerMetrics(PayInsMetrics):
-    """What only the worker measures."""
+class WorkerMetrics(TopicWorkerMetrics, PayInsMetrics):
+    """What only the worker measures, and what every worker does."""
 
     def __init__(self) -> None:
-        super().__init__()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        TopicWorkerMetrics.__init__(self, "payins")
+        PayInsMetrics.__init__(self, self.registry)
         self.records = Counter(
             "purser_payins_records",
             "Records of the payments topic, by whether they could be read.",
             ["result"],
             registry=self.registry,
         )
-        self.lag = Gauge(
-            "purser_payins_lag_records",
-            "End of the partition minus the lowest offset not done.",
-            ["partition"],
-            registry=self.registry,
-        )
-        self.commit_age = Gauge(
-            "purser_payins_commit_age_seconds",
-            "Time since this process last committed; 0 before its first commit.",
-            registry=self.registry,
-        )
-        self.records_in_flight = Gauge(
-            "purser_payins_records_in_flight",
-            "Records read and not yet acknowledged.",
-            registry=self.registry,
-        )
-        self.healthy = Gauge(
-            "purser_payins_healthy", "1 if healthy else 0.", registry=self.registry
-        )
-
-    def show_lag(self, lag: Mapping[int, int]) -> None:
-        """Show the lag of the assigned partitions, and of no others."""
-        self.lag.clear()
-        for partition, records in lag.items():
-            self.lag.labels(partition=str(partition)).set(records)
 
     def show_pending(self, counts: Mapping[Question, PendingCount], now: datetime) -> None:
         """Show what is pending, and how old the oldest is."""

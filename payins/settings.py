@@ -1,9 +1,9 @@
-"""Settings of the worker of payments in, in addition to those of every stream worker."""
+"""Settings of the worker of payments in, in addition to those of every worker of the topic."""
 
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from payins.notices import PollLimits
 from payins.processors import CallLimits
@@ -14,25 +14,22 @@ from schemas.topics import (
     PAYINS_CURSORS_TOPIC,
     PAYINS_DEAD_LETTERS_TOPIC,
     PAYINS_RETRIES_TOPIC,
-    PAYMENTS_TOPIC,
     WEBHOOKS_TOPIC,
 )
-from streams.settings import StreamSettings
-from streams.views.health import StallLimits
+from streams.worker.settings import TopicWorkerSettings
 
 
-class PayInsSettings(StreamSettings):
+class PayInsSettings(TopicWorkerSettings):
     """Settings of the worker; workers of one group share the payments."""
 
     postgres_dsn: Dsn
     consumer_group: GroupName = PAYINS_CONSUMER
-    payments_topic: TopicName = PAYMENTS_TOPIC
     webhooks_topic: TopicName = WEBHOOKS_TOPIC
     payins_retries_topic: TopicName = PAYINS_RETRIES_TOPIC
     payins_dead_letters_topic: TopicName = PAYINS_DEAD_LETTERS_TOPIC
     payins_cursors_topic: TopicName = PAYINS_CURSORS_TOPIC
     worker_metrics_port: PortNumber = 15_411
-    """Port of `/metrics` and `/health`, on 127.0.0.1 only."""
+    stall_exit_seconds: Seconds = 60.0
 
     pending_max: Count = 500_000
     """Most pending payments in memory; more are read from the table when there is room."""
@@ -51,19 +48,6 @@ class PayInsSettings(StreamSettings):
     page_rows: Count = 5_000
     """Rows of a page when the memory is built from PostgreSQL."""
 
-    startup_wait_seconds: Seconds = 120.0
-    drain_seconds: Annotated[float, Field(ge=0.5, le=30)] = 6.0
-    stall_unhealthy_seconds: Seconds = 15.0
-    stall_exit_seconds: Seconds = 60.0
-    probe_seconds: Seconds = 2.0
-
-    @model_validator(mode="after")
-    def limits_fit(self) -> Self:
-        """Check limits that depend on each other."""
-        if self.drain_seconds >= self.stop_timeout_seconds:
-            raise ValueError("PURSER_DRAIN_SECONDS must be less than PURSER_STOP_TIMEOUT_SECONDS")
-        return self
-
     @property
     def call_limits(self) -> CallLimits:
         """Limits of a call of a processor."""
@@ -80,14 +64,4 @@ class PayInsSettings(StreamSettings):
             overlap=timedelta(seconds=self.events_overlap_seconds),
             lookback=timedelta(days=self.events_lookback_days),
             at_once=self.visits_at_once,
-        )
-
-    @property
-    def stall_limits(self) -> StallLimits:
-        """When a worker without progress is unhealthy, and when it exits."""
-        until_given_out = self.session_timeout_seconds + self.rebalance_timeout_seconds
-        return StallLimits(
-            unhealthy_seconds=self.stall_unhealthy_seconds,
-            exit_seconds=self.stall_exit_seconds,
-            unread_exit_seconds=max(self.stall_exit_seconds, until_given_out),
         )

@@ -7,17 +7,10 @@ in Kafka, and what it was doing is done again under the same keys.
 """
 
 import asyncio
-import logging
-import os
-import signal
-import sys
-import threading
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, NoReturn
-
-import faust
-import mode
 
 from connectors.stripe import webhook as stripe_webhook
 from connectors.stripe.amounts import STRIPE
@@ -38,119 +31,64 @@ from payins.retries import Retry
 from payins.rounds import Rounds
 from payins.settings import PayInsSettings
 from payins.webhooks import Webhooks
-from schemas.errors import ConfigurationError, DecodeError, PurserError, ServiceUnavailable
-from schemas.runtime import COULD_NOT, UNEXPECTED, entry_point, interrupted_status
-from streams.app import configure_logging, make_app, run
+from schemas.errors import DecodeError, PurserError
+from schemas.runtime import entry_point
 from streams.decode import decode
 from streams.source_topic import Brokers, SourceTopic
-from streams.views.health import Health
-from streams.views.lag_monitor import (
-    PROBE_SECONDS,
-    ConsumerState,
-    EndOffsets,
-    LagMonitor,
-    TopicProbe,
-)
-from streams.views.server import HealthServer
-from streams.views.startup import check_port_free, wait_for
-from streams.watchdog import LoopWatchdog
+from streams.worker.process import run_worker
+from streams.worker.startup import check_port_free, wait_for
+from streams.worker.topic_worker import TopicWorker
 from writer.append import open_async_writer
 from writer.migrate import check_schema
 
-STOPPED = 1
-"""Exit status of a worker that has stopped so that it is started again."""
 
-_log = logging.getLogger("purser.payins")
-
-
-class PayInsWorker(mode.Service):
-    """The memory, the poller and the endpoints, beside the Faust app that feeds them."""
-
-    mundane_level = "debug"
+class PayInsWorker(TopicWorker):
+    """The memory and the poller, which the Faust app feeds."""
 
     def __init__(
-        self,
-        app: faust.App,
-        settings: PayInsSettings,
-        stripe: StripeSettings,
-        source: SourceTopic,
-        watchdog: LoopWatchdog,
+        self, settings: PayInsSettings, stripe: StripeSettings, source: SourceTopic
     ) -> None:
-        super().__init__()
-        self._app = app
+        self._metrics = WorkerMetrics()
+        super().__init__(settings, self._metrics, source.topic_id)
         self._settings = settings
         self._stripe = stripe
         self._source = source
-        self._watchdog = watchdog
-        self._metrics = WorkerMetrics()
         self._memory = PendingMemory(settings.pending_max)
-        self._health = Health(
-            settings.stall_limits, topic=settings.payments_topic, topic_id=source.topic_id
-        )
-        self._server = HealthServer(settings.worker_metrics_port, self._health, self._metrics)
-        self._end_offsets = EndOffsets(settings.kafka_bootstrap, settings.payments_topic)
         self._opened = AsyncExitStack()
         self._ready = asyncio.Event()
         self._webhooks: Webhooks | None = None
         self._rounds: Rounds | None = None
-        self.failure: BaseException | None = None
-        app.agent(app.topic(settings.payments_topic), name="payments", concurrency=1)(
-            self._read_payments
-        )
-        app.agent(app.topic(settings.webhooks_topic), name="webhooks", concurrency=1)(
-            self._read_webhooks
-        )
-        app.service(self)
-        # At that signal the flow is stopped, but the consumer, which commits at its end, is not.
-        app.on_before_shutdown.connect(self._drain)
+        for topic, name, read in (
+            (settings.payments_topic, "payments", self._read_payments),
+            (settings.webhooks_topic, "webhooks", self._read_webhooks),
+        ):
+            self.app.agent(self.app.topic(topic), name=name, concurrency=1)(read)
 
     # -- life
 
     async def on_start(self) -> None:
         """Connect, and start the rounds, the endpoints and the monitor."""
-        await self._server.start()
+        await self.serve_operators()
         try:
             self._rounds = await self._open()
         except PurserError as error:
             self.fail(error)
             return
-        monitor = LagMonitor(
-            health=self._health,
-            metrics=self._metrics,
-            end_offsets=self._end_offsets,
-            topic_look=TopicProbe(
-                self._settings.kafka_bootstrap,
-                self._settings.payments_topic,
-                self._settings.consumer_group,
-            ),
-            consumer_state=self._consumer_state,
-            end=self.fail,
-            loop_runs=self._watchdog.loop_runs,
-            interval_seconds=self._settings.probe_seconds,
-        )
-        self.add_future(monitor.run())
+        self.watch(self.fail)
         for each in self._rounds.tasks():
             self.add_future(self._guard(each))
-        self._health.started()
+        self.health.started()
         self._ready.set()
 
     async def on_stop(self) -> None:
         """Close all connections."""
-        await self._end_offsets.stop()
-        await self._server.stop()
+        await super().on_stop()
         await self._opened.aclose()
 
-    def fail(self, error: BaseException) -> None:
-        """End the process; only the first failure counts."""
-        if self.failure is not None:
-            return
-        self.failure = error
-        self._health.failed(error)
-        if isinstance(error, PurserError):
-            _log.critical("exiting: %s", error)
-        else:
-            _log.critical("exiting", exc_info=error)
-        signal.raise_signal(signal.SIGTERM)
+    async def finish_work(self) -> None:
+        """End the visits in progress; those that are left are found again."""
+        if self._rounds is not None:
+            await self._rounds.drain()
 
     async def _open(self) -> Rounds:
         settings, clock = self._settings, utc_now
@@ -182,7 +120,7 @@ class PayInsWorker(mode.Service):
             events=EventsPoll(notices, processors, cursors, clock, settings.poll_limits),
             psps=processors.names,
             partitions=len(self._source.partitions),
-            owned=lambda: frozenset(self._consumer_state().next_offsets),
+            owned=lambda: frozenset(self.consumer_state().next_offsets),
             metrics=self._metrics,
             settings=settings,
             clock=clock,
@@ -192,67 +130,42 @@ class PayInsWorker(mode.Service):
 
     async def _read_payments(self, stream: Any) -> None:
         """Fold records into the memory. It is rebuilt at a start, so they are done at once."""
-        async for event in stream.noack().events():
-            try:
-                for record in event.value:
-                    self._remember(record)
-                event.ack()
-            except Exception as error:  # noqa: BLE001 - it ends the worker
-                self.fail(error)
-                await asyncio.Event().wait()
-
-    def _remember(self, record: Any) -> None:
-        try:
-            event = decode(record).event
-        except DecodeError:
-            self._metrics.records.labels(result="unreadable").inc()  # the views worker parks it
-            return
-        is_readable = self._memory.apply(event, record.partition)
-        self._metrics.records.labels(result="read" if is_readable else "not_ours").inc()
+        await self._read(stream, self._remember)
 
     async def _read_webhooks(self, stream: Any) -> None:
         """Act on webhooks; they are acknowledged when everything they say is recorded."""
+        await self._read(stream, self._act_on)
+
+    async def _read(self, stream: Any, handle: Callable[[Any], Awaitable[None]]) -> None:
         async for event in stream.noack().events():
             try:
-                await self._ready.wait()
-                assert self._webhooks is not None
-                await self._webhooks.handle(event.value)
+                await handle(event.value)
                 event.ack()
             except Exception as error:  # noqa: BLE001 - it ends the worker
                 self.fail(error)
                 await asyncio.Event().wait()
 
-    # -- what else
+    async def _remember(self, records: Any) -> None:
+        for record in records:
+            try:
+                event = decode(record).event
+            except DecodeError:
+                # The views worker parks it.
+                self._metrics.records.labels(result="unreadable").inc()
+                continue
+            is_readable = self._memory.apply(event, record.partition)
+            self._metrics.records.labels(result="read" if is_readable else "not_ours").inc()
 
-    async def _guard(self, task: Any) -> None:
+    async def _act_on(self, records: Any) -> None:
+        await self._ready.wait()
+        assert self._webhooks is not None
+        await self._webhooks.handle(records)
+
+    async def _guard(self, task: Awaitable[None]) -> None:
         try:
             await task
         except Exception as error:  # noqa: BLE001 - it ends the worker
             self.fail(error)
-
-    async def _drain(self, _sender: Any, **_kwargs: Any) -> None:
-        """Finish the visits in progress within `drain_seconds`; the rest is found again."""
-        if self._rounds is None:
-            return
-        try:
-            async with asyncio.timeout(self._settings.drain_seconds):
-                await self._rounds.drain()
-        except TimeoutError:
-            _log.warning("stopping before every visit has ended")
-
-    def _consumer_state(self) -> ConsumerState:
-        consumer: Any = self._app.consumer
-        state = consumer.health()
-        return ConsumerState(
-            next_offsets={
-                tp.partition: each
-                for tp, each in consumer.next_offsets().items()
-                if tp.topic == self._settings.payments_topic
-            },
-            records_in_flight=state.records_in_flight,
-            seconds_since_commit=state.seconds_since_commit,
-            member_id=consumer.member_id(),
-        )
 
 
 def prepare(settings: PayInsSettings) -> SourceTopic:
@@ -277,58 +190,16 @@ def prepare(settings: PayInsSettings) -> SourceTopic:
         lambda: ensure_topics(settings.kafka_bootstrap, ours),
         wait_seconds=wait_seconds,
     )
-    return wait_for("Kafka", lambda: _source_topic(settings), wait_seconds=wait_seconds)
-
-
-def _source_topic(settings: PayInsSettings) -> SourceTopic:
-    found = Brokers(settings.kafka_bootstrap, settings.payments_topic).topic()
-    if found is None:
-        raise ServiceUnavailable(
-            f"topic {settings.payments_topic} does not exist at {settings.kafka_bootstrap}; is the"
-            " connector registered?"
-        )
-    return found
+    brokers = Brokers(settings.kafka_bootstrap, settings.payments_topic)
+    return wait_for("Kafka", brokers.existing_topic, wait_seconds=wait_seconds)
 
 
 @entry_point
 def main() -> NoReturn:
     """Run until told to stop."""
-    status = 0
-    worker = None
-    try:
-        settings = PayInsSettings.load()
-        stripe = StripeSettings.load()
-        configure_logging(settings.log_level)
-        source = prepare(settings)
-        app = make_app(settings, topic_ids={settings.payments_topic: source.topic_id})
-        watchdog = LoopWatchdog(settings.stall_exit_seconds + PROBE_SECONDS)
-        worker = PayInsWorker(app, settings, stripe, source, watchdog)
-        run(app, settings, watchdog)
-    except PurserError as error:
-        sys.stderr.write(f"purser: {error}\n")
-        status = error.exit_status
-    except KeyboardInterrupt:
-        status = interrupted_status()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else COULD_NOT
-    if worker is not None and worker.failure is not None:
-        status = _status_of(worker.failure)
-    _exit(status)
-
-
-def _status_of(failure: BaseException) -> int:
-    if not isinstance(failure, PurserError):
-        return UNEXPECTED
-    return COULD_NOT if isinstance(failure, ServiceUnavailable | ConfigurationError) else STOPPED
-
-
-def _exit(status: int) -> NoReturn:
-    """Exit immediately: a thread that waits for an unreachable server must not delay it."""
-    logging.shutdown()
-    sys.stderr.flush()
-    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
-        os._exit(status)
-    sys.exit(status)
+    settings = PayInsSettings.load()
+    stripe = StripeSettings.load()
+    run_worker(settings, lambda: PayInsWorker(settings, stripe, prepare(settings)))
 
 
 if __name__ == "__main__":

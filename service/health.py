@@ -34,8 +34,8 @@ class Readiness:
         self._lock = asyncio.Lock()
         self.stopping = False
 
-    async def report(self) -> tuple[bool, dict[str, object]]:
-        """Whether payments can be taken, and what is wrong with what."""
+    async def report(self) -> dict[str, object]:
+        """Whether payments can be taken: `status` is `healthy`; and what is wrong with what."""
         async with self._lock:
             if time.monotonic() - self._looked_at >= LOOK_SECONDS:
                 looks = {**self._needed, **self._useful}
@@ -51,7 +51,7 @@ class Readiness:
             reasons.append("the process is stopping")
         checks = {name: problem or "ok" for name, problem in self._found.items()}
         status = "unhealthy" if reasons else "healthy"
-        return not reasons, {"status": status, "reasons": reasons, "checks": checks}
+        return {"status": status, "reasons": reasons, "checks": checks}
 
 
 async def _problem(look: Look) -> str | None:
@@ -77,9 +77,8 @@ async def readyz(request: Request) -> Response:
     """Whether payments can be taken."""
     request.scope[SCOPE].route = "readyz"
     readiness: Readiness = request.app.state.readiness
-    ready, report = await readiness.report()
-    # Reasons name addresses and servers; they are on the metrics' port, for operators.
-    content = {"status": report["status"], "checks": report["checks"]}
-    if not ready:
-        content = {"status": "unhealthy"}
-    return answers.json(content, 200 if ready else 503)
+    report = await readiness.report()
+    if report["status"] != "healthy":
+        # Reasons name addresses and servers; they are on the metrics' port, for operators.
+        return answers.json({"status": "unhealthy"}, 503)
+    return answers.json({"status": report["status"], "checks": report["checks"]})

@@ -41,7 +41,6 @@ with loading():
     from service.listing import Listing
     from service.logs import configure_logging
     from service.metrics import ApiMetrics
-    from service.operators import OperatorsPort
     from service.parts import Parts
     from service.protocol import guarded_protocol
     from service.rate_limits import RateLimits
@@ -49,6 +48,7 @@ with loading():
     from service.tokens import Tokens
     from service.views import Views
     from service.webhooks import StripeWebhooks
+    from streams.worker.operators import OperatorsPort
     from writer.append import open_async_writer
 
 AGAIN_SECONDS = 1.0
@@ -162,7 +162,7 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
         },
         useful={"clickhouse": parts.as_of.now},
     )
-    operators = OperatorsPort(settings.worker_metrics_port, metrics, readiness)
+    operators = OperatorsPort(settings.worker_metrics_port, metrics.registry, readiness.report)
     await operators.start()
     stack.push_async_callback(operators.stop)
     _, framed = make_app(settings, gate, parts, readiness, document)

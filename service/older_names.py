@@ -13,7 +13,6 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import Response
 
-from payins.answers import Answered, InFlight
 from schemas.errors import Rejection
 from schemas.ids import caller_key, payment_id
 from service import answers
@@ -28,9 +27,8 @@ from service.parts import (
     parts_of,
     payment_id_of,
 )
-from service.payments import confirmed, conflict_named
+from service.payments import confirmed, conflict_named, outcome_of
 from service.permissions import Operation, check_owner
-from service.problems import in_flight
 from writer.append import Appended
 from writer.commands import CreatePayment, OrderLine, RequestPayout
 
@@ -82,16 +80,10 @@ async def init_payment(request: Request, body: InitBody) -> Response:
         caller_key=key,
     )
     result = await parts.payins.create(command)
-    match result:
-        case Rejection():
-            raise await conflict_named(request, command, result, _INIT_NAMES)
-        case InFlight():
-            raise in_flight()
-        case Answered(replayed=replayed):
-            tx_id = str(command.payment_id)
-            content = {"tx_id": tx_id, "idempotency_key": key, "status": "created"}
-            headers = answers.location(tx_id)
-            return answers.keyed_json(content, 201, replayed=replayed, headers=headers)
+    done = await outcome_of(request, command, result, _INIT_NAMES)
+    tx_id = str(command.payment_id)
+    content = {"tx_id": tx_id, "idempotency_key": key, "status": "created"}
+    return answers.keyed_json(content, 201, replayed=done.replayed, headers=answers.location(tx_id))
 
 
 async def confirm_init(request: Request, body: ConfirmInitBody) -> Response:

@@ -100,9 +100,8 @@ async def create_payment(request: Request, body: CreatePaymentBody) -> Response:
         caller=caller.subject,
         caller_key=facts.idempotency_key,
     )
-    is_async = wants_async(request)
-    result = await payins.create(command, respond_async=is_async)
-    return await charge_answer(request, command, result, is_async=is_async, created=True)
+    result = await payins.create(command, respond_async=wants_async(request))
+    return await _charge_answer(request, command, result, created=True)
 
 
 def _check_flow(body: CreatePaymentBody) -> None:
@@ -130,28 +129,48 @@ def _is_return_url(text: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and host in LOCAL_HOSTS)
 
 
-async def charge_answer(
+async def outcome_of(
+    request: Request,
+    command: AnyCommand,
+    result: Result,
+    names: Mapping[str, str] = NO_NAMES,
+) -> Answered:
+    """What a request led to; `names` are the body's own names of the command's fields.
+
+    Raises:
+        Problem: it was refused, or an earlier request under its key is still being worked on.
+    """
+    match result:
+        case Rejection():
+            raise await conflict_named(request, command, result, names)
+        case InFlight(retry_after_seconds=seconds):
+            raise in_flight(max(1, round(seconds)))
+        case Answered():
+            return result
+
+
+def _accepted(request: Request, command: AnyCommand, result: Result) -> Response | None:
+    """The answer to whoever prefers not to wait, the same whenever the request is repeated."""
+    if isinstance(result, Rejection) or not wants_async(request):
+        return None
+    prefix = _recorded_until(result.events, command.idempotency_key)
+    return answers.accepted(prefix, replayed=result.replayed)
+
+
+async def _charge_answer(
     request: Request,
     command: AnyCommand,
     result: Result,
     *,
-    is_async: bool,
     created: bool,
     names: Mapping[str, str] = NO_NAMES,
     more: Mapping[str, str] = NO_NAMES,
 ) -> Response:
-    """The answer to a request to charge."""
+    if accepted := _accepted(request, command, result):
+        return accepted
+    done = await outcome_of(request, command, result, names)
     key = command.idempotency_key
-    match result:
-        case Rejection():
-            raise await conflict_named(request, command, result, names)
-        case InFlight(events=events) | Answered(events=events) if is_async:
-            # Whoever prefers not to wait gets the same answer, whenever the request is repeated.
-            return answers.accepted(_recorded_until(events, key), replayed=result.replayed)
-        case InFlight(retry_after_seconds=seconds):
-            raise in_flight(max(1, round(seconds)))
-        case Answered(events=events, replayed=replayed):
-            return answers.charged(events, key, replayed=replayed, created=created, more=more)
+    return answers.charged(done.events, key, replayed=done.replayed, created=created, more=more)
 
 
 async def conflict_named(
@@ -200,21 +219,22 @@ async def confirmed(
     more: Mapping[str, str] = NO_NAMES,
 ) -> Response:
     """Charge a payment once, whatever the key: the same confirmation gets the same answer."""
-    parts, is_async = parts_of(request), wants_async(request)
-    result = await parts.payins.confirm(
-        payment_id, method=method, payment_token=payment_token, respond_async=is_async
+    payins = parts_of(request).payins
+    result = await payins.confirm(
+        payment_id,
+        method=method,
+        payment_token=payment_token,
+        respond_async=wants_async(request),
     )
     command = Attempt(
         idempotency_key=attempt_key(CONFIRM_NUMBER),
         occurred_at=datetime.now(UTC),
         payment_id=payment_id,
-        psp=parts.payins.processors.first,
+        psp=payins.processors.first,
         method=method,
         payment_token=payment_token,
     )
-    return await charge_answer(
-        request, command, result, is_async=is_async, created=False, names=names, more=more
-    )
+    return await _charge_answer(request, command, result, created=False, names=names, more=more)
 
 
 async def capture_payment(
@@ -259,13 +279,8 @@ async def refund_payment(
     )
     await check_reach(request, Operation.REFUND_PAYMENT, command.payment_id)
     result = await parts_of(request).payins.refund(command, respond_async=wants_async(request))
-    match result:
-        case Rejection():
-            raise await conflict_named(request, command, result)
-        case InFlight(retry_after_seconds=seconds):
-            raise in_flight(max(1, round(seconds)))
-        case Answered(events=events, replayed=replayed):
-            return answers.refunded(events, refund_id, replayed=replayed)
+    done = await outcome_of(request, command, result)
+    return answers.refunded(done.events, refund_id, replayed=done.replayed)
 
 
 async def ship_orders(
@@ -314,17 +329,11 @@ async def _changed(
     wanted: frozenset[EventType],
     code: str,
 ) -> Response:
-    match result:
-        case Rejection():
-            raise await conflict_named(request, command, result)
-        case InFlight(events=events) | Answered(events=events) if wants_async(request):
-            prefix = _recorded_until(events, command.idempotency_key)
-            return answers.accepted(prefix, replayed=result.replayed)
-        case InFlight(retry_after_seconds=seconds):
-            raise in_flight(max(1, round(seconds)))
-        case Answered(events=events, replayed=replayed):
-            key = command.idempotency_key
-            return answers.changed(events, key, replayed=replayed, wanted=wanted, code=code)
+    if accepted := _accepted(request, command, result):
+        return accepted
+    done = await outcome_of(request, command, result)
+    key = command.idempotency_key
+    return answers.changed(done.events, key, replayed=done.replayed, wanted=wanted, code=code)
 
 
 async def _recorded(request: Request, operation: Operation, command: Change) -> Response:

@@ -4,10 +4,10 @@ Lists of payments come from PostgreSQL as they are now; figures come from ClickH
 the time up to which they provably hold everything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import groupby
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
@@ -39,6 +39,7 @@ TransactionStatus = Literal[
     "created", "action_required", "processing", "unknown", "authorized", "captured", "failed",
     "cancelled", "expired", "requested", "submitted", "paid", "returned",
 ]  # fmt: skip
+_Row = TypeVar("_Row")
 _When = Annotated[str | None, Field(description="a day, or an RFC 3339 time")]
 
 
@@ -161,11 +162,9 @@ async def buyer_orders(
     found = await parts.views.ask(
         lambda client: queries.orders_of(client, buyer_id, after, query.limit + 1)
     )
-    shown = found[: query.limit]
-    following = None
-    if len(found) > query.limit:
-        last = shown[-1]
-        following = cursors.encode([last.order_id, str(last.payment_id)], filters)
+    shown, following = _page(
+        found, query.limit, filters, lambda last: [last.order_id, str(last.payment_id)]
+    )
     data = [order._asdict() for order in shown]
     return answers.json(
         {"buyer_id": buyer_id, "as_of": as_of, "data": data, "next_cursor": following}
@@ -236,12 +235,12 @@ async def seller_statement(
 
     as_of = await parts.as_of.now()
     sums, lines = await parts.views.ask(ask)
-    shown = lines[: query.limit]
-    following = None
-    if len(lines) > query.limit:
-        end = shown[-1]
-        position: list[int | str] = [str(end.day), end.currency, str(end.payment_id), end.seq]
-        following = cursors.encode(position, filters)
+    shown, following = _page(
+        lines,
+        query.limit,
+        filters,
+        lambda last: [str(last.day), last.currency, str(last.payment_id), last.seq],
+    )
     return answers.json(
         {
             "seller_id": seller_id,
@@ -251,6 +250,14 @@ async def seller_statement(
             "next_cursor": following,
         }
     )
+
+
+def _page(
+    found: Sequence[_Row], limit: int, filters: object, place: Callable[[_Row], list[int | str]]
+) -> tuple[Sequence[_Row], str | None]:
+    """The rows to show, and the cursor of the next page; `found` has one more if there is one."""
+    shown = found[:limit]
+    return shown, cursors.encode(place(shown[-1]), filters) if len(found) > limit else None
 
 
 def _line_position(parts: Sequence[int | str]) -> tuple[date, str, UUID, int]:

@@ -14,7 +14,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 import schemas.clickhouse
 from schemas.errors import SchemaVersionError
-from schemas.postgres.migrations import Migration, load
+from schemas.postgres.migrations import Migration, load, still_to_apply
 from sinks.client import AUTHENTICATION, PASSING, connect, one_line, translated
 from sinks.settings import Address, ClickHouseSettings
 
@@ -143,16 +143,4 @@ def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Mi
     Raises:
         SchemaVersionError: an applied migration is unknown here or was edited.
     """
-    by_name = {migration.name: migration for migration in known}
-    for name, checksum in applied.items():
-        if name not in by_name:
-            raise SchemaVersionError(
-                f"ClickHouse's schema is newer than this code: it has {name}; run the version of"
-                " Purser that introduced it, or a later one"
-            )
-        if by_name[name].checksum != checksum:
-            raise SchemaVersionError(
-                f"migration {name} was applied with other content than schemas/clickhouse has now;"
-                " restore the file and put the change into a new migration"
-            )
-    return tuple(migration for migration in known if migration.name not in applied)
+    return still_to_apply(applied, known, server="ClickHouse", folder="schemas/clickhouse")

@@ -8,10 +8,11 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from schemas.errors import ConfigurationError, ServiceUnavailable
@@ -30,7 +31,7 @@ from stack.programs import (
 from stack.settings import StackSettings
 from stack.status import ProcessStatus, process_statuses
 from stack.supervisord import AT_REST, UP, State, Supervisor
-from stack.tokens import write_keys
+from stack.tokens import make_token, write_keys
 from stack.topology import (
     PROGRAMS,
     SERVER_NAMES,
@@ -68,6 +69,25 @@ class Stack:
         """The servers' addresses; raises ConfigurationError if the stack was never up."""
         self._refuse_other_ports()
         return Endpoints.of(self.settings, Credentials.read(self.home))
+
+    def token(
+        self,
+        scope: str,
+        subject: str,
+        *,
+        minutes: int = 60,
+        given: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        """A token of this stack's issuer, as its API wants it; `given` as `Endpoints.outside`."""
+        outside = self.endpoints.outside(given)
+        return make_token(
+            Credentials.read(self.home),
+            issuer=outside["PURSER_JWT_ISSUER"],
+            audience=outside["PURSER_JWT_AUDIENCE"],
+            subject=subject,
+            scope=scope,
+            minutes=minutes,
+        )
 
     def status(self) -> tuple[ProcessStatus, ...]:
         """The state of supervisord and each process; raises ConfigurationError if never up."""

@@ -15,7 +15,7 @@ from stack.topology import VALKEY, Port
 MEMORY_MOST = "64mb"
 READY_SECONDS = 3.0
 
-_CONFIGURATION = """bind {host}
+CONFIGURATION = """bind {host}
 port {port}
 requirepass {password}
 save ""
@@ -46,7 +46,7 @@ def prepare(settings: StackSettings, home: Home, credentials: Credentials) -> Sp
     configuration = folder / "valkey.conf"  # not on the command line, which everybody may read
     write_private(
         configuration,
-        _CONFIGURATION.format(
+        CONFIGURATION.format(
             host=HOST,
             port=settings.port(Port.VALKEY),
             password=credentials.valkey.get_secret_value(),

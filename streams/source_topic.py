@@ -67,6 +67,19 @@ class Brokers:
         partitions = frozenset(partition.id for partition in found.partitions)
         return SourceTopic(topic_id=str(found.topic_id), partitions=partitions)
 
+    def existing_topic(self) -> SourceTopic:
+        """The topic; raises ServiceUnavailable also while there is none.
+
+        `purser up` or `purser migrate` creates it when it registers the connector.
+        """
+        found = self.topic()
+        if found is None:
+            raise ServiceUnavailable(
+                f"topic {self._topic} does not exist at {self._bootstrap}; is the connector"
+                " registered?"
+            )
+        return found
+
     def group(self, name: str) -> ReaderGroup:
         """The group of that name."""
         admin = self.admin

@@ -24,13 +24,11 @@ from connectors.stripe.books import StripeBooks
 from connectors.stripe.settings import StripeSettings
 from marketplace.api_client import Answer, ApiClient, ApiReport
 from operations.bring_up import migrate_all
-from stack.credentials import Credentials
 from stack.local_http import local_get
 from stack.native import Stack
 from stack.ports import lend_port
 from stack.programs import worker_specification
 from stack.settings import CHECKOUT, HOST
-from stack.tokens import make_token
 from stack.topology import API
 from tests.waiting import wait_until
 from tests.whole_stack import empty_stack, whole_stack
@@ -101,15 +99,7 @@ class PaymentsStack:
 
     def token(self, role: str = "service", subject: str = "shop") -> str:
         """A token of the stack's own issuer."""
-        outside = self.stack.endpoints.outside({})
-        return make_token(
-            Credentials.read(self.stack.home),
-            issuer=outside["PURSER_JWT_ISSUER"],
-            audience=outside["PURSER_JWT_AUDIENCE"],
-            subject=subject,
-            scope=role,
-            minutes=600,
-        )
+        return self.stack.token(role, subject, minutes=600)
 
     @asynccontextmanager
     async def client(

@@ -13,7 +13,7 @@ import psycopg
 
 from schemas.dsn import EXPECTED, is_readable, what_postgres_says
 from schemas.errors import ConfigurationError, SchemaVersionError, ServiceUnavailable
-from schemas.postgres.migrations import Migration, load
+from schemas.postgres.migrations import Migration, load, still_to_apply
 from writer.postgres_errors import translate
 
 LOCK_KEY = 0x70757273_00000001  # "purs": one lock per database, for all roles
@@ -117,19 +117,7 @@ def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Mi
     Raises:
         SchemaVersionError: an applied migration is unknown here, edited, or follows a missing one.
     """
-    by_name = {migration.name: migration for migration in known}
-    for name, checksum in applied.items():
-        if name not in by_name:
-            raise SchemaVersionError(
-                f"PostgreSQL's schema is newer than this code: it has {name}; run the version of"
-                " Purser that introduced it, or a later one"
-            )
-        if by_name[name].checksum != checksum:
-            raise SchemaVersionError(
-                f"migration {name} was applied with other content than schemas/postgres has now;"
-                " restore the file and put the change into a new migration"
-            )
-    left = tuple(migration for migration in known if migration.name not in applied)
+    left = still_to_apply(applied, known, server="PostgreSQL", folder="schemas/postgres")
     if left and applied and left[0].name < max(applied):
         raise SchemaVersionError(
             f"migration {left[0].name} is missing but a later one was applied; restore"

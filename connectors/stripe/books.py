@@ -12,7 +12,6 @@ from connectors.stripe import objects, poll
 from connectors.stripe.amounts import STRIPE
 from connectors.stripe.book_lines import line
 from connectors.stripe.client import StripeClient
-from connectors.stripe.failures import unreadable
 from connectors.stripe.objects import Object
 from connectors.stripe.requests import Params
 from connectors.stripe.settings import StripeSettings
@@ -80,18 +79,8 @@ class StripeBooks:
         asked: Params = {"source": source, "expand": EXPANDED}
         return [line(each) async for page in self._pages(asked) for each in page]
 
-    async def _pages(self, params: Params) -> AsyncIterator[Sequence[Object]]:
-        asked: Params = {"limit": poll.PAGE, **params}
-        while True:
-            answer = await self._get(TRANSACTIONS, asked)
-            page = objects.items(answer)
-            yield page
-            if not page or not objects.has_more(answer):
-                return
-            last = objects.identifier(page[-1], "id")
-            if asked.get("starting_after") == last:
-                raise unreadable("a list that does not end")
-            asked["starting_after"] = last
+    def _pages(self, params: Params) -> AsyncIterator[list[Object]]:
+        return poll.pages(self._get, TRANSACTIONS, params)
 
     async def _get(self, path: str, params: Params) -> Object:
         """Read once more what failed for now; the first call shows whether Stripe is there."""

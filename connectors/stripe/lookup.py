@@ -139,7 +139,7 @@ class Search:
 
     async def _pages(self, path: str, params: Params) -> AsyncIterator[list[Object]]:
         number = 0
-        async for page in poll.pages(self.client, path, params):
+        async for page in poll.pages(self.client.get, path, params):
             yield page
             number += 1
             if number == self.pages_most:

@@ -3,7 +3,7 @@
 Webhooks can be lost, so what they say must be had by asking as well. Lists come newest first.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 
 from connectors.charges import BookEntry, ProcessorEvent
@@ -19,16 +19,19 @@ PAGE = 100
 EVENTS_KEPT_DAYS = 30
 """Stripe forgets older events: after a longer outage look the pending payments up one by one."""
 
+Get = Callable[[str, Params], Awaitable[Object]]
+"""Reads an address with its parameters."""
 
-async def pages(client: StripeClient, path: str, params: Params) -> AsyncIterator[list[Object]]:
-    """Yield the pages of a list, newest first.
+
+async def pages(get: Get, path: str, params: Params) -> AsyncIterator[list[Object]]:
+    """Yield the pages of a list, newest first; `get` reads one.
 
     Raises:
         ProcessorError: a page could not be read; read again from the start.
     """
     asked = {"limit": PAGE, **params}
     while True:
-        answer = await client.get(path, asked)
+        answer = await get(path, asked)
         page = list(objects.items(answer))
         yield page
         if not page or not objects.has_more(answer):
@@ -62,7 +65,7 @@ async def events(
     asked: Params = {"types": list(webhook.POLLED), **created(since, until)}
     if undelivered_only:
         asked["delivery_success"] = False
-    async for page in pages(client, "/v1/events", asked):
+    async for page in pages(client.get, "/v1/events", asked):
         for source in page:
             try:
                 event = webhook.event(source)
@@ -78,6 +81,6 @@ async def book_entries(
 
     A partial capture that is followed by another makes two lines.
     """
-    async for page in pages(client, "/v1/balance_transactions", created(since, until)):
+    async for page in pages(client.get, "/v1/balance_transactions", created(since, until)):
         for line in page:
             yield translate.book_entry(line)

@@ -237,12 +237,14 @@ class StripeProcessor:
         disputes: list[Object] = []
         if translate.is_disputed(intent):
             async for page in poll.pages(
-                self.client, "/v1/disputes", {"payment_intent": reference}
+                self.client.get, "/v1/disputes", {"payment_intent": reference}
             ):
                 disputes += page
         charge = translate.charge(intent, disputes)
         if translate.lacks_refunds(intent):
-            async for page in poll.pages(self.client, "/v1/refunds", {"payment_intent": reference}):
+            async for page in poll.pages(
+                self.client.get, "/v1/refunds", {"payment_intent": reference}
+            ):
                 charge = translate.with_refunds(charge, page)
         return charge
 

@@ -2,8 +2,11 @@
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from schemas.errors import SchemaVersionError
 
 _FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
@@ -35,3 +38,26 @@ def load(folder: Path = Path(__file__).parent) -> tuple[Migration, ...]:
             raise ValueError(f"{file.name}: migrations are numbered 0001_, 0002_, ... without gaps")
         migrations.append(Migration.of(file.stem, file.read_text(encoding="utf-8")))
     return tuple(migrations)
+
+
+def still_to_apply(
+    applied: Mapping[str, str], known: Sequence[Migration], *, server: str, folder: str
+) -> tuple[Migration, ...]:
+    """Return the migrations of `folder` that are left to apply; `applied` is name -> checksum.
+
+    Raises:
+        SchemaVersionError: an applied migration is unknown here or was edited.
+    """
+    by_name = {migration.name: migration for migration in known}
+    for name, checksum in applied.items():
+        if name not in by_name:
+            raise SchemaVersionError(
+                f"{server}'s schema is newer than this code: it has {name}; run the version of"
+                " Purser that introduced it, or a later one"
+            )
+        if by_name[name].checksum != checksum:
+            raise SchemaVersionError(
+                f"migration {name} was applied with other content than {folder} has now;"
+                " restore the file and put the change into a new migration"
+            )
+    return tuple(migration for migration in known if migration.name not in applied)

@@ -249,9 +249,7 @@ def list_(account: Account, call: Call) -> Body:
     """GET /v1/charges."""
     given = parameters.checked(call.params, _LIST)
     conditions = Conditions()
-    for name in ("customer", "payment_intent"):
-        if name in given:
-            conditions.add(f"{name} = ?", given[name])
+    conditions.equal(given, "customer", "payment_intent")
     return page_of(account.store, CHARGE, given, conditions)
 
 

@@ -263,9 +263,7 @@ def list_(account: Account, call: Call) -> Body:
     """GET /v1/disputes."""
     given = parameters.checked(call.params, _LIST)
     conditions = Conditions()
-    for name in ("charge", "payment_intent"):
-        if name in given:
-            conditions.add(f"{name} = ?", given[name])
+    conditions.equal(given, "charge", "payment_intent")
     return page_of(account.store, DISPUTE, given, conditions)
 
 

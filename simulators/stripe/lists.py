@@ -35,6 +35,12 @@ class Conditions:
         self.parts.append(part)
         self.values.extend(values)
 
+    def equal(self, given: Mapping[str, Any], *names: str) -> None:
+        """Add those of these parameters that are given; their columns have the same names."""
+        for name in names:
+            if name in given:
+                self.add(f"{name} = ?", given[name])
+
     def span(self, column: str, given: Mapping[str, int]) -> None:
         """Add the limits of a number."""
         for bound, value in given.items():

@@ -250,7 +250,5 @@ def list_(account: Account, call: Call) -> Body:
         },
     )
     conditions = Conditions()
-    for name in ("customer", "type"):
-        if name in given:
-            conditions.add(f"{name} = ?", given[name])
+    conditions.equal(given, "customer", "type")
     return page_of(account.store, METHOD, given, conditions)

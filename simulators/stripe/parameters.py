@@ -61,28 +61,24 @@ def integer(name: str, value: Any) -> int:
     return number
 
 
-def positive(name: str, value: Any) -> int:
-    """A whole number from 1 on."""
-    number = integer(name, value)
-    if number < 1:
-        raise StripeError(
-            "This value must be greater than or equal to 1.",
-            code="parameter_invalid_integer",
-            param=name,
-        )
-    return number
+def _from(least: int) -> Check:
+    """A whole number from `least` on."""
+
+    def check(name: str, value: Any) -> int:
+        number = integer(name, value)
+        if number < least:
+            raise StripeError(
+                f"This value must be greater than or equal to {least}.",
+                code="parameter_invalid_integer",
+                param=name,
+            )
+        return number
+
+    return check
 
 
-def not_negative(name: str, value: Any) -> int:
-    """A whole number from 0 on."""
-    number = integer(name, value)
-    if number < 0:
-        raise StripeError(
-            "This value must be greater than or equal to 0.",
-            code="parameter_invalid_integer",
-            param=name,
-        )
-    return number
+positive = _from(1)
+not_negative = _from(0)
 
 
 def boolean(name: str, value: Any) -> bool:

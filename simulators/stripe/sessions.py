@@ -284,7 +284,5 @@ def list_(account: Account, call: Call) -> Body:
     """GET /v1/checkout/sessions."""
     given: Mapping[str, Any] = parameters.checked(call.params, _LIST)
     conditions = Conditions()
-    for name in ("customer", "payment_intent", "status"):
-        if name in given:
-            conditions.add(f"{name} = ?", given[name])
+    conditions.equal(given, "customer", "payment_intent", "status")
     return page_of(account.store, SESSION, given, conditions)

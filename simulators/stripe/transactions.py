@@ -95,9 +95,7 @@ def list_(account: Account, call: Call) -> Body:
     """GET /v1/balance_transactions."""
     given = parameters.checked(call.params, _LIST)
     conditions = Conditions()
-    for name in ("type", "source"):
-        if name in given:
-            conditions.add(f"{name} = ?", given[name])
+    conditions.equal(given, "type", "source")
     if "currency" in given:
         conditions.add("currency = ?", given["currency"].lower())
     if "payout" in given:

@@ -2,6 +2,6 @@
 
 Read the modules in the order of a batch's path. `agent` takes it from Faust, `coalescer` joins it
 with others into a flush, `pipeline` folds, writes, parks, refreshes totals and acknowledges, and
-`steps` implements these steps. `parking` stores records that cannot be folded. `health`,
-`lag_monitor` and `metrics` report the worker's state, and `startup` checks the servers first.
+`steps` implements these steps. `parking` stores records that cannot be folded. What every worker
+has, such as its health, is in `streams.worker`.
 """

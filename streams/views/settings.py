@@ -1,27 +1,22 @@
-"""Settings of the views worker, in addition to those of every stream worker."""
+"""Settings of the views worker, in addition to those of every worker of the topic."""
 
-from typing import Annotated, Self
-
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator
 
 from schemas.settings import Count, PortNumber, Seconds, Secret, Share, TopicName
-from schemas.topics import DEAD_LETTERS_TOPIC, PAYMENTS_TOPIC
+from schemas.topics import DEAD_LETTERS_TOPIC
 from schemas.views import TABLES, Table
 from streams.fold import FOLDED_TABLES
-from streams.settings import StreamSettings
 from streams.views.coalescer import CoalescerLimits
-from streams.views.health import StallLimits
 from streams.views.parking import FloodLimits
 from streams.views.pipeline import PipelineLimits
+from streams.worker.settings import TopicWorkerSettings
 
 
-class ViewsSettings(StreamSettings):
+class ViewsSettings(TopicWorkerSettings):
     """Settings of the views worker."""
 
     clickhouse_url: Secret
     """`http://user:password@host:port/database`."""
-    payments_topic: TopicName = PAYMENTS_TOPIC
-    """The topic to read: Debezium's topic of the table `payments`."""
     dead_letters_topic: TopicName = DEAD_LETTERS_TOPIC
     """Topic for records that cannot be folded; created if it does not exist."""
     views: str = ",".join(table.name for table in FOLDED_TABLES)
@@ -30,7 +25,6 @@ class ViewsSettings(StreamSettings):
     Workers of another group must maintain the tables left out, because offsets belong to a group.
     """
     worker_metrics_port: PortNumber = 15_410
-    """Port of `/metrics` and `/health`, on 127.0.0.1 only."""
 
     rows_max: Count = 20_000
     """Most records written to the views in one insert."""
@@ -43,19 +37,6 @@ class ViewsSettings(StreamSettings):
 
     give_up_seconds: Seconds = 300.0
     """How long a write is retried before the worker exits without acknowledging it."""
-    startup_wait_seconds: Seconds = 120.0
-    """How long the worker waits at its start for servers that are down."""
-    drain_seconds: Annotated[float, Field(ge=0.5, le=30)] = 6.0
-    """How long a stop waits for work in progress; less than stop_timeout_seconds."""
-
-    stall_unhealthy_seconds: Seconds = 15.0
-    """After this time with waiting records and no progress, the worker is unhealthy."""
-    stall_exit_seconds: Seconds = 45.0
-    """After this time with waiting records and no progress, the worker exits so that the supervisor
-    restarts it. A worker whose event loop is blocked for about as long exits, too.
-    """
-    probe_seconds: Seconds = 2.0
-    """How often the lag is measured."""
 
     flood_share_max: Share = 0.5
     """Stop instead of parking when more than this share of recent records cannot be folded."""
@@ -71,17 +52,6 @@ class ViewsSettings(StreamSettings):
         if not set(names) <= set(known):
             raise ValueError(f"must name only views among {', '.join(known)}")
         return ",".join(dict.fromkeys(names))
-
-    @model_validator(mode="after")
-    def limits_fit(self) -> Self:
-        """Check limits that depend on each other: a worker that is well must never end itself."""
-        if self.drain_seconds >= self.stop_timeout_seconds:
-            raise ValueError("PURSER_DRAIN_SECONDS must be less than PURSER_STOP_TIMEOUT_SECONDS")
-        if self.probe_seconds * 2 > self.stall_exit_seconds:
-            raise ValueError(
-                "PURSER_PROBE_SECONDS must be at most half of PURSER_STALL_EXIT_SECONDS"
-            )
-        return self
 
     @property
     def tables(self) -> frozenset[Table]:
@@ -102,17 +72,6 @@ class ViewsSettings(StreamSettings):
         """Limits of the pipeline."""
         return PipelineLimits(
             refresh_seconds=self.refresh_seconds, give_up_seconds=self.give_up_seconds
-        )
-
-    @property
-    def stall_limits(self) -> StallLimits:
-        """When a worker without progress is unhealthy, and when it exits."""
-        # A dead worker keeps its partitions for a session, then nobody has any for a rebalance.
-        until_given_out = self.session_timeout_seconds + self.rebalance_timeout_seconds
-        return StallLimits(
-            unhealthy_seconds=self.stall_unhealthy_seconds,
-            exit_seconds=self.stall_exit_seconds,
-            unread_exit_seconds=max(self.stall_exit_seconds, until_given_out),
         )
 
     @property

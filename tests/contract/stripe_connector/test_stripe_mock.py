@@ -92,8 +92,8 @@ def test_the_lists_are_taken(stripe_mock_url: str) -> None:
                 stripe.client, CREATED_AT, CREATED_AT + timedelta(days=1)
             )
         ]
-        disputes = [p async for p in poll.pages(stripe.client, "/v1/disputes", {})]
-        refunds = [p async for p in poll.pages(stripe.client, "/v1/refunds", {})]
+        disputes = [p async for p in poll.pages(stripe.client.get, "/v1/disputes", {})]
+        refunds = [p async for p in poll.pages(stripe.client.get, "/v1/refunds", {})]
         assert disputes
         assert refunds
         assert found.sources == ("search", "list", "list")

@@ -15,11 +15,9 @@ from uuid import uuid4
 import aiohttp
 import httpx
 
-from stack.credentials import Credentials
 from stack.native import Stack
 from stack.ports import lend_port
 from stack.settings import CHECKOUT
-from stack.tokens import make_token
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
 
@@ -50,15 +48,7 @@ class RealApi:
 
     def token(self, role: str = "service", subject: str = "shop") -> str:
         """A token of this stack."""
-        endpoints = self.stack.endpoints
-        return make_token(
-            Credentials.read(self.stack.home),
-            issuer=endpoints.api_url,
-            audience="purser",
-            subject=subject,
-            scope=role,
-            minutes=60,
-        )
+        return self.stack.token(role, subject)
 
     def run(self, work: Callable[["Client"], Awaitable[Any]], **who: str) -> Any:
         """Run a test's requests with a client."""

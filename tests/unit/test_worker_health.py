@@ -9,15 +9,15 @@ import pytest
 
 from schemas.errors import PurserError, ServiceUnavailable
 from streams.source_topic import Brokers, ReaderGroup, SourceTopic
-from streams.views.health import Health, StallLimits
-from streams.views.lag_monitor import (
+from streams.views.metrics import ViewsMetrics
+from streams.worker.health import Health, StallLimits
+from streams.worker.lag_monitor import (
     ConsumerState,
     LagMonitor,
     TopicLook,
     TopicProbe,
     WorkerStalled,
 )
-from streams.views.metrics import ViewsMetrics
 
 UNHEALTHY, EXIT = 30.0, 120.0
 

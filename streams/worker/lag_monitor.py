@@ -11,28 +11,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from prometheus_client import Gauge
 
 from schemas.errors import PurserError, ServiceUnavailable
 from streams.source_topic import Brokers, SourceTopic
-from streams.views.health import Health
+from streams.worker.health import Health
+from streams.worker.metrics import TopicWorkerMetrics
 
 PROBE_SECONDS = 5.0
 """Time limit of one question to Kafka; if it takes longer, Kafka counts as unreachable."""
-
-
-class LagMetrics(Protocol):
-    """What the monitor measures; every kind of worker has its own names for it."""
-
-    records_in_flight: Gauge
-    commit_age: Gauge
-
-    def show_lag(self, lag: Mapping[int, int]) -> None:
-        """Show the lag of the assigned partitions, and of no others."""
 
 
 class WorkerStalled(PurserError):  # noqa: N818 - named for what happened
@@ -141,7 +130,7 @@ class LagMonitor:
     """
 
     health: Health
-    metrics: LagMetrics
+    metrics: TopicWorkerMetrics
     end_offsets: Callable[[list[int]], Awaitable[Mapping[int, int]]]
     topic_look: Callable[[ConsumerState], Awaitable[TopicLook]]
     consumer_state: Callable[[], ConsumerState]
