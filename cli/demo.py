@@ -35,6 +35,8 @@ VISIBLE_SECONDS = 120.0
 SETTLE_SECONDS = 60.0
 BOOKS_SECONDS = 60.0
 BANK_DAYS = 6
+DIFFERENT = 1
+"""The exit status of `purser verify` and `purser books` for a difference that is proven."""
 
 
 def demo(
@@ -67,8 +69,9 @@ def demo(
     and doubled webhooks. Afterwards the views must equal `payments`, and so must the PSP's books.
 
     The stack is in the folder `demo` of PURSER_HOME, separate from that of `purser up`. It is
-    removed at the end, also after Ctrl-C, unless you give --keep. The exit status is that of
-    `purser verify` or of `purser books`, the higher one; 1 if a repeated answer differed.
+    removed at the end, also after Ctrl-C, unless you give --keep. Exit status: 0 all is equal, 1 a
+    difference is proven, by `purser verify`, by `purser books` or by a repeated answer, 2 one of
+    the two could not tell.
 
     Example: purser demo --rate 50 --seconds 60 --keep
     """
@@ -86,13 +89,19 @@ def demo(
         _wait_until_visible(stack)
         live = live_traffic(stack, seed, rate, seconds)
         _settle(stack)
-        status = max(_verify(), _books(), int(bool(live.shop.api.different)))
+        status = exit_status(_verify(), _books(), different=bool(live.shop.api.different))
         console.print()
         with connect(ClickHouseSettings.load()) as client:
             show(client, console)
         summarize(console, live)
         _how_to_look_further(console, stack, keep=keep)
     raise typer.Exit(status)
+
+
+def exit_status(*statuses: int, different: bool) -> int:
+    """1 if a difference is proven, whatever else could not be told; else the highest."""
+    proven = DIFFERENT in statuses or different
+    return DIFFERENT if proven else max(statuses)
 
 
 def _import(file: Path) -> None:
@@ -165,7 +174,7 @@ def _how_to_look_further(console: Console, stack: Stack, *, keep: bool) -> None:
         return
     settings = stack.settings
     console.print(
-        "\nThe stack is still running. To explore:\n"
+        "\nThe stack is still running. To explore, in a new shell:\n"
         f"  export PURSER_HOME={settings.home} PURSER_PORT_BASE={settings.port_base}\n"
         "  .venv/bin/purser status           every process, the slot, the connector\n"
         '  eval "$(.venv/bin/purser env)"    addresses and passwords, then for example\n'

@@ -95,7 +95,10 @@ class Shopping:
         Without it the run ends with the last request that is under way when all have begun and
         `stop` was called.
 
-        Raises what a purchase raised: no answer for minutes, or a repeated answer that differs.
+        A repeated answer that differs is counted in the report and ends nothing.
+
+        Raises:
+            ServiceUnavailable: a request of a purchase got no answer for minutes.
         """
         started = time.monotonic()
         try:

@@ -1,6 +1,7 @@
 """A temporary local stack for the demo and the benchmarks, separate from that of `purser up`."""
 
 import fcntl
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from operations.console import say
 from schemas.errors import ConfigurationError
 from schemas.runtime import SIGNALS
+from stack.endpoints import OUTSIDE
 from stack.native import Stack
 from stack.ports import is_free, lend_port_base
 from stack.settings import StackSettings
@@ -21,12 +23,14 @@ def own_stack(name: str, *, keep: bool = False) -> Iterator[Stack]:
     """A stack in the folder `name` of PURSER_HOME, removed at the end, also after an error.
 
     With `keep` it stays up if all went well. The remains of an earlier one are removed first.
+    It is alone: it buys at its own simulator and takes its own tokens, whatever the environment
+    says of others.
 
     Raises ConfigurationError if another process uses that folder, or if it cannot be written.
     """
     settings = StackSettings.load()
     home = settings.home / name
-    with _lock(home):
+    with _lock(home), alone():
         # What an earlier run left, killed or kept.
         Stack(settings.model_copy(update={"home": home}), say).destroy()
         with _port_base(settings) as port_base:
@@ -42,6 +46,22 @@ def own_stack(name: str, *, keep: bool = False) -> Iterator[Stack]:
                         say("cleaning up")
                         stack.destroy()
                         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Take away meanwhile what would make the programs of a new stack use something else.
+
+    Every command has the addresses of the stack of `purser up` in its environment, and the shell
+    may name the real Stripe.
+    """
+    before = {name: os.environ.pop(name) for name in OUTSIDE if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in OUTSIDE:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @contextmanager

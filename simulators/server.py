@@ -19,22 +19,26 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {TRANSPORT: {"transport": self.transport}}
 
 
+class ClientLeft(Exception):  # noqa: N818 - named for what happened
+    """The client left before its request was whole: nobody knows what it asked for."""
+
+
 async def body_of(receive: Any, bytes_most: int) -> bytes | None:
-    """The body of a request; None if it is larger than allowed."""
-    message = await receive()
-    if not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        return body if len(body) <= bytes_most else None
-    parts = [message.get("body", b"")]
-    size = len(parts[0])
-    while message.get("more_body"):
+    """The body of a request; None if it is larger than allowed.
+
+    Raises ClientLeft if it does not come to its end.
+    """
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            break
+            raise ClientLeft
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > bytes_most:
             return None
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 

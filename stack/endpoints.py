@@ -13,6 +13,21 @@ DATABASE = "purser"
 CLICKHOUSE_USER = "purser"
 CLICKHOUSE_READER = "purser_reader"
 CLICKHOUSE_DATABASE = "purser"
+STRIPE_API_BASE = "https://api.stripe.com"
+API_BASE, API_KEY = "PURSER_STRIPE_API_BASE", "PURSER_STRIPE_API_KEY"
+SIMULATOR_WEBHOOK_URL = "PURSER_SIMULATOR_WEBHOOK_URL"
+OUTSIDE = (
+    "PURSER_REDIS_URL",
+    "PURSER_JWT_ISSUER",
+    "PURSER_JWT_AUDIENCE",
+    "PURSER_JWKS_URL",
+    "PURSER_JWKS_FILE",
+    API_BASE,
+    API_KEY,
+    "PURSER_STRIPE_WEBHOOK_SECRET",
+    SIMULATOR_WEBHOOK_URL,
+)
+"""Variables that take precedence over what a stack starts: one that must be alone has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +120,8 @@ class Endpoints:
     def outside(self, given: Mapping[str, str]) -> dict[str, str]:
         """Addresses of what need not be local: those that are given, else what the stack starts.
 
-        Whoever gives another issuer's keys gets no token of this stack accepted.
+        Whoever gives another issuer's keys gets no token of this stack accepted. Whoever gives the
+        key of another account at Stripe, and no address, means Stripe itself.
         """
         local = {
             "PURSER_REDIS_URL": self.redis_url,
@@ -117,6 +133,11 @@ class Endpoints:
         url = "PURSER_JWKS_URL"
         if given.get(url, local[url]) == local[url]:  # also given by `eval "$(purser env)"`
             local["PURSER_JWKS_FILE"] = self.keys_file
+        if given.get(API_KEY, self.stripe_api_key) != self.stripe_api_key:
+            local[API_BASE] = STRIPE_API_BASE
+            # `purser env` may have given it before: our simulator takes no key but its own.
+            ours = (API_BASE, self.simulator_url)
+            given = {name: value for name, value in given.items() if (name, value) != ours}
         return {name: given.get(name, value) for name, value in local.items()}
 
     def simulator(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -126,14 +147,14 @@ class Endpoints:
         """
         told = dict(self._stripe_secrets())
         if all(given.get(name, value) == value for name, value in self._stripe().items()):
-            told["PURSER_SIMULATOR_WEBHOOK_URL"] = f"{self.api_url}/webhooks/stripe"
+            told[SIMULATOR_WEBHOOK_URL] = f"{self.api_url}/webhooks/stripe"
         return told
 
     def _stripe(self) -> dict[str, str]:
-        return {"PURSER_STRIPE_API_BASE": self.simulator_url, **self._stripe_secrets()}
+        return {API_BASE: self.simulator_url, **self._stripe_secrets()}
 
     def _stripe_secrets(self) -> dict[str, str]:
         return {
-            "PURSER_STRIPE_API_KEY": self.stripe_api_key,
+            API_KEY: self.stripe_api_key,
             "PURSER_STRIPE_WEBHOOK_SECRET": self.stripe_webhook_secret,
         }

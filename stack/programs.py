@@ -11,7 +11,7 @@ from schemas.errors import ServiceUnavailable
 from stack import clickhouse, connect, kafka, postgres, valkey
 from stack.artifacts import ensure_artifacts
 from stack.credentials import Credentials
-from stack.endpoints import Endpoints
+from stack.endpoints import SIMULATOR_WEBHOOK_URL, Endpoints
 from stack.java import find_java
 from stack.layout import Home
 from stack.local_http import local_get
@@ -54,7 +54,7 @@ def worker_specification(
 
 def _simulator(endpoints: Endpoints, given: Mapping[str, str]) -> dict[str, str]:
     """What is added for the simulators; another address for their webhooks takes precedence."""
-    name = "PURSER_SIMULATOR_WEBHOOK_URL"
+    name = SIMULATOR_WEBHOOK_URL
     return endpoints.simulator(given) | {each: given[each] for each in (name,) if each in given}
 
 

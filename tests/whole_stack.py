@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from operations.bring_up import bring_up
+from operations.own_stack import alone
 from stack.native import Stack
 from stack.ports import lend_port_base
 from stack.settings import StackSettings
@@ -43,8 +44,8 @@ def reachable_folder() -> Iterator[Path]:
 
 @contextmanager
 def stack_in(home: Path, **settings: object) -> Iterator[Stack]:
-    """A stack in this folder, of which nothing runs yet."""
-    with lend_port_base() as port_base:
+    """A stack in this folder, of which nothing runs yet; nothing outside of it is used."""
+    with alone(), lend_port_base() as port_base:
         stack = Stack(
             StackSettings(home=home, port_base=port_base, **settings),  # type: ignore[arg-type]
             say=print,

@@ -15,8 +15,8 @@ from simulators.stripe.event_log import Cause, EventLog
 from simulators.stripe.kinds import Kind
 from simulators.stripe.store import Body, Store
 
-API_VERSION = "2026-08-26.dahlia"
-"""Answers are those of this version, whatever version the caller names."""
+API_VERSION = "2026-10-28.endive"
+"""Answers and events are those of this version, whatever version the caller names."""
 ACCOUNT_ID = "acct_1PurserSimulator"
 
 

@@ -74,7 +74,10 @@ class Api:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request_id = f"req_{ids.random_text(ids.REQUEST_LENGTH)}"
         headers = dict(scope["headers"])
-        body = await server.body_of(receive, BODY_BYTES_MOST)
+        try:
+            body = await server.body_of(receive, BODY_BYTES_MOST)
+        except server.ClientLeft:
+            return  # a part of a request is none, as at Stripe
         chosen = faults.NOTHING
         if body is None:
             answer = _failed(StripeError("The request is too large.", status=413))

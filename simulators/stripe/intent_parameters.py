@@ -34,7 +34,7 @@ _PAYING: Mapping[str, Check] = {
     "capture_method": _CAPTURE_METHOD,
     "payment_method": parameters.text,
     "payment_method_data": parameters.shape(DATA),
-    "payment_method_options": parameters.hashed,
+    "payment_method_options": parameters.hashes_by_name,
     "payment_method_types": _types,
     "receipt_email": parameters.optional_text,
     "setup_future_usage": _FUTURE,

@@ -26,11 +26,18 @@ _CARD: Mapping[str, Check] = {
     "cvc": parameters.text,
     "token": parameters.text,
 }
+_US_BANK_ACCOUNT: Mapping[str, Check] = {
+    "account_holder_type": parameters.anything,
+    "account_number": parameters.text,
+    "account_type": parameters.anything,
+    "financial_connections_account": parameters.anything,
+    "routing_number": parameters.anything,
+}
 DATA: Mapping[str, Check] = {
     "type": parameters.choice(*TYPES),
     "card": parameters.shape(_CARD),
-    US_BANK_ACCOUNT: parameters.hashed,
-    SEPA_DEBIT: parameters.hashed,
+    US_BANK_ACCOUNT: parameters.shape(_US_BANK_ACCOUNT),
+    SEPA_DEBIT: parameters.shape({"iban": parameters.text}),
     "billing_details": parameters.hashed,
     "metadata": parameters.metadata,
     "allow_redisplay": parameters.anything,

@@ -109,6 +109,11 @@ def hashed(name: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def hashes_by_name(name: str, value: Any) -> dict[str, dict[str, Any]]:
+    """A hash of hashes of anything, such as options of each type."""
+    return {each: hashed(f"{name}[{each}]", part) for each, part in hashed(name, value).items()}
+
+
 def texts(name: str, value: Any) -> list[str]:
     """A list of texts."""
     found = [] if value == "" else forms.items(value)

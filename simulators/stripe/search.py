@@ -83,6 +83,7 @@ def _term(match: re.Match[str]) -> Term:
     if field in NUMBER_FIELDS:
         if sign == "~" or not value.isascii() or not value.isdigit():
             raise _bad(match[0])
+        parameters.integer("query", value)  # one that the books can compare with
     elif sign not in (":", "~") or (quoted is None and not null):
         raise _bad(match[0])
     if sign == "~" and len(value) < SUBSTRING_LENGTH:

@@ -83,7 +83,7 @@ _CREATE: Mapping[str, Check] = {
     "metadata": parameters.metadata,
     "mode": parameters.choice("payment"),
     "payment_intent_data": parameters.shape(_INTENT_DATA),
-    "payment_method_options": parameters.hashed,
+    "payment_method_options": parameters.hashes_by_name,
     "payment_method_types": INTENT_CREATE["payment_method_types"],
     "success_url": parameters.text,
     "ui_mode": parameters.choice("hosted", "hosted_page"),

@@ -48,8 +48,14 @@ class Deliverer:
         self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._main: asyncio.Task[None] | None = None
-        self.problem: str | None = None
+        self._problem: str | None = None
+        self._problems: dict[str, str] = {}
         account.events.on_delivery = lambda _due: self._wake.set()
+
+    @property
+    def problem(self) -> str | None:
+        """Why events are not delivered, of what is due now."""
+        return self._problem or next(iter(self._problems.values()), None)
 
     def start(self) -> None:
         """Begin."""
@@ -75,7 +81,7 @@ class Deliverer:
                     try:
                         await self._look(session)
                     except sqlite3.Error as error:
-                        self.problem = f"deliveries cannot be read: {error}"
+                        self._problem = f"deliveries cannot be read: {error}"
                         await asyncio.sleep(IDLE_SECONDS)
             finally:
                 for lane in self._tasks.values():
@@ -86,12 +92,17 @@ class Deliverer:
         """Start the lanes of endpoints that have something due, and wait for the next wake."""
         self._wake.clear()
         self._start_lanes(session)
+        seconds = self._seconds_to_next()
+        self._problem = None
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._seconds_to_next())
+            await asyncio.wait_for(self._wake.wait(), seconds)
         await asyncio.sleep(LINGER_SECONDS)
 
     def _start_lanes(self, session: aiohttp.ClientSession) -> None:
-        for endpoint in self._with_due():
+        due = self._with_due()
+        for endpoint in self._problems.keys() - set(due):
+            del self._problems[endpoint]  # nothing waits for it any more
+        for endpoint in due:
             lane = self._tasks.get(endpoint)
             if lane is None or lane.done():
                 self._tasks[endpoint] = asyncio.create_task(self._lane(session, endpoint))
@@ -124,10 +135,12 @@ class Deliverer:
     async def _lane(self, session: aiohttp.ClientSession, endpoint: str) -> None:
         """Send all that is due to one endpoint."""
         try:
-            while await self._round(session, endpoint):
-                self.problem = None
+            more = True
+            while more:
+                more = await self._round(session, endpoint)
+                self._problems.pop(endpoint, None)
         except Exception as error:  # noqa: BLE001 - the lane goes on with the next wake
-            self.problem = f"events cannot be delivered: {error!r}"
+            self._problems[endpoint] = f"events cannot be delivered: {error!r}"
             _log.exception("deliveries to %s failed and will go on", endpoint)
             await asyncio.sleep(IDLE_SECONDS)
 

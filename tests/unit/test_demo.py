@@ -2,8 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
+from cli.demo import exit_status
 from cli.demo_traffic import Live, summarize
 from marketplace.api_client import Answer
 
@@ -36,3 +38,21 @@ def test_an_answer_that_differs_is_shown() -> None:
     first, again = Answer(status=201, body={"id": 1}), Answer(status=201, body={"id": 2})
     live.shop.api.compare("POST /v1/payments again", first, again)
     assert "DIFFERENT  POST /v1/payments again: first (201, {'id': 1})" in said(live)
+
+
+@pytest.mark.parametrize(
+    ("verify", "books", "different", "expected"),
+    [
+        (0, 0, False, 0),
+        (0, 0, True, 1),
+        (0, 2, False, 2),
+        (2, 0, False, 2),
+        (1, 2, False, 1),  # a proven difference is not hidden by an open question
+        (2, 1, False, 1),
+        (2, 2, True, 1),
+    ],
+)
+def test_a_proven_difference_decides_the_exit_status(
+    verify: int, books: int, different: bool, expected: int
+) -> None:
+    assert exit_status(verify, books, different=different) == expected

@@ -6,9 +6,21 @@ from typing import Any
 
 import pytest
 
+from connectors.stripe import translate
 from schemas.money import CURRENCY_EXPONENTS, PSP_MINOR_UNIT_RULES
 from simulators.faults import Plan
-from simulators.stripe import amounts, banks, cards, expand, fees, forms, ids, parameters, search
+from simulators.stripe import (
+    account,
+    amounts,
+    banks,
+    cards,
+    expand,
+    fees,
+    forms,
+    ids,
+    parameters,
+    search,
+)
 from simulators.stripe.cards import BY_NUMBER, CARDS
 from simulators.stripe.errors import StripeError
 from simulators.stripe.idempotency import digest_of
@@ -394,6 +406,10 @@ def test_ids_hold_their_number_and_the_salt() -> None:
 def test_the_order_of_parameters_does_not_make_another_call() -> None:
     assert digest_of("a=1&b=2") == digest_of("b=2&a=1")
     assert digest_of("a=1&b=2") != digest_of("a=2&b=1")
+
+
+def test_the_simulator_answers_in_the_version_that_the_connector_asks_for() -> None:
+    assert account.API_VERSION == translate.API_VERSION
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from connectors.stripe.settings import StripeSettings
 from schemas.errors import ConfigurationError, ServiceUnavailable
 from stack import artifacts, disk, java, kafka, ports, supervisord
 from stack.credentials import Credentials
@@ -515,3 +516,32 @@ def test_another_issuer_has_no_file_of_ours(tmp_path: Path) -> None:
     endpoints = Endpoints.of(StackSettings(home=tmp_path), Credentials())
     other = {"PURSER_JWKS_URL": "https://issuer.example/jwks.json"}
     assert "PURSER_JWKS_FILE" not in endpoints.outside(other)
+
+
+@pytest.mark.parametrize("printed_before", [False, True])
+def test_a_key_of_the_real_stripe_goes_to_the_real_stripe(
+    tmp_path: Path, printed_before: bool
+) -> None:
+    """Two settings are enough, also in a shell that has what `purser env` printed before."""
+    endpoints = Endpoints.of(StackSettings(home=tmp_path), Credentials())
+    given = endpoints.outside({}) if printed_before else {}
+    given |= {
+        "PURSER_STRIPE_API_KEY": "sk_live_secret",
+        "PURSER_STRIPE_WEBHOOK_SECRET": "whsec_live",
+    }
+    settings = StripeSettings.model_fields["api_base"]
+    assert endpoints.outside(given)["PURSER_STRIPE_API_BASE"] == settings.default
+    assert endpoints.outside(given).items() >= {
+        ("PURSER_STRIPE_API_KEY", "sk_live_secret"),
+        ("PURSER_STRIPE_WEBHOOK_SECRET", "whsec_live"),
+    }
+    assert "PURSER_SIMULATOR_WEBHOOK_URL" not in endpoints.simulator(given)
+
+
+def test_a_key_of_another_simulator_goes_where_it_is_told(tmp_path: Path) -> None:
+    endpoints = Endpoints.of(StackSettings(home=tmp_path), Credentials())
+    given = {
+        "PURSER_STRIPE_API_BASE": "http://127.0.0.1:12111",
+        "PURSER_STRIPE_API_KEY": "sk_test_other",
+    }
+    assert endpoints.outside(given).items() >= given.items()

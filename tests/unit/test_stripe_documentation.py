@@ -12,6 +12,7 @@ from tests.architecture.tree import ROOT
 
 HOW_TO = (ROOT / "docs/how-to/use-stripe.md").read_text()
 REFERENCE = (ROOT / "docs/reference/processors.md").read_text()
+SIMULATORS = (ROOT / "docs/reference/simulators.md").read_text()
 
 
 def quoted(text: str) -> set[str]:
@@ -26,6 +27,7 @@ def test_the_events_to_subscribe_to_are_those_that_are_polled() -> None:
 
 def test_the_version_of_the_endpoint_is_the_one_that_is_read() -> None:
     assert f"`{translate.API_VERSION}`" in HOW_TO
+    assert f"`{translate.API_VERSION}`" in SIMULATORS
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

@@ -147,7 +147,11 @@ class _Round:
         self._shown[payment] = max(seq, self._shown[payment])
 
     async def _misbehave(self, number: int) -> None:
-        """Put the faults on; a simulator that was killed has forgotten them."""
+        """Put the faults on, by another seed for each `number`.
+
+        A simulator that was killed still has its plan, but counts its requests anew: by the same
+        seed the same ones would fail again.
+        """
         await self._payments.put_faults(self.outcome.seed + number, EVERY_FAULT)
 
     async def _kill_all(self, kills: Sequence[Kill]) -> None:

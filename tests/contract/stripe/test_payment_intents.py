@@ -488,3 +488,64 @@ def test_json_bodies_and_unknown_paths_are_refused_as_at_stripe(simulator: Simul
         f"{simulator.url}/v1/balance", headers={**headers, "Stripe-Version": "tomorrow"}
     )
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "param"),
+    [
+        ("payment_intents", {"payment_method_options[card]": "x"}, "payment_method_options[card]"),
+        (
+            "payment_intents",
+            {"payment_method_options[us_bank_account]": "x"},
+            "payment_method_options[us_bank_account]",
+        ),
+        (
+            "payment_intents",
+            {
+                "payment_method_data[type]": "us_bank_account",
+                "payment_method_data[us_bank_account][account_number][a]": "1",
+            },
+            "payment_method_data[us_bank_account][account_number]",
+        ),
+        (
+            "payment_intents",
+            {
+                "payment_method_data[type]": "sepa_debit",
+                "payment_method_data[sepa_debit][iban][a]": "1",
+            },
+            "payment_method_data[sepa_debit][iban]",
+        ),
+        (
+            "checkout/sessions",
+            {
+                "mode": "payment",
+                "success_url": "https://shop.example/",
+                "line_items[0][quantity]": "1",
+                "line_items[0][price_data][currency]": "eur",
+                "line_items[0][price_data][unit_amount]": "2500",
+                "line_items[0][price_data][product_data][name]": "Shoes",
+                "payment_method_options[card]": "x",
+            },
+            "payment_method_options[card]",
+        ),
+    ],
+)
+def test_a_value_where_a_hash_belongs_and_the_other_way_round_are_refused(
+    simulator: Simulator, path: str, form: dict[str, str], param: str
+) -> None:
+    paying = {"amount": "2500", "currency": "usd", "confirm": "true"}
+    answer = httpx.post(
+        f"{simulator.url}/v1/{path}",
+        data=form | (paying if path == "payment_intents" else {}),
+        headers={"Authorization": f"Bearer {KEY}"},
+    )
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize("number", [str(2**63), "9" * 100, "9" * 4500])
+def test_a_search_for_a_number_beyond_all_amounts_is_refused(
+    client: stripe.StripeClient, number: str
+) -> None:
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.payment_intents.search({"query": f"amount>{number}"})
