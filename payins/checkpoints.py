@@ -1,10 +1,10 @@
 """Checkpoints: what was pending up to a time, so that a start reads what is new, not what is old.
 
-A checkpoint is a statement about `payments`: whatever is open in a payment of this partition is in
-the list, or was opened by a row recorded after `complete_to`. It stays true whatever happens
-later, whoever wrote it and however late. So workers need no lock: the newest statement counts, and
-an older one that arrives after it is dropped. They are in a table of the same database; a backup
-that brings back old payments brings back a checkpoint of the same time.
+A checkpoint is a statement about `payments`: what is open in a payment of this partition is open in
+a payment of the list, or a row recorded after `complete_to` has opened it. It stays true whatever
+happens later, whoever wrote it and however late. So workers need no lock: the newest statement
+counts, and an older one that arrives after it is dropped. They are in a table of the same database:
+a backup that brings back old payments brings back checkpoints of the same time.
 
 A row can become visible long after it was recorded: when its transaction commits. So a time counts
 as complete only when every transaction has ended that could have recorded something before it.

@@ -30,7 +30,7 @@ CONNECT_SECONDS = 5
 APPLICATION = "purser-payins"
 
 STREAMS_AT_ONCE = 500
-FIRST_SPAN = timedelta(minutes=1)
+FIRST_SPAN = timedelta(minutes=5)
 SHORTEST_SPAN = timedelta(seconds=1)
 LONGEST_SPAN = timedelta(days=1)
 FEW, MANY = 1_000, 10_000

@@ -14,7 +14,7 @@ CREATE TABLE public.payins_checkpoints (
 );
 
 COMMENT ON TABLE public.payins_checkpoints IS
-    'A payment of the partition in which something is open is in `pending`, or a row that was '
+    'What is open in a payment of the partition is open in a payment of `pending`, or a row '
     'recorded after complete_to has opened it.';
 
 GRANT SELECT, INSERT, UPDATE ON public.payins_checkpoints TO purser_writer;
