@@ -126,6 +126,16 @@ class WorkerMetrics(TopicWorkerMetrics, PayInsMetrics):
             ["result"],
             registry=self.registry,
         )
+        self.checkpoint_age = Gauge(
+            "purser_payins_checkpoint_age_seconds",
+            "Age of the oldest checkpoint of this worker's partitions; NaN while there is none.",
+            registry=self.registry,
+        )
+
+    def show_complete_to(self, complete_to: datetime | None, now: datetime) -> None:
+        """Show how old the oldest checkpoint is."""
+        age = (now - complete_to).total_seconds() if complete_to else float("nan")
+        self.checkpoint_age.set(age)
 
     def show_pending(self, counts: Mapping[Question, PendingCount], now: datetime) -> None:
         """Show what is pending, and how old the oldest is."""

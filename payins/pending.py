@@ -3,13 +3,14 @@
 It holds the little that tells whether a payment may be pending; what is to be done is decided from
 its stream, when it is due. So it may remember too much, and must never forget: an entry leaves it
 only through an event that plainly ends the question, or because the stream was read and nothing is
-open. Events may come again, or twice from two sources. Pure: the caller has the clock.
+open. Events of the topic may come again, and streams of the table may be ahead of the topic or
+behind it. Pure: the caller has the clock.
 
 Its size is bounded. If there are more pending payments than that, it says so (`overflowed`), and
 they are read from the table again once there is room.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, heappush
@@ -27,7 +28,7 @@ from schemas.lifecycle import Direction, EventType, Status
 
 _E = EventType
 
-_OPENS: Mapping[EventType, str] = {
+OPENS: Mapping[EventType, str] = {
     _E.CAPTURE_REQUESTED: "capture",
     _E.CANCEL_REQUESTED: "cancel",
     _E.REFUND_REQUESTED: "refund",
@@ -35,7 +36,7 @@ _OPENS: Mapping[EventType, str] = {
 }
 """Events that leave a question beside the order's status."""
 
-_CLOSES: Mapping[EventType, tuple[str, ...]] = {
+CLOSES: Mapping[EventType, tuple[str, ...]] = {
     _E.CAPTURE_FAILED: ("capture",),
     _E.CANCEL_FAILED: ("cancel",),
     **dict.fromkeys(ENDINGS, ("capture", "cancel")),
@@ -45,6 +46,9 @@ _CLOSES: Mapping[EventType, tuple[str, ...]] = {
 """Events that end such questions. What is late is closed only by a look at the stream."""
 
 _REFUNDS = frozenset({_E.REFUND_REQUESTED, _E.REFUNDED, _E.REFUND_FAILED})
+
+_QUEUE = ("queue",)
+"""The request of a payment of which only the retry queue has told."""
 
 _STALE_ALLOWED = 1_000
 
@@ -135,7 +139,7 @@ class PendingMemory:
     # -- events
 
     def apply(self, event: Seen, partition: int) -> bool:
-        """Take an event into account; events of a payment come in their order, or again.
+        """Take an event of the topic into account; those of a payment come in order, or again.
 
         Return whether its details can be read. `payments` takes any JSON object from any writer.
         Rows that Purser's writer made can be read, so another's cannot be ours to ask about.
@@ -160,20 +164,22 @@ class PendingMemory:
     ) -> None:
         payment_id = PaymentId(event.payment_id)
         known = self._entries.get(payment_id)
-        request = _OPENS.get(event.event_type)
+        request = OPENS.get(event.event_type)
         if known is None:
             if question is None and request is None:
                 return
             if not (known := self._opened(payment_id, event, partition)):
                 return
-        known.last_seq = max(known.last_seq, event.seq)
+        elif event.seq <= known.last_seq:
+            return  # it must not close what a later event has opened
+        known.last_seq = event.seq
         known.method = event.method
         if question is None:
             known.orders.pop(event.order_id, None)
         elif known.orders.get(event.order_id) is not question:
             known.orders[event.order_id] = question
             self._open_since(payment_id, known, event, question)
-        for closed in _CLOSES.get(event.event_type, ()):
+        for closed in CLOSES.get(event.event_type, ()):
             known.requests.pop(_request_key(closed, event, refund_id), None)
         if request is not None:
             beside = Question.LATE if request == "late" else Question.REQUEST
@@ -182,24 +188,53 @@ class PendingMemory:
         if not known.orders and not known.requests and not known.in_hand:
             del self._entries[payment_id]
 
+    def apply_stream(self, events: Sequence[Seen], partition: int) -> None:
+        """Take into account all events of a payment that the table has, the first one first.
+
+        They say everything that is open. If the topic was faster, what it told stays open, too.
+        """
+        alone = PendingMemory(1)
+        for event in events:
+            alone.apply(event, partition)
+        payment_id, last_seq = PaymentId(events[0].payment_id), events[-1].seq
+        fresh, known = alone.get(payment_id), self._entries.get(payment_id)
+        if known is None:
+            if fresh is not None:
+                self._take_up(payment_id, fresh)
+            return
+        orders = fresh.orders if fresh else {}
+        requests = fresh.requests if fresh else {}
+        was_open = known.orders.items() | known.requests.items()
+        is_new = not (orders.items() | requests.items() <= was_open)
+        if known.last_seq > last_seq:
+            orders, requests = orders | known.orders, requests | known.requests
+        elif _QUEUE in known.requests:
+            requests = requests | {_QUEUE: Question.REQUEST}
+        known.orders, known.requests = orders, requests
+        known.last_seq = max(known.last_seq, last_seq)
+        if fresh is not None:
+            known.method = fresh.method
+        if fresh is not None and is_new:
+            known.since, known.looked_at = fresh.since, None
+            self._due(payment_id, known, min(known.due_at, fresh.due_at))
+        elif not orders and not requests and not known.in_hand:
+            del self._entries[payment_id]
+
     def remember(
         self, payment_id: PaymentId, partition: int, method: str, since: datetime, due_at: datetime
     ) -> None:
         """Take up a payment from elsewhere, such as the retry queue."""
         if payment_id in self._entries:
             return
-        if len(self._entries) >= self._limit:
-            self.overflowed = True
-            return
-        self._entries[payment_id] = Pending(
+        entry = Pending(
             partition=partition,
             method=method,
             since=since,
             due_at=due_at,
             last_seq=0,
-            requests={("queue",): Question.REQUEST},
+            requests={_QUEUE: Question.REQUEST},
         )
-        self._push(payment_id, due_at)
+        self._take_up(payment_id, entry)
 
     # -- work
 
@@ -266,7 +301,21 @@ class PendingMemory:
             )
         return found
 
+    def by_partition(self) -> dict[int, list[PaymentId]]:
+        """Return which payments it holds of each partition."""
+        found: dict[int, list[PaymentId]] = {}
+        for payment_id, entry in self._entries.items():
+            found.setdefault(entry.partition, []).append(payment_id)
+        return found
+
     # -- inside
+
+    def _take_up(self, payment_id: PaymentId, entry: Pending) -> None:
+        if len(self._entries) >= self._limit:
+            self.overflowed = True
+            return
+        self._entries[payment_id] = entry
+        self._push(payment_id, entry.due_at)
 
     def _opened(self, payment_id: PaymentId, event: Seen, partition: int) -> Pending | None:
         if len(self._entries) >= self._limit:

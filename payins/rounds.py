@@ -1,7 +1,7 @@
 """What the worker does again and again: visit what is due, take over partitions, read events.
 
 A payment is visited only by the worker that reads its partition. When partitions come or go, the
-memory follows: it forgets those that went, and reads those that came from the table. Two workers
+memory follows: it forgets those that went, and catches up with those that came. Two workers
 that visit a payment at once, while partitions move, are still safe: keys make both calls one.
 """
 
@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from payins.catch_up import CatchUp
 from payins.journal import Store
 from payins.metrics import WorkerMetrics
 from payins.notices import EventsPoll
 from payins.pending import PendingMemory
 from payins.poller import Poller
-from payins.rebuild import Table, partition_of
+from payins.rebuild import partition_of
 from payins.retries import Retry
 from payins.settings import PayInsSettings
 from schemas.errors import ProcessorError, ServiceUnavailable
@@ -38,7 +39,7 @@ class Rounds:
 
     memory: PendingMemory
     poller: Poller
-    table: Table
+    catch_up: CatchUp
     retries: Store[Retry]
     events: EventsPoll
     psps: Sequence[str]
@@ -91,6 +92,7 @@ class Rounds:
             del self._owned_since[partition]
         if went:
             self.memory.keep_partitions(now_owned)
+            self.catch_up.forget(went)
         for partition in came:
             self._owned_since[partition] = self.clock()
         self._unread = (self._unread | came) & now_owned
@@ -111,39 +113,42 @@ class Rounds:
                 )
 
     async def _read_table(self) -> None:
-        """Read the pending payments of partitions that came, and what had no room before."""
+        """Read what partitions that came have pending, and what had no room; then what is new."""
+        looked_at = self.clock()
         while not self._stopping:
             if self.memory.overflowed and self.memory.has_room:
                 self.memory.overflowed = False
+                self.catch_up.forget(self._owned_since)
                 self._unread |= self._owned_since.keys()
             if self._unread:
-                await self._read_once()
+                await self._start_with(frozenset(self._unread))
+                looked_at = self.clock()
+            elif (self.clock() - looked_at).total_seconds() >= self.settings.checkpoint_seconds:
+                looked_at = self.clock()
+                await self._go_on()
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _read_once(self) -> None:
-        wanted = frozenset(self._unread)
+    async def _start_with(self, wanted: frozenset[int]) -> None:
         self.metrics.rebuilding.set(1)
         try:
-            payments = await self._scan(wanted)
+            was_read = await self.catch_up.start(wanted)
         except ServiceUnavailable as error:
             _log.warning("the pending payments cannot be read yet: %s", error)
             await asyncio.sleep(AGAIN_SECONDS)
             return
-        self._unread -= wanted
+        self._unread -= was_read
         self.metrics.rebuilding.set(float(bool(self._unread)))
-        _log.info("read %d payments; %d may be pending", payments, len(self.memory))
+        _log.info("the table was read; %d payments may be pending", len(self.memory))
 
-    async def _scan(self, wanted: frozenset[int]) -> int:
-        last, partition, payments = None, -1, 0
-        async for page in self.table.rows():
-            for row in page:
-                if row.payment_id != last:
-                    last, payments = row.payment_id, payments + 1
-                    partition = partition_of(row.payment_id, self.partitions)
-                if partition in wanted and partition in self._owned_since:
-                    self.memory.apply(row, partition)
-            await asyncio.sleep(0)
-        return payments
+    async def _go_on(self) -> None:
+        """Write checkpoints; not while the memory lacks something."""
+        owned = frozenset(self._owned_since)
+        if not owned or self.memory.overflowed:
+            return
+        try:
+            await self.catch_up.go_on(owned)
+        except ServiceUnavailable as error:
+            _log.warning("no checkpoint could be written: %s", error)
 
     # -- events and measurements
 
@@ -162,4 +167,5 @@ class Rounds:
         while not self._stopping:
             self.metrics.show_pending(self.memory.counts(), self.clock())
             self.metrics.retries.set(len(self.retries.items))
+            self.metrics.show_complete_to(self.catch_up.complete_to(), self.clock())
             await asyncio.sleep(GAUGE_SECONDS)

@@ -46,7 +46,9 @@ class PayInsSettings(TopicWorkerSettings):
     events_lookback_days: Annotated[int, Field(gt=0, le=30)] = 7
     """How far back the list is read for the first time; processors keep it 30 days."""
     page_rows: Count = 5_000
-    """Rows of a page when the memory is built from PostgreSQL."""
+    """Rows of a page when all payments are read from PostgreSQL."""
+    checkpoint_seconds: Seconds = 120.0
+    """How often new rows are read from PostgreSQL, and a checkpoint is written there."""
 
     @property
     def call_limits(self) -> CallLimits:

@@ -17,6 +17,8 @@ from connectors.stripe.amounts import STRIPE
 from connectors.stripe.processor import StripeProcessor
 from connectors.stripe.settings import StripeSettings
 from payins.carry_out import CarryOut, utc_now
+from payins.catch_up import CatchUp
+from payins.checkpoints import Checkpoints
 from payins.inbox import PARTITIONS, TOPIC_CONFIG
 from payins.journal import COMPACTED, Journal, ensure_topics
 from payins.letters import DeadLetter
@@ -108,6 +110,13 @@ class PayInsWorker(TopicWorker):
         carry_out = CarryOut(writer, processors, self._metrics, clock)
         resolver = Resolver(carry_out, writer, processors, table.paid_elsewhere, clock)
         poller = Poller(self._memory, resolver, retries, letters, self._metrics, clock)
+        partitions = len(self._source.partitions)
+        catch_up = CatchUp(
+            memory=self._memory,
+            table=table,
+            checkpoints=Checkpoints(dsn, partitions),
+            partitions=partitions,
+        )
         notices = Notices(writer, processors, resolver, poller, self._metrics)
         self._webhooks = Webhooks(
             notices, poller, {STRIPE: stripe_webhook.read}, at_once=settings.visits_at_once
@@ -115,11 +124,11 @@ class PayInsWorker(TopicWorker):
         return Rounds(
             memory=self._memory,
             poller=poller,
-            table=table,
+            catch_up=catch_up,
             retries=retries,
             events=EventsPoll(notices, processors, cursors, clock, settings.poll_limits),
             psps=processors.names,
-            partitions=len(self._source.partitions),
+            partitions=partitions,
             owned=lambda: frozenset(self.consumer_state().next_offsets),
             metrics=self._metrics,
             settings=settings,

@@ -40,7 +40,7 @@ class ServiceSettings(Settings):
     """Settings of one process of the API; processes side by side have the same but the ports."""
 
     postgres_dsn: Dsn
-    """May only INSERT and SELECT."""
+    """The writer's login: it may only append events and read."""
     kafka_bootstrap: Bootstrap
     """Where webhooks are kept until they are worked off."""
     clickhouse_reader_url: Secret

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -12,7 +13,10 @@ from payins.intents import intents, is_managed
 from payins.pending import PendingMemory
 from payins.plan import open_question
 from payins.policies import POLICIES, Question
+from payins.rebuild import Row
 from schemas.events import Event
+from schemas.ids import PaymentId
+from schemas.lifecycle import Direction, EventType, Status
 from tests.model_psp import START, Fault
 from tests.payins_simulation import Simulation
 from tests.payins_world import World, failing
@@ -138,6 +142,92 @@ def test_counts_and_ages() -> None:
     memory = remembered(first, pending(world))
     count = memory.counts()[Question.PROCESSING]
     assert (count.number, count.oldest_since) == (2, START)
+
+
+def test_what_comes_again_closes_nothing_that_was_opened_later() -> None:
+    """The table was ahead of the topic: a refund failed, and the next one is asked for."""
+    _, stream = refunds("refund_requested", "refund_failed", "refund_requested")
+    memory = PendingMemory(10)
+    memory.apply_stream(stream, 0)
+    for event in stream[:-1]:
+        memory.apply(event, 0)
+    assert len(memory) == 1
+
+
+def refunds(*words: str) -> tuple[PaymentId, list[Row]]:
+    """A captured payment, and what happens to its refund of id r-1."""
+    payment_id = PaymentId(uuid4())
+    kinds = ["created", "captured", *words]
+    rows = [
+        Row(
+            payment_id=payment_id,
+            seq=seq,
+            direction=Direction.IN,
+            event_type=EventType(kind),
+            status=Status.CREATED if kind == "created" else Status.CAPTURED,
+            order_id="A",
+            method="card",
+            details='{"flow": "direct"}' if seq == 1 else "{}",
+            recorded_at=START + timedelta(seconds=seq),
+        )
+        for seq, kind in enumerate(kinds, start=1)
+    ]
+    return payment_id, rows
+
+
+def test_the_whole_stream_says_everything_that_is_open() -> None:
+    payment_id, stream = refunds("refund_requested", "refunded")
+    memory = PendingMemory(10)
+    memory.apply_stream(stream[:3], 0)
+    entry = memory.get(payment_id)
+    assert entry is not None
+    assert (entry.question, entry.since) == (Question.REQUEST, START + timedelta(seconds=3))
+    entry.sent_at = START
+    memory.apply_stream(stream[:3], 0)
+    assert memory.get(payment_id) is entry
+    assert entry.sent_at == START, "when it was last sent is not in the stream"
+    memory.apply_stream(stream, 0)
+    assert memory.get(payment_id) is None
+    memory.apply_stream(stream, 0)
+    assert len(memory) == 0
+
+
+def test_a_stream_that_is_behind_the_topic_adds_what_it_has_open() -> None:
+    payment_id, stream = refunds("capture_requested", "refund_requested")
+    memory = PendingMemory(10)
+    memory.apply(stream[-1], 0)
+    memory.apply_stream(stream[:-1], 0)
+    entry = memory.get(payment_id)
+    assert entry is not None
+    assert {request for request, *_ in entry.requests} == {"capture", "refund"}
+    assert entry.last_seq == stream[-1].seq
+
+
+def test_a_stream_leaves_what_only_the_retry_queue_knows() -> None:
+    payment_id, stream = refunds()
+    memory = PendingMemory(10)
+    memory.remember(payment_id, 0, "card", START, START + HOUR)
+    memory.apply_stream(stream, 0)
+    assert memory.take_due(START + HOUR, 5) == [payment_id]
+    memory.settled(payment_id, stream[-1].seq, START + HOUR)
+    assert len(memory) == 0
+
+
+def test_a_payment_in_hand_stays_when_its_stream_has_ended() -> None:
+    payment_id, stream = refunds("refund_requested", "refunded")
+    memory = PendingMemory(10)
+    memory.apply_stream(stream[:3], 0)
+    assert memory.take_due(START + HOUR, 5) == [payment_id]
+    memory.apply_stream(stream, 0)
+    memory.settled(payment_id, stream[2].seq, START + HOUR)
+    assert memory.take_due(START + HOUR, 5) == [payment_id], "it moved on: look once more"
+
+
+def test_streams_without_room_are_said_to_be_missing() -> None:
+    memory = PendingMemory(1)
+    for _ in range(2):
+        memory.apply_stream(refunds("refund_requested")[1], 0)
+    assert (len(memory), memory.overflowed) == (1, True)
 
 
 @settings(max_examples=40)

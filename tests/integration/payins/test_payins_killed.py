@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -53,7 +54,7 @@ SETTLE_SECONDS = 200
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with whole_stack(PURSER_EVENTS_POLL_SECONDS="2") as running:
+    with whole_stack(PURSER_EVENTS_POLL_SECONDS="2", PURSER_CHECKPOINT_SECONDS="1") as running:
         yield running
 
 
@@ -252,6 +253,38 @@ def test_the_table_is_read_whole_in_pages_and_knows_who_paid_an_order(stack: Sta
     assert seen == sorted(set(seen))
     assert {(first.payment_id, 1), (first.payment_id, 2), (second.payment_id, 1)} <= set(seen)
     assert (by_first, by_second) == (frozenset({order_id}), frozenset())
+
+
+def checkpoints(stack: Stack) -> dict[int, tuple[datetime, set[UUID]]]:
+    """Partition -> up to when it is complete, and what is pending."""
+    with psycopg.connect(stack.endpoints.postgres_dsn) as connection:
+        found = connection.execute(
+            "SELECT partition, complete_to, pending FROM public.payins_checkpoints"
+        ).fetchall()
+    return {partition: (complete_to, set(pending)) for partition, complete_to, pending in found}
+
+
+def pending(stack: Stack) -> set[UUID]:
+    """What is pending by all checkpoints."""
+    return {each for _, found in checkpoints(stack).values() for each in found}
+
+
+def test_a_worker_that_is_killed_starts_from_its_checkpoints(stack: Stack) -> None:
+    log = stack.log("payins-worker")
+    wait_until(lambda: checkpoints(stack).keys() == {0, 1, 2, 3}, "every partition has one")
+    with open_writer(stack.endpoints.postgres_dsn) as writer:
+        mine = {append(writer, replace(each, flow="confirm_later")) for each in created(10)}
+    wait_until(lambda: mine <= pending(stack), "they are in the checkpoints")
+    wait_until(lambda: stack.pid("payins-worker"), "the worker runs")
+    said = len(log.read_text())
+    stack.kill("payins-worker")
+    killed_at = datetime.now(UTC)
+    wait_until(lambda: "the table was read" in log.read_text()[said:], "the worker has started")
+    assert "reading all payments" not in log.read_text()[said:]
+    wait_until(
+        lambda: min(at for at, _ in checkpoints(stack).values()) > killed_at, "new checkpoints"
+    )
+    assert mine <= pending(stack)
 
 
 async def put(stack: Stack, bodies: list[bytes], event_id: str | None = None) -> None:

@@ -26,6 +26,7 @@ PRIVILEGES = (
 )
 GRANTED = {
     (WRITER, "payments"): {"SELECT", "INSERT"},
+    (WRITER, "payins_checkpoints"): {"SELECT", "INSERT", "UPDATE"},
     (WRITER, "purser_migrations"): {"SELECT"},
     (CDC, "payments"): {"SELECT"},
     (CDC, "heartbeat"): {"SELECT", "INSERT", "UPDATE"},
@@ -50,7 +51,7 @@ def _tables(session: psycopg.Connection) -> list[str]:
 @pytest.mark.parametrize("role", ROLES)
 def test_privileges_are_exactly_the_granted_ones(owner: psycopg.Connection, role: str) -> None:
     tables = _tables(owner)
-    assert len(tables) == 1 + 16 + 1 + 1
+    assert len(tables) == 1 + 16 + 1 + 1 + 1
     for table in tables:
         held = {
             privilege
