@@ -5,8 +5,9 @@ Three facts prove it, and each is read before the view is asked:
 1. Debezium delivers commits in their order, and a worker records its progress after its rows. So
    each partition holds every commit before that of its last record; the least of these times holds
    for all partitions. Under traffic that is a fraction of a second ago.
-2. Without traffic those times stand still. Then PostgreSQL says what was recorded since, as long as
-   it is little, and ClickHouse whether each of these events is in all views.
+2. Without traffic those times stand still. Then PostgreSQL says what was recorded since, the oldest
+   first, and ClickHouse whether each of these events is in all views. After a burst, such as an
+   import, that takes a few looks: each begins where the one before came to.
 3. An open dead letter is missing from the views, so `as_of` is not later than the oldest.
 """
 
@@ -25,7 +26,9 @@ from service.database import Database
 from service.views import Views
 from sinks import queries_figures as queries
 
-EVENTS_COMPARED_MOST = 500
+EVENTS_COMPARED_MOST = 2_000
+FRESH = timedelta(seconds=2)
+"""While the partitions are no further behind than this, nobody compares events."""
 MARGIN = timedelta(seconds=1)
 """By how much the times of two commits may be out of their order."""
 TRANSACTION_MOST = timedelta(seconds=130)
@@ -45,7 +48,7 @@ FROM (SELECT) AS always LEFT JOIN LATERAL (
     WHERE recorded_at >= %(recorded)s
         AND coalesce(CASE current_setting('track_commit_timestamp')
             WHEN 'on' THEN pg_xact_commit_timestamp(xmin) END, 'infinity') >= %(committed)s
-    LIMIT %(limit)s
+    ORDER BY at LIMIT %(limit)s
 ) AS found ON true
 """
 
@@ -60,14 +63,18 @@ class RecentEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the servers say. `since` is None if PostgreSQL has more events than are compared."""
+    """What the servers say.
 
-    partitions: int
-    progress: Sequence[queries.Progress]
+    - `low`: the time before which the views are known to hold everything; None if none is known.
+    - `since`: all events committed from `low` until `until`; None if nobody asked for them.
+    - `visible`: those of them that are in all views.
+    """
+
+    low: datetime | None
     oldest_dead_letter: datetime | None
-    asked_at: datetime
-    since: Sequence[RecentEvent] | None
-    visible: frozenset[tuple[str, int]]
+    since: Sequence[RecentEvent] | None = None
+    until: datetime | None = None
+    visible: frozenset[tuple[str, int]] = frozenset()
 
 
 def low_of(partitions: int, progress: Sequence[queries.Progress]) -> datetime | None:
@@ -79,17 +86,15 @@ def low_of(partitions: int, progress: Sequence[queries.Progress]) -> datetime | 
 
 def proven(facts: Facts) -> datetime | None:
     """The time up to which the views hold everything; None if nothing can be proven. Pure."""
-    low = low_of(facts.partitions, facts.progress)
-    found = low
+    found = facts.low
     if facts.since is not None:
         missing = [
             event.at
             for event in facts.since
             if (str(event.payment_id), event.seq) not in facts.visible
         ]
-        found = min(missing) if missing else facts.asked_at
-        if low is not None:
-            found = max(found, low)
+        upper = min(missing) if missing else facts.until
+        found = max((each for each in (upper, found) if each is not None), default=None)
     if found is not None and facts.oldest_dead_letter is not None:
         found = min(found, facts.oldest_dead_letter)
     return found
@@ -130,37 +135,37 @@ class AsOf:
             )
 
         progress, oldest = await self._views.ask(position)
-        low = low_of(self._partitions, progress)
-        asked_at, since = await self._since(low)
-        visible: frozenset[tuple[str, int]] = frozenset()
-        if since:
-            keys = [(event.payment_id, event.seq) for event in since]
-            visible = frozenset(
-                await self._views.ask(
-                    lambda client: queries.visible_events(
-                        client, keys, VIEWS_CONSUMER, PAYMENTS_TOPIC
-                    )
-                )
-            )
-        return Facts(
-            partitions=self._partitions,
-            progress=progress,
-            oldest_dead_letter=oldest,
-            asked_at=asked_at,
-            since=since,
-            visible=visible,
-        )
+        reached = low_of(self._partitions, progress)
+        if reached is not None and datetime.now(UTC) - reached < FRESH:
+            return Facts(low=reached, oldest_dead_letter=oldest)
+        low = max((each for each in (reached, self._known) if each is not None), default=None)
+        until, since = await self._since(low)
+        keys = [(event.payment_id, event.seq) for event in since]
+        visible = await self._visible(keys) if keys else frozenset()
+        return Facts(low=low, oldest_dead_letter=oldest, since=since, until=until, visible=visible)
 
-    async def _since(self, low: datetime | None) -> tuple[datetime, list[RecentEvent] | None]:
-        """PostgreSQL's time, and the events that it has committed since `low`, if they are few."""
+    async def _visible(self, keys: Sequence[tuple[UUID, int]]) -> frozenset[tuple[str, int]]:
+        def ask(client: Client) -> set[tuple[str, int]]:
+            return queries.visible_events(client, keys, VIEWS_CONSUMER, PAYMENTS_TOPIC)
+
+        return frozenset(await self._views.ask(ask))
+
+    async def _since(self, low: datetime | None) -> tuple[datetime, list[RecentEvent]]:
+        """The oldest events that PostgreSQL has committed since `low`, and until when."""
         first = low or datetime(1970, 1, 1, tzinfo=UTC)
-        parameters = {
-            "recorded": first - TRANSACTION_MOST if low else first,
-            "committed": first,
-            "limit": EVENTS_COMPARED_MOST + 1,
-        }
-        rows = await self._database.rows(_SINCE, parameters)
-        asked_at = rows[0][0]
-        if len(rows) > EVENTS_COMPARED_MOST:
-            return asked_at, None
-        return asked_at, [RecentEvent(*row[1:]) for row in rows if row[1] is not None]
+        limit = EVENTS_COMPARED_MOST
+        while True:
+            parameters = {
+                "recorded": first - TRANSACTION_MOST if low else first,
+                "committed": first,
+                "limit": limit + 1,
+            }
+            rows = await self._database.rows(_SINCE, parameters)
+            found = [RecentEvent(*row[1:]) for row in rows if row[1] is not None]
+            if len(found) <= limit:
+                return rows[0][0], found
+            if found[0].at < found[-1].at:
+                return found[-1].at, found[:-1]
+            limit *= (
+                4  # all of one transaction, which has one time: without its end nothing follows
+            )
