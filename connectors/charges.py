@@ -286,11 +286,13 @@ class Processor(Protocol):
         since: datetime,
         reference: str | None = None,
         intent_seq: int | None = None,
+        until: datetime | None = None,
     ) -> Lookup:
-        """Look for the charges of a payment that was created at `since`, best evidence first.
+        """Look for the charges of a payment that were made since a time, best evidence first.
 
-        With `intent_seq` it goes on until it has found the charge of that attempt, or has read
-        everything; without, any charge of the payment ends it.
+        `until`: nobody can have made one later; None: until now. With `intent_seq` it goes on until
+        it has found the charge of that attempt, or has read everything; without, any charge of the
+        payment ends it.
         """
 
     async def capture(

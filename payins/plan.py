@@ -21,6 +21,7 @@ from payins.intents import (
     is_managed,
     last_attempt,
 )
+from payins.keys import step_key
 from payins.policies import (
     LONGEST_REQUEST,
     QUESTIONS,
@@ -127,9 +128,12 @@ def next_step(
         return _unconfirmed(events, now, policy)
     since = _since(events, attempt)
     if question is Question.ASKED:
-        return _asked(attempt, now, terms, policy)
+        return _asked(attempt, now, terms)
     if question is Question.ACTION and now - since >= policy.act_within:
-        return Abandon(intent=attempt)
+        key = step_key(attempt.seq, ABANDONED)
+        if all(event.idempotency_key != key for event in events):
+            return Abandon(intent=attempt)
+        # The processor refused to cancel it, so it may still come to something.
     seen_at = max(since, looked_at) if looked_at is not None else since
     due = seen_at + policy.intervals[question].after(seen_at - since)
     if now < due:
@@ -162,13 +166,24 @@ def _unconfirmed(events: Sequence[Event], now: datetime, policy: Policy) -> Step
     return ExpireUnconfirmed()
 
 
-def _asked(attempt: Intent, now: datetime, terms: Terms, policy: Policy) -> Step:
+def _asked(attempt: Intent, now: datetime, terms: Terms) -> Step:
     """The process that asked may have died at any point, before its call or after it."""
     if now - attempt.at < TAKE_OVER_AFTER:
         return Wait(until=attempt.at + TAKE_OVER_AFTER, question=Question.ASKED)
-    if now - attempt.at < policy.charge_within and terms.may_repeat(attempt.at, now):
+    if may_charge(attempt, terms, now):
         return Carry(intent=attempt, question=Question.ASKED)
     return Find(intent=attempt, question=Question.ASKED)
+
+
+def may_charge(attempt: Intent, terms: Terms, now: datetime) -> bool:
+    """Whether the buyer still waits for an attempt, and its key still makes two requests one."""
+    in_time = now - attempt.at < policy_of(attempt.rows[0].method).charge_within
+    return in_time and terms.may_repeat(attempt.at, now)
+
+
+def last_sent(attempt: Intent) -> datetime:
+    """Return the time after which nobody sends a request to charge for an attempt."""
+    return attempt.at + policy_of(attempt.rows[0].method).charge_within + LONGEST_REQUEST
 
 
 def _since(events: Sequence[Event], attempt: Intent) -> datetime:
@@ -223,8 +238,7 @@ def after_absence(
     """
     assert not lookup.wanted, lookup
     attempt = step.intent
-    policy = policy_of(attempt.rows[0].method)
-    in_time = now - attempt.at < policy.charge_within
+    in_time = now - attempt.at < policy_of(attempt.rows[0].method).charge_within
     if in_time and repeats < REPEATS_AT_ONE_PROCESSOR and terms.may_repeat(attempt.at, now):
         # The key is the guard: if a request is under way after all, both are one.
         return Repeat(intent=attempt)

@@ -97,9 +97,14 @@ class Processors:
         return found
 
     async def call(
-        self, psp: str, operation: str, ask: Callable[[Processor], Awaitable[Answer]]
+        self,
+        psp: str,
+        operation: str,
+        ask: Callable[[Processor], Awaitable[Answer]],
+        *,
+        seconds: float | None = None,
     ) -> Answer:
-        """Ask a processor for something, within the time limit.
+        """Ask a processor for something, within the time limit or within `seconds`.
 
         Raises:
             NotSent: provably without effect, for example because its breaker is open.
@@ -111,7 +116,8 @@ class Processors:
         try:
             processor = self.get(psp)
             async with await self._breakers.get_breaker(psp):
-                return await self._limited(psp, operation, ask(processor))
+                limit = self._limits.call_seconds if seconds is None else seconds
+                return await self._limited(psp, operation, ask(processor), limit)
         except OpenedState:
             outcome = "breaker_open"
             raise NotSent(
@@ -128,21 +134,23 @@ class Processors:
             raise
         finally:
             self._metrics.calls.labels(psp=psp, operation=operation, outcome=outcome).inc()
-            seconds = monotonic() - started
-            self._metrics.call_seconds.labels(psp=psp, operation=operation).observe(seconds)
+            took = monotonic() - started
+            self._metrics.call_seconds.labels(psp=psp, operation=operation).observe(took)
 
     async def close(self) -> None:
         """Close every processor's connections."""
         for processor in self._by_name.values():
             await processor.close()
 
-    async def _limited(self, psp: str, operation: str, call: Awaitable[Answer]) -> Answer:
+    async def _limited(
+        self, psp: str, operation: str, call: Awaitable[Answer], seconds: float
+    ) -> Answer:
         try:
-            async with asyncio.timeout(self._limits.call_seconds):
+            async with asyncio.timeout(seconds):
                 return await call
         except TimeoutError:
             raise OutcomeUnknown(
-                psp, "timeout", f"{operation} took more than {self._limits.call_seconds:g} s"
+                psp, "timeout", f"{operation} took more than {seconds:g} s"
             ) from None
         except ProcessorError:
             raise

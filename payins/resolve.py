@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
-from connectors.charges import HOLDING, Charge, Lookup, RefundStatus, Terms
+from connectors.charges import HOLDING, Charge, ChargeStatus, Lookup, RefundStatus, Terms
 from payins.carry_out import CarryOut, Stream, attempt_number, reference_for
 from payins.evidence import Unrecordable
 from payins.intents import Intent, IntentKind, attempts, intent_of, is_managed, last_attempt
@@ -35,6 +35,8 @@ from payins.plan import (
     Wait,
     after_absence,
     is_over,
+    last_sent,
+    may_charge,
     next_step,
 )
 from payins.policies import Question
@@ -44,6 +46,8 @@ from schemas.errors import ProcessorError, ProcessorRefused, Rejection
 from schemas.ids import PaymentId
 from writer.commands import AnyCommand, Expire, Honour, RequestCancel
 
+FIND_SECONDS = 300.0
+"""A search reads many pages, and nobody waits for it."""
 STEPS_MAX = 8
 """Steps for one payment before others have their turn."""
 
@@ -169,15 +173,36 @@ class Resolver:
         return work.last_seq == seq
 
     async def _find(self, work: Work, step: Find) -> bool:
-        intent = step.intent
-        since, reference = work.stream[0].occurred_at, reference_for(work.stream, intent)
+        intent, terms = step.intent, self._terms(work)
+        until = last_sent(intent) + terms.under_way_most
+        reference = reference_for(work.stream, intent)
         lookup = await self._processors.call(
-            intent.psp, "find", lambda p: p.find(work.payment_id, since, reference, intent.seq)
+            intent.psp,
+            "find",
+            lambda p: p.find(work.payment_id, intent.at, reference, intent.seq, until),
+            seconds=FIND_SECONDS,
         )
         nothing_new = await self._looked(work, lookup.charges, step.question)
-        if lookup.wanted:
-            return nothing_new
-        return await self._absent(work, step, lookup)
+        if not lookup.wanted:
+            return await self._absent(work, step, lookup)
+        if nothing_new and all(each.status is ChargeStatus.CREATED for each in lookup.wanted):
+            return await self._never_tried(work, step, lookup.wanted)
+        return nothing_new
+
+    async def _never_tried(self, work: Work, step: Find, charges: Sequence[Charge]) -> bool:
+        """The processor made a charge and failed before it tried it: try again, or end it."""
+        intent, terms, now = step.intent, self._terms(work), self._clock()
+        if may_charge(intent, terms, now):
+            work.step = "repeat"
+            return await self._run(work, intent.key, step.question)
+        settled_at = max(last_sent(intent), work.visit.last_sent_at) + terms.under_way_most
+        if now < settled_at:
+            work.wait(step.question, intent.at, now)
+            return True
+        seq = work.last_seq
+        for charge in charges:
+            await self._observe(work, await self._end(work.payment_id, charge))
+        return work.last_seq == seq
 
     async def _absent(self, work: Work, step: Find, lookup: Lookup) -> bool:
         after = after_absence(
@@ -304,14 +329,19 @@ class Resolver:
         """
         if charge.status not in HOLDING or not stream or not is_over(stream):
             return
-        key = release_key(stream[0].payment_id, charge.reference, charge.status)
         try:
-            await self._processors.call(
-                charge.psp, "release", lambda p: p.cancel(charge.reference, key=key)
-            )
+            await self._end(PaymentId(stream[0].payment_id), charge)
         except ProcessorRefused as refused:
             # It cannot be ended any more. If money comes of it, that is late money.
             _log.info("payment %s: %s", stream[0].payment_id, refused)
+
+    async def _end(self, payment_id: PaymentId, charge: Charge) -> Charge:
+        """Ask for the end of a charge that holds or waits in vain, and return it as it then is."""
+        reference = charge.reference
+        key = release_key(payment_id, reference, charge.status)
+        return await self._processors.call(
+            charge.psp, "release", lambda p: p.cancel(reference, key=key)
+        )
 
     async def _append(self, work: Work, command: AnyCommand) -> bool:
         """Append what Purser itself decided; return True if it was refused."""

@@ -96,6 +96,7 @@ class ModelPsp:
         since: datetime,
         reference: str | None = None,
         intent_seq: int | None = None,
+        until: datetime | None = None,
     ) -> Lookup:
         looked_at = self.clock()
         await self._read("find")

@@ -3,10 +3,10 @@
 1. The reference, if it is known.
 2. Stripe's search by our payment's id in the metadata. It lags: usually less than a minute behind,
    up to an hour in bad times (https://docs.stripe.com/search#data-freshness). What it finds is
-   there; what it does not find proves nothing.
-3. The lists of intents and of pages since the payment was created, which lag behind nothing. Read
-   to their end they prove absence. First the minutes after the creation, where a charge most likely
-   is.
+   there. What it does not find a day after the last charge could be made is not there.
+3. The lists of intents and of pages of the time in which the charge can have been made, which lag
+   behind nothing. Read to their end they prove absence. First the minutes in which it most likely
+   was.
 4. If the lists were too long to be read to their end: the books, in which money shows that moved.
 """
 
@@ -26,6 +26,7 @@ Retrieve = Callable[[str], Awaitable[Charge]]
 
 CLOCKS_DIFFER = timedelta(minutes=5)
 LIKELY = timedelta(minutes=10)
+SEARCH_LAGS_MOST = timedelta(hours=24)
 NOT_FOUND = "resource_missing"
 LISTS = ("/v1/payment_intents", "/v1/checkout/sessions")
 
@@ -45,13 +46,15 @@ class Search:
     charges: dict[str, Charge] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
 
-    async def find(self, since: datetime, now: datetime, reference: str | None) -> Lookup:
+    async def find(
+        self, since: datetime, until: datetime | None, now: datetime, reference: str | None
+    ) -> Lookup:
         """Look in each source until the wanted charge is found, or nothing is left to read.
 
         Raises:
             ProcessorError: a source could not be read; nothing is proven.
         """
-        complete = await self._through(since, now, reference)
+        complete = await self._through(since, min(until or now, now), now, reference)
         return Lookup(
             charges=tuple(self.charges.values()),
             sources=tuple(self.sources),
@@ -60,17 +63,21 @@ class Search:
             intent_seq=self.intent_seq,
         )
 
-    async def _through(self, since: datetime, now: datetime, reference: str | None) -> bool:
-        """Return whether the lists were read to their end."""
+    async def _through(
+        self, since: datetime, until: datetime, now: datetime, reference: str | None
+    ) -> bool:
+        """Return whether what was read holds every charge that was made from `since` to `until`."""
         if reference is not None:
             self.sources.append("reference")
             if await self._take([reference]):
                 return False
         if await self._searched():
             return False
+        if "search" in self.sources and now - until >= SEARCH_LAGS_MOST:
+            return True
         whole = True
         start = since - CLOCKS_DIFFER
-        for begin, end in ((start, since + LIKELY), (since + LIKELY, now + CLOCKS_DIFFER)):
+        for begin, end in ((start, since + LIKELY), (since + LIKELY, until + CLOCKS_DIFFER)):
             if begin >= end:
                 continue
             self.sources.append("list")

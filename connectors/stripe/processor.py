@@ -102,6 +102,7 @@ class StripeProcessor:
         since: datetime,
         reference: str | None = None,
         intent_seq: int | None = None,
+        until: datetime | None = None,
     ) -> Lookup:
         """Look for the charges of a payment; `lookup` says where, in which order.
 
@@ -115,7 +116,7 @@ class StripeProcessor:
             intent_seq=intent_seq,
             pages_most=self._pages_most,
         )
-        return await search.find(since, self._now(), reference)
+        return await search.find(since, until, self._now(), reference)
 
     async def capture(
         self, reference: str, *, currency: str, amount_minor: int, key: str, final: bool
@@ -246,6 +247,10 @@ class StripeProcessor:
                 self.client.get, "/v1/refunds", {"payment_intent": reference}
             ):
                 charge = translate.with_refunds(charge, page)
+        if translate.may_have_failed_on_page(intent):
+            found = await self.client.get(SESSIONS, {"payment_intent": reference, "limit": 1})
+            for page_of_it in objects.items(found):
+                charge = translate.failed_on_page(charge, intent, page_of_it)
         return charge
 
 

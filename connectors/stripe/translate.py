@@ -166,6 +166,28 @@ def session_status(page: Object) -> ChargeStatus | None:
     return SESSION_STATUSES[status]
 
 
+def may_have_failed_on_page(intent: Object) -> bool:
+    """Whether only its page tells if the buyer can still pay: an attempt there has failed.
+
+    A card can be followed by another on a page that is open. A bank debit fails days after the page
+    is complete.
+    """
+    return (
+        objects.text(intent, "status") == WAITING
+        and objects.metadata(intent, FLOW) == HOSTED
+        and objects.part(intent, "last_payment_error") is not None
+    )
+
+
+def failed_on_page(waiting: Charge, intent: Object, page: Object) -> Charge:
+    """Return a charge that waits for the buyer as its page says it is."""
+    if session_status(page) is None:  # complete: nobody can pay there any more
+        return replace(
+            waiting, status=ChargeStatus.FAILED, action_url=None, failure=_failure(intent)
+        )
+    return replace(waiting, status=session(page).status, action_url=session(page).action_url)
+
+
 def is_disputed(intent: Object) -> bool:
     """Whether the intent's charge has disputes, which have to be listed."""
     latest = objects.part(intent, "latest_charge")

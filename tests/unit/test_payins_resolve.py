@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connectors.charges import ChargeStatus, RefundStatus
+from connectors.charges import Charge, ChargeStatus, RefundStatus
 from payins.policies import Question
 from payins.work import Resolved, Visit
 from schemas.ids import PaymentId
@@ -81,6 +81,31 @@ def test_a_charge_that_is_absent_for_too_long_expires() -> None:
     assert "not_found" in world.events(payment.payment_id)[-1].details
 
 
+@pytest.mark.parametrize(
+    ("after", "ended"), [(5, "captured"), (2 * HOUR, "cancelled"), (2 * DAY, "cancelled")]
+)
+def test_a_charge_that_was_made_and_never_tried_is_tried_again_or_ended(
+    after: float, ended: str
+) -> None:
+    world = World()
+    payment = lost(world)
+    world.psp.charges["pi_x"] = Charge(
+        psp="stripe",
+        reference="pi_x",
+        payment_id=payment.payment_id,
+        intent_seq=1,
+        currency=payment.currency,
+        amount_minor=sum(order.amount_minor for order in payment.orders),
+        status=ChargeStatus.CREATED,
+        authorized_minor=0,
+        captured_minor=0,
+        at=world.clock(),
+    )
+    visit(world, payment.payment_id, after=after)
+    assert world.types(payment.payment_id)[-1] == ended
+    assert books_agree(world, payment.payment_id)
+
+
 def test_absence_without_proof_ends_nothing() -> None:
     world = World()
     payment = lost(world)
@@ -98,6 +123,20 @@ def test_a_processor_that_cannot_be_asked_proves_nothing() -> None:
     found = visit(world, payment.payment_id, after=30 * DAY)
     assert found.error is not None
     assert world.types(payment.payment_id)[-1] == "unknown"
+
+
+def test_a_buyer_who_never_acts_is_asked_to_be_cancelled_once_and_looked_at_ever_after() -> None:
+    world = World()
+    payment = world.payment("action")
+    asyncio.run(world.payins.create(payment))
+    world.psp.settle("pi_stripe_1", ChargeStatus.PROCESSING)  # which no event has told
+    world.psp.faults = lambda operation: Fault.REFUSED if operation == "cancel" else None
+    for _ in range(3):
+        visit(world, payment.payment_id, after=2 * DAY)
+    assert world.types(payment.payment_id).count("cancel_requested") == 1
+    world.psp.settle("pi_stripe_1", ChargeStatus.CAPTURED)
+    visit(world, payment.payment_id, after=2 * DAY)
+    assert world.types(payment.payment_id)[-1] == "captured"
 
 
 def test_what_is_provably_absent_and_keeps_failing_is_attempted_elsewhere() -> None:

@@ -199,6 +199,31 @@ def test_an_intent_of_a_page_is_cancelled_with_its_page() -> None:
     assert found.status is ChargeStatus.EXPIRED
 
 
+@pytest.mark.parametrize(
+    ("beside", "status"),
+    [
+        (page("complete", payment_intent="pi_3PqA"), ChargeStatus.FAILED),
+        (page(payment_intent="pi_3PqA"), ChargeStatus.ACTION_REQUIRED),
+        (page("expired", payment_intent="pi_3PqA"), ChargeStatus.EXPIRED),
+    ],
+)
+def test_after_a_failure_on_a_page_only_the_page_tells_whether_it_is_over(
+    beside: Json, status: ChargeStatus
+) -> None:
+    """A bank debit fails days after the page is complete; a card can be followed by another."""
+    failed = intent(
+        "requires_payment_method",
+        metadata={"purser_flow": "hosted"},
+        last_payment_error={"code": "payment_intent_payment_attempt_failed"},
+    )
+    found, asked = use(
+        lambda s: s.retrieve("pi_3PqA"), answer(failed), answer(listed("/", beside))
+    )
+    assert called(asked)[-1] == "GET /checkout/sessions"
+    assert found.status is status
+    assert (found.failure is not None) == (status is ChargeStatus.FAILED)
+
+
 def test_money_that_is_taken_cannot_be_cancelled() -> None:
     with pytest.raises(ProcessorRefused) as caught:
         use(lambda s: s.cancel("pi_3PqA", key="k"), REFUSED, answer(WHOLE), NONE)
@@ -224,11 +249,15 @@ def test_a_reference_is_no_way_to_another_address(reference: str) -> None:
 
 
 def look(
-    *answers: Behaviour, reference: str | None = None, seq: int | None = None, **changed: Any
+    *answers: Behaviour,
+    reference: str | None = None,
+    seq: int | None = None,
+    until: datetime | None = None,
+    **changed: Any,
 ) -> tuple[Lookup, list[Asked]]:
     return use(
-        lambda s: s.find(DIRECT.payment_id, CREATED_AT, reference, seq), *answers, **changed
-    )  # fmt: skip
+        lambda s: s.find(DIRECT.payment_id, CREATED_AT, reference, seq, until), *answers, **changed
+    )
 
 
 OTHER: Json = {"metadata": {"purser_payment_id": str(UUID(int=7))}}
@@ -250,6 +279,22 @@ def test_then_the_search_by_our_id(first: Behaviour) -> None:
     assert called(asked)[1:] == ["GET /payment_intents/search", "GET /payment_intents/pi_3PqA"]
     assert asked[1].params["query"] == f"metadata['purser_payment_id']:'{PAYMENT}'"
     assert found.evidence == "reference_search_found"
+
+
+def test_a_day_later_the_search_alone_proves_absence() -> None:
+    """A busy account makes more charges in an hour than can be listed."""
+    found, asked = look(NONE, until=NOW - timedelta(hours=24))
+    assert called(asked) == ["GET /payment_intents/search"]
+    assert found.complete
+    assert found.evidence == "search_empty"
+
+
+def test_until_then_the_lists_are_read_no_further_than_a_charge_can_be() -> None:
+    until = CREATED_AT + timedelta(minutes=30)
+    found, asked = look(NONE, *[answer(listed("/"))] * 4, until=until)
+    assert found.complete
+    ends = [int(each.params["created[lt]"]) for each in asked[1:]]
+    assert max(ends) == int((until + timedelta(minutes=5)).timestamp())
 
 
 def test_then_the_lists_since_its_creation() -> None:
