@@ -129,7 +129,6 @@ def test_a_buyer_who_never_acts_is_asked_to_be_cancelled_once_and_looked_at_ever
     world = World()
     payment = world.payment("action")
     asyncio.run(world.payins.create(payment))
-    world.psp.settle("pi_stripe_1", ChargeStatus.PROCESSING)  # which no event has told
     world.psp.faults = lambda operation: Fault.REFUSED if operation == "cancel" else None
     for _ in range(3):
         visit(world, payment.payment_id, after=2 * DAY)
