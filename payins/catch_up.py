@@ -16,12 +16,15 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import UUID
 
 from payins.checkpoints import Checkpoint
-from payins.pending import PendingMemory
-from payins.rebuild import Stream, partition_of
+from payins.pending import PendingMemory, Seen
+from payins.rebuild import partition_of
+
+Page: TypeAlias = Sequence[Sequence[Seen]]
+"""Whole streams of some payments."""
 
 CLOCK_MAY_STEP = timedelta(seconds=60)
 """The database's clock may be set back by so much, as after a switch to another server."""
@@ -32,8 +35,8 @@ _log = logging.getLogger("purser.payins")
 class Streams(Protocol):
     """What is read of `payments`; see `payins.rebuild.Table`."""
 
-    def streams(self) -> AsyncIterator[Sequence[Stream]]: ...
-    def streams_of(self, payment_ids: Sequence[UUID]) -> AsyncIterator[Sequence[Stream]]: ...
+    def streams(self) -> AsyncIterator[Page]: ...
+    def streams_of(self, payment_ids: Sequence[UUID]) -> AsyncIterator[Page]: ...
     def left_open(self, since: datetime, until: datetime) -> AsyncIterator[Sequence[UUID]]: ...
 
 
@@ -115,7 +118,7 @@ class CatchUp:
     def _partition(self, payment_id: UUID) -> int:
         return partition_of(payment_id, self.partitions)
 
-    async def _take(self, pages: AsyncIterator[Sequence[Stream]], wanted: frozenset[int]) -> None:
+    async def _take(self, pages: AsyncIterator[Page], wanted: frozenset[int]) -> None:
         async for page in pages:
             for stream in page:
                 partition = self._partition(stream[0].payment_id)

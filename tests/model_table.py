@@ -1,19 +1,21 @@
-"""A model of the table as the worker of payments in reads it, for tests of its checkpoints.
+"""Models of the table as the worker of payments in reads it, for tests of its checkpoints.
 
-Rows are recorded first and become visible later, in another order. Every answer takes its time, in
-which others go on.
+In `ModelTable` rows are recorded first and become visible later, in another order. Every answer
+takes its time, in which others go on. `SimulatedTable` is for the simulation of payments in.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from payins.catch_up import CLOCK_MAY_STEP
 from payins.checkpoints import Checkpoint
+from payins.pending import Seen
 from payins.rebuild import LEFT_OPEN, Row, Stream
+from schemas.events import Event
 from schemas.lifecycle import Direction, EventType, Status
 
 PAYMENTS = [UUID(int=number) for number in range(1, 9)]
@@ -135,10 +137,59 @@ class ModelTable:
                 self.saves += 1
 
 
-def left(rows: Sequence[Row], since: datetime, until: datetime) -> bool:
+def left(rows: Sequence[Seen], since: datetime, until: datetime) -> bool:
     """What the statement in SQL asks of the rows of a payment."""
     fresh = [row for row in rows if since <= row.recorded_at < until]
     last = {row.order_id: row.status for row in fresh}
     return any(status in LEFT_OPEN["statuses"] for status in last.values()) or any(
         row.event_type in LEFT_OPEN["requests"] for row in fresh
     )
+
+
+class SimulatedTable:
+    """What was appended, as the worker reads it, and the checkpoints; calls crash like others."""
+
+    def __init__(
+        self,
+        records: Sequence[Event],
+        clock: Callable[[], datetime],
+        point: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._records = records
+        self._clock = clock
+        self._point = point
+        self._saved: dict[int, Checkpoint] = {}
+
+    def _streams(self) -> dict[UUID, list[Event]]:
+        found: dict[UUID, list[Event]] = {}
+        for event in self._records:
+            found.setdefault(event.payment_id, []).append(event)
+        return found
+
+    async def streams(self) -> AsyncIterator[Sequence[Sequence[Event]]]:
+        async for page in self.streams_of(list(self._streams())):
+            yield page
+
+    async def streams_of(
+        self, payment_ids: Sequence[UUID]
+    ) -> AsyncIterator[Sequence[Sequence[Event]]]:
+        for payment_id in payment_ids:
+            await self._point()
+            yield [self._streams()[payment_id]]
+
+    async def left_open(self, since: datetime, until: datetime) -> AsyncIterator[Sequence[UUID]]:
+        await self._point()
+        streams = self._streams()
+        yield [each for each, events in streams.items() if left(events, since, until)]
+
+    async def now(self) -> tuple[datetime, bool]:
+        return self._clock(), True
+
+    async def load(self, partitions: Iterable[int]) -> dict[int, Checkpoint]:
+        await self._point()
+        return {each: self._saved[each] for each in partitions if each in self._saved}
+
+    async def save(self, checkpoints: Mapping[int, Checkpoint]) -> None:
+        await self._point()
+        self._saved |= checkpoints
+        await self._point()

@@ -15,6 +15,7 @@ from typing import Any
 from connectors.charges import ChargeStatus, DisputeStatus, RefundStatus
 from payins.answers import Answered, InFlight
 from payins.carry_out import CarryOut
+from payins.catch_up import CatchUp
 from payins.execute import PayIns, RequestLimits
 from payins.journal import MemoryMap
 from payins.letters import DeadLetter
@@ -29,6 +30,7 @@ from schemas.events import Event, NewEvent
 from schemas.ids import PaymentId
 from tests.builders import a_payment, line
 from tests.model_psp import Fault, ModelClock, ModelPsp
+from tests.model_table import SimulatedTable
 from writer.append import Appended, Writer
 from writer.commands import (
     AnyCommand,
@@ -41,6 +43,8 @@ from writer.memory import MemoryStore
 
 TOKENS = ("ok", "ok", "ok", "declined", "action", "slow", "partial")
 HORIZON = timedelta(days=60)
+ONLY = frozenset({0})
+"""The partitions."""
 
 
 class Crash(BaseException):
@@ -132,6 +136,7 @@ class Simulation:
             )
             for name in ("stripe", "adyen")
         }
+        self.table = SimulatedTable(self.topic.records, self.clock, self.scheduler.point)
         self.answers: dict[str, tuple[NewEvent, ...]] = {}
         self.commands: list[CreatePayment] = []
         self.retries: MemoryMap[Retry] = MemoryMap()  # in Kafka: they outlive a process
@@ -236,7 +241,7 @@ class Simulation:
     # -- the worker
 
     async def _worker(self, until: Callable[[], bool]) -> None:
-        """A worker that loses its memory with each crash, and builds it again from the table."""
+        """A worker that loses its memory with each crash, and starts from its last checkpoint."""
         while True:
             try:
                 await self._work(until)
@@ -246,7 +251,11 @@ class Simulation:
 
     async def _work(self, until: Callable[[], bool]) -> None:
         memory = PendingMemory(limit=1_000)
-        started, read = self.clock(), 0
+        started, read = self.clock(), len(self.topic.records)
+        catch_up = CatchUp(
+            memory=memory, table=self.table, checkpoints=self.table, partitions=len(ONLY)
+        )
+        await catch_up.start(ONLY)
         _, resolver = self._parts()
         poller = Poller(memory, resolver, self.retries, self.letters, PayInsMetrics(), self.clock)
         while True:
@@ -254,6 +263,8 @@ class Simulation:
             for event in self.topic.records[read:]:
                 memory.apply(event, 0)
             read = len(self.topic.records)
+            if self.random.random() < 0.1:
+                await catch_up.go_on(ONLY)
             if until() and not len(memory):
                 return
             for payment_id in memory.take_due(self.clock(), 3):

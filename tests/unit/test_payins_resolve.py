@@ -9,6 +9,7 @@ import pytest
 from connectors.charges import Charge, ChargeStatus, RefundStatus
 from payins.policies import Question
 from payins.work import Resolved, Visit
+from schemas.errors import ProcessorRefused
 from schemas.ids import PaymentId
 from tests.model_psp import Fault
 from tests.payins_resolver import resolver_of
@@ -125,11 +126,17 @@ def test_a_processor_that_cannot_be_asked_proves_nothing() -> None:
     assert world.types(payment.payment_id)[-1] == "unknown"
 
 
-def test_a_buyer_who_never_acts_is_asked_to_be_cancelled_once_and_looked_at_ever_after() -> None:
+def test_a_buyer_who_never_acts_is_asked_to_be_cancelled_once_and_looked_at_ever_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World()
     payment = world.payment("action")
     asyncio.run(world.payins.create(payment))
-    world.psp.faults = lambda operation: Fault.REFUSED if operation == "cancel" else None
+
+    async def refuses(reference: str, *, key: str) -> Charge:
+        raise ProcessorRefused("stripe", "not_cancellable", "its page is complete")
+
+    monkeypatch.setattr(world.psp, "cancel", refuses)
     for _ in range(3):
         visit(world, payment.payment_id, after=2 * DAY)
     assert world.types(payment.payment_id).count("cancel_requested") == 1

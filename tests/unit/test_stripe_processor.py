@@ -216,9 +216,7 @@ def test_after_a_failure_on_a_page_only_the_page_tells_whether_it_is_over(
         metadata={"purser_flow": "hosted"},
         last_payment_error={"code": "payment_intent_payment_attempt_failed"},
     )
-    found, asked = use(
-        lambda s: s.retrieve("pi_3PqA"), answer(failed), answer(listed("/", beside))
-    )
+    found, asked = use(lambda s: s.retrieve("pi_3PqA"), answer(failed), answer(listed("/", beside)))
     assert called(asked)[-1] == "GET /checkout/sessions"
     assert found.status is status
     assert (found.failure is not None) == (status is ChargeStatus.FAILED)
