@@ -76,6 +76,8 @@ class ModelPsp:
     calls: list[str] = field(default_factory=list)
     log: list[ProcessorEvent] = field(default_factory=list)
     delayed: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
+    doubled: set[str] = field(default_factory=set)
+    """Charges that nobody asked for."""
 
     # -- the protocol
 
@@ -171,6 +173,23 @@ class ModelPsp:
             )
         )
 
+    def charge_again(self, reference: str) -> str:
+        """Take the money of a charge once more, under another reference and the same request."""
+        charge = self.charges[reference]
+        again = f"pi_{self.name}_{len(self.charges) + 1}"
+        self.doubled.add(again)
+        taken = replace(
+            charge,
+            reference=again,
+            status=ChargeStatus.CAPTURED,
+            authorized_minor=charge.amount_minor,
+            captured_minor=charge.amount_minor,
+            refunds=(),
+            disputes=(),
+        )
+        self._set(taken)
+        return again
+
     def refund_now(
         self,
         reference: str,
@@ -216,7 +235,8 @@ class ModelPsp:
         self._set(replace(charge, disputes=(*charge.disputes, dispute)))
 
     def decide(self, reference: str, number: int, status: DisputeStatus) -> None:
-        """The bank decides."""
+        """The bank decides, perhaps not for the first time."""
+        self.clock.advance(1)
         charge = self.charges[reference]
         disputes = list(charge.disputes)
         disputes[number] = replace(disputes[number], status=status, decided_at=self.clock())
