@@ -68,7 +68,8 @@ _SECTIONS: tuple[tuple[str, str, str, _Machine], ...] = (
     (
         "Dispute",
         Dispute.NONE,
-        "`dispute` of a pay-in. The bank may open another dispute after the first is decided.",
+        "`dispute` of a pay-in. The bank may open another dispute after the first is decided,\n"
+        "and may take back a decision for the buyer.",
         DISPUTE,
     ),
     ("Payout", "", "`status` of a payout (direction `out`).", PAYOUT),
@@ -112,6 +113,7 @@ _MOVES: Mapping[Move, str] = {
     Move.DISPUTE: "taken from us by the PSP until the bank has decided",
     Move.UNDISPUTE: "given back to us by the PSP",
     Move.CHARGE_BACK: "the buyer's, of what the PSP took; the shares as of `refunded`",
+    Move.RESTORE: "given back to us by the PSP though it was lost; the seller's share is pending",
 }
 _AUTHORIZATIONS: Mapping[Authorization, str] = {
     Authorization.NONE: "",
@@ -129,6 +131,9 @@ _SUSPENSE: Mapping[Suspense, str] = {
     Suspense.NONE: "0",
     Suspense.IN: "+ amount",
     Suspense.OUT: "- amount",
+    Suspense.RETURNED: "+ amount",
+    Suspense.TAKEN: "- amount",
+    Suspense.GIVEN_BACK: "+ amount",
     Suspense.EXCESS: "- what the PSP took beyond the amount",
     Suspense.RETURN: "+ what its opening took beyond the amount",
 }

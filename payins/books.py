@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import count
 
 from connectors.charges import Charge, Refund
 from payins.keys import evidence_key
@@ -15,6 +16,7 @@ _E = EventType
 _TAKEN = frozenset({_E.CAPTURED, _E.STRAY_CAPTURED})
 _GIVEN_BACK = frozenset({_E.REFUNDED, _E.STRAY_REFUNDED})
 HELD = frozenset({_E.AUTHORIZED, _E.CAPTURED})
+_PAID = frozenset({_E.CAPTURED, _E.HONOURED})
 
 
 class Books:
@@ -68,10 +70,36 @@ class Books:
         )
         return all(reference in (None, charge.reference) for reference in held_by)
 
-    @property
-    def foreign_psp(self) -> str | None:
-        """The processor to name in a command, if it is not the payment's."""
-        return None if self.charge.psp == self.state.psp else self.charge.psp
+    @cached_property
+    def is_stray(self) -> bool:
+        """Whether no order has a place for its money, because another charge has paid for them.
+
+        At another processor than the payment's that is always so; at the same one if another charge
+        has money of the orders, or holds it for the current attempt.
+        """
+        if self.charge.psp != self.state.psp:
+            return True
+        holds = (
+            row.psp_reference
+            for row in self.rows
+            if row.psp == self.charge.psp
+            and (row.event_type in _PAID or (row.event_type in HELD and row.seq > self.attempt_seq))
+        )
+        return any(reference not in (None, self.charge.reference) for reference in holds)
+
+    @cached_property
+    def in_suspense_minor(self) -> int:
+        """What is in suspense of this charge: that came with it, and did not go back."""
+        references = {
+            self.charge.reference,
+            *(each.reference for each in self.charge.refunds),
+            *(each.reference for each in self.charge.disputes),
+        }
+        return sum(
+            row.suspense_minor
+            for row in self.rows
+            if row.psp == self.charge.psp and row.psp_reference in references
+        )
 
     @property
     def orders(self) -> Sequence[OrderState]:
@@ -86,14 +114,23 @@ class Books:
         """Whether a fact is in the stream."""
         return self.key(reference, what) in self.state.answers
 
-    def has_refund(self, refund: Refund) -> bool:
-        """Whether this refund is recorded as made."""
-        return any(
-            row.event_type in _GIVEN_BACK
-            and row.psp == self.charge.psp
-            and row.psp_reference == refund.reference
-            for row in self.rows
+    def numbered(self, reference: str, what: str) -> str:
+        """Name a fact that can come true again; the first has no number."""
+        names = (what if number == 1 else f"{what}:{number}" for number in count(1))
+        return next(name for name in names if not self.is_recorded(reference, name))
+
+    def given_back_minor(self, refund: Refund) -> int:
+        """What is recorded as given back by this refund, whatever became of it afterwards."""
+        return sum(
+            row.amount_minor
+            for row in self.about(refund.reference)
+            if row.event_type in _GIVEN_BACK
         )
+
+    def about(self, reference: str) -> Sequence[NewEvent]:
+        """Return what is recorded of a refund or dispute, in its order."""
+        rows = (row for row in self.rows if row.psp_reference == reference)
+        return sorted((row for row in rows if row.psp == self.charge.psp), key=lambda row: row.seq)
 
     def last_at(self, event_types: frozenset[EventType]) -> datetime | None:
         """When the last of these happened in the current attempt."""

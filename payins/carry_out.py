@@ -46,8 +46,10 @@ NO_CHARGE = "no_charge"
 PART_OF_A_CHARGE = "part_of_a_charge"
 """Reason why one order of several cannot be cancelled before the charge is authorized."""
 
-TAKEN = frozenset({EventType.CAPTURED, EventType.STRAY_CAPTURED})
-"""Events whose reference is that of a charge with money."""
+_PAID = frozenset({EventType.CAPTURED, EventType.HONOURED})
+_TAKEN = _PAID | {EventType.STRAY_CAPTURED}
+"""Events whose reference is that of a charge with money; a stray's is the orders' only if nothing
+else has paid for them."""
 
 _log = logging.getLogger("purser.payins")
 
@@ -342,16 +344,19 @@ class CarryOut:
 
 
 def reference_for(stream: Stream, intent: Intent) -> str | None:
-    """Return the charge that an intent is about: a refund is of the one that was captured."""
+    """Return the charge that an intent is about: a refund is of the one that paid the orders."""
     attempt = _state(stream).attempts[-1]
     if intent.kind is not IntentKind.REFUND:
         return attempt.reference
-    references = [
-        row.psp_reference
+    taken = [
+        row
         for row in stream
-        if row.event_type in TAKEN and row.psp == intent.psp and row.psp_reference
+        if row.event_type in _TAKEN and row.psp == intent.psp and row.psp_reference
     ]
-    return references[-1] if references else attempt.reference
+    orders = intent.amounts.keys()
+    paid = [row for row in taken if row.event_type in _PAID and row.order_id in orders]
+    latest = (paid or taken)[-1:]
+    return latest[0].psp_reference if latest else attempt.reference
 
 
 def attempt_number(stream: Stream, intent: Intent) -> int:

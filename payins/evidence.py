@@ -10,7 +10,6 @@ It never turns absence into a failure; `payins.plan` decides about absence, with
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from connectors.charges import Charge, ChargeStatus, RefundStatus
@@ -45,7 +44,7 @@ NOT_CAPTURED = "not_captured"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unrecordable:
-    """A fact in the processor's books for which there is no event; a person must look at it."""
+    """A fact in the processor's books for a person: no event can say it, or say what to do now."""
 
     reason: str
     reference: str
@@ -66,19 +65,14 @@ def commands(state: PaymentState, charge: Charge) -> list[Change]:
 
 
 def unrecordable(state: PaymentState, charge: Charge) -> list[Unrecordable]:
-    """Return what the processor's books say and no event can."""
+    """Return what the processor's books say and a person must know, recorded or not."""
     books = Books(state, charge)
     if charge.currency != state.currency:
         return [_unrecordable("currency_differs", charge.reference, charge.captured_minor)]
     found = [
         _unrecordable("refund_failed_after_success", refund.reference, refund.amount_minor)
         for refund in charge.refunds
-        if refund.status is RefundStatus.FAILED and books.has_refund(refund)
-    ]
-    found += [
-        _unrecordable("dispute_elsewhere", dispute.reference, dispute.amount_minor)
-        for dispute in charge.disputes
-        if books.foreign_psp is not None
+        if refund.status is RefundStatus.FAILED and books.given_back_minor(refund)
     ]
     taken_back = books.captured_minor - charge.captured_minor
     if charge.status is ChargeStatus.FAILED and taken_back > 0:
@@ -99,7 +93,7 @@ def _captures(books: Books) -> list[Change]:
         return []
     taken_minor = books.captured_minor
     found: list[Change] = []
-    for order_id, amount_minor in _parts(books, missing_minor):
+    for order_id, amount_minor, is_stray in _placed(books, missing_minor):
         taken_minor += amount_minor
         found.append(
             Capture(
@@ -110,8 +104,28 @@ def _captures(books: Books) -> list[Change]:
                 order_id=order_id,
                 amount_minor=amount_minor,
                 psp=books.charge.psp,
+                is_stray=is_stray,
             )
         )
+    return found
+
+
+def _placed(books: Books, missing_minor: int) -> list[tuple[str | None, int, bool]]:
+    """Say what the money is for: orders as far as they have room, and what is beyond is a stray.
+
+    Of orders that are over the writer itself makes it one.
+    """
+    live = [order for order in books.orders if not order.is_over]
+    if books.is_stray or not live:
+        return [(None, missing_minor, books.is_stray)]
+    room_minor = sum(
+        (order.authorized_minor or order.amount_minor) - order.captured_minor for order in live
+    )
+    placed_minor = min(missing_minor, room_minor)
+    parts = _parts(books, placed_minor) if placed_minor else []
+    found = [(order_id, amount_minor, False) for order_id, amount_minor in parts]
+    if beyond_minor := missing_minor - placed_minor:
+        found.append((None, beyond_minor, True))
     return found
 
 
@@ -161,14 +175,14 @@ def _nothing(_books: Books) -> list[Change]:
 def _action_required(books: Books) -> list[Change]:
     if not _is_news(books, _FROM_ACTION):
         return []
-    fields = _fields(books, _numbered(books, "action_required"))
+    fields = _fields(books, books.numbered(books.charge.reference, "action_required"))
     return [RequireAction(**fields, url=books.charge.action_url)]
 
 
 def _processing(books: Books) -> list[Change]:
     if not _is_news(books, _BEYOND_ACTION):
         return []
-    return [MarkProcessing(**_fields(books, _numbered(books, "processing")))]
+    return [MarkProcessing(**_fields(books, books.numbered(books.charge.reference, "processing")))]
 
 
 def _is_news(books: Books, known: frozenset[EventType]) -> bool:
@@ -186,14 +200,8 @@ def _authorized(books: Books) -> list[Change]:
     whole = sum(order.amount_minor for order in books.orders if not order.is_over)
     held = books.charge.authorized_minor
     amount_minor = held if 0 < held < whole else None
-    fields = _fields(books, _numbered(books, "authorized"))
+    fields = _fields(books, books.numbered(books.charge.reference, "authorized"))
     return [Authorize(**fields, amount_minor=amount_minor)]
-
-
-def _numbered(books: Books, what: str) -> str:
-    """Name a fact that can be recorded again after its outcome was unknown for a while."""
-    names = (what if number == 1 else f"{what}:{number}" for number in count(1))
-    return next(name for name in names if not books.is_recorded(books.charge.reference, name))
 
 
 def _captured(books: Books) -> list[Change]:

@@ -1,15 +1,19 @@
 """Late money: what was taken although the payment has no place for it is honoured or goes back.
 
 A charge can succeed after the payment failed, expired or was cancelled, or at a processor that was
-given up. The money is recorded in suspense (`stray_captured`), and this rule says what becomes of
-it. Pure: it depends on the stream alone, and on which orders another payment has paid, so every
-worker decides the same.
+given up, or twice at the same one. The money is recorded in suspense (`stray_captured`), and this
+rule says what becomes of it. Pure: it depends on the stream alone, and on which orders another
+payment has paid, so every worker decides the same.
 
 - At a processor that is not the payment's current one: refunded.
+- Of an order that was captured: refunded. Another charge has paid for it.
 - Of an order that was cancelled: refunded. Somebody took it back.
 - Of an order that failed or expired: honoured if it came within `HONOUR_WITHIN` of the end and
   nothing else has paid the order; else refunded.
 - Of an order with an open dispute: left until the bank has decided.
+
+Money of a refund that came back is not late. It stays in suspense until a person has paid the buyer
+in another way.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -47,6 +51,7 @@ class HonourLate:
     """Take the money that the event at `seq` recorded as the order's capture after all."""
 
     order_id: str
+    reference: str | None
     seq: int
 
 
@@ -73,14 +78,14 @@ def _steps(
         if row.event_type is not EventType.STRAY_CAPTURED:
             continue
         order = state.orders[row.order_id]
-        left_minor = order.suspense_minor.get(row.psp, 0)
+        left_minor = _left_minor(events, order, row.psp)
         if left_minor <= 0 or order.state.dispute is Dispute.OPEN:
             continue
         refund_id = late_refund_id(row.payment_id, row.seq)
         if refund_id in state.refunds:
             continue  # it went back; what is left came with another event
         if _is_honoured(events, state, order, row, paid_elsewhere):
-            yield HonourLate(order_id=row.order_id, seq=row.seq)
+            yield HonourLate(order_id=row.order_id, reference=row.psp_reference, seq=row.seq)
         elif row.psp_reference is not None:
             yield RefundLate(
                 psp=row.psp,
@@ -91,6 +96,21 @@ def _steps(
                 refund_id=refund_id,
                 psp_key=psp_key(row.payment_id, row.seq),
             )
+
+
+def _left_minor(events: Sequence[Event], order: OrderState, psp: str) -> int:
+    """Return what is left in suspense of an order's late money.
+
+    What came back of a refund is no late money: the buyer's bank does not take it, so it would come
+    back for ever.
+    """
+    left_minor = 0
+    for row in events:
+        if (row.order_id, row.psp) != (order.order_id, psp):
+            continue
+        if row.event_type is not EventType.REFUND_RETURNED:
+            left_minor = max(0, left_minor + row.suspense_minor)
+    return min(left_minor, order.suspense_minor.get(psp, 0))
 
 
 def _is_honoured(

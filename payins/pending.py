@@ -33,6 +33,10 @@ OPENS: Mapping[EventType, str] = {
     _E.CANCEL_REQUESTED: "cancel",
     _E.REFUND_REQUESTED: "refund",
     _E.STRAY_CAPTURED: "late",
+    # Late money waits for the bank.
+    _E.DISPUTE_WON: "late",
+    _E.DISPUTE_LOST: "late",
+    _E.STRAY_DISPUTE_WON: "late",
 }
 """Events that leave a question beside the order's status."""
 

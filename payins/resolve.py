@@ -105,12 +105,19 @@ class Resolver:
 
     async def _one(self, work: Work) -> bool:
         """Take one step; return whether there is nothing more to do now."""
+        work.question = work.until = None
         if is_managed(work.stream):
-            late = late_steps(work.stream, await self._paid_orders(work))
-            if late:
-                return await self._late(work, late[0])
+            for late in late_steps(work.stream, await self._paid_orders(work)):
+                if not await self._late(work, late):
+                    return False
+        # Late money that cannot go back now keeps nothing else waiting.
+        late_until = work.until if work.question is Question.LATE else None
         step = self._next(work)
+        if late_until is not None and isinstance(step, Settled):
+            return True
         work.take(step)
+        if late_until is not None and work.until is not None:
+            work.until = min(work.until, late_until)
         match step:
             case Settled() | Wait():
                 return True
@@ -251,7 +258,8 @@ class Resolver:
         if isinstance(step, HonourLate):
             work.step = "honour"
             fields = self._fields(work, step.seq, "honoured")
-            return await self._append(work, Honour(**fields, order_id=step.order_id))
+            honour = Honour(**fields, order_id=step.order_id, psp_reference=step.reference)
+            return await self._append(work, honour)
         work.step = "refund_late"
         return await self._refund_late(work, step)
 

@@ -51,6 +51,7 @@ class Move(StrEnum):
     DISPUTE = "dispute"  # the PSP takes it from what it owes us until the bank has decided
     UNDISPUTE = "undispute"  # the PSP gives it back
     CHARGE_BACK = "charge_back"  # what is disputed is the buyer's; shares as for REVERSE
+    RESTORE = "restore"  # a CHARGE_BACK is undone: the PSP gives it back, the share is pending
 
 
 class Suspense(StrEnum):
@@ -59,8 +60,25 @@ class Suspense(StrEnum):
     NONE = "none"  # zero
     IN = "in"  # the amount came, and no order has a place for it
     OUT = "out"  # the amount leaves suspense
+    RETURNED = "returned"  # the amount of a refund came back
+    TAKEN = "taken"  # a dispute took the amount, and no order has it to give
+    GIVEN_BACK = "given_back"  # the amount of such a dispute came back
     EXCESS = "excess"  # zero or below: what a dispute takes beyond its amount
     RETURN = "return"  # zero or above: that comes back
+
+    @property
+    def sign(self) -> int:
+        """What the event's amount does to suspense; 0 if suspense does not follow from it."""
+        return _SUSPENSE_SIGNS.get(self, 0)
+
+
+_SUSPENSE_SIGNS: Mapping[Suspense, int] = {
+    Suspense.IN: +1,
+    Suspense.OUT: -1,
+    Suspense.RETURNED: +1,
+    Suspense.TAKEN: -1,
+    Suspense.GIVEN_BACK: +1,
+}
 
 
 class Authorization(StrEnum):
@@ -91,6 +109,7 @@ class Pot(StrEnum):
     PLANNED = "planned"
     TAKEN = "taken"
     GIVEN_BACK = "given_back"
+    RESTORED = "restored"
 
 
 class Revenue(StrEnum):
@@ -113,10 +132,11 @@ class Effect:
     """One row of the table; pay-ins have `move` and claims, payouts have `transfer`.
 
     The signs (-1, 0, +1) say how the event's amount enters the running sums of its order:
-    `captured` from the buyer, `refunded` to the buyer (including lost disputes), `released` of the
-    seller's share, `reserved` by claims. `available` is the sign in the seller's available balance,
-    for payouts and releases. A reversal takes from the available balance what pending does not
-    cover. `capture_request` and `cancel_request` are the claims that the PSP is being asked.
+    `captured` from the buyer, `refunded` to the buyer (including lost disputes, until their loss is
+    reversed), `released` of the seller's share, `reserved` by claims. `available` is the sign in
+    the seller's available balance, for payouts and releases. A reversal takes from the available
+    balance what pending does not cover. `capture_request` and `cancel_request` are the claims that
+    the PSP is being asked.
     """
 
     amount: Amount = Amount.NONE
@@ -142,11 +162,10 @@ class Effect:
         assert (self.move is Move.PLAN) <= (self.amount is Amount.WHOLE), self
         takes_amount = self.amount in (Amount.PART, Amount.COVERED)
         assert is_payout or takes_amount == self.changes_sums, self
-        assert (self.amount is Amount.COVERED) == (self.dispute is not Claim.NONE), self
+        of_dispute = self.dispute is not Claim.NONE or self.move is Move.RESTORE
+        assert (self.amount is Amount.COVERED) == of_dispute, self
         assert not (is_payout and self.suspense is not Suspense.NONE), self
-        assert (self.suspense in (Suspense.EXCESS, Suspense.RETURN)) <= (
-            self.dispute is not Claim.NONE
-        ), self
+        assert (self.suspense in (Suspense.EXCESS, Suspense.RETURN)) <= of_dispute, self
         assert (self.revenue is not None) == bool(self.captured or self.refunded), self
 
     @cached_property
@@ -155,7 +174,7 @@ class Effect:
 
     @cached_property
     def refunded(self) -> int:
-        return int(self.move in (Move.REVERSE, Move.CHARGE_BACK))
+        return int(self.move in (Move.REVERSE, Move.CHARGE_BACK)) - int(self.move is Move.RESTORE)
 
     @cached_property
     def released(self) -> int:
@@ -209,6 +228,7 @@ class Effect:
 
 _MOVING = (
     Move.CAPTURE, Move.RELEASE, Move.REVERSE, Move.DISPUTE, Move.UNDISPUTE, Move.CHARGE_BACK,
+    Move.RESTORE,
 )  # fmt: skip
 _CLAIM_SIGNS: Mapping[Claim, int] = {Claim.OPENS: +1, Claim.ENDS: -1}
 _POTS: Mapping[Move, Pot] = {
@@ -216,6 +236,7 @@ _POTS: Mapping[Move, Pot] = {
     Move.CAPTURE: Pot.TAKEN,
     Move.REVERSE: Pot.GIVEN_BACK,
     Move.CHARGE_BACK: Pot.GIVEN_BACK,
+    Move.RESTORE: Pot.RESTORED,
 }
 
 _A, _E = AccountType, EventType
@@ -262,6 +283,14 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
         _E.STRAY_REFUNDED: Effect(
             amount=Amount.NAMED, suspense=Suspense.OUT, details=RefundDetails
         ),
+        # It had been refunded, and the buyer's bank sent it back.
+        _E.REFUND_RETURNED: Effect(
+            amount=Amount.NAMED, suspense=Suspense.RETURNED, details=RefundFailedDetails
+        ),
+        _E.STRAY_DISPUTED: Effect(
+            amount=Amount.NAMED, suspense=Suspense.TAKEN, details=ReasonDetails
+        ),
+        _E.STRAY_DISPUTE_WON: Effect(amount=Amount.NAMED, suspense=Suspense.GIVEN_BACK),
         # The money that came when the order was over is taken after all. No authorization is left.
         _E.HONOURED: Effect(
             amount=Amount.PART,
@@ -304,6 +333,13 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
             dispute=Claim.ENDS,
             revenue=Revenue.CHARGEBACKS,
         ),
+        # The bank decided once more, for us: what was lost comes back, from suspense as well.
+        _E.DISPUTE_REVERSED: Effect(
+            amount=Amount.COVERED,
+            move=Move.RESTORE,
+            suspense=Suspense.RETURN,
+            revenue=Revenue.CHARGEBACKS,
+        ),
     },
     Direction.OUT: {
         _E.REQUESTED: Effect(amount=Amount.WHOLE, transfer=_SET_ASIDE),
@@ -317,16 +353,15 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
 """Every event of the lifecycle. A missing key is an event that cannot happen in its direction."""
 
 
-STRAYS: Mapping[EventType, EventType] = {
-    EventType.CAPTURED: EventType.STRAY_CAPTURED,
-    EventType.REFUNDED: EventType.STRAY_REFUNDED,
+INSTEAD_OF: Mapping[EventType, EventType] = {
+    EventType.STRAY_CAPTURED: EventType.CAPTURED,
+    EventType.STRAY_REFUNDED: EventType.REFUNDED,
+    EventType.STRAY_DISPUTED: EventType.DISPUTE_OPENED,
+    EventType.STRAY_DISPUTE_WON: EventType.DISPUTE_WON,
+    EventType.DISPUTE_REVERSED: EventType.DISPUTE_WON,
 }
-"""Event -> the event that it is instead, if the order has no place for the money."""
-
-STRAY_EVENTS = tuple(STRAYS.values())
-PLACE_EVENTS = (EventType.ATTEMPTED, *STRAY_EVENTS)
-"""Events that may name another psp and method than the event before them. A stray's are its own:
-after it those of the payment hold again."""
+"""Event -> the event that its command is about. A caller reports what happened; what the order was
+before makes it this event instead."""
 
 
 class Kind(Protocol):
@@ -353,3 +388,12 @@ def event_types(
         for event, effect in EFFECTS[direction].items()
         if is_meant(effect)
     )
+
+
+STRAY_EVENTS = event_types(
+    lambda effect: effect.move is Move.NONE and effect.suspense is not Suspense.NONE, Direction.IN
+)
+"""Events about money that no order has a place for."""
+PLACE_EVENTS = (EventType.ATTEMPTED, *STRAY_EVENTS)
+"""Events that may name another psp and method than the event before them. A stray's are its own:
+after it those of the payment hold again."""

@@ -44,6 +44,9 @@ class EventType(StrEnum):
     EXPIRED = "expired"
     STRAY_CAPTURED = "stray_captured"
     STRAY_REFUNDED = "stray_refunded"
+    REFUND_RETURNED = "refund_returned"
+    STRAY_DISPUTED = "stray_disputed"
+    STRAY_DISPUTE_WON = "stray_dispute_won"
     HONOURED = "honoured"
     RELEASED = "released"
     REFUND_REQUESTED = "refund_requested"
@@ -52,6 +55,7 @@ class EventType(StrEnum):
     DISPUTE_OPENED = "dispute_opened"
     DISPUTE_WON = "dispute_won"
     DISPUTE_LOST = "dispute_lost"
+    DISPUTE_REVERSED = "dispute_reversed"
     # payout
     REQUESTED = "requested"
     SUBMITTED = "submitted"
@@ -130,7 +134,14 @@ def _kept(status: Status, *events: EventType) -> dict[EventType, Status]:
 
 def _strays(status: Status) -> dict[EventType, Status]:
     """Money for which the order has no place comes and goes whatever its status."""
-    return _kept(status, _E.STRAY_CAPTURED, _E.STRAY_REFUNDED)
+    return _kept(
+        status,
+        _E.STRAY_CAPTURED,
+        _E.STRAY_REFUNDED,
+        _E.REFUND_RETURNED,
+        _E.STRAY_DISPUTED,
+        _E.STRAY_DISPUTE_WON,
+    )
 
 
 def _cancellable(status: Status) -> dict[EventType, Status]:
@@ -139,8 +150,8 @@ def _cancellable(status: Status) -> dict[EventType, Status]:
 
 def _disputable(status: Status) -> dict[EventType, Status]:
     """A bank disputes what a buyer paid, also what came when the order was over."""
-    disputes = _kept(status, _E.DISPUTE_OPENED, _E.DISPUTE_WON, _E.DISPUTE_LOST)
-    return disputes | _strays(status)
+    disputes = (_E.DISPUTE_OPENED, _E.DISPUTE_WON, _E.DISPUTE_LOST, _E.DISPUTE_REVERSED)
+    return _kept(status, *disputes) | _strays(status)
 
 
 CHARGE: Mapping[Status | None, Mapping[EventType, Status]] = {
@@ -192,11 +203,16 @@ FULFILMENT: Mapping[Fulfilment, Mapping[EventType, Fulfilment]] = {
 
 DISPUTE: Mapping[Dispute, Mapping[EventType, Dispute]] = {
     _D.NONE: {_E.DISPUTE_OPENED: _D.OPEN},
-    _D.OPEN: {_E.DISPUTE_WON: _D.WON, _E.DISPUTE_LOST: _D.LOST},
-    _D.WON: {_E.DISPUTE_OPENED: _D.OPEN},
-    _D.LOST: {_E.DISPUTE_OPENED: _D.OPEN},
+    _D.OPEN: {
+        _E.DISPUTE_WON: _D.WON,
+        _E.DISPUTE_LOST: _D.LOST,
+        _E.DISPUTE_REVERSED: _D.OPEN,
+    },
+    _D.WON: {_E.DISPUTE_OPENED: _D.OPEN, _E.DISPUTE_REVERSED: _D.WON},
+    _D.LOST: {_E.DISPUTE_OPENED: _D.OPEN, _E.DISPUTE_REVERSED: _D.WON},
 }
-"""Dispute before -> event -> after. A bank may open another dispute after a decision."""
+"""Dispute before -> event -> after. A bank may open another dispute after a decision, and may take
+a decision for the buyer back, also of a dispute before the latest one."""
 
 PAYOUT: Mapping[Status | None, Mapping[EventType, Status]] = {
     None: {_E.REQUESTED: _S.REQUESTED},

@@ -87,7 +87,7 @@ def totals_of(key: RevenueKey, entries: list[LedgerEntryRow]) -> SellerRevenueRo
         return sum(e.amount_minor for e in entries if e.event_type in events)
 
     def count(column: Revenue) -> int:
-        events = revenue.events_of(column)
+        events = revenue.counted_in(column)
         return len({(e.payment_id, e.seq) for e in entries if e.event_type in events})
 
     gross = -of_column(Revenue.GROSS)

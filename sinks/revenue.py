@@ -17,8 +17,17 @@ def events_of(column: Revenue) -> tuple[str, ...]:
     return event_types(lambda effect: effect.revenue is column)
 
 
+def counted_in(column: Revenue) -> tuple[str, ...]:
+    """Return the events whose number is the column's count: what takes one back is none."""
+    return event_types(lambda effect: effect.revenue is column and effect.refunded >= 0)
+
+
 def _is(column: Revenue) -> str:
     return f"event_type IN ({quoted(events_of(column))})"
+
+
+def _count(column: Revenue) -> str:
+    return f"uniqExactIf((payment_id, seq), event_type IN ({quoted(counted_in(column))}))"
 
 
 _TOTALS = f"""
@@ -36,9 +45,9 @@ SELECT
         AS net_minor,
     -sumIf(amount_minor, account_type = 'seller_pending') AS pending_delta_minor,
     -sumIf(amount_minor, account_type = 'seller_available') AS available_delta_minor,
-    uniqExactIf((payment_id, seq), {_is(Revenue.GROSS)}) AS capture_count,
-    uniqExactIf((payment_id, seq), {_is(Revenue.REFUNDS)}) AS refund_count,
-    uniqExactIf((payment_id, seq), {_is(Revenue.CHARGEBACKS)}) AS chargeback_count,
+    {_count(Revenue.GROSS)} AS capture_count,
+    {_count(Revenue.REFUNDS)} AS refund_count,
+    {_count(Revenue.CHARGEBACKS)} AS chargeback_count,
     count() AS entry_count
 FROM
 (

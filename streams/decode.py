@@ -328,7 +328,6 @@ def _sign_of(number: int) -> int:
     return (number > 0) - (number < 0)
 
 
-_SUSPENSE_SIGNS: Mapping[Suspense, int] = {Suspense.IN: +1, Suspense.OUT: -1}
 _EXCESS_SIGNS: Mapping[Suspense, int] = {Suspense.EXCESS: -1, Suspense.RETURN: +1}
 
 
@@ -337,7 +336,7 @@ def _bounds(effect: Effect) -> Bounds:
         has_shares=effect.pot is not None,
         sign=effect.available,
         reverses=effect.refunded == 1,
-        suspense_sign=_SUSPENSE_SIGNS.get(effect.suspense, 0),
+        suspense_sign=effect.suspense.sign,
         excess_sign=_EXCESS_SIGNS.get(effect.suspense, 0),
     )
 

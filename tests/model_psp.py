@@ -78,6 +78,8 @@ class ModelPsp:
     delivered: set[str] = field(default_factory=set)
     """The ids of events that count as delivered."""
     delayed: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
+    doubled: set[str] = field(default_factory=set)
+    """Charges that nobody asked for."""
 
     # -- the protocol
 
@@ -178,6 +180,23 @@ class ModelPsp:
             )
         )
 
+    def charge_again(self, reference: str) -> str:
+        """Take the money of a charge once more, under another reference and the same request."""
+        charge = self.charges[reference]
+        again = f"pi_{self.name}_{len(self.charges) + 1}"
+        self.doubled.add(again)
+        taken = replace(
+            charge,
+            reference=again,
+            status=ChargeStatus.CAPTURED,
+            authorized_minor=charge.amount_minor,
+            captured_minor=charge.amount_minor,
+            refunds=(),
+            disputes=(),
+        )
+        self._set(taken)
+        return again
+
     def refund_now(
         self,
         reference: str,
@@ -223,7 +242,8 @@ class ModelPsp:
         self._set(replace(charge, disputes=(*charge.disputes, dispute)))
 
     def decide(self, reference: str, number: int, status: DisputeStatus) -> None:
-        """The bank decides."""
+        """The bank decides, perhaps not for the first time."""
+        self.clock.advance(1)
         charge = self.charges[reference]
         disputes = list(charge.disputes)
         disputes[number] = replace(disputes[number], status=status, decided_at=self.clock())

@@ -8,6 +8,7 @@ gives the same interleaving each time, and a failing one can be replayed.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from connectors.charges import ChargeStatus, DisputeStatus, RefundStatus
 from payins.answers import Answered, InFlight
 from payins.carry_out import CarryOut
 from payins.catch_up import CatchUp
+from payins.evidence import Unrecordable
 from payins.execute import PayIns, RequestLimits
 from payins.journal import MemoryMap
 from payins.letters import DeadLetter
@@ -23,7 +25,7 @@ from payins.metrics import PayInsMetrics
 from payins.pending import PendingMemory
 from payins.poller import Poller
 from payins.processors import CallLimits, Processors
-from payins.resolve import Resolver
+from payins.resolve import LATE_REFUND_FAILED, Resolver
 from payins.retries import Retry
 from schemas.errors import ProcessorRefused, Rejection
 from schemas.events import Event, NewEvent
@@ -141,6 +143,7 @@ class Simulation:
         self.commands: list[CreatePayment] = []
         self.retries: MemoryMap[Retry] = MemoryMap()  # in Kafka: they outlive a process
         self.letters: MemoryMap[DeadLetter] = MemoryMap()
+        self.unrecordable: list[Unrecordable] = []
         self._faults_on = True
         self._callers_done = 0
 
@@ -265,12 +268,18 @@ class Simulation:
             read = len(self.topic.records)
             if self.random.random() < 0.1:
                 await catch_up.go_on(ONLY)
-            if until() and not len(memory):
+            if until() and len(memory) == self._in_vain(memory):
                 return
             for payment_id in memory.take_due(self.clock(), 3):
                 await poller.visit(payment_id, started)
             if (due := memory.next_due()) is not None:
                 self._sleep_until(due)
+
+    def _in_vain(self, memory: PendingMemory) -> int:
+        """How many payments wait for a person: their late money cannot go back."""
+        letters = self.letters.items.values()
+        waiting = {each.payment_id for each in letters if each.reason == LATE_REFUND_FAILED}
+        return sum(memory.get(PaymentId(each)) is not None for each in waiting if each)
 
     def _sleep_until(self, due: Any) -> None:
         """With nothing else to do, time passes until the next payment is due."""
@@ -302,13 +311,27 @@ class Simulation:
             return
         if charge.status is not ChargeStatus.CAPTURED:
             return
-        match self.random.randrange(6):
-            case 0 if not charge.refunds and not charge.disputes:
-                psp.refund_now(reference, 100, None)
-            case 1 if not charge.disputes:
-                psp.dispute(reference, charge.captured_minor)
-            case 2 if charge.disputes and charge.disputes[0].status is DisputeStatus.OPEN:
-                psp.decide(reference, 0, self.random.choice(_DECISIONS))
+        self._money_moves(psp, reference)
+
+    def _money_moves(self, psp: ModelPsp, reference: str) -> None:
+        """What happens to a charge that was captured, by the hands of others."""
+        charge = psp.charges[reference]
+        match self.random.randrange(10):
+            case 0:
+                with suppress(ProcessorRefused):  # nothing is left, or it is disputed
+                    psp.refund_now(reference, self.random.choice((100, 700)), None)
+            case 1 if len(charge.disputes) < 2:
+                psp.dispute(reference, self.random.choice((charge.captured_minor, 250)))
+            case 2 | 3 | 4 if charge.disputes:  # decided, or decided once more
+                number = self.random.randrange(len(charge.disputes))
+                decisions = set(_DECISIONS) - {charge.disputes[number].status}
+                psp.decide(reference, number, self.random.choice(sorted(decisions)))
+            case 5 | 6 if charge.refunds:
+                number = self.random.randrange(len(charge.refunds))
+                if charge.refunds[number].status is RefundStatus.SUCCEEDED:
+                    psp.settle_refund(reference, number, RefundStatus.FAILED)
+            case 7 if reference not in psp.doubled:
+                psp.charge_again(reference)
             case _:
                 return
 
@@ -336,9 +359,18 @@ class Simulation:
     async def _sweep(self) -> None:
         """What the poll of events does in the end: every charge is looked at once more."""
         _, resolver = self._parts()
+        self.unrecordable = []
         for psp in self.psps.values():
             for charge in list(psp.charges.values()):
-                await resolver.observe(charge)
+                self.unrecordable += await resolver.observe(charge)
+
+    def _afterwards(self) -> None:
+        """Weeks later banks and buyers change their minds about what was settled."""
+        for psp in self.psps.values():
+            for reference, charge in list(psp.charges.items()):
+                if charge.status is ChargeStatus.CAPTURED:
+                    for _ in range(self.random.randrange(4)):
+                        self._money_moves(psp, reference)
 
     # -- the run
 
@@ -349,9 +381,16 @@ class Simulation:
         await self._together(*callers, self._worker(done), self._world(), self._webhooks())
         self._faults_on = False
         self.scheduler.crash_share = 0.0
-        for _ in range(3):
+        for weeks in range(5):
             await self._together(self._sweep())
             await self._together(self._worker(lambda: True))
+            if weeks < 2:
+                self._afterwards()
+        self.problems += [
+            f"no event says {fact}"
+            for fact in self.unrecordable
+            if fact.reason != "refund_failed_after_success"  # recorded; a person pays the buyer
+        ]
         await self._together(*(self._ask_again(command) for command in self.commands))
 
     async def _ask_again(self, command: CreatePayment) -> None:
@@ -370,4 +409,3 @@ class Simulation:
 
 _BANK_ANSWERS = (ChargeStatus.CAPTURED, ChargeStatus.CAPTURED, ChargeStatus.FAILED)
 _DECISIONS = (DisputeStatus.WON, DisputeStatus.LOST)
-_FAILED = RefundStatus.FAILED

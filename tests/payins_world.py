@@ -134,5 +134,9 @@ _SIGNS: dict[EventType, Callable[[Event], int]] = {
     EventType.STRAY_REFUNDED: lambda event: event.suspense_minor,
     EventType.DISPUTE_OPENED: lambda event: event.suspense_minor - event.amount_minor,
     EventType.DISPUTE_WON: lambda event: event.suspense_minor + event.amount_minor,
+    EventType.DISPUTE_REVERSED: lambda event: event.suspense_minor + event.amount_minor,
+    EventType.REFUND_RETURNED: lambda event: event.amount_minor,
+    EventType.STRAY_DISPUTED: lambda event: -event.amount_minor,
+    EventType.STRAY_DISPUTE_WON: lambda event: event.amount_minor,
 }
 """Event type -> what it adds to the money at its processor."""

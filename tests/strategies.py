@@ -33,6 +33,7 @@ _MOVES_MONEY = (
     EventType.DISPUTE_OPENED,
     EventType.DISPUTE_WON,
     EventType.DISPUTE_LOST,
+    EventType.DISPUTE_REVERSED,
 )
 _OUTCOMES = (EventType.CAPTURED, EventType.FAILED, EventType.CANCELLED, EventType.EXPIRED)
 
@@ -64,6 +65,9 @@ class OrderModel:
     disputed: int = 0
     excess: int = 0
     suspense: int = 0
+    lost: tuple[int, int] | None = None
+    gone: int = 0
+    stray_disputed: int = 0
     is_capturing: bool = False
     is_cancelling: bool = False
 
@@ -87,6 +91,9 @@ class OrderModel:
             EventType.REFUND_REQUESTED: free > 0,
             EventType.REFUNDED: free > 0 or bool(self.requests),
             EventType.REFUND_FAILED: bool(self.requests),
+            EventType.REFUND_RETURNED: self.gone > 0,
+            EventType.STRAY_DISPUTE_WON: self.stray_disputed > 0,
+            EventType.DISPUTE_REVERSED: self.lost is not None,
         }
         allowed = allowed_events(Direction.IN, self.state)
         return [event for event in allowed if by_sums.get(event, True)]
@@ -113,6 +120,14 @@ def _take(random: Random, order: OrderModel, event_type: EventType) -> dict[str,
             order.released += amount
         case EventType.REFUND_FAILED:
             amount = order.requests.pop(random.randint(0, len(order.requests) - 1))
+        case EventType.DISPUTE_REVERSED:
+            commission = random.randint(*_within(amount, order.refunded, order.refunded_commission))
+            left = order.refunded - order.refunded_commission
+            fee = random.randint(*_within(amount - commission, left, order.refunded_fee))
+            order.refunded -= amount
+            order.refunded_commission -= commission
+            order.refunded_fee -= fee
+            order.pending += amount - commission - fee
         case EventType.REFUNDED | EventType.DISPUTE_LOST:
             commission, fee, delta = _give_back(random, order, amount)
         case _:
@@ -143,6 +158,17 @@ def _at_psp(random: Random, order: OrderModel, event_type: EventType) -> tuple[i
         case EventType.STRAY_CAPTURED | EventType.STRAY_REFUNDED:
             amount = random.randint(1, 2 * order.amount)
             suspense = amount if event_type is EventType.STRAY_CAPTURED else -amount
+            order.gone += amount if event_type is EventType.STRAY_REFUNDED else 0
+        case EventType.REFUND_RETURNED:
+            suspense = amount = random.randint(1, order.gone)
+            order.gone -= amount
+        case EventType.STRAY_DISPUTED:
+            amount = random.randint(1, order.amount)
+            order.stray_disputed += amount
+            suspense = -amount
+        case EventType.STRAY_DISPUTE_WON:
+            suspense = amount = random.randint(1, order.stray_disputed)
+            order.stray_disputed -= amount
         case EventType.HONOURED:
             amount = random.randint(1, min(order.amount, order.suspense))
             suspense, order.authorized = -amount, 0
@@ -152,6 +178,7 @@ def _at_psp(random: Random, order: OrderModel, event_type: EventType) -> tuple[i
         case EventType.REFUNDED:
             is_requested = order.requests and (free == 0 or random.random() < 0.5)
             amount = order.requests.pop() if is_requested else random.randint(1, free)
+            order.gone += amount
         case _:
             amount, suspense = _dispute(random, order, event_type)
     return amount, suspense
@@ -167,8 +194,19 @@ def _dispute(random: Random, order: OrderModel, event_type: EventType) -> tuple[
         return order.disputed, -order.excess
     if event_type in (EventType.DISPUTE_WON, EventType.DISPUTE_LOST):
         amount, order.disputed = order.disputed, 0
+        if event_type is EventType.DISPUTE_LOST:
+            order.lost = (amount, order.excess)
         return amount, order.excess if event_type is EventType.DISPUTE_WON else 0
+    if event_type is EventType.DISPUTE_REVERSED:
+        assert order.lost is not None
+        found, order.lost = order.lost, None
+        return found
     return 0, 0
+
+
+def _within(amount: int, whole: int, part: int) -> tuple[int, int]:
+    """How much of `amount` can come from a part of a whole, so that the rest has the rest."""
+    return max(0, amount - (whole - part)), min(amount, part)
 
 
 def _request(order: OrderModel, event_type: EventType) -> None:

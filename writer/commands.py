@@ -15,24 +15,14 @@ commands.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import ClassVar
 
 from schemas.details import CaptureMode, Flow
 from schemas.ids import PaymentId, payment_id
 from schemas.lifecycle import Direction, EventType
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """Fields of all commands."""
-
-    event_type: ClassVar[EventType]
-    direction: ClassVar[Direction] = Direction.IN
-
-    idempotency_key: str
-    occurred_at: datetime
-    psp_reference: str | None = None
+from writer.command import AmountChange as AmountChange
+from writer.command import Change as Change
+from writer.command import Command as Command
+from writer.command import OrderChange as OrderChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,32 +83,6 @@ class RequestPayout(Command):
     def payment_id(self) -> PaymentId:
         """The id that the key asks for."""
         return payment_id("payout", self.idempotency_key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change(Command):
-    """A command about an existing payment or payout."""
-
-    payment_id: PaymentId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderChange(Change):
-    """A command about one order of a payment, or about all of them.
-
-    `of_attempt`: the number of the attempt that it speaks of. It is refused if that is not the
-    latest: what a processor says about an attempt is not said about the next one.
-    """
-
-    order_id: str | None = None
-    of_attempt: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AmountChange(OrderChange):
-    """A command about an amount of one order, or one split over all of them."""
-
-    amount_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,14 +200,15 @@ class Expire(OrderChange):
 class Capture(AmountChange):
     """Money was taken from the buyer, at `psp` if it is not the payment's current one.
 
-    Money of an order that is over, or of another PSP, is a `stray_captured` event: it is in
-    suspense until it is honoured or goes back. Without `order_id` it is for the orders that are not
-    over; if all are, for all.
+    Money of an order that is over, of another PSP, or of another charge than the payment's
+    (`is_stray`) is a `stray_captured` event: it is in suspense until it is honoured or goes back.
+    Without `order_id` it is for the orders that are not over; if all are, for all.
     """
 
     event_type = EventType.CAPTURED
 
     psp: str | None = None
+    is_stray: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,14 +259,15 @@ class RecordRefund(AmountChange):
 
     With the `refund_id` of an open request it settles that request: orders and amount are the
     request's, and a given amount must be equal to it. Otherwise it records a refund made at the
-    PSP. Of an order that is over, or at another PSP than the payment's, it is a `stray_refunded`
-    event: what goes back was in suspense.
+    PSP. Of an order that is over, at another PSP than the payment's, or of money that is known to
+    be in suspense (`is_stray`) it is a `stray_refunded` event.
     """
 
     event_type = EventType.REFUNDED
 
     refund_id: str | None = None
     psp: str | None = None
+    is_stray: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,21 +281,43 @@ class FailRefund(Change):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnRefund(Change):
+    """A refund that was made has failed after all, and its money is at the PSP again.
+
+    `psp_reference` names the refund, at `psp` if that is not the payment's current one. The orders
+    stay refunded and what came back is in suspense: it is the buyer's, and no seller's.
+    """
+
+    event_type = EventType.REFUND_RETURNED
+
+    refund_id: str | None = None
+    reason: str | None = None
+    psp: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenDispute(AmountChange):
     """The buyer's bank disputes an amount, which the PSP takes from us until the bank decides.
 
     It is reserved as far as the order's money covers it. The rest is in suspense: a dispute is
-    never refused for its amount.
+    never refused for its amount. At another PSP than the payment's, or if it is known to be about
+    no order's money (`is_stray`), all of it is in suspense, in a `stray_disputed` event.
     """
 
     event_type = EventType.DISPUTE_OPENED
 
     reason: str | None = None
+    psp: str | None = None
+    is_stray: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinDispute(OrderChange):
-    """The bank decided for us: everything that the open dispute took comes back."""
+    """The bank decided for us: everything that the dispute took comes back.
+
+    If `psp_reference` names a dispute that was lost, it is a `dispute_reversed` event; if it names
+    a stray one, `stray_dispute_won`. Otherwise it is about the open dispute.
+    """
 
     event_type = EventType.DISPUTE_WON
 

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.effects import STRAYS
+from schemas.effects import INSTEAD_OF
 from schemas.errors import Rejection
 from schemas.events import NewEvent
 from schemas.lifecycle import FIRST_EVENT, Direction
 from schemas.rejections import RejectionCode
-from writer import commands, intents, payins, payouts, suspense
+from writer import commands, disputes, intents, payins, payouts, suspense
 from writer.commands import AnyCommand, Change, OrderChange
 from writer.requests import differing_fields
 from writer.state import PaymentState
@@ -54,9 +54,10 @@ HANDLERS: Mapping[type[Change], Handler] = {
     commands.RequestRefund: payins.request_refund,
     commands.RecordRefund: payins.record_refund,
     commands.FailRefund: payins.fail_refund,
-    commands.OpenDispute: suspense.open_dispute,
-    commands.WinDispute: suspense.win_dispute,
-    commands.LoseDispute: suspense.lose_dispute,
+    commands.ReturnRefund: suspense.return_refund,
+    commands.OpenDispute: disputes.open_dispute,
+    commands.WinDispute: disputes.win_dispute,
+    commands.LoseDispute: disputes.lose_dispute,
     commands.SubmitPayout: payouts.change_payout,
     commands.MarkPayoutPaid: payouts.change_payout,
     commands.FailPayout: payouts.change_payout,
@@ -147,13 +148,13 @@ def _assert_rows(
     """Assert what must hold for all rows before they are appended, whatever the command."""
     last_seq = state.last_seq if state else 0
     payment_id = command.payment_id
-    event_types = {command.event_type, STRAYS.get(command.event_type)}
     assert rows, command
     for number, row in enumerate(rows, start=last_seq + 1):
         assert row.seq == number, (command, row)
         assert row.payment_id == payment_id, (command, row)
         assert row.idempotency_key == command.idempotency_key, (command, row)
-        assert row.event_type in event_types, (command, row)
+        asked_for = INSTEAD_OF.get(row.event_type)
+        assert command.event_type in (row.event_type, asked_for), (command, row)
         assert row.amount_minor >= 0, (command, row)
     is_creation = command.event_type == FIRST_EVENT[command.direction]
     assert is_creation == (state is None), command

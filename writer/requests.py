@@ -10,18 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from schemas.details import parse_details
-from schemas.effects import STRAYS, effect_of
+from schemas.effects import INSTEAD_OF, effect_of
 from schemas.events import NewEvent
-from schemas.lifecycle import FIRST_EVENT, Direction, EventType
+from schemas.lifecycle import FIRST_EVENT, Direction
 from writer.commands import AnyCommand, CreatePayment, OrderLine
 
 Request = Mapping[str, object]
 """Field name -> value; `command` is the event type of the command."""
 
-_ASKED_FOR: Mapping[EventType, EventType] = {stray: event for event, stray in STRAYS.items()}
 _NOT_ASKED = {"asked", "attempt"}
 """Details that are not fields of a command by themselves."""
-_NOT_COMPARED = frozenset({"idempotency_key", "occurred_at", "payment_id", "orders", "of_attempt"})
+_NOT_COMPARED = frozenset(
+    {"idempotency_key", "occurred_at", "payment_id", "orders", "of_attempt", "is_stray"}
+)
+"""The last two say which state of the payment the command was made for."""
 _CREATION_FIELDS: Mapping[Direction, tuple[str, ...]] = {
     Direction.IN: ("buyer_id", "currency", "psp", "method"),
     Direction.OUT: ("seller_id", "currency", "amount_minor", "psp", "method"),
@@ -43,7 +45,7 @@ def request_of_rows(rows: Sequence[NewEvent]) -> Request:
     """Return the same fields from the rows of one command, which share an idempotency key."""
     first = rows[0]
     request: dict[str, object] = {
-        "command": _ASKED_FOR.get(first.event_type, first.event_type),
+        "command": INSTEAD_OF.get(first.event_type, first.event_type),
         "psp_reference": first.psp_reference,
     }
     details = parse_details(effect_of(first).details, first.details)

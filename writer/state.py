@@ -11,7 +11,7 @@ from types import MappingProxyType
 import msgspec
 
 from schemas.details import NO_DETAILS, AttemptedDetails, RefundDetails, parse_details
-from schemas.effects import Claim, Effect, Pot, effect_of
+from schemas.effects import Claim, Effect, Move, Pot, effect_of
 from schemas.events import NewEvent
 from schemas.ids import PaymentId
 from schemas.lifecycle import OVER, Direction, EventType, State
@@ -40,11 +40,22 @@ NO_SHARES = Shares()
 NOTHING_IN_SUSPENSE: Mapping[str, int] = MappingProxyType({})
 
 
+class LostDispute(msgspec.Struct, frozen=True, gc=False):
+    """What a lost dispute took: from the order, and in excess of what that covered."""
+
+    amount_minor: int
+    excess_minor: int
+
+
+NOTHING_LOST: Mapping[str, LostDispute] = MappingProxyType({})
+
+
 class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     """One order of a payment (or a payout, treated as its own only order) after its last event.
 
     `planned` are the shares of the whole amount, `taken` those of all captures, `given_back` those
     of all refunds and lost disputes. `suspense_minor` maps a PSP to what is in suspense there.
+    `lost` maps the reference of a lost dispute (or "") to what it took, unless that came back.
     `disputed_minor` and `disputed_suspense_minor` are those of the open dispute, else 0. So are
     `capture_requested_minor` and `cancel_requested` of requests without an outcome;
     `capture_requested_seq` and `cancel_requested_seq` are the positions of these requests.
@@ -65,6 +76,7 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     given_back: Shares = NO_SHARES
     disputed_minor: int = 0
     disputed_suspense_minor: int = 0
+    lost: Mapping[str, LostDispute] = NOTHING_LOST
     suspense_minor: Mapping[str, int] = NOTHING_IN_SUSPENSE
     capture_requested_minor: int = 0
     capture_requested_seq: int = 0
@@ -181,6 +193,8 @@ def _order_after(before: OrderState | None, event: NewEvent) -> OrderState:
                 taken = taken + shares
             case Pot.GIVEN_BACK:
                 given_back = given_back + shares
+            case Pot.RESTORED:
+                given_back = given_back - shares
     disputed_minor = before.disputed_minor if before else 0
     disputed_suspense_minor = before.disputed_suspense_minor if before else 0
     if effect.dispute is not Claim.NONE:
@@ -206,11 +220,26 @@ def _order_after(before: OrderState | None, event: NewEvent) -> OrderState:
         given_back=given_back,
         disputed_minor=disputed_minor,
         disputed_suspense_minor=disputed_suspense_minor,
+        lost=_lost_after(before, event, effect),
         suspense_minor=_suspense_after(before, event),
         capture_requested_minor=capture_requested_minor,
         capture_requested_seq=capture_requested_seq,
         cancel_requested_seq=cancel_requested_seq,
     )
+
+
+def _lost_after(
+    before: OrderState | None, event: NewEvent, effect: Effect
+) -> Mapping[str, LostDispute]:
+    if before is None:
+        return NOTHING_LOST
+    reference = event.psp_reference or ""
+    if effect.move is Move.CHARGE_BACK:
+        lost = LostDispute(event.amount_minor, -before.disputed_suspense_minor)
+        return {**before.lost, reference: lost}
+    if effect.move is Move.RESTORE:
+        return {name: lost for name, lost in before.lost.items() if name != reference}
+    return before.lost
 
 
 def _suspense_after(before: OrderState | None, event: NewEvent) -> Mapping[str, int]:

@@ -63,6 +63,7 @@ def sums_after(
     assert after.captured_minor <= order.amount_minor, (order, effect, amount_minor)
     assert not 0 < after.authorized_minor < after.captured_minor, (order, effect, amount_minor)
     assert after.reserved_minor >= 0, (order, effect, amount_minor)
+    assert after.refunded_minor >= 0, (order, effect, amount_minor)
     assert after.refunded_minor + after.reserved_minor <= after.captured_minor, (order, after)
     assert after.pending_minor >= 0, (order, effect, amount_minor)
     assert after.released_minor + after.pending_minor <= after.captured_minor, (order, after)
@@ -85,9 +86,9 @@ def _suspense(suspense: Suspense, amount_minor: int, excess_minor: int) -> int:
     match suspense:
         case Suspense.NONE:
             return 0
-        case Suspense.IN:
+        case Suspense.IN | Suspense.RETURNED | Suspense.GIVEN_BACK:
             return amount_minor
-        case Suspense.OUT:
+        case Suspense.OUT | Suspense.TAKEN:
             return -amount_minor
         case Suspense.EXCESS:
             return -excess_minor
@@ -102,7 +103,7 @@ def _move(pending_minor: int, move: Move, seller_minor: int) -> tuple[int, int]:
     match move:
         case Move.NONE | Move.PLAN | Move.DISPUTE | Move.UNDISPUTE:
             return pending_minor, 0
-        case Move.CAPTURE:
+        case Move.CAPTURE | Move.RESTORE:
             return pending_minor + seller_minor, 0
         case Move.RELEASE:
             return pending_minor - seller_minor, seller_minor
@@ -126,6 +127,8 @@ def shares_of(order: OrderState, move: Move, amount_minor: int) -> Shares:
         case Move.REVERSE | Move.CHARGE_BACK:
             left_minor = order.captured_minor - order.refunded_minor
             return _split(amount_minor, left_minor, order.taken - order.given_back)
+        case Move.RESTORE:
+            return _split(amount_minor, order.refunded_minor, order.given_back)
         case _:
             return NO_SHARES
 

@@ -23,11 +23,15 @@ _MOVES: Mapping[Move, BookKind] = {
     Move.REVERSE: BookKind.REFUNDS,
     Move.DISPUTE: BookKind.DISPUTES_TAKEN,
     Move.UNDISPUTE: BookKind.DISPUTES_GIVEN_BACK,
+    Move.RESTORE: BookKind.DISPUTES_GIVEN_BACK,
 }
 """How an event moves its amount -> what it is at the PSP. A lost dispute moves nothing there."""
 _STRAYS: Mapping[Suspense, BookKind] = {
     Suspense.IN: BookKind.CHARGES,
     Suspense.OUT: BookKind.REFUNDS,
+    Suspense.RETURNED: BookKind.REFUNDS,
+    Suspense.TAKEN: BookKind.DISPUTES_TAKEN,
+    Suspense.GIVEN_BACK: BookKind.DISPUTES_GIVEN_BACK,
 }
 """What an event without a place for its money is at the PSP."""
 

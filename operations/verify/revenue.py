@@ -31,6 +31,12 @@ def _is(column: Revenue) -> str:
     return f"type IN ({quoted(events)})"
 
 
+def _count(column: Revenue) -> str:
+    """Return the number of events that put something into a column; a reversal takes it out."""
+    events = event_types(lambda effect: effect.revenue is column and effect.refunded != -1)
+    return f"uniqExactIf((payment_id, seq), type IN ({quoted(events)}))"
+
+
 _SELLER = quoted((AccountType.SELLER_PENDING, AccountType.SELLER_AVAILABLE))
 _EARNS = " OR ".join(map(_is, (Revenue.GROSS, Revenue.REFUNDS, Revenue.CHARGEBACKS)))
 
@@ -44,9 +50,9 @@ _TOTALS = {
     "net_minor": f"-sumIf(amount, account IN ({_SELLER}) AND ({_EARNS}))",
     "pending_delta_minor": "-sumIf(amount, account = 'seller_pending')",
     "available_delta_minor": "-sumIf(amount, account = 'seller_available')",
-    "capture_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.GROSS)})",
-    "refund_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.REFUNDS)})",
-    "chargeback_count": f"uniqExactIf((payment_id, seq), {_is(Revenue.CHARGEBACKS)})",
+    "capture_count": _count(Revenue.GROSS),
+    "refund_count": _count(Revenue.REFUNDS),
+    "chargeback_count": _count(Revenue.CHARGEBACKS),
 }
 _NAMES = tuple(_TOTALS)
 

@@ -114,11 +114,12 @@ _CAPTURES = quoted(event_types(lambda effect: effect.captured == 1, Direction.IN
 _HOLDS = quoted(event_types(lambda e: e.authorization is Authorization.SETS, Direction.IN))
 _ENDS_HOLD = quoted(event_types(lambda e: e.authorization is Authorization.ENDS, Direction.IN))
 _REVERSALS = quoted(event_types(lambda effect: effect.refunded == 1, Direction.IN))
+_RESTORED = quoted(event_types(lambda effect: effect.refunded == -1, Direction.IN))
 
 _ORDER_SUMS = f"""
     SELECT toString(id) AS payment_id, order_id, any(code) AS currency,
         sumIf(amount, type IN ({_CAPTURES})) AS captured,
-        sumIf(amount, type IN ({_REVERSALS})) AS refunded,
+        sumIf(amount, type IN ({_REVERSALS})) - sumIf(amount, type IN ({_RESTORED})) AS refunded,
         argMaxIf(if(type IN ({_HOLDS}), amount, {wide("0")}), seq,
             type IN ({_HOLDS}, {_ENDS_HOLD})) AS authorized,
         argMax(authorized_minor, seq) AS authorized_after,

@@ -26,15 +26,15 @@ CREATE OR REPLACE FUNCTION public.payments_status_after(
 ) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '{
     "in ": {"created": "created"},
-    "in created": {"action_required": "action_required", "processing": "processing", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "created", "cancel_failed": "created", "stray_captured": "created", "stray_refunded": "created"},
-    "in action_required": {"processing": "processing", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "action_required", "cancel_failed": "action_required", "stray_captured": "action_required", "stray_refunded": "action_required"},
-    "in processing": {"action_required": "action_required", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "cancel_requested": "processing", "cancel_failed": "processing", "stray_captured": "processing", "stray_refunded": "processing"},
-    "in unknown": {"action_required": "action_required", "processing": "processing", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "unknown", "cancel_failed": "unknown", "stray_captured": "unknown", "stray_refunded": "unknown"},
-    "in authorized": {"captured": "captured", "unknown": "unknown", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "capture_requested": "authorized", "capture_failed": "authorized", "shipped": "authorized", "delivered": "authorized", "cancel_requested": "authorized", "cancel_failed": "authorized", "stray_captured": "authorized", "stray_refunded": "authorized"},
-    "in captured": {"captured": "captured", "shipped": "captured", "delivered": "captured", "released": "captured", "refund_requested": "captured", "refunded": "captured", "refund_failed": "captured", "dispute_opened": "captured", "dispute_won": "captured", "dispute_lost": "captured", "stray_captured": "captured", "stray_refunded": "captured"},
-    "in failed": {"honoured": "captured", "dispute_opened": "failed", "dispute_won": "failed", "dispute_lost": "failed", "stray_captured": "failed", "stray_refunded": "failed"},
-    "in cancelled": {"dispute_opened": "cancelled", "dispute_won": "cancelled", "dispute_lost": "cancelled", "stray_captured": "cancelled", "stray_refunded": "cancelled"},
-    "in expired": {"honoured": "captured", "dispute_opened": "expired", "dispute_won": "expired", "dispute_lost": "expired", "stray_captured": "expired", "stray_refunded": "expired"},
+    "in created": {"action_required": "action_required", "processing": "processing", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "created", "cancel_failed": "created", "stray_captured": "created", "stray_refunded": "created", "refund_returned": "created", "stray_disputed": "created", "stray_dispute_won": "created"},
+    "in action_required": {"processing": "processing", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "action_required", "cancel_failed": "action_required", "stray_captured": "action_required", "stray_refunded": "action_required", "refund_returned": "action_required", "stray_disputed": "action_required", "stray_dispute_won": "action_required"},
+    "in processing": {"action_required": "action_required", "unknown": "unknown", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "cancel_requested": "processing", "cancel_failed": "processing", "stray_captured": "processing", "stray_refunded": "processing", "refund_returned": "processing", "stray_disputed": "processing", "stray_dispute_won": "processing"},
+    "in unknown": {"action_required": "action_required", "processing": "processing", "authorized": "authorized", "captured": "captured", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "attempted": "created", "cancel_requested": "unknown", "cancel_failed": "unknown", "stray_captured": "unknown", "stray_refunded": "unknown", "refund_returned": "unknown", "stray_disputed": "unknown", "stray_dispute_won": "unknown"},
+    "in authorized": {"captured": "captured", "unknown": "unknown", "failed": "failed", "cancelled": "cancelled", "expired": "expired", "capture_requested": "authorized", "capture_failed": "authorized", "shipped": "authorized", "delivered": "authorized", "cancel_requested": "authorized", "cancel_failed": "authorized", "stray_captured": "authorized", "stray_refunded": "authorized", "refund_returned": "authorized", "stray_disputed": "authorized", "stray_dispute_won": "authorized"},
+    "in captured": {"captured": "captured", "shipped": "captured", "delivered": "captured", "released": "captured", "refund_requested": "captured", "refunded": "captured", "refund_failed": "captured", "dispute_opened": "captured", "dispute_won": "captured", "dispute_lost": "captured", "dispute_reversed": "captured", "stray_captured": "captured", "stray_refunded": "captured", "refund_returned": "captured", "stray_disputed": "captured", "stray_dispute_won": "captured"},
+    "in failed": {"honoured": "captured", "dispute_opened": "failed", "dispute_won": "failed", "dispute_lost": "failed", "dispute_reversed": "failed", "stray_captured": "failed", "stray_refunded": "failed", "refund_returned": "failed", "stray_disputed": "failed", "stray_dispute_won": "failed"},
+    "in cancelled": {"dispute_opened": "cancelled", "dispute_won": "cancelled", "dispute_lost": "cancelled", "dispute_reversed": "cancelled", "stray_captured": "cancelled", "stray_refunded": "cancelled", "refund_returned": "cancelled", "stray_disputed": "cancelled", "stray_dispute_won": "cancelled"},
+    "in expired": {"honoured": "captured", "dispute_opened": "expired", "dispute_won": "expired", "dispute_lost": "expired", "dispute_reversed": "expired", "stray_captured": "expired", "stray_refunded": "expired", "refund_returned": "expired", "stray_disputed": "expired", "stray_dispute_won": "expired"},
     "out ": {"requested": "requested"},
     "out requested": {"submitted": "submitted", "failed": "failed", "cancelled": "cancelled"},
     "out submitted": {"paid": "paid", "failed": "failed", "cancelled": "cancelled"},
@@ -47,10 +47,10 @@ CREATE OR REPLACE FUNCTION public.payments_fulfilment_after(
 ) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '{
     "": {"created": "open", "requested": "none"},
-    "open": {"created": "open", "attempted": "open", "action_required": "open", "processing": "open", "unknown": "open", "authorized": "open", "capture_requested": "open", "capture_failed": "open", "captured": "open", "failed": "open", "cancel_requested": "open", "cancel_failed": "open", "cancelled": "open", "expired": "open", "stray_captured": "open", "stray_refunded": "open", "honoured": "open", "released": "open", "refund_requested": "open", "refunded": "open", "refund_failed": "open", "dispute_opened": "open", "dispute_won": "open", "dispute_lost": "open", "requested": "open", "submitted": "open", "paid": "open", "returned": "open", "shipped": "shipped", "delivered": "delivered"},
-    "shipped": {"created": "shipped", "attempted": "shipped", "action_required": "shipped", "processing": "shipped", "unknown": "shipped", "authorized": "shipped", "capture_requested": "shipped", "capture_failed": "shipped", "captured": "shipped", "failed": "shipped", "cancel_requested": "shipped", "cancel_failed": "shipped", "cancelled": "shipped", "expired": "shipped", "stray_captured": "shipped", "stray_refunded": "shipped", "honoured": "shipped", "released": "shipped", "refund_requested": "shipped", "refunded": "shipped", "refund_failed": "shipped", "dispute_opened": "shipped", "dispute_won": "shipped", "dispute_lost": "shipped", "requested": "shipped", "submitted": "shipped", "paid": "shipped", "returned": "shipped", "shipped": "shipped", "delivered": "delivered"},
-    "delivered": {"created": "delivered", "attempted": "delivered", "action_required": "delivered", "processing": "delivered", "unknown": "delivered", "authorized": "delivered", "capture_requested": "delivered", "capture_failed": "delivered", "captured": "delivered", "failed": "delivered", "cancel_requested": "delivered", "cancel_failed": "delivered", "cancelled": "delivered", "expired": "delivered", "stray_captured": "delivered", "stray_refunded": "delivered", "honoured": "delivered", "released": "delivered", "refund_requested": "delivered", "refunded": "delivered", "refund_failed": "delivered", "dispute_opened": "delivered", "dispute_won": "delivered", "dispute_lost": "delivered", "requested": "delivered", "submitted": "delivered", "paid": "delivered", "returned": "delivered"},
-    "none": {"created": "none", "attempted": "none", "action_required": "none", "processing": "none", "unknown": "none", "authorized": "none", "capture_requested": "none", "capture_failed": "none", "captured": "none", "failed": "none", "cancel_requested": "none", "cancel_failed": "none", "cancelled": "none", "expired": "none", "stray_captured": "none", "stray_refunded": "none", "honoured": "none", "released": "none", "refund_requested": "none", "refunded": "none", "refund_failed": "none", "dispute_opened": "none", "dispute_won": "none", "dispute_lost": "none", "requested": "none", "submitted": "none", "paid": "none", "returned": "none"}
+    "open": {"created": "open", "attempted": "open", "action_required": "open", "processing": "open", "unknown": "open", "authorized": "open", "capture_requested": "open", "capture_failed": "open", "captured": "open", "failed": "open", "cancel_requested": "open", "cancel_failed": "open", "cancelled": "open", "expired": "open", "stray_captured": "open", "stray_refunded": "open", "refund_returned": "open", "stray_disputed": "open", "stray_dispute_won": "open", "honoured": "open", "released": "open", "refund_requested": "open", "refunded": "open", "refund_failed": "open", "dispute_opened": "open", "dispute_won": "open", "dispute_lost": "open", "dispute_reversed": "open", "requested": "open", "submitted": "open", "paid": "open", "returned": "open", "shipped": "shipped", "delivered": "delivered"},
+    "shipped": {"created": "shipped", "attempted": "shipped", "action_required": "shipped", "processing": "shipped", "unknown": "shipped", "authorized": "shipped", "capture_requested": "shipped", "capture_failed": "shipped", "captured": "shipped", "failed": "shipped", "cancel_requested": "shipped", "cancel_failed": "shipped", "cancelled": "shipped", "expired": "shipped", "stray_captured": "shipped", "stray_refunded": "shipped", "refund_returned": "shipped", "stray_disputed": "shipped", "stray_dispute_won": "shipped", "honoured": "shipped", "released": "shipped", "refund_requested": "shipped", "refunded": "shipped", "refund_failed": "shipped", "dispute_opened": "shipped", "dispute_won": "shipped", "dispute_lost": "shipped", "dispute_reversed": "shipped", "requested": "shipped", "submitted": "shipped", "paid": "shipped", "returned": "shipped", "shipped": "shipped", "delivered": "delivered"},
+    "delivered": {"created": "delivered", "attempted": "delivered", "action_required": "delivered", "processing": "delivered", "unknown": "delivered", "authorized": "delivered", "capture_requested": "delivered", "capture_failed": "delivered", "captured": "delivered", "failed": "delivered", "cancel_requested": "delivered", "cancel_failed": "delivered", "cancelled": "delivered", "expired": "delivered", "stray_captured": "delivered", "stray_refunded": "delivered", "refund_returned": "delivered", "stray_disputed": "delivered", "stray_dispute_won": "delivered", "honoured": "delivered", "released": "delivered", "refund_requested": "delivered", "refunded": "delivered", "refund_failed": "delivered", "dispute_opened": "delivered", "dispute_won": "delivered", "dispute_lost": "delivered", "dispute_reversed": "delivered", "requested": "delivered", "submitted": "delivered", "paid": "delivered", "returned": "delivered"},
+    "none": {"created": "none", "attempted": "none", "action_required": "none", "processing": "none", "unknown": "none", "authorized": "none", "capture_requested": "none", "capture_failed": "none", "captured": "none", "failed": "none", "cancel_requested": "none", "cancel_failed": "none", "cancelled": "none", "expired": "none", "stray_captured": "none", "stray_refunded": "none", "refund_returned": "none", "stray_disputed": "none", "stray_dispute_won": "none", "honoured": "none", "released": "none", "refund_requested": "none", "refunded": "none", "refund_failed": "none", "dispute_opened": "none", "dispute_won": "none", "dispute_lost": "none", "dispute_reversed": "none", "requested": "none", "submitted": "none", "paid": "none", "returned": "none"}
 }'::jsonb #>> ARRAY[coalesce(fulfilment_before, ''), event_type];
 
 -- Dispute after an event; NULL if it is not allowed.
@@ -59,10 +59,10 @@ CREATE OR REPLACE FUNCTION public.payments_dispute_after(
 ) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN '{
     "": {"created": "none", "requested": "none"},
-    "none": {"created": "none", "attempted": "none", "action_required": "none", "processing": "none", "unknown": "none", "authorized": "none", "capture_requested": "none", "capture_failed": "none", "captured": "none", "shipped": "none", "delivered": "none", "failed": "none", "cancel_requested": "none", "cancel_failed": "none", "cancelled": "none", "expired": "none", "stray_captured": "none", "stray_refunded": "none", "honoured": "none", "released": "none", "refund_requested": "none", "refunded": "none", "refund_failed": "none", "requested": "none", "submitted": "none", "paid": "none", "returned": "none", "dispute_opened": "open"},
-    "open": {"created": "open", "attempted": "open", "action_required": "open", "processing": "open", "unknown": "open", "authorized": "open", "capture_requested": "open", "capture_failed": "open", "captured": "open", "shipped": "open", "delivered": "open", "failed": "open", "cancel_requested": "open", "cancel_failed": "open", "cancelled": "open", "expired": "open", "stray_captured": "open", "stray_refunded": "open", "honoured": "open", "released": "open", "refund_requested": "open", "refunded": "open", "refund_failed": "open", "requested": "open", "submitted": "open", "paid": "open", "returned": "open", "dispute_won": "won", "dispute_lost": "lost"},
-    "won": {"created": "won", "attempted": "won", "action_required": "won", "processing": "won", "unknown": "won", "authorized": "won", "capture_requested": "won", "capture_failed": "won", "captured": "won", "shipped": "won", "delivered": "won", "failed": "won", "cancel_requested": "won", "cancel_failed": "won", "cancelled": "won", "expired": "won", "stray_captured": "won", "stray_refunded": "won", "honoured": "won", "released": "won", "refund_requested": "won", "refunded": "won", "refund_failed": "won", "requested": "won", "submitted": "won", "paid": "won", "returned": "won", "dispute_opened": "open"},
-    "lost": {"created": "lost", "attempted": "lost", "action_required": "lost", "processing": "lost", "unknown": "lost", "authorized": "lost", "capture_requested": "lost", "capture_failed": "lost", "captured": "lost", "shipped": "lost", "delivered": "lost", "failed": "lost", "cancel_requested": "lost", "cancel_failed": "lost", "cancelled": "lost", "expired": "lost", "stray_captured": "lost", "stray_refunded": "lost", "honoured": "lost", "released": "lost", "refund_requested": "lost", "refunded": "lost", "refund_failed": "lost", "requested": "lost", "submitted": "lost", "paid": "lost", "returned": "lost", "dispute_opened": "open"}
+    "none": {"created": "none", "attempted": "none", "action_required": "none", "processing": "none", "unknown": "none", "authorized": "none", "capture_requested": "none", "capture_failed": "none", "captured": "none", "shipped": "none", "delivered": "none", "failed": "none", "cancel_requested": "none", "cancel_failed": "none", "cancelled": "none", "expired": "none", "stray_captured": "none", "stray_refunded": "none", "refund_returned": "none", "stray_disputed": "none", "stray_dispute_won": "none", "honoured": "none", "released": "none", "refund_requested": "none", "refunded": "none", "refund_failed": "none", "requested": "none", "submitted": "none", "paid": "none", "returned": "none", "dispute_opened": "open"},
+    "open": {"created": "open", "attempted": "open", "action_required": "open", "processing": "open", "unknown": "open", "authorized": "open", "capture_requested": "open", "capture_failed": "open", "captured": "open", "shipped": "open", "delivered": "open", "failed": "open", "cancel_requested": "open", "cancel_failed": "open", "cancelled": "open", "expired": "open", "stray_captured": "open", "stray_refunded": "open", "refund_returned": "open", "stray_disputed": "open", "stray_dispute_won": "open", "honoured": "open", "released": "open", "refund_requested": "open", "refunded": "open", "refund_failed": "open", "requested": "open", "submitted": "open", "paid": "open", "returned": "open", "dispute_won": "won", "dispute_lost": "lost", "dispute_reversed": "open"},
+    "won": {"created": "won", "attempted": "won", "action_required": "won", "processing": "won", "unknown": "won", "authorized": "won", "capture_requested": "won", "capture_failed": "won", "captured": "won", "shipped": "won", "delivered": "won", "failed": "won", "cancel_requested": "won", "cancel_failed": "won", "cancelled": "won", "expired": "won", "stray_captured": "won", "stray_refunded": "won", "refund_returned": "won", "stray_disputed": "won", "stray_dispute_won": "won", "honoured": "won", "released": "won", "refund_requested": "won", "refunded": "won", "refund_failed": "won", "requested": "won", "submitted": "won", "paid": "won", "returned": "won", "dispute_opened": "open", "dispute_reversed": "won"},
+    "lost": {"created": "lost", "attempted": "lost", "action_required": "lost", "processing": "lost", "unknown": "lost", "authorized": "lost", "capture_requested": "lost", "capture_failed": "lost", "captured": "lost", "shipped": "lost", "delivered": "lost", "failed": "lost", "cancel_requested": "lost", "cancel_failed": "lost", "cancelled": "lost", "expired": "lost", "stray_captured": "lost", "stray_refunded": "lost", "refund_returned": "lost", "stray_disputed": "lost", "stray_dispute_won": "lost", "honoured": "lost", "released": "lost", "refund_requested": "lost", "refunded": "lost", "refund_failed": "lost", "requested": "lost", "submitted": "lost", "paid": "lost", "returned": "lost", "dispute_opened": "open", "dispute_reversed": "won"}
 }'::jsonb #>> ARRAY[coalesce(dispute_before, ''), event_type];
 
 -- Refusing ------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ BEGIN
             format('is %s; expected %s', coalesce(happened.seq::text, 'null'), expected),
             'Read the payment again and append after its last row.');
     END IF;
-    IF happened.event_type IN ('attempted', 'stray_captured', 'stray_refunded') THEN
+    IF happened.event_type IN ('attempted', 'stray_captured', 'stray_refunded', 'refund_returned', 'stray_disputed', 'stray_dispute_won') THEN
         -- They may be elsewhere than the row before; a first row's rules hold for where they are.
         IF (
             (octet_length(happened.method) BETWEEN 1 AND 64 AND happened.method !~ '[^!-~]')
@@ -148,10 +148,10 @@ BEGIN
         END IF;
         last.psp := happened.psp;
         last.method := happened.method;
-    ELSIF last.event_type IN ('stray_captured', 'stray_refunded') THEN
+    ELSIF last.event_type IN ('stray_captured', 'stray_refunded', 'refund_returned', 'stray_disputed', 'stray_dispute_won') THEN
         SELECT psp, method INTO last.psp, last.method FROM public.payments
             WHERE payment_id = happened.payment_id AND seq < last.seq
-                AND event_type NOT IN ('stray_captured', 'stray_refunded')
+                AND event_type NOT IN ('stray_captured', 'stray_refunded', 'refund_returned', 'stray_disputed', 'stray_dispute_won')
             ORDER BY seq DESC LIMIT 1;
     END IF;
     IF (happened.direction, happened.buyer_id, happened.currency, happened.psp, happened.method)
@@ -237,6 +237,9 @@ DECLARE
     is_cancelling boolean;  -- a request to cancel has no outcome
     disputed_at   integer;  -- the position of the latest dispute
     in_suspense   numeric;  -- at the payment's PSP
+    gone          numeric;  -- under the same reference at the PSP, and not back yet
+    lost_at       integer;  -- the position of the latest loss of the same dispute
+    reversed_at   integer;  -- the position of the latest reversal of such a loss
     capture_left  bigint := coalesce(nullif(before.authorized_minor, 0), before.order_amount_minor)
         - before.captured_minor;
     opened        public.payments;
@@ -249,14 +252,29 @@ BEGIN
             > coalesce(max(seq) FILTER (WHERE event_type IN (
                 'captured', 'failed', 'cancel_failed', 'cancelled', 'expired')), 0),
         max(seq) FILTER (WHERE event_type IN ('dispute_opened')),
-        coalesce(sum(suspense_minor) FILTER (WHERE psp = happened.psp), 0)
-    INTO is_capturing, is_cancelling, disputed_at, in_suspense
+        coalesce(sum(suspense_minor) FILTER (WHERE psp = happened.psp), 0),
+        coalesce(sum(CASE
+            WHEN event_type IN ('stray_refunded', 'refunded')
+                THEN (happened.event_type IN ('refund_returned'))::int
+            WHEN event_type IN ('stray_disputed')
+                THEN (happened.event_type IN ('stray_dispute_won'))::int
+            WHEN event_type = happened.event_type THEN -1
+            ELSE 0 END * amount_minor::numeric)
+            FILTER (WHERE psp = happened.psp
+                AND psp_reference IS NOT DISTINCT FROM happened.psp_reference), 0),
+        coalesce(max(seq) FILTER (WHERE event_type IN ('dispute_lost')
+            AND psp_reference IS NOT DISTINCT FROM happened.psp_reference), 0),
+        coalesce(max(seq) FILTER (WHERE event_type IN ('dispute_reversed')
+            AND psp_reference IS NOT DISTINCT FROM happened.psp_reference), 0)
+    INTO is_capturing, is_cancelling, disputed_at, in_suspense, gone, lost_at, reversed_at
     FROM (
-            SELECT seq, event_type, psp, suspense_minor FROM public.payments
+            SELECT seq, event_type, psp, psp_reference, amount_minor, suspense_minor
+                FROM public.payments
                 WHERE payment_id = happened.payment_id AND order_id = happened.order_id
                     AND seq < happened.seq AND seq <= 32
             UNION ALL
-            SELECT seq, event_type, psp, suspense_minor FROM public.payments
+            SELECT seq, event_type, psp, psp_reference, amount_minor, suspense_minor
+                FROM public.payments
                 WHERE payment_id = happened.payment_id AND order_id = happened.order_id
                     AND seq < happened.seq AND seq > 32
     ) earlier;
@@ -285,6 +303,30 @@ BEGIN
             format('is %s; the order has %s in suspense at %s', happened.amount_minor,
                 in_suspense, happened.psp),
             'Honour what came for this order at the payment''s PSP, or less.');
+    END IF;
+    IF happened.event_type IN ('refund_returned', 'stray_dispute_won')
+            AND happened.amount_minor > gone THEN
+        PERFORM public.payments_refuse('PU019', happened, 'amount_minor',
+            format('is %s; %s went under the reference %s at %s', happened.amount_minor, gone,
+                coalesce(happened.psp_reference, 'null'), happened.psp),
+            'Name what came back as it was named when it went.');
+    END IF;
+    IF happened.event_type IN ('dispute_reversed') THEN
+        -- What the dispute took beyond the order's money is in the row of its opening.
+        SELECT amount_minor INTO opened.amount_minor FROM public.payments
+            WHERE payment_id = happened.payment_id AND seq = lost_at AND lost_at > reversed_at;
+        SELECT -suspense_minor INTO opened.suspense_minor FROM public.payments
+            WHERE payment_id = happened.payment_id AND order_id = happened.order_id
+                AND seq < lost_at AND lost_at > reversed_at AND event_type IN ('dispute_opened')
+            ORDER BY seq DESC LIMIT 1;
+        IF (happened.amount_minor, happened.suspense_minor)
+                IS DISTINCT FROM (opened.amount_minor, opened.suspense_minor) THEN
+            PERFORM public.payments_refuse_difference('PU017', happened,
+                ARRAY['amount_minor', 'suspense_minor'],
+                ARRAY[happened.amount_minor, happened.suspense_minor]::text[],
+                ARRAY[opened.amount_minor, opened.suspense_minor]::text[],
+                'A loss is reversed once and as a whole, under the reference of its dispute.');
+        END IF;
     END IF;
     IF happened.event_type IN ('dispute_won', 'dispute_lost') THEN
         SELECT * INTO opened FROM public.payments
@@ -331,11 +373,11 @@ BEGIN
             field := 'amount_minor';
             problem := 'must be at most 1,000,000,000,000,000';
         WHEN (CASE WHEN happened.direction = 'out' OR happened.event_type IN (
-                'created', 'authorized', 'capture_requested', 'captured', 'stray_captured', 'stray_refunded', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed')
+                'created', 'authorized', 'capture_requested', 'captured', 'stray_captured', 'stray_refunded', 'refund_returned', 'stray_disputed', 'stray_dispute_won', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed')
             THEN happened.amount_minor > 0
             WHEN happened.event_type IN ('dispute_opened')
             THEN happened.amount_minor >= 0 AND happened.amount_minor > happened.suspense_minor
-            WHEN happened.event_type IN ('dispute_opened', 'dispute_won', 'dispute_lost')
+            WHEN happened.event_type IN ('dispute_opened', 'dispute_won', 'dispute_lost', 'dispute_reversed')
             THEN happened.amount_minor >= 0 ELSE happened.amount_minor = 0 END) IS FALSE THEN
             broken := 'payments_amount_of_event';
             field := 'amount_minor';
@@ -457,7 +499,7 @@ BEGIN
             field := 'seller_id';
             problem := 'must be 1 to 128 printable ASCII characters without spaces';
         WHEN (happened.commission_minor = 0 AND happened.logistics_fee_minor = 0
-            OR happened.direction = 'in' AND happened.event_type IN ('created', 'captured', 'honoured', 'refunded', 'dispute_lost')) IS FALSE THEN
+            OR happened.direction = 'in' AND happened.event_type IN ('created', 'captured', 'honoured', 'refunded', 'dispute_lost', 'dispute_reversed')) IS FALSE THEN
             broken := 'payments_shares_of_event';
             field := 'commission_minor';
             problem := 'and logistics_fee_minor must be zero for an event without shares';
@@ -557,7 +599,7 @@ BEGIN
 
     -- 4. The running sums, and the other conditions on an event that changes one.
     IF NEW.direction = 'in' AND NEW.event_type NOT IN (
-        'attempted', 'authorized', 'capture_requested', 'capture_failed', 'captured', 'cancel_requested', 'cancel_failed', 'stray_captured', 'stray_refunded', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed', 'dispute_opened', 'dispute_won', 'dispute_lost'
+        'attempted', 'authorized', 'capture_requested', 'capture_failed', 'captured', 'cancel_requested', 'cancel_failed', 'stray_captured', 'stray_refunded', 'refund_returned', 'stray_disputed', 'stray_dispute_won', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed', 'dispute_opened', 'dispute_won', 'dispute_lost', 'dispute_reversed'
     ) THEN
         IF (
             NEW.authorized_minor = coalesce(before.authorized_minor, 0)
@@ -703,6 +745,35 @@ BEGIN
                 before.pending_minor,
                 0,
                 -NEW.amount_minor];
+            WHEN 'refund_returned' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                NEW.amount_minor];
+                PERFORM public.payments_check_past(NEW, before);
+            WHEN 'stray_disputed' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                -NEW.amount_minor];
+            WHEN 'stray_dispute_won' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor,
+                0,
+                NEW.amount_minor];
+                PERFORM public.payments_check_past(NEW, before);
             WHEN 'honoured' THEN expected := ARRAY[
                 0,
                 before.captured_minor + NEW.amount_minor,
@@ -743,6 +814,16 @@ BEGIN
                 before.pending_minor - least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)),
                 least(before.pending_minor, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)) - (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
                 0];
+                PERFORM public.payments_check_past(NEW, before);
+            WHEN 'dispute_reversed' THEN expected := ARRAY[
+                before.authorized_minor,
+                before.captured_minor,
+                before.refunded_minor - NEW.amount_minor,
+                before.released_minor,
+                before.reserved_minor,
+                before.pending_minor + (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
+                0,
+                greatest(NEW.suspense_minor, 0)];
                 PERFORM public.payments_check_past(NEW, before);
         END CASE;
         IF ARRAY[NEW.authorized_minor, NEW.captured_minor, NEW.refunded_minor, NEW.released_minor, NEW.reserved_minor, NEW.pending_minor, NEW.available_delta_minor, NEW.suspense_minor] IS DISTINCT FROM expected THEN
@@ -787,18 +868,18 @@ BEGIN
         END IF;
         IF NEW.event_type IN ('refunded', 'dispute_lost') AND NEW.refunded_minor <= NEW.captured_minor THEN
             IF NEW.seq <= 32 + 1 THEN
-                SELECT coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured') THEN commission_minor
+                SELECT coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured', 'dispute_reversed') THEN commission_minor
                     WHEN event_type IN ('refunded', 'dispute_lost') THEN -commission_minor END), 0),
-                        coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured') THEN logistics_fee_minor
+                        coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured', 'dispute_reversed') THEN logistics_fee_minor
                     WHEN event_type IN ('refunded', 'dispute_lost') THEN -logistics_fee_minor END), 0)
                     INTO commission_left, logistics_left
                     FROM public.@PARTITION@
                     WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
                         AND seq < NEW.seq;
             ELSE
-                SELECT coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured') THEN commission_minor
+                SELECT coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured', 'dispute_reversed') THEN commission_minor
                     WHEN event_type IN ('refunded', 'dispute_lost') THEN -commission_minor END), 0),
-                        coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured') THEN logistics_fee_minor
+                        coalesce(sum(CASE WHEN event_type IN ('captured', 'honoured', 'dispute_reversed') THEN logistics_fee_minor
                     WHEN event_type IN ('refunded', 'dispute_lost') THEN -logistics_fee_minor END), 0)
                     INTO commission_left, logistics_left
                     FROM (
@@ -818,6 +899,41 @@ BEGIN
                         > NEW.captured_minor - before.refunded_minor - commission_left - logistics_left THEN
                 PERFORM public.payments_refuse_share('PU011', NEW, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
                     NEW.captured_minor - before.refunded_minor, commission_left, logistics_left);
+            END IF;
+        END IF;
+        IF NEW.event_type IN ('dispute_reversed') AND NEW.refunded_minor >= 0 THEN
+            IF NEW.seq <= 32 + 1 THEN
+                SELECT coalesce(sum(CASE WHEN event_type IN ('refunded', 'dispute_lost') THEN commission_minor
+                    WHEN event_type IN ('dispute_reversed') THEN -commission_minor END), 0),
+                        coalesce(sum(CASE WHEN event_type IN ('refunded', 'dispute_lost') THEN logistics_fee_minor
+                    WHEN event_type IN ('dispute_reversed') THEN -logistics_fee_minor END), 0)
+                    INTO commission_left, logistics_left
+                    FROM public.@PARTITION@
+                    WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
+                        AND seq < NEW.seq;
+            ELSE
+                SELECT coalesce(sum(CASE WHEN event_type IN ('refunded', 'dispute_lost') THEN commission_minor
+                    WHEN event_type IN ('dispute_reversed') THEN -commission_minor END), 0),
+                        coalesce(sum(CASE WHEN event_type IN ('refunded', 'dispute_lost') THEN logistics_fee_minor
+                    WHEN event_type IN ('dispute_reversed') THEN -logistics_fee_minor END), 0)
+                    INTO commission_left, logistics_left
+                    FROM (
+                        SELECT event_type, commission_minor, logistics_fee_minor
+                            FROM public.@PARTITION@
+                    WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
+                        AND seq < NEW.seq AND seq <= 32
+                        UNION ALL
+                        SELECT event_type, commission_minor, logistics_fee_minor
+                            FROM public.@PARTITION@
+                    WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
+                        AND seq < NEW.seq AND seq > 32
+                    ) earlier;
+            END IF;
+            IF NEW.commission_minor > commission_left OR NEW.logistics_fee_minor > logistics_left
+                    OR (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)
+                        > before.refunded_minor - commission_left - logistics_left THEN
+                PERFORM public.payments_refuse_share('PU018', NEW, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
+                    before.refunded_minor, commission_left, logistics_left);
             END IF;
         END IF;
     ELSE
@@ -902,11 +1018,11 @@ BEGIN
         (NEW.commission_minor + NEW.logistics_fee_minor <= NEW.amount_minor)
         AND (NEW.amount_minor <= 1000000000000000)
         AND (CASE WHEN NEW.direction = 'out' OR NEW.event_type IN (
-                'created', 'authorized', 'capture_requested', 'captured', 'stray_captured', 'stray_refunded', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed')
+                'created', 'authorized', 'capture_requested', 'captured', 'stray_captured', 'stray_refunded', 'refund_returned', 'stray_disputed', 'stray_dispute_won', 'honoured', 'released', 'refund_requested', 'refunded', 'refund_failed')
             THEN NEW.amount_minor > 0
             WHEN NEW.event_type IN ('dispute_opened')
             THEN NEW.amount_minor >= 0 AND NEW.amount_minor > NEW.suspense_minor
-            WHEN NEW.event_type IN ('dispute_opened', 'dispute_won', 'dispute_lost')
+            WHEN NEW.event_type IN ('dispute_opened', 'dispute_won', 'dispute_lost', 'dispute_reversed')
             THEN NEW.amount_minor >= 0 ELSE NEW.amount_minor = 0 END)
         AND (NEW.authorized_minor <= NEW.order_amount_minor)
         AND (NEW.authorized_minor = 0 OR NEW.captured_minor <= NEW.authorized_minor)
@@ -925,7 +1041,7 @@ BEGIN
         AND (NEW.reserved_minor >= 0)
         AND (NEW.schema_version BETWEEN 1 AND 32767)
         AND (NEW.commission_minor = 0 AND NEW.logistics_fee_minor = 0
-            OR NEW.direction = 'in' AND NEW.event_type IN ('created', 'captured', 'honoured', 'refunded', 'dispute_lost'))
+            OR NEW.direction = 'in' AND NEW.event_type IN ('created', 'captured', 'honoured', 'refunded', 'dispute_lost', 'dispute_reversed'))
     ) IS FALSE THEN
         PERFORM public.payments_refuse_values(NEW);
     END IF;

@@ -21,7 +21,6 @@ from schemas.effects import (
     Claim,
     Effect,
     Move,
-    Pot,
     Suspense,
     event_types,
 )
@@ -38,6 +37,7 @@ from schemas.lifecycle import (
 )
 from schemas.money import MAX_AMOUNT_MINOR
 from schemas.postgres.guard_codes import GuardCode
+from schemas.postgres.guard_shares import FEW_ROWS, SHARE, shares_checks
 from schemas.postgres.row_rules import PLACE_RULES, ROW, ROW_RULES, RowRule, all_of
 from schemas.runtime import entry_point
 from schemas.sql_words import quoted
@@ -57,35 +57,20 @@ EVENT_SUMS = ("available_delta", "suspense")
 SUMS = ("authorized", "captured", "refunded", "released", "reserved", "pending", *EVENT_SUMS)
 """Running sums in the order of the table; the last ones belong to the event alone."""
 
-FEW_ROWS = 32
-"""The index `payments_long` holds rows above this seq; most payments have none."""
-
-_SHARE = "(NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)"
-_FROM_PENDING = f"least(before.pending_minor, {_SHARE})"
-
-_ORDER_ROWS = """public.@PARTITION@
-                    WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
-                        AND seq < NEW.seq"""
-_LONG_ORDER_ROWS = f"""(
-                        SELECT event_type, commission_minor, logistics_fee_minor
-                            FROM {_ORDER_ROWS} AND seq <= {FEW_ROWS}
-                        UNION ALL
-                        SELECT event_type, commission_minor, logistics_fee_minor
-                            FROM {_ORDER_ROWS} AND seq > {FEW_ROWS}
-                    ) earlier"""
-"""The order's earlier rows; long payments read them through `payments_long`."""
+_FROM_PENDING = f"least(before.pending_minor, {SHARE})"
 
 _UNMOVED = ("before.pending_minor", "0")
-_GIVEN_BACK = (f"before.pending_minor - {_FROM_PENDING}", f"{_FROM_PENDING} - {_SHARE}")
+_GIVEN_BACK = (f"before.pending_minor - {_FROM_PENDING}", f"{_FROM_PENDING} - {SHARE}")
 _MOVES: Mapping[Move, tuple[str, str]] = {
     Move.NONE: _UNMOVED,
     Move.PLAN: _UNMOVED,
-    Move.CAPTURE: (f"before.pending_minor + {_SHARE}", "0"),
+    Move.CAPTURE: (f"before.pending_minor + {SHARE}", "0"),
     Move.RELEASE: ("before.pending_minor - NEW.amount_minor", "NEW.amount_minor"),
     Move.REVERSE: _GIVEN_BACK,
     Move.DISPUTE: _UNMOVED,
     Move.UNDISPUTE: _UNMOVED,
     Move.CHARGE_BACK: _GIVEN_BACK,
+    Move.RESTORE: (f"before.pending_minor + {SHARE}", "0"),
 }
 """Move -> `pending_minor` and `available_delta_minor` after it."""
 
@@ -100,6 +85,9 @@ _SUSPENSE: Mapping[Suspense, str] = {
     Suspense.NONE: "0",
     Suspense.IN: "NEW.amount_minor",
     Suspense.OUT: "-NEW.amount_minor",
+    Suspense.RETURNED: "NEW.amount_minor",
+    Suspense.TAKEN: "-NEW.amount_minor",
+    Suspense.GIVEN_BACK: "NEW.amount_minor",
     # A dispute takes from suspense only what is beyond all that the order has.
     Suspense.EXCESS: f"""\
 CASE WHEN NEW.amount_minor
@@ -117,6 +105,8 @@ def _looks_back(effect: Effect) -> bool:
     return (
         not requests <= {Claim.NONE, Claim.MAY_END}
         or effect.dispute is Claim.ENDS
+        or effect.move is Move.RESTORE
+        or effect.suspense in (Suspense.RETURNED, Suspense.GIVEN_BACK)
         or _honours(effect)
     )
 
@@ -158,7 +148,7 @@ def guards_sql() -> str:
         "sums_before": _array(_sums_before().values(), " " * 16),
         "in_effects": _in_effects(),
         "out_effects": _out_effects(),
-        "shares": _shares(),
+        "shares": shares_checks(),
         "lock_seed": str(PAYOUT_LOCK_SEED),
         "few_rows": str(FEW_ROWS),
         "broken_rules": _broken_rules(),
@@ -179,7 +169,8 @@ def guards_sql() -> str:
 
 def _earlier_rows(condition: str) -> str:
     return f"""\
-            SELECT seq, event_type, psp, suspense_minor FROM public.payments
+            SELECT seq, event_type, psp, psp_reference, amount_minor, suspense_minor
+                FROM public.payments
                 WHERE payment_id = happened.payment_id AND order_id = happened.order_id
                     AND seq < happened.seq AND {condition}"""
 
@@ -203,7 +194,20 @@ def _past_events() -> dict[str, str]:
         "cancel_fails": listed(lambda effect: effect.cancel_request is Claim.ENDS),
         "dispute_opens": listed(lambda effect: effect.dispute is Claim.OPENS),
         "dispute_ends": listed(lambda effect: effect.dispute is Claim.ENDS),
-        "dispute_returns": listed(lambda effect: effect.suspense is Suspense.RETURN),
+        "dispute_returns": listed(
+            lambda effect: effect.dispute is Claim.ENDS and effect.suspense is Suspense.RETURN
+        ),
+        "dispute_loses": listed(lambda effect: effect.move is Move.CHARGE_BACK),
+        "dispute_reverses": listed(lambda effect: effect.move is Move.RESTORE),
+        "refunds": listed(
+            lambda effect: (
+                effect.move is Move.REVERSE
+                or (effect.move is Move.NONE and effect.suspense is Suspense.OUT)
+            )
+        ),
+        "refund_returns": listed(lambda effect: effect.suspense is Suspense.RETURNED),
+        "stray_disputes": listed(lambda effect: effect.suspense is Suspense.TAKEN),
+        "stray_wins": listed(lambda effect: effect.suspense is Suspense.GIVEN_BACK),
         "honours": listed(_honours),
     }
 
@@ -316,59 +320,6 @@ def _broken_rules() -> str:
             f"            problem := '{rule.expected}';",
         ]
     return "\n".join(lines)
-
-
-def _shares() -> str:
-    """Return checks that an event's three shares are within what is left of the order's."""
-    plan = _share_check(
-        pot=Pot.TAKEN,
-        source=Pot.PLANNED,
-        condition="NEW.captured_minor <= NEW.order_amount_minor",
-        left="NEW.order_amount_minor - before.captured_minor",
-        code=GuardCode.SHARE_ABOVE_PLAN,
-    )
-    taken = _share_check(
-        pot=Pot.GIVEN_BACK,
-        source=Pot.TAKEN,
-        condition="NEW.refunded_minor <= NEW.captured_minor",
-        left="NEW.captured_minor - before.refunded_minor",
-        code=GuardCode.SHARE_ABOVE_TAKEN,
-    )
-    return f"{plan}\n{taken}"
-
-
-def _share_check(*, pot: Pot, source: Pot, condition: str, left: str, code: GuardCode) -> str:
-    """Return one check; left are the shares in counter `source` minus those in `pot` so far."""
-    added = quoted(event_types(lambda effect: effect.pot is source, Direction.IN))
-    taken = quoted(event_types(lambda effect: effect.pot is pot, Direction.IN))
-
-    def left_of(column: str) -> str:
-        return (
-            f"coalesce(sum(CASE WHEN event_type IN ({added}) THEN {column}\n"
-            f"                    WHEN event_type IN ({taken}) THEN -{column} END), 0)"
-        )
-
-    def read(rows: str) -> str:
-        return f"""\
-                SELECT {left_of("commission_minor")},
-                        {left_of("logistics_fee_minor")}
-                    INTO commission_left, logistics_left
-                    FROM {rows};"""
-
-    return f"""\
-        IF NEW.event_type IN ({taken}) AND {condition} THEN
-            IF NEW.seq <= {FEW_ROWS} + 1 THEN
-{read(_ORDER_ROWS)}
-            ELSE
-{read(_LONG_ORDER_ROWS)}
-            END IF;
-            IF NEW.commission_minor > commission_left OR NEW.logistics_fee_minor > logistics_left
-                    OR {_SHARE}
-                        > {left} - commission_left - logistics_left THEN
-                PERFORM public.payments_refuse_share('{code}', NEW, {_SHARE},
-                    {left}, commission_left, logistics_left);
-            END IF;
-        END IF;"""
 
 
 @entry_point

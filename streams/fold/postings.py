@@ -49,7 +49,8 @@ def _nothing(_event: Movement) -> Legs:
 def _capture(event: Movement) -> Legs:
     """The PSP owes us the amount. We owe the seller its share and have earned the rest.
 
-    An amount that was in suspense is owed already: then that is what gets smaller.
+    An amount that was in suspense is owed already: then that is what gets smaller. A dispute that
+    was lost and comes back after all is as if it were captured once more.
     """
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
     return _without_zeros(
@@ -156,6 +157,7 @@ _MOVES: Mapping[Move, Rule] = {
     Move.DISPUTE: _dispute,
     Move.UNDISPUTE: _undispute,
     Move.CHARGE_BACK: _charge_back,
+    Move.RESTORE: _capture,
 }
 
 

@@ -140,14 +140,16 @@ def test_revenue_is_what_the_events_say(history: list[Event]) -> None:
             EventType.HONOURED: "gross_minor",
             EventType.REFUNDED: "refunds_minor",
             EventType.DISPUTE_LOST: "chargebacks_minor",
+            EventType.DISPUTE_REVERSED: "chargebacks_minor",
         }.get(event.event_type)
         if name is not None:
-            sign = 1 if name == "gross_minor" else -1
-            sums[name] += event.amount_minor
+            is_back = event.event_type is EventType.DISPUTE_REVERSED
+            sign = 1 if name == "gross_minor" or is_back else -1
+            sums[name] += -event.amount_minor if is_back else event.amount_minor
             sums["commission_minor"] += sign * event.commission_minor
             sums["logistics_fee_minor"] += sign * event.logistics_fee_minor
             # A dispute that was all in suspense takes nothing from a seller.
-            sums["events"] += event.amount_minor > 0
+            sums["events"] += event.amount_minor > 0 and not is_back
     for row in (SellerRevenueRow(*row) for row in views([records(history)])[SELLER_REVENUE]):
         sums = expected.pop(RevenueKey(row.seller_id, row.currency, row.day))
         assert row.capture_count + row.refund_count + row.chargeback_count == sums.pop("events", 0)
@@ -262,6 +264,10 @@ def test_the_histories_drawn_here_reach_every_event_that_moves_money() -> None:
         (Direction.IN, EventType.DISPUTE_LOST),
         (Direction.IN, EventType.STRAY_CAPTURED),
         (Direction.IN, EventType.STRAY_REFUNDED),
+        (Direction.IN, EventType.REFUND_RETURNED),
+        (Direction.IN, EventType.STRAY_DISPUTED),
+        (Direction.IN, EventType.STRAY_DISPUTE_WON),
+        (Direction.IN, EventType.DISPUTE_REVERSED),
         (Direction.IN, EventType.HONOURED),
         (Direction.OUT, EventType.REQUESTED),
         (Direction.OUT, EventType.PAID),

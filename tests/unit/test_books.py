@@ -68,6 +68,10 @@ def test_an_event_counts_with_what_it_does_to_the_receivable(
         E.HONOURED: -amount,
         E.DISPUTE_OPENED: -30,
         E.DISPUTE_WON: 30,
+        E.DISPUTE_REVERSED: 30,
+        E.REFUND_RETURNED: amount,
+        E.STRAY_DISPUTED: -amount,
+        E.STRAY_DISPUTE_WON: amount,
     }.get(event_type, 0)
     row = event(event_type, amount, "x", suspense_minor=suspense)
     receivable = sum(
@@ -85,6 +89,10 @@ def test_the_kind_of_every_event_that_moves_money_at_the_psp() -> None:
         E.STRAY_CAPTURED: CHARGES,
         E.REFUNDED: REFUNDS,
         E.STRAY_REFUNDED: REFUNDS,
+        E.REFUND_RETURNED: REFUNDS,
+        E.STRAY_DISPUTED: TAKEN,
+        E.STRAY_DISPUTE_WON: BACK,
+        E.DISPUTE_REVERSED: BACK,
         E.DISPUTE_OPENED: TAKEN,
         E.DISPUTE_WON: BACK,
     }

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.details import MAX_DETAILS_BYTES
-from schemas.effects import STRAY_EVENTS
+from schemas.effects import INSTEAD_OF
 from schemas.errors import Rejection
 from schemas.lifecycle import Dispute, EventType, Fulfilment, Status
 from schemas.rejections import RejectionCode as Code
@@ -310,7 +310,7 @@ def test_every_command_has_a_handler() -> None:
     kinds = {kind for kind in vars(c).values() if isinstance(kind, type)}
     assert set(HANDLERS) == {kind for kind in kinds if issubclass(kind, Change)} - abstract
     handled = {kind.event_type for kind in HANDLERS} | {c.CreatePayment.event_type}
-    assert handled | {c.RequestPayout.event_type, *STRAY_EVENTS} == set(EventType)
+    assert handled | {c.RequestPayout.event_type, *INSTEAD_OF} == set(EventType)
 
 
 def test_the_longest_wishes_are_accepted_and_fit_into_details() -> None:

@@ -44,6 +44,9 @@ IN_SUMS = {
     "expired": (0, 0, 0, 0, False),
     "stray_captured": (0, 0, 0, 0, False),
     "stray_refunded": (0, 0, 0, 0, False),
+    "refund_returned": (0, 0, 0, 0, False),
+    "stray_disputed": (0, 0, 0, 0, False),
+    "stray_dispute_won": (0, 0, 0, 0, False),
     "honoured": (+1, 0, 0, 0, False),
     "released": (0, 0, +1, 0, False),
     "refund_requested": (0, 0, 0, +1, False),
@@ -52,6 +55,7 @@ IN_SUMS = {
     "dispute_opened": (0, 0, 0, +1, False),
     "dispute_won": (0, 0, 0, -1, False),
     "dispute_lost": (0, +1, 0, -1, False),
+    "dispute_reversed": (0, -1, 0, 0, False),
 }
 OUT_LEGS = {
     # event: debit, credit
@@ -67,6 +71,7 @@ REVENUE = {
     "honoured": "gross",
     "refunded": "refunds",
     "dispute_lost": "chargebacks",
+    "dispute_reversed": "chargebacks",
 }
 SHARES = {
     "created": "planned",
@@ -74,6 +79,7 @@ SHARES = {
     "honoured": "taken",
     "refunded": "given_back",
     "dispute_lost": "given_back",
+    "dispute_reversed": "restored",
 }
 AMOUNTS = {
     # event: its amount, where it is neither zero nor simply what the sums above leave room for
@@ -82,22 +88,33 @@ AMOUNTS = {
     "capture_requested": Amount.NAMED,
     "stray_captured": Amount.NAMED,
     "stray_refunded": Amount.NAMED,
+    "refund_returned": Amount.NAMED,
+    "stray_disputed": Amount.NAMED,
+    "stray_dispute_won": Amount.NAMED,
     "dispute_opened": Amount.COVERED,
     "dispute_won": Amount.COVERED,
     "dispute_lost": Amount.COVERED,
+    "dispute_reversed": Amount.COVERED,
 }
 SUSPENSE = {
     # event: (times its amount, sign of what comes on top of that)
     "stray_captured": (+1, 0),
     "stray_refunded": (-1, 0),
+    "refund_returned": (+1, 0),
+    "stray_disputed": (-1, 0),
+    "stray_dispute_won": (+1, 0),
     "honoured": (-1, 0),
     "dispute_opened": (0, -1),
     "dispute_won": (0, +1),
+    "dispute_reversed": (0, +1),
 }
 SUSPENSE_SIGNS = {
     Suspense.NONE: (0, 0),
     Suspense.IN: (+1, 0),
     Suspense.OUT: (-1, 0),
+    Suspense.RETURNED: (+1, 0),
+    Suspense.TAKEN: (-1, 0),
+    Suspense.GIVEN_BACK: (+1, 0),
     Suspense.EXCESS: (0, -1),
     Suspense.RETURN: (0, +1),
 }
@@ -127,7 +144,11 @@ AT_THE_PSP = {
     "dispute_opened": (-1, +1),
     "dispute_won": (+1, -1),
     "dispute_lost": (0, -1),
+    "dispute_reversed": (+1, 0),
 }
+STRAYS = {
+    "stray_captured", "stray_refunded", "refund_returned", "stray_disputed", "stray_dispute_won",
+}  # fmt: skip
 DISPUTES = {"dispute_opened": Claim.OPENS, "dispute_won": Claim.ENDS, "dispute_lost": Claim.ENDS}
 
 
@@ -177,8 +198,8 @@ def test_the_psp_s_accounts_move_as_is_said_here(event: str) -> None:
 
 
 def test_only_attempts_and_strays_say_where_they_are() -> None:
-    assert set(STRAY_EVENTS) == {"stray_captured", "stray_refunded"}
-    assert set(PLACE_EVENTS) == {"attempted", "stray_captured", "stray_refunded"}
+    assert set(STRAY_EVENTS) == STRAYS
+    assert set(PLACE_EVENTS) == {"attempted", *STRAYS}
 
 
 @pytest.mark.parametrize("event", OUT_LEGS)

@@ -129,6 +129,31 @@ CASES: list[tuple[str, Event, tuple[Posting, ...]]] = [
         legs((A.PSP_RECEIVABLE, "adyen", -700), (A.SUSPENSE, "adyen", 700)),
     ),
     (
+        "a refund came back: it is owed to nobody's seller",
+        pay_in(E.REFUND_RETURNED, amount_minor=700, suspense_minor=700),
+        legs((A.PSP_RECEIVABLE, "stripe", 700), (A.SUSPENSE, "stripe", -700)),
+    ),
+    (
+        "stray dispute: it took what no order has",
+        pay_in(E.STRAY_DISPUTED, amount_minor=700, suspense_minor=-700, psp="adyen"),
+        legs((A.PSP_RECEIVABLE, "adyen", -700), (A.SUSPENSE, "adyen", 700)),
+    ),
+    (
+        "stray dispute won: it came back",
+        pay_in(E.STRAY_DISPUTE_WON, amount_minor=700, suspense_minor=700, psp="adyen"),
+        legs((A.PSP_RECEIVABLE, "adyen", 700), (A.SUSPENSE, "adyen", -700)),
+    ),
+    (
+        "lost dispute reversed: the seller's and ours again, and what was in excess",
+        pay_in(E.DISPUTE_REVERSED, amount_minor=1_000, commission_minor=100, suspense_minor=50),
+        legs(
+            (A.PSP_RECEIVABLE, "stripe", 1_050),
+            (A.SUSPENSE, "stripe", -50),
+            (A.SELLER_PENDING, "seller-1", -900),
+            (A.PLATFORM_COMMISSION, "seller-1", -100),
+        ),
+    ),
+    (
         "honoured: what was in suspense is the seller's and ours",
         pay_in(E.HONOURED, amount_minor=700, commission_minor=70, suspense_minor=-700),
         legs(

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from schemas.accounts import AccountType as A
-from schemas.effects import EFFECTS, Amount, Claim, Move, event_types
+from schemas.effects import EFFECTS, STRAY_EVENTS, Amount, Claim, Move, event_types
 from schemas.lifecycle import (
     CHARGE,
     DISPUTE,
@@ -125,15 +125,21 @@ def test_events_that_change_a_sum_need_captured_money() -> None:
     for status, (event, effect) in product(CHARGE, EFFECTS[Direction.IN].items()):
         needs_captured = effect.changes_sums and not effect.captured
         # An authorization is there before; a dispute may be about money in suspense alone.
-        if event is EventType.AUTHORIZED or effect.dispute is not Claim.NONE:
+        of_dispute = effect.dispute is not Claim.NONE or effect.move is Move.RESTORE
+        if event is EventType.AUTHORIZED or of_dispute:
             needs_captured = False
         if needs_captured and status is not Status.CAPTURED:
             assert event not in CHARGE[status], (status, event)
 
 
 def test_money_can_come_and_go_and_be_disputed_when_an_order_is_over() -> None:
-    strays = {EventType.STRAY_CAPTURED, EventType.STRAY_REFUNDED}
-    disputes = {EventType.DISPUTE_OPENED, EventType.DISPUTE_WON, EventType.DISPUTE_LOST}
+    strays = set(STRAY_EVENTS)
+    disputes = {
+        EventType.DISPUTE_OPENED,
+        EventType.DISPUTE_WON,
+        EventType.DISPUTE_LOST,
+        EventType.DISPUTE_REVERSED,
+    }
     for status in CHARGE:
         assert (strays <= set(CHARGE[status])) == (status is not None), status
     for status in OVER:
@@ -146,7 +152,7 @@ def test_money_can_come_and_go_and_be_disputed_when_an_order_is_over() -> None:
 
 def test_strays_and_requests_change_no_status() -> None:
     keeping = [kind for kind in EventType if kind.startswith(("stray_", "capture_", "cancel_"))]
-    assert len(keeping) == 6
+    assert len(keeping) == 8
     for status, row in CHARGE.items():
         assert all(row[kind] is status for kind in keeping if kind in row)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -124,7 +125,8 @@ def said(state: PaymentState, seen: Charge) -> list[tuple[str, str | None, int |
 AUTHORIZED = charge(S.AUTHORIZED)
 CAPTURED = charge(S.CAPTURED)
 REQUEST_REFUND = do(c.RequestRefund, refund_id="r-1", amount_minor=400)
-LATER = T + timedelta(days=2)
+LATER, LATEST = T + timedelta(days=2), T + timedelta(days=3)
+AGAIN = charge(S.CAPTURED, reference="pi_2")
 
 CASES: list[tuple[str, Sequence[Before], Charge, list[tuple[str, str | None, int | None]]]] = [
     ("nothing asked yet", (), charge(S.CREATED), []),
@@ -313,6 +315,66 @@ CASES: list[tuple[str, Sequence[Before], Charge, list[tuple[str, str | None, int
         replace(CAPTURED, disputes=(dispute(DisputeStatus.LOST, decided_at=T),)),
         [],
     ),
+    (
+        "dispute lost, won on appeal",
+        (CAPTURED, replace(CAPTURED, disputes=(dispute(DisputeStatus.LOST),))),
+        replace(CAPTURED, disputes=(dispute(DisputeStatus.WON, decided_at=LATER),)),
+        [("WinDispute", None, None)],
+    ),
+    (
+        "dispute lost, asked again: nothing has moved",
+        (CAPTURED, replace(CAPTURED, disputes=(dispute(DisputeStatus.LOST),))),
+        replace(CAPTURED, disputes=(dispute(decided_at=LATER),)),
+        [],
+    ),
+    (
+        "dispute lost, won, and lost once more",
+        (
+            CAPTURED,
+            replace(CAPTURED, disputes=(dispute(DisputeStatus.LOST),)),
+            replace(CAPTURED, disputes=(dispute(DisputeStatus.WON, decided_at=LATER),)),
+        ),
+        replace(CAPTURED, disputes=(dispute(DisputeStatus.LOST, decided_at=LATEST),)),
+        [("OpenDispute", None, 1500), ("LoseDispute", None, None)],
+    ),
+    # money beside the payment's charge
+    (
+        "a refund that was made has failed",
+        (CAPTURED, replace(CAPTURED, refunds=(refund(),))),
+        replace(CAPTURED, refunds=(refund(RefundStatus.FAILED),)),
+        [("ReturnRefund", None, None)],
+    ),
+    (
+        "a refund that failed was never made",
+        (CAPTURED,),
+        replace(CAPTURED, refunds=(refund(RefundStatus.FAILED),)),
+        [],
+    ),
+    ("a second charge at the processor", (CAPTURED,), AGAIN, [("Capture", None, 1500)]),
+    (
+        "beyond what the orders are",
+        (),
+        charge(S.CAPTURED, captured_minor=1600),
+        [("Capture", None, 1500), ("Capture", None, 100)],
+    ),
+    (
+        "a refund above what the orders have",
+        (CAPTURED,),
+        replace(CAPTURED, refunds=(refund(amount_minor=1600),)),
+        [("RecordRefund", None, 100)],
+    ),
+    (
+        "a dispute of the second charge",
+        (CAPTURED, AGAIN),
+        replace(AGAIN, disputes=(dispute(),)),
+        [("OpenDispute", None, 1500)],
+    ),
+    (
+        "a dispute at a processor that was given up",
+        (do(c.Attempt, psp="adyen", evidence="x"), CAPTURED),
+        replace(CAPTURED, disputes=(dispute(),)),
+        [("OpenDispute", None, 1500)],
+    ),
     # intents that the books finish
     (
         "cancelled as requested",
@@ -360,6 +422,56 @@ def test_money_without_a_place_is_in_suspense(
     ] * 2
 
 
+LOST = replace(CAPTURED, disputes=(dispute(DisputeStatus.LOST),))
+APPEALED = replace(CAPTURED, disputes=(dispute(DisputeStatus.WON, decided_at=LATER),))
+GIVEN_BACK = replace(CAPTURED, refunds=(refund(),))
+RETURNED = replace(CAPTURED, refunds=(refund(RefundStatus.FAILED),))
+BY_HAND = replace(CAPTURED, refunds=(*RETURNED.refunds, refund(reference="re_2")))
+TWO_DISPUTES = (dispute(amount_minor=900), dispute(reference="dp_2", amount_minor=200))
+
+
+@pytest.mark.parametrize(
+    ("before", "event_types", "refunded", "in_suspense", "disputed"),
+    [
+        ((CAPTURED, LOST), ["dispute_opened", "dispute_lost"], 1500, 0, 0),
+        ((CAPTURED, LOST, APPEALED), ["dispute_lost", "dispute_reversed"], 0, 0, 0),
+        (
+            (CAPTURED, LOST, APPEALED, replace(LOST, disputes=(dispute(
+                DisputeStatus.LOST, decided_at=LATEST),))),
+            ["dispute_reversed", "dispute_opened", "dispute_lost"], 1500, 0, 0,
+        ),
+        ((CAPTURED, GIVEN_BACK, RETURNED), ["refunded", "refund_returned"], 400, 400, 0),
+        ((CAPTURED, GIVEN_BACK, RETURNED, BY_HAND), ["refund_returned", "stray_refunded"],
+         400, 0, 0),
+        ((CAPTURED, AGAIN), ["captured", "stray_captured"], 0, 1500, 0),
+        ((CAPTURED, AGAIN, replace(AGAIN, refunds=(refund(amount_minor=1500),))),
+         ["stray_captured", "stray_refunded"], 0, 0, 0),
+        ((CAPTURED, AGAIN, replace(AGAIN, disputes=(dispute(),))),
+         ["stray_captured", "stray_disputed"], 0, 0, 0),
+        ((CAPTURED, replace(CAPTURED, disputes=TWO_DISPUTES)),
+         ["captured", "dispute_opened", "stray_disputed"], 0, -200, 900),
+        ((charge(S.CAPTURED, captured_minor=1600),), ["captured", "stray_captured"], 0, 100, 0),
+        ((CAPTURED, replace(CAPTURED, refunds=(refund(amount_minor=1600),))),
+         ["captured", "stray_refunded", "refunded"], 1500, -100, 0),
+    ],
+)  # fmt: skip
+def test_what_moved_at_the_processor_is_recorded_as_what_it_was(
+    before: Sequence[Charge],
+    event_types: list[str],
+    refunded: int,
+    in_suspense: int,
+    disputed: int,
+) -> None:
+    state = after(*before)
+    rows = sorted((r for rows in state.answers.values() for r in rows), key=lambda row: row.seq)
+    happened = [kind for kind, _ in groupby(row.event_type.value for row in rows)]
+    assert happened[-len(event_types) :] == event_types
+    orders = state.orders.values()
+    assert sum(order.refunded_minor for order in orders) == refunded
+    assert sum(sum(order.suspense_minor.values()) for order in orders) == in_suspense
+    assert sum(order.disputed_minor for order in orders) == disputed
+
+
 def test_evidence_of_an_attempt_that_is_over_does_not_end_the_next() -> None:
     state = after(do(c.MarkUnknown))
     late = commands(state, charge(S.FAILED))
@@ -373,19 +485,18 @@ def test_evidence_of_an_attempt_that_is_over_does_not_end_the_next() -> None:
     [
         ((CAPTURED,), charge(S.FAILED, at=LATER), "failed_after_capture"),
         (
-            (CAPTURED, replace(CAPTURED, refunds=(refund(),))),
+            (
+                CAPTURED,
+                replace(CAPTURED, refunds=(refund(),)),
+                replace(CAPTURED, refunds=(refund(RefundStatus.FAILED),)),
+            ),
             replace(CAPTURED, refunds=(refund(RefundStatus.FAILED),)),
             "refund_failed_after_success",
         ),
         ((), charge(S.CAPTURED, currency="USD"), "currency_differs"),
-        (
-            (do(c.Attempt, psp="adyen", evidence="x"), CAPTURED),
-            replace(CAPTURED, disputes=(dispute(),)),
-            "dispute_elsewhere",
-        ),
     ],
 )
-def test_what_no_event_can_record_is_named(
+def test_what_a_person_must_look_at_is_named(
     before: Sequence[Before], seen: Charge, reason: str
 ) -> None:
     state = after(*before)
@@ -417,6 +528,7 @@ _LIVES: Sequence[Sequence[Charge]] = (
         CAPTURED,
         replace(CAPTURED, disputes=(dispute(),)),
         replace(CAPTURED, disputes=(dispute(DisputeStatus.LOST),)),
+        replace(CAPTURED, disputes=(dispute(DisputeStatus.WON, decided_at=LATER),)),
     ),
 )
 

@@ -10,8 +10,9 @@ from schemas import topics
 from schemas.events import COLUMNS
 from schemas.ids import MAX_ID_LENGTH, MAX_IDEMPOTENCY_KEY_LENGTH
 from schemas.money import MAX_AMOUNT_MINOR
-from schemas.postgres.generate import FEW_ROWS, FOLDER, GUARDS_FILE, guards_sql
+from schemas.postgres.generate import FOLDER, GUARDS_FILE, guards_sql
 from schemas.postgres.guard_codes import GuardCode
+from schemas.postgres.guard_shares import FEW_ROWS
 from schemas.postgres.migrations import Migration, load
 from schemas.postgres.row_rules import ROW, ROW_RULES
 

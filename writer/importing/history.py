@@ -149,6 +149,8 @@ def _command(state: PaymentState, event: HistoryEvent, index: int) -> Change:
         arguments["amount_minor"] = event.amount_minor
     if (claim := effect_of(command).refund) is not Claim.NONE:
         arguments["refund_id"] = event.refund_id or _refund_id(state, event, index, claim)
+    elif command is commands.ReturnRefund:
+        arguments["refund_id"] = event.refund_id
     elif event.refund_id is not None:
         raise InputError(f"{where}refund_id", f"has no meaning for {event.type}; leave it out")
     return command(

@@ -140,6 +140,12 @@ SUM_FIELDS = (
 )
 
 
+_LOST = (
+    (E.CAPTURED, 1000, (100, 50, 850)),
+    (E.DISPUTE_OPENED, 500, (0, 0, 500)),
+    (E.DISPUTE_LOST, 500, (50, 25, 425)),
+)
+
 SUMS = [
     Case(
         name=f"{field} {by:+} at {name}",
@@ -157,17 +163,27 @@ SUMS = [
         "refund_requested": history((E.CAPTURED, None), (E.REFUND_REQUESTED, 300)),
         "refunded": history((E.CAPTURED, None), (E.RELEASED, 800), (E.REFUNDED, 500)),
         "dispute_lost": paid(E.DISPUTE_OPENED, E.DISPUTE_LOST),
+        "dispute_reversed": paid(E.DISPUTE_OPENED, E.DISPUTE_LOST, E.DISPUTE_REVERSED),
         "authorized": history((E.AUTHORIZED, 600)),
         "attempted": history((E.AUTHORIZED, 600), (E.UNKNOWN, None), (E.ATTEMPTED, None)),
         "capture_requested": history((E.AUTHORIZED, 600), (E.CAPTURE_REQUESTED, 600)),
         "cancel_failed": history((E.CANCEL_REQUESTED, None), (E.CANCEL_FAILED, None)),
         "stray_captured": history((E.EXPIRED, None), (E.STRAY_CAPTURED, 300)),
         "stray_refunded": history((E.EXPIRED, None), (E.STRAY_REFUNDED, 300)),
+        "refund_returned": history(
+            (E.CAPTURED, None), (E.REFUNDED, 300), (E.REFUND_RETURNED, 300)
+        ),
+        "stray_disputed": history((E.CAPTURED, None), (E.STRAY_DISPUTED, 300)),
+        "stray_dispute_won": history(
+            (E.CAPTURED, None), (E.STRAY_DISPUTED, 300), (E.STRAY_DISPUTE_WON, 300)
+        ),
         "honoured": history((E.EXPIRED, None), (E.STRAY_CAPTURED, 300), (E.HONOURED, 300)),
         "requested": payout(),
         "submitted": payout(E.SUBMITTED),
         "returned": payout(E.SUBMITTED, E.PAID, E.RETURNED),
     }.items()
+    # What a reversal brings back from suspense is compared with what was lost.
+    if (name, field) != ("dispute_reversed", "suspense_minor")
 ] + [
     Case(
         name="a refund that frees half of its request",
@@ -396,6 +412,17 @@ SHARES = [
                 (E.DISPUTE_LOST, 100, (41, 9, 50)),
             ),
         },
+        GuardCode.SHARE_ABOVE_GIVEN_BACK: {
+            ("commission restored above given back", "commission_minor"): with_shares(
+                *_LOST, (E.DISPUTE_REVERSED, 500, (51, 25, 424))
+            ),
+            ("logistics restored above given back", "logistics_fee_minor"): with_shares(
+                *_LOST, (E.DISPUTE_REVERSED, 500, (50, 26, 424))
+            ),
+            ("seller's share restored above given back", "amount_minor"): with_shares(
+                *_LOST, (E.DISPUTE_REVERSED, 500, (49, 25, 426))
+            ),
+        },
     }.items()
     for (name, field), rows in shares.items()
 ]
@@ -475,6 +502,59 @@ SUSPENSE = [
             "lost as the dispute before": history(
                 (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_WON, 500),
                 (E.DISPUTE_OPENED, 400), (E.DISPUTE_LOST, 500),
+            ),
+        }),
+        (GuardCode.DISPUTE_DIFFERS, "amount_minor", {
+            "reversed for less than was lost": history(
+                (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_LOST, 500),
+                (E.DISPUTE_REVERSED, 499),
+            ),
+            "reversed twice": history(
+                (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_LOST, 500),
+                (E.DISPUTE_REVERSED, 500), (E.DISPUTE_REVERSED, 500),
+            ),
+            "reversed, but it was won": history(
+                (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_WON, 500),
+                (E.DISPUTE_REVERSED, 500),
+            ),
+            "reversed under the name of another": history(
+                (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_LOST, 500),
+                (E.DISPUTE_REVERSED, 500), last={"psp_reference": "dp_2"},
+            ),
+        }),
+        (GuardCode.DISPUTE_DIFFERS, "suspense_minor", {
+            "reversed without what it took in excess": story(
+                (E.CAPTURED, {}),
+                (E.DISPUTE_OPENED, {"excess": 50}),
+                (E.DISPUTE_LOST, {}),
+                (E.DISPUTE_REVERSED, {"excess": 0}),
+            ),
+        }),
+        (GuardCode.RETURNED_ABOVE_GONE, "amount_minor", {
+            "returned, nothing was refunded": history(
+                (E.CAPTURED, None), (E.REFUND_RETURNED, 1)
+            ),
+            "returned above the refund": history(
+                (E.CAPTURED, None), (E.REFUNDED, 300), (E.REFUND_RETURNED, 301)
+            ),
+            "returned twice": history(
+                (E.CAPTURED, None), (E.REFUNDED, 300), (E.REFUND_RETURNED, 200),
+                (E.REFUND_RETURNED, 101),
+            ),
+            "returned under another name": history(
+                (E.CAPTURED, None), (E.REFUNDED, 300), (E.REFUND_RETURNED, 300),
+                last={"psp_reference": "re_2"},
+            ),
+            "returned elsewhere": story(
+                (E.CAPTURED, {}),
+                (E.REFUNDED, {"amount": 300}),
+                (E.REFUND_RETURNED, {"amount": 300, "psp": "adyen"}),
+            ),
+            "a stray dispute won, none was opened": history(
+                (E.CAPTURED, None), (E.STRAY_DISPUTE_WON, 1)
+            ),
+            "a stray dispute won for more": history(
+                (E.CAPTURED, None), (E.STRAY_DISPUTED, 300), (E.STRAY_DISPUTE_WON, 301)
             ),
         }),
         (GuardCode.DISPUTE_DIFFERS, "suspense_minor", {

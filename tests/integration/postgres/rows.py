@@ -4,6 +4,7 @@
 of what it returns and see the database refuse them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,9 +42,45 @@ class Order:
     left: tuple[int, int, int] = (0, 0, 0)
     taken: tuple[int, int, int] = (0, 0, 0)
     disputed: tuple[int, int] = (0, 0)
+    lost: tuple[int, int] | None = None
     suspense: dict[str, int] = field(default_factory=dict)
+    gone: Counter[tuple[str, Suspense]] = field(default_factory=Counter)
     is_capturing: bool = False
     is_cancelling: bool = False
+
+    def move(
+        self, move: Move, amount: int, shares: tuple[int, int, int] | None
+    ) -> tuple[tuple[int, int, int], int]:
+        """Move an event's shares; return them, and what the available balance had to give."""
+        parts = shares or (0, 0, 0)
+        match move:
+            case Move.CAPTURE:
+                parts = shares or _split(amount, self.left)
+                self.left = _minus(self.left, parts)
+                self.taken = _minus(self.taken, parts, sign=+1)
+                self.pending += amount - parts[0] - parts[1]
+            case Move.REVERSE | Move.CHARGE_BACK:
+                parts = shares or _split(amount, self.taken)
+                self.taken = _minus(self.taken, parts)
+                share = amount - parts[0] - parts[1]
+                from_pending = min(share, self.pending)
+                self.pending -= from_pending
+                return parts, share - from_pending
+            case Move.RESTORE:
+                parts = shares or _split(amount, self.given_back)
+                self.taken = _minus(self.taken, parts, sign=+1)
+                self.pending += amount - parts[0] - parts[1]
+            case Move.RELEASE:
+                self.pending -= amount
+            case Move.PLAN:
+                parts = shares or self.shares
+                self.shares = self.left = parts
+        return parts, 0
+
+    @property
+    def given_back(self) -> tuple[int, int, int]:
+        """What was planned is left, taken, or was given back."""
+        return _minus(self.shares, _minus(self.left, self.taken, sign=+1))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,29 +146,14 @@ class Book:
         if effect.dispute is Claim.ENDS:
             amount = order.disputed[0] if amount is None else amount
             excess = order.disputed[1] if excess is None else excess
+        if effect.move is Move.RESTORE and order.lost is not None:
+            amount = order.lost[0] if amount is None else amount
+            excess = order.lost[1] if excess is None else excess
         if amount is None:
             whole = effect.amount is not Amount.NONE or self.direction is Direction.OUT
             amount = order.amount if whole else 0
-        available = effect.available * amount
-        parts = shares or (0, 0, 0)
-        match effect.move:
-            case Move.CAPTURE:
-                parts = shares or _split(amount, order.left)
-                order.left = _minus(order.left, parts)
-                order.taken = _minus(order.taken, parts, sign=+1)
-                order.pending += amount - parts[0] - parts[1]
-            case Move.REVERSE | Move.CHARGE_BACK:
-                parts = shares or _split(amount, order.taken)
-                order.taken = _minus(order.taken, parts)
-                share = amount - parts[0] - parts[1]
-                from_pending = min(share, order.pending)
-                order.pending -= from_pending
-                available = from_pending - share
-            case Move.RELEASE:
-                order.pending -= amount
-            case Move.PLAN:
-                parts = shares or order.shares
-                order.shares = order.left = parts
+        parts, taken = order.move(effect.move, amount, shares)
+        available = effect.available * amount - taken
         order.authorized = {Authorization.SETS: amount, Authorization.ENDS: 0}.get(
             effect.authorization, order.authorized
         )
@@ -141,8 +163,15 @@ class Book:
         order.reserved += effect.reserved * amount - (amount if settles else 0)
         suspense = _SUSPENSE[effect.suspense](amount, excess or 0)
         order.suspense[psp] = order.suspense.get(psp, 0) + suspense
+        order.gone += Counter({(psp, kind): amount for kind in _gone(effect)})
+        if effect.suspense in _RETURNS:
+            order.gone[psp, effect.suspense] -= amount
         if effect.dispute is Claim.OPENS:
             order.disputed = (amount, excess or 0)
+        if effect.move is Move.CHARGE_BACK:
+            order.lost = (amount, order.disputed[1])
+        if effect.move is Move.RESTORE:
+            order.lost = None
         order.is_capturing = _open_after(effect.capture_request, before=order.is_capturing)
         order.is_cancelling = _open_after(effect.cancel_request, before=order.is_cancelling)
         if event_type is EventType.ATTEMPTED:
@@ -202,9 +231,23 @@ _SUSPENSE: Mapping[Suspense, Callable[[int, int], int]] = {
     Suspense.NONE: lambda _amount, _excess: 0,
     Suspense.IN: lambda amount, _excess: amount,
     Suspense.OUT: lambda amount, _excess: -amount,
+    Suspense.RETURNED: lambda amount, _excess: amount,
+    Suspense.TAKEN: lambda amount, _excess: -amount,
+    Suspense.GIVEN_BACK: lambda amount, _excess: amount,
     Suspense.EXCESS: lambda _amount, excess: -excess,
     Suspense.RETURN: lambda _amount, excess: excess,
 }
+
+
+_RETURNS = (Suspense.RETURNED, Suspense.GIVEN_BACK)
+
+
+def _gone(effect: Effect) -> tuple[Suspense, ...]:
+    """By which event the amount of an event can come back; all rows have the same reference."""
+    is_stray = effect.move is Move.NONE and effect.suspense is Suspense.OUT
+    if effect.move is Move.REVERSE or is_stray:
+        return (Suspense.RETURNED,)
+    return (Suspense.GIVEN_BACK,) if effect.suspense is Suspense.TAKEN else ()
 
 
 def _open_after(claim: Claim, *, before: bool) -> bool:

@@ -234,6 +234,7 @@ def _is_legal(before: Book, after: Book, row: Row) -> bool:
         and _shares_are_legal(before.direction, event_type, known, row)
         and order.captured <= order.amount
         and order.refunded + order.reserved <= order.captured
+        and order.refunded >= 0
         and order.reserved >= 0
         and order.pending >= 0
     )
@@ -275,6 +276,10 @@ def _past_is_legal(effect: Effect, known: Order, row: Row) -> bool:
         case Suspense.EXCESS:
             covered = known.captured - known.refunded - known.reserved
             return bool(suspense == 0 or (suspense < 0 and amount == covered))
+        case Suspense.RETURN if effect.move is Move.RESTORE:
+            return bool((amount, suspense) == known.lost)
+        case Suspense.RETURNED | Suspense.GIVEN_BACK:
+            return bool(amount <= known.gone[row["psp"], effect.suspense])
         case Suspense.RETURN:
             return bool((amount, suspense) == known.disputed)
     return effect.dispute is not Claim.ENDS or bool(amount == known.disputed[0])
@@ -294,6 +299,9 @@ def _shares_are_legal(
         case Move.REVERSE | Move.CHARGE_BACK:
             assert known is not None
             return all(part <= left for part, left in zip(parts, known.taken, strict=True))
+        case Move.RESTORE:
+            assert known is not None
+            return all(part <= back for part, back in zip(parts, known.given_back, strict=True))
         case Move.PLAN:
             return True
     return parts[:2] == (0, 0)
