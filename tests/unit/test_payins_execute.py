@@ -161,6 +161,19 @@ def test_the_capture_of_one_order_is_recorded_for_that_order() -> None:
     assert books_agree(world, payment.payment_id)
 
 
+def test_two_captures_at_once_are_one_after_the_other() -> None:
+    """The processor says how much it took of the charge, not for which order."""
+    world = World()
+    payment = authorized(world, lines=TWO)
+    first = world.change(RequestCapture, payment.payment_id, order_id="A")
+    second = world.change(RequestCapture, payment.payment_id, order_id="B")
+    run(world.payins.capture(first, respond_async=True))
+    refused = run(world.payins.capture(second))
+    assert isinstance(refused, Rejection)
+    assert refused.code is RejectionCode.CAPTURE_ALREADY_REQUESTED
+    assert "capture" not in world.psp.calls
+
+
 def test_a_capture_whose_call_is_lost_stays_in_flight() -> None:
     world = World()
     payment = authorized(world)
