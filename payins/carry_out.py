@@ -18,7 +18,7 @@ from payins.keys import step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
-from payins.policies import LONGEST_REQUEST
+from payins.policies import LONGEST_REQUEST, QUESTIONS
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
@@ -175,11 +175,6 @@ class CarryOut:
         reference = state.attempts[-1].reference
         if reference is None:
             return Progress(events=await self._fail(FailCapture, stream, intent, NO_CHARGE))
-        left_minor = sum(
-            (order.authorized_minor or order.amount_minor) - order.captured_minor
-            for order in state.orders.values()
-            if not order.is_over
-        )
         amount_minor = intent.amount_minor
         return await self._change(
             stream,
@@ -190,7 +185,7 @@ class CarryOut:
                 currency=state.currency,
                 amount_minor=amount_minor,
                 key=intent.psp_key,
-                final=amount_minor >= left_minor,
+                final=is_final(stream, intent),
             ),
         )
 
@@ -352,6 +347,19 @@ def reference_for(stream: Stream, intent: Intent) -> str | None:
         if row.event_type in TAKEN and row.psp == intent.psp and row.psp_reference
     ]
     return references[-1] if references else attempt.reference
+
+
+def is_final(stream: Stream, intent: Intent) -> bool:
+    """Whether a capture leaves no order that can be captured later, so that the rest goes back.
+
+    Only what was there when it was requested counts: a processor takes the same request only.
+    """
+    before = _state(stream[: intent.seq - 1])
+    return not any(
+        order.state.status in QUESTIONS
+        for order_id, order in before.orders.items()
+        if order_id not in intent.amounts
+    )
 
 
 def attempt_number(stream: Stream, intent: Intent) -> int:

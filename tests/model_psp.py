@@ -282,7 +282,8 @@ class ModelPsp:
         known = self.keys.get(key)
         if known is not None and self.clock() - known[0] < self.terms.keys_kept:
             if known[1] != request:
-                raise ProcessorRefused(self.name, "idempotency_error", "another request")
+                # The other request had its effect: this says nothing about it.
+                raise OutcomeUnknown(self.name, "idempotency_error", "another request")
             return known[2]
         reference = effect()
         self.keys[key] = (self.clock(), request, reference)
