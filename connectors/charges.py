@@ -246,6 +246,12 @@ class BookEntry:
     available_at: datetime
 
 
+HOLDING = frozenset(
+    {ChargeStatus.AUTHORIZED, ChargeStatus.ACTION_REQUIRED, ChargeStatus.PROCESSING}
+)
+"""Statuses of a charge that holds money, or can still take some."""
+
+
 class Processor(Protocol):
     """A PSP that takes payments. Every method returns the charge as it now is there, whole.
 

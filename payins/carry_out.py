@@ -197,9 +197,15 @@ class CarryOut:
         if attempt is None:
             # Nothing was asked of a processor, so there is nothing to end there.
             return Progress(events=await self._fail(Cancel, stream, intent, None))
-        if not _is_whole(state, intent):
-            return Progress(events=await self._cancel_part(stream, state, intent))
         reference = state.attempts[-1].reference
+        if not _is_whole(state, intent):
+            others = [order for key, order in state.orders.items() if key not in intent.amounts]
+            if any(order.capture_requested_seq for order in others):
+                # Whether the rest of the charge is needed is known after that. The worker goes on.
+                return Progress(events=stream)
+            if any(order.state.status in QUESTIONS for order in others):
+                return Progress(events=await self._cancel_part(stream, state, intent))
+            # The others are captured or over: nobody needs the rest, and it goes back.
         if reference is None:
             return await self._cancel_without_reference(stream, intent, attempt)
         return await self._change(

@@ -15,7 +15,7 @@ from payins.evidence import commands
 from payins.journal import Store
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
-from payins.plan import is_over
+from payins.plan import holds_in_vain
 from payins.poller import Poller
 from payins.processors import Processors
 from payins.resolve import Resolver
@@ -85,7 +85,9 @@ class Notices:
             return False
         events = await self._ledger.load(PaymentId(charge.payment_id))
         state = fold(events)
-        return state is not None and not commands(state, charge) and not is_over(events)
+        return (
+            state is not None and not commands(state, charge) and not holds_in_vain(charge, events)
+        )
 
     async def _charges(self, event: ProcessorEvent) -> tuple[Charge, ...]:
         reference, payment_id = event.reference, event.payment_id

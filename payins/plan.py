@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from connectors.charges import Lookup, Terms
+from connectors.charges import HOLDING, Charge, ChargeStatus, Lookup, Terms
 from payins.intents import (
     CHARGE_OUTCOMES,
     Intent,
@@ -238,7 +238,14 @@ def after_absence(
     return ExpireAbsent(evidence=lookup.evidence)
 
 
-def is_over(events: Sequence[Event]) -> bool:
-    """Whether every order has failed, expired or was cancelled, so that nothing may be held."""
+def holds_in_vain(charge: Charge, events: Sequence[Event]) -> bool:
+    """Whether a charge holds or waits for something that its payment has no use for any more.
+
+    That is all of it if every order is over, and the rest if none of them can be captured any more.
+    """
     state = fold(events)
-    return state is not None and all(order.is_over for order in state.orders.values())
+    if charge.status not in HOLDING or state is None:
+        return False
+    is_rest = charge.status is ChargeStatus.AUTHORIZED and charge.captured_minor > 0
+    is_over = all(order.is_over for order in state.orders.values())
+    return is_over or (is_rest and open_question(state) is None)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
-from connectors.charges import Charge, ChargeStatus, Lookup, RefundStatus, Terms
+from connectors.charges import Charge, Lookup, RefundStatus, Terms
 from payins.carry_out import CarryOut, Stream, attempt_number, reference_for
 from payins.evidence import Unrecordable
 from payins.intents import Intent, IntentKind, attempts, intent_of, is_managed, last_attempt
@@ -34,7 +34,7 @@ from payins.plan import (
     Step,
     Wait,
     after_absence,
-    is_over,
+    holds_in_vain,
     next_step,
 )
 from payins.policies import Question
@@ -51,10 +51,6 @@ LATE_REFUND_FAILED = "late_refund_failed"
 
 PaidElsewhere: TypeAlias = Callable[[PaymentId, frozenset[str]], Awaitable[frozenset[str]]]
 """Which of these orders another payment than this one has paid."""
-
-_HOLDING = frozenset(
-    {ChargeStatus.AUTHORIZED, ChargeStatus.ACTION_REQUIRED, ChargeStatus.PROCESSING}
-)
 
 _log = logging.getLogger("purser.payins")
 
@@ -302,11 +298,11 @@ class Resolver:
         await self._let_go(charge, work.stream)
 
     async def _let_go(self, charge: Charge, stream: Stream) -> None:
-        """End what a charge still holds or waits for, if its payment is over.
+        """End what a charge still holds or waits for, if its payment has no use for it.
 
         No money moves by that, so it needs no intent: it is repeated until nothing is held.
         """
-        if charge.status not in _HOLDING or not stream or not is_over(stream):
+        if not holds_in_vain(charge, stream):
             return
         key = release_key(stream[0].payment_id, charge.reference)
         try:

@@ -131,7 +131,10 @@ class ModelPsp:
             charge = self.charges[reference]
             if charge.status in (ChargeStatus.CAPTURED, ChargeStatus.FAILED):
                 raise ProcessorRefused(self.name, "not_cancellable", "cannot be cancelled")
-            self._set(replace(charge, status=ChargeStatus.CANCELLED))
+            # What was taken stays taken; only the rest goes back.
+            is_taken = charge.captured_minor > 0
+            status = ChargeStatus.CAPTURED if is_taken else ChargeStatus.CANCELLED
+            self._set(replace(charge, status=status))
             return reference
 
         return await self._call("cancel", key, reference, effect)

@@ -250,6 +250,18 @@ def test_what_is_held_for_a_payment_that_is_over_is_let_go() -> None:
     assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CANCELLED
 
 
+def test_what_is_left_of_a_charge_that_nobody_can_capture_any_more_is_let_go() -> None:
+    """The order was cancelled in the moment in which the capture of the other was requested."""
+    world = World()
+    payment = world.payment(capture="manual", lines=TWO)
+    asyncio.run(world.payins.create(payment))
+    capture = world.change(RequestCapture, payment.payment_id, order_id="A")
+    asyncio.run(world.payins.capture(capture))
+    asyncio.run(world.ledger.handle(world.change(Cancel, payment.payment_id, order_id="B")))
+    asyncio.run(resolver_of(world).observe(world.psp.charges["pi_stripe_1"]))
+    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
+
+
 def test_a_payment_that_was_made_elsewhere_is_nobodys_to_ask_about() -> None:
     world = World()
     foreign = world.payment(flow=None, capture=None, payment_token=None)
