@@ -54,10 +54,14 @@ _log = logging.getLogger("purser.payins")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The stream after an attempt to carry out an intent; `error` is why there is no outcome."""
+    """The stream after an attempt to carry out an intent; `error` is why there is no outcome.
+
+    `is_refused`: the processor refuses the charge, and an earlier call may still have its effect.
+    """
 
     events: Stream
     error: ProcessorError | None = None
+    is_refused: bool = False
 
 
 def utc_now() -> datetime:
@@ -82,17 +86,24 @@ class CarryOut:
         self.observer = Observer(ledger, metrics)
 
     async def run(
-        self, events: Sequence[Event], intent: Intent, *, is_alone: Callable[[], bool]
+        self,
+        events: Sequence[Event],
+        intent: Intent,
+        *,
+        is_alone: Callable[[], bool],
+        is_settled: bool = False,
     ) -> Progress:
         """Carry out an open intent once.
 
         `is_alone`: whether no other process can have called for it, so that what this call shows
-        is the whole truth about it.
+        is the whole truth about it. `is_settled`: whether others have called for it, and all that
+        can come of it has. A refusal is the whole truth then, too: if one of them had its effect,
+        the processor would give that for the same key.
         """
         stream = tuple(events)
         match intent.kind:
             case IntentKind.CHARGE:
-                return await self._charge(stream, intent, is_alone)
+                return await self._charge(stream, intent, is_alone, is_settled=is_settled)
             case IntentKind.CAPTURE:
                 return await self._capture(stream, intent)
             case IntentKind.CANCEL:
@@ -117,7 +128,12 @@ class CarryOut:
     # -- charges
 
     async def _charge(
-        self, stream: Stream, intent: Intent, is_alone: Callable[[], bool]
+        self,
+        stream: Stream,
+        intent: Intent,
+        is_alone: Callable[[], bool],
+        *,
+        is_settled: bool,
     ) -> Progress:
         while True:
             request = charge_request(stream, intent)
@@ -135,9 +151,9 @@ class CarryOut:
             except OutcomeUnknown as error:
                 return Progress(events=await self._unknown(stream, intent), error=error)
             except ProcessorRefused as error:
-                if not is_alone():
+                if not is_settled and not is_alone():
                     # An earlier call may have had its effect: that this one has none says nothing.
-                    return Progress(events=await self._unknown(stream, intent), error=error)
+                    return Progress(events=await self._unknown(stream, intent), is_refused=True)
                 fields = self._fields(intent, "refused")
                 return Progress(events=await self.append(stream, Fail(**fields, reason=error.code)))
             else:

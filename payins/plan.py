@@ -16,6 +16,7 @@ from payins.intents import (
     CHARGE_OUTCOMES,
     Intent,
     IntentKind,
+    attempts,
     created_details,
     intents,
     is_managed,
@@ -127,7 +128,7 @@ def next_step(
         return _unconfirmed(events, now, policy)
     since = _since(events, attempt)
     if question is Question.ASKED:
-        return _asked(attempt, now, terms, policy)
+        return _asked(attempt, attempts(events)[0].at, now, terms, policy)
     if question is Question.ACTION and now - since >= policy.act_within:
         return Abandon(intent=attempt)
     seen_at = max(since, looked_at) if looked_at is not None else since
@@ -162,11 +163,13 @@ def _unconfirmed(events: Sequence[Event], now: datetime, policy: Policy) -> Step
     return ExpireUnconfirmed()
 
 
-def _asked(attempt: Intent, now: datetime, terms: Terms, policy: Policy) -> Step:
+def _asked(
+    attempt: Intent, asked_at: datetime, now: datetime, terms: Terms, policy: Policy
+) -> Step:
     """The process that asked may have died at any point, before its call or after it."""
     if now - attempt.at < TAKE_OVER_AFTER:
         return Wait(until=attempt.at + TAKE_OVER_AFTER, question=Question.ASKED)
-    if now - attempt.at < policy.charge_within and terms.may_repeat(attempt.at, now):
+    if now - asked_at < policy.charge_within and terms.may_repeat(attempt.at, now):
         return Carry(intent=attempt, question=Question.ASKED)
     return Find(intent=attempt, question=Question.ASKED)
 
@@ -212,23 +215,32 @@ def after_absence(
     lookup: Lookup,
     *,
     terms: Terms,
+    asked_at: datetime,
     last_sent_at: datetime,
     repeats: int,
+    is_refused: bool,
     now: datetime,
 ) -> AfterAbsence:
     """Return what to do about an attempt for which `lookup` found no charge.
 
-    `last_sent_at` is the latest time at which anybody can have sent a request for it. `repeats` is
-    how often it was repeated in vain.
+    `asked_at` is when the buyer asked for the charge, with the first attempt. `last_sent_at` is the
+    latest time at which anybody can have sent a request for this one. `repeats` is how often it was
+    repeated in vain; `is_refused`, whether the processor refused it the last time.
     """
     assert not lookup.wanted, lookup
     attempt = step.intent
     policy = policy_of(attempt.rows[0].method)
-    in_time = now - attempt.at < policy.charge_within
-    if in_time and repeats < REPEATS_AT_ONE_PROCESSOR and terms.may_repeat(attempt.at, now):
+    in_time = now - asked_at < policy.charge_within
+    sent_at = max(last_sent_at, attempt.at + LONGEST_REQUEST)
+    may_repeat = in_time and terms.may_repeat(attempt.at, now)
+    if may_repeat and is_refused:
+        # When it is refused once more, with nothing under way, that is its end.
+        if terms.settled(sent_at, now):
+            return Repeat(intent=attempt)
+        return Wait(until=sent_at + terms.under_way_most, question=step.question)
+    if may_repeat and repeats < REPEATS_AT_ONE_PROCESSOR:
         # The key is the guard: if a request is under way after all, both are one.
         return Repeat(intent=attempt)
-    sent_at = max(last_sent_at, attempt.at + LONGEST_REQUEST)
     if not lookup.proves_absence(terms, sent_at):
         settled_at = sent_at + terms.under_way_most
         later = next_look(attempt.rows[0].method, step.question, attempt.at, now)

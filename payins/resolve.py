@@ -37,7 +37,7 @@ from payins.plan import (
     holds_in_vain,
     next_step,
 )
-from payins.policies import Question
+from payins.policies import LONGEST_REQUEST, TAKE_OVER_AFTER, Question
 from payins.processors import Processors
 from payins.work import Resolved, Visit, Work
 from schemas.errors import ProcessorError, ProcessorRefused, Rejection
@@ -80,7 +80,7 @@ class Resolver:
         stream: Stream = tuple(await self._ledger.load(payment_id))
         if not stream:
             return Resolved(last_seq=0)
-        work = Work(stream=stream, visit=visit)
+        work = Work(stream=stream, visit=visit, repeats=visit.repeats, is_refused=visit.is_refused)
         for _ in range(STEPS_MAX):
             try:
                 if await self._one(work):
@@ -147,10 +147,23 @@ class Resolver:
     async def _run(self, work: Work, key: str, question: Question) -> bool:
         intent = intent_of(work.stream, key)
         assert intent is not None, key
-        work.sent = work.sent or intent.kind is IntentKind.CHARGE
+        terms, is_charge = self._terms(work), intent.kind is IntentKind.CHARGE
+        last_sent_at = max(work.visit.last_sent_at, intent.at + LONGEST_REQUEST)
+        is_settled = is_charge and terms.settled(last_sent_at, self._clock())
+        work.sent = work.sent or is_charge
+        work.repeats += is_charge
         seq = work.last_seq
-        progress = await self._carry_out.run(work.stream, intent, is_alone=lambda: False)
+        progress = await self._carry_out.run(
+            work.stream, intent, is_alone=lambda: False, is_settled=is_settled
+        )
         work.stream, work.error = progress.events, progress.error
+        if is_charge:
+            work.is_refused = progress.is_refused
+        if progress.is_refused:
+            # Once nothing can be under way any more, the same answer will be believed.
+            work.question = Question.UNKNOWN
+            work.until = self._clock() + terms.under_way_most + TAKE_OVER_AFTER
+            return True
         if work.error is None and work.last_seq == seq:
             # The processor has the request, and nothing has come of it yet.
             work.wait(question, intent.at, self._clock())
@@ -184,8 +197,10 @@ class Resolver:
             step,
             lookup,
             terms=self._terms(work),
+            asked_at=attempts(work.stream)[0].at,
             last_sent_at=work.visit.last_sent_at,
-            repeats=work.visit.repeats,
+            repeats=work.repeats,
+            is_refused=work.is_refused,
             now=self._clock(),
         )
         match after:
@@ -217,6 +232,7 @@ class Resolver:
         assert following is not None
         if following.seq == intent.seq:
             return False  # it was refused: something else is open, and comes first
+        work.repeats = 0
         return await self._run(work, following.key, question)
 
     # -- late money
