@@ -18,7 +18,7 @@ from payins.keys import step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
-from payins.policies import LONGEST_REQUEST
+from payins.policies import LONGEST_REQUEST, QUESTIONS
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
@@ -56,10 +56,14 @@ _log = logging.getLogger("purser.payins")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The stream after an attempt to carry out an intent; `error` is why there is no outcome."""
+    """The stream after an attempt to carry out an intent; `error` is why there is no outcome.
+
+    `is_refused`: the processor refuses the charge, and an earlier call may still have its effect.
+    """
 
     events: Stream
     error: ProcessorError | None = None
+    is_refused: bool = False
 
 
 def utc_now() -> datetime:
@@ -84,17 +88,24 @@ class CarryOut:
         self.observer = Observer(ledger, metrics)
 
     async def run(
-        self, events: Sequence[Event], intent: Intent, *, is_alone: Callable[[], bool]
+        self,
+        events: Sequence[Event],
+        intent: Intent,
+        *,
+        is_alone: Callable[[], bool],
+        is_settled: bool = False,
     ) -> Progress:
         """Carry out an open intent once.
 
         `is_alone`: whether no other process can have called for it, so that what this call shows
-        is the whole truth about it.
+        is the whole truth about it. `is_settled`: whether others have called for it, and all that
+        can come of it has. A refusal is the whole truth then, too: if one of them had its effect,
+        the processor would give that for the same key.
         """
         stream = tuple(events)
         match intent.kind:
             case IntentKind.CHARGE:
-                return await self._charge(stream, intent, is_alone)
+                return await self._charge(stream, intent, is_alone, is_settled=is_settled)
             case IntentKind.CAPTURE:
                 return await self._capture(stream, intent)
             case IntentKind.CANCEL:
@@ -119,7 +130,12 @@ class CarryOut:
     # -- charges
 
     async def _charge(
-        self, stream: Stream, intent: Intent, is_alone: Callable[[], bool]
+        self,
+        stream: Stream,
+        intent: Intent,
+        is_alone: Callable[[], bool],
+        *,
+        is_settled: bool,
     ) -> Progress:
         while True:
             request = charge_request(stream, intent)
@@ -137,9 +153,9 @@ class CarryOut:
             except OutcomeUnknown as error:
                 return Progress(events=await self._unknown(stream, intent), error=error)
             except ProcessorRefused as error:
-                if not is_alone():
+                if not is_settled and not is_alone():
                     # An earlier call may have had its effect: that this one has none says nothing.
-                    return Progress(events=await self._unknown(stream, intent), error=error)
+                    return Progress(events=await self._unknown(stream, intent), is_refused=True)
                 fields = self._fields(intent, "refused")
                 return Progress(events=await self.append(stream, Fail(**fields, reason=error.code)))
             else:
@@ -177,11 +193,6 @@ class CarryOut:
         reference = state.attempts[-1].reference
         if reference is None:
             return Progress(events=await self._fail(FailCapture, stream, intent, NO_CHARGE))
-        left_minor = sum(
-            (order.authorized_minor or order.amount_minor) - order.captured_minor
-            for order in state.orders.values()
-            if not order.is_over
-        )
         amount_minor = intent.amount_minor
         return await self._change(
             stream,
@@ -192,7 +203,7 @@ class CarryOut:
                 currency=state.currency,
                 amount_minor=amount_minor,
                 key=intent.psp_key,
-                final=amount_minor >= left_minor,
+                final=is_final(stream, intent),
             ),
         )
 
@@ -204,9 +215,15 @@ class CarryOut:
         if attempt is None:
             # Nothing was asked of a processor, so there is nothing to end there.
             return Progress(events=await self._fail(Cancel, stream, intent, None))
-        if not _is_whole(state, intent):
-            return Progress(events=await self._cancel_part(stream, state, intent))
         reference = state.attempts[-1].reference
+        if not _is_whole(state, intent):
+            others = [order for key, order in state.orders.items() if key not in intent.amounts]
+            if any(order.capture_requested_seq for order in others):
+                # Whether the rest of the charge is needed is known after that. The worker goes on.
+                return Progress(events=stream)
+            if any(order.state.status in QUESTIONS for order in others):
+                return Progress(events=await self._cancel_part(stream, state, intent))
+            # The others are captured or over: nobody needs the rest, and it goes back.
         if reference is None:
             return await self._cancel_without_reference(stream, intent, attempt)
         return await self._change(
@@ -357,6 +374,19 @@ def reference_for(stream: Stream, intent: Intent) -> str | None:
     paid = [row for row in taken if row.event_type in _PAID and row.order_id in orders]
     latest = (paid or taken)[-1:]
     return latest[0].psp_reference if latest else attempt.reference
+
+
+def is_final(stream: Stream, intent: Intent) -> bool:
+    """Whether a capture leaves no order that can be captured later, so that the rest goes back.
+
+    Only what was there when it was requested counts: a processor takes the same request only.
+    """
+    before = _state(stream[: intent.seq - 1])
+    return not any(
+        order.state.status in QUESTIONS
+        for order_id, order in before.orders.items()
+        if order_id not in intent.amounts
+    )
 
 
 def attempt_number(stream: Stream, intent: Intent) -> int:

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from connectors.charges import HOLDING, Charge, EventKind, ProcessorEvent
+from connectors.charges import Charge, EventKind, ProcessorEvent
 from payins.evidence import commands
 from payins.journal import Store
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
-from payins.plan import is_over
+from payins.plan import holds_in_vain
 from payins.poller import UNEXPECTED, Poller
 from payins.processors import Processors
 from payins.resolve import Resolver
@@ -106,7 +106,7 @@ class Notices:
         state = fold(events)
         if state is None or commands(state, charge):
             return False
-        return charge.status not in HOLDING or not is_over(events)
+        return not holds_in_vain(charge, events)
 
     async def _charges(self, event: ProcessorEvent) -> tuple[Charge, ...]:
         reference, payment_id = event.reference, event.payment_id

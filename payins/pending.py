@@ -86,7 +86,8 @@ class Pending:
 
     `orders` is what is open about the charge of each order, `requests` what is open beside it.
     `due_at` is when to look at it, `looked_at` when the processor was last asked, `sent_at` when
-    this worker last asked for a charge. `in_hand`: it is being looked at.
+    this worker last asked for a charge, `repeats` how often it did so for the latest attempt, and
+    `is_refused` whether that was refused. `in_hand`: it is being looked at.
     """
 
     partition: int
@@ -98,6 +99,8 @@ class Pending:
     requests: dict[tuple[str, ...], Question] = field(default_factory=dict)
     looked_at: datetime | None = None
     sent_at: datetime | None = None
+    repeats: int = 0
+    is_refused: bool = False
     in_hand: bool = False
 
     @property

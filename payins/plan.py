@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from connectors.charges import Lookup, Terms
+from connectors.charges import HOLDING, Charge, ChargeStatus, Lookup, Terms
 from payins.intents import (
     CHARGE_OUTCOMES,
     Intent,
     IntentKind,
+    attempts,
     created_details,
     intents,
     is_managed,
@@ -128,7 +129,7 @@ def next_step(
         return _unconfirmed(events, now, policy)
     since = _since(events, attempt)
     if question is Question.ASKED:
-        return _asked(attempt, now, terms)
+        return _asked(attempt, attempts(events)[0].at, now, terms)
     if question is Question.ACTION and now - since >= policy.act_within:
         key = step_key(attempt.seq, ABANDONED)
         if all(event.idempotency_key != key for event in events):
@@ -166,18 +167,21 @@ def _unconfirmed(events: Sequence[Event], now: datetime, policy: Policy) -> Step
     return ExpireUnconfirmed()
 
 
-def _asked(attempt: Intent, now: datetime, terms: Terms) -> Step:
+def _asked(attempt: Intent, asked_at: datetime, now: datetime, terms: Terms) -> Step:
     """The process that asked may have died at any point, before its call or after it."""
     if now - attempt.at < TAKE_OVER_AFTER:
         return Wait(until=attempt.at + TAKE_OVER_AFTER, question=Question.ASKED)
-    if may_charge(attempt, terms, now):
+    if may_charge(attempt, asked_at, terms, now):
         return Carry(intent=attempt, question=Question.ASKED)
     return Find(intent=attempt, question=Question.ASKED)
 
 
-def may_charge(attempt: Intent, terms: Terms, now: datetime) -> bool:
-    """Whether the buyer still waits for an attempt, and its key still makes two requests one."""
-    in_time = now - attempt.at < policy_of(attempt.rows[0].method).charge_within
+def may_charge(attempt: Intent, asked_at: datetime, terms: Terms, now: datetime) -> bool:
+    """Whether the buyer still waits, and the attempt's key still makes two requests one.
+
+    `asked_at` is when the payment's first attempt was asked for.
+    """
+    in_time = now - asked_at < policy_of(attempt.rows[0].method).charge_within
     return in_time and terms.may_repeat(attempt.at, now)
 
 
@@ -227,22 +231,32 @@ def after_absence(
     lookup: Lookup,
     *,
     terms: Terms,
+    asked_at: datetime,
     last_sent_at: datetime,
     repeats: int,
+    is_refused: bool,
     now: datetime,
 ) -> AfterAbsence:
     """Return what to do about an attempt for which `lookup` found no charge.
 
-    `last_sent_at` is the latest time at which anybody can have sent a request for it. `repeats` is
-    how often it was repeated in vain.
+    `asked_at` is when the buyer asked for the charge, with the first attempt. `last_sent_at` is the
+    latest time at which anybody can have sent a request for this one. `repeats` is how often it was
+    repeated in vain; `is_refused`, whether the processor refused it the last time.
     """
     assert not lookup.wanted, lookup
     attempt = step.intent
-    in_time = now - attempt.at < policy_of(attempt.rows[0].method).charge_within
-    if in_time and repeats < REPEATS_AT_ONE_PROCESSOR and terms.may_repeat(attempt.at, now):
+    policy = policy_of(attempt.rows[0].method)
+    in_time = now - asked_at < policy.charge_within
+    sent_at = max(last_sent_at, attempt.at + LONGEST_REQUEST)
+    may_repeat = in_time and terms.may_repeat(attempt.at, now)
+    if may_repeat and is_refused:
+        # When it is refused once more, with nothing under way, that is its end.
+        if terms.settled(sent_at, now):
+            return Repeat(intent=attempt)
+        return Wait(until=sent_at + terms.under_way_most, question=step.question)
+    if may_repeat and repeats < REPEATS_AT_ONE_PROCESSOR:
         # The key is the guard: if a request is under way after all, both are one.
         return Repeat(intent=attempt)
-    sent_at = max(last_sent_at, attempt.at + LONGEST_REQUEST)
     if not lookup.proves_absence(terms, sent_at):
         settled_at = sent_at + terms.under_way_most
         later = next_look(attempt.rows[0].method, step.question, attempt.at, now)
@@ -252,7 +266,14 @@ def after_absence(
     return ExpireAbsent(evidence=lookup.evidence)
 
 
-def is_over(events: Sequence[Event]) -> bool:
-    """Whether every order has failed, expired or was cancelled, so that nothing may be held."""
+def holds_in_vain(charge: Charge, events: Sequence[Event]) -> bool:
+    """Whether a charge holds or waits for something that its payment has no use for any more.
+
+    That is all of it if every order is over, and the rest if none of them can be captured any more.
+    """
     state = fold(events)
-    return state is not None and all(order.is_over for order in state.orders.values())
+    if charge.status not in HOLDING or state is None:
+        return False
+    is_rest = charge.status is ChargeStatus.AUTHORIZED and charge.captured_minor > 0
+    is_over = all(order.is_over for order in state.orders.values())
+    return is_over or (is_rest and open_question(state) is None)

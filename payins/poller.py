@@ -15,6 +15,7 @@ from payins.journal import Store
 from payins.letters import DeadLetter, of_fact, of_retry
 from payins.metrics import PayInsMetrics
 from payins.pending import Pending, PendingMemory
+from payins.policies import LONGEST_REQUEST
 from payins.retries import Retry, backoff
 from payins.work import Resolved, Visit
 from schemas.errors import NotSent, PurserError, ServiceUnavailable
@@ -66,9 +67,11 @@ class Poller:
             self._memory.later(payment_id, retry.not_before, entry.last_seq)
             return
         visit = Visit(
-            last_sent_at=max(entry.sent_at or owned_since, owned_since),
+            # The worker before may begin a call as long as a request after it lost the payment.
+            last_sent_at=max(entry.sent_at or owned_since, owned_since + LONGEST_REQUEST),
             looked_at=entry.looked_at,
-            repeats=retry.attempt if retry else 0,
+            repeats=entry.repeats,
+            is_refused=entry.is_refused,
         )
         try:
             found = await self._resolver.resolve(payment_id, visit)
@@ -89,6 +92,7 @@ class Poller:
             entry.looked_at = now
         if found.sent:
             entry.sent_at = now
+            entry.repeats, entry.is_refused = found.repeats, found.is_refused
         result = found.error.code if found.error is not None else "ok"
         self._metrics.resolved.labels(step=found.step, result=result).inc()
         await self.report(found.unrecordable, found.psp, payment_id)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
-from connectors.charges import HOLDING, Charge, ChargeStatus, Lookup, RefundStatus, Terms
+from connectors.charges import Charge, ChargeStatus, Lookup, RefundStatus, Terms
 from payins.carry_out import CarryOut, Stream, attempt_number, reference_for
 from payins.evidence import Unrecordable
 from payins.intents import Intent, IntentKind, attempts, intent_of, is_managed, last_attempt
@@ -34,12 +34,12 @@ from payins.plan import (
     Step,
     Wait,
     after_absence,
-    is_over,
+    holds_in_vain,
     last_sent,
     may_charge,
     next_step,
 )
-from payins.policies import Question
+from payins.policies import LONGEST_REQUEST, TAKE_OVER_AFTER, Question
 from payins.processors import Processors
 from payins.work import Resolved, Visit, Work
 from schemas.errors import ProcessorError, ProcessorRefused, Rejection
@@ -84,7 +84,7 @@ class Resolver:
         stream: Stream = tuple(await self._ledger.load(payment_id))
         if not stream:
             return Resolved(last_seq=0)
-        work = Work(stream=stream, visit=visit)
+        work = Work(stream=stream, visit=visit, repeats=visit.repeats, is_refused=visit.is_refused)
         for _ in range(STEPS_MAX):
             try:
                 if await self._one(work):
@@ -158,10 +158,23 @@ class Resolver:
     async def _run(self, work: Work, key: str, question: Question) -> bool:
         intent = intent_of(work.stream, key)
         assert intent is not None, key
-        work.sent = work.sent or intent.kind is IntentKind.CHARGE
+        terms, is_charge = self._terms(work), intent.kind is IntentKind.CHARGE
+        last_sent_at = max(work.visit.last_sent_at, intent.at + LONGEST_REQUEST)
+        is_settled = is_charge and terms.settled(last_sent_at, self._clock())
+        work.sent = work.sent or is_charge
+        work.repeats += is_charge
         seq = work.last_seq
-        progress = await self._carry_out.run(work.stream, intent, is_alone=lambda: False)
+        progress = await self._carry_out.run(
+            work.stream, intent, is_alone=lambda: False, is_settled=is_settled
+        )
         work.stream, work.error = progress.events, progress.error
+        if is_charge:
+            work.is_refused = progress.is_refused
+        if progress.is_refused:
+            # Once nothing can be under way any more, the same answer will be believed.
+            work.question = Question.UNKNOWN
+            work.until = self._clock() + terms.under_way_most + TAKE_OVER_AFTER
+            return True
         if work.error is None and work.last_seq == seq:
             # The processor has the request, and nothing has come of it yet.
             work.wait(question, intent.at, self._clock())
@@ -199,7 +212,7 @@ class Resolver:
     async def _never_tried(self, work: Work, step: Find, charges: Sequence[Charge]) -> bool:
         """The processor made a charge and failed before it tried it: try again, or end it."""
         intent, terms, now = step.intent, self._terms(work), self._clock()
-        if may_charge(intent, terms, now):
+        if may_charge(intent, attempts(work.stream)[0].at, terms, now):
             work.step = "repeat"
             return await self._run(work, intent.key, step.question)
         settled_at = max(last_sent(intent), work.visit.last_sent_at) + terms.under_way_most
@@ -216,8 +229,10 @@ class Resolver:
             step,
             lookup,
             terms=self._terms(work),
+            asked_at=attempts(work.stream)[0].at,
             last_sent_at=work.visit.last_sent_at,
-            repeats=work.visit.repeats,
+            repeats=work.repeats,
+            is_refused=work.is_refused,
             now=self._clock(),
         )
         match after:
@@ -249,6 +264,7 @@ class Resolver:
         assert following is not None
         if following.seq == intent.seq:
             return False  # it was refused: something else is open, and comes first
+        work.repeats = 0
         return await self._run(work, following.key, question)
 
     # -- late money
@@ -331,11 +347,11 @@ class Resolver:
         await self._let_go(charge, work.stream)
 
     async def _let_go(self, charge: Charge, stream: Stream) -> None:
-        """End what a charge still holds or waits for, if its payment is over.
+        """End what a charge still holds or waits for, if its payment has no use for it.
 
         No money moves by that, so it needs no intent: it is repeated until nothing is held.
         """
-        if charge.status not in HOLDING or not stream or not is_over(stream):
+        if not holds_in_vain(charge, stream):
             return
         try:
             await self._end(PaymentId(stream[0].payment_id), charge)

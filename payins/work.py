@@ -18,12 +18,14 @@ class Visit:
     - `last_sent_at`: the latest time at which anybody but the request itself can have sent a charge
       for it: this worker's last call, or when it got the payment from another worker.
     - `looked_at`: when it was last looked at, None if never.
-    - `repeats`: how often a charge was repeated in vain.
+    - `repeats`: how often this worker asked in vain for the charge of the latest attempt.
+    - `is_refused`: the processor refused that last time, when others might still have charged.
     """
 
     last_sent_at: datetime
     looked_at: datetime | None = None
     repeats: int = 0
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,8 @@ class Resolved:
 
     `question` is what is open, None if nothing is; `until` is when to come back. `error` is why a
     step could not be taken: come back with backoff instead. `sent`: a charge was asked for.
-    `looked`: the processor was asked how it stands. `last_seq`: the stream as far as it was seen.
+    `looked`: the processor was asked how it stands. `repeats`, `is_refused`: as in `Visit`, now.
+    `last_seq`: the stream as far as it was seen.
     """
 
     last_seq: int
@@ -42,6 +45,8 @@ class Resolved:
     error: ProcessorError | None = None
     sent: bool = False
     looked: bool = False
+    repeats: int = 0
+    is_refused: bool = False
     step: str = "settled"
     unrecordable: tuple[Unrecordable, ...] = ()
 
@@ -57,6 +62,8 @@ class Work:
     until: datetime | None = None
     error: ProcessorError | None = None
     sent: bool = False
+    repeats: int = 0
+    is_refused: bool = False
     step: str = "settled"
     unrecordable: dict[Unrecordable, None] = field(default_factory=dict)
 
@@ -96,6 +103,8 @@ class Work:
             error=self.error,
             sent=self.sent,
             looked=self.looked_at is not None,
+            repeats=self.repeats,
+            is_refused=self.is_refused,
             step=self.step,
             unrecordable=tuple(self.unrecordable),
         )

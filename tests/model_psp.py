@@ -25,7 +25,7 @@ from connectors.charges import (
     RefundStatus,
     Terms,
 )
-from schemas.errors import NotSent, OutcomeUnknown, ProcessorRefused
+from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -41,6 +41,7 @@ class Fault(StrEnum):
     NOT_SENT = "not_sent"
     LOST_BEFORE = "lost_before"  # the request is lost on its way: no effect, outcome unknown
     LOST_AFTER = "lost_after"  # the answer is lost on its way back: effect, outcome unknown
+    BROKEN = "broken"  # no effect; the processor keeps its error under the key, and repeats it
     DELAYED = "delayed"  # the outcome is unknown, and the effect comes when nobody waits any more
 
 
@@ -72,7 +73,7 @@ class ModelPsp:
     point: Callable[[], Awaitable[None]] = at_once
     terms: Terms = field(default_factory=lambda: TERMS)
     charges: dict[str, Charge] = field(default_factory=dict)
-    keys: dict[str, tuple[datetime, object, str]] = field(default_factory=dict)
+    keys: dict[str, tuple[datetime, object, str | ProcessorError]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     log: list[ProcessorEvent] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)
@@ -136,7 +137,10 @@ class ModelPsp:
             charge = self.charges[reference]
             if charge.status in (ChargeStatus.CAPTURED, ChargeStatus.FAILED):
                 raise ProcessorRefused(self.name, "not_cancellable", "cannot be cancelled")
-            self._set(replace(charge, status=ChargeStatus.CANCELLED))
+            # What was taken stays taken; only the rest goes back.
+            is_taken = charge.captured_minor > 0
+            status = ChargeStatus.CAPTURED if is_taken else ChargeStatus.CANCELLED
+            self._set(replace(charge, status=status))
             return reference
 
         return await self._call("cancel", key, reference, effect)
@@ -264,7 +268,7 @@ class ModelPsp:
         due = [each for each in self.delayed if each[0] <= self.clock()]
         self.delayed = [each for each in self.delayed if each[0] > self.clock()]
         for _, effect in due:
-            with suppress(ProcessorRefused):
+            with suppress(ProcessorError):
                 effect()
         for charge in list(self.charges.values()):
             age = self.clock() - charge.at
@@ -280,7 +284,7 @@ class ModelPsp:
         match self.faults(operation):
             case Fault.NOT_SENT:
                 raise NotSent(self.name, "not_connected", "not sent")
-            case Fault.LOST_BEFORE | Fault.LOST_AFTER | Fault.DELAYED:
+            case Fault.LOST_BEFORE | Fault.LOST_AFTER | Fault.BROKEN | Fault.DELAYED:
                 raise OutcomeUnknown(self.name, "timeout", "lost")
         await self.point()
 
@@ -299,6 +303,8 @@ class ModelPsp:
             late = self.clock() + self.terms.under_way_most * 0.9
             self.delayed.append((late, lambda: self._once(key, request, effect)))
             raise OutcomeUnknown(self.name, "timeout", "still on its way")
+        if fault is Fault.BROKEN:
+            effect = self._break
         reference = self._once(key, request, effect)
         await self.point()
         if fault is Fault.LOST_AFTER:
@@ -309,13 +315,27 @@ class ModelPsp:
         known = self.keys.get(key)
         if known is not None and self.clock() - known[0] < self.terms.keys_kept:
             if known[1] != request:
-                raise ProcessorRefused(self.name, "idempotency_error", "another request")
+                # The other request had its effect: this says nothing about it.
+                raise OutcomeUnknown(self.name, "idempotency_error", "another request")
+            if isinstance(known[2], ProcessorError):
+                raise known[2]
             return known[2]
-        reference = effect()
-        self.keys[key] = (self.clock(), request, reference)
-        return reference
+        answer: str | ProcessorError
+        try:
+            answer = effect()
+        except (OutcomeUnknown, ProcessorRefused) as error:
+            answer = error  # it was asked for and not possible: that is what the key gives, too
+        self.keys[key] = (self.clock(), request, answer)
+        if isinstance(answer, ProcessorError):
+            raise answer
+        return answer
+
+    def _break(self) -> str:
+        raise OutcomeUnknown(self.name, "http_500", "broke in the midst of it")
 
     def _charged(self, request: ChargeRequest) -> str:
+        if request.payment_token == "no_such_token":
+            raise ProcessorRefused(self.name, "resource_missing", "no such payment method")
         reference = f"pi_{self.name}_{len(self.charges) + 1}"
         status, held = _outcome(request)
         charge = Charge(

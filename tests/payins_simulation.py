@@ -43,7 +43,7 @@ from writer.commands import (
 )
 from writer.memory import MemoryStore
 
-TOKENS = ("ok", "ok", "ok", "declined", "action", "slow", "partial")
+TOKENS = ("ok", "ok", "ok", "declined", "action", "slow", "partial", "no_such_token")
 HORIZON = timedelta(days=60)
 ONLY = frozenset({0})
 """The partitions."""

@@ -2,7 +2,7 @@
 
 An intent is recorded before the PSP is asked, so that a crash cannot hide that it may have been. It
 moves no money. A request to capture or to cancel is open until an outcome of its order is recorded;
-until then no other request about the order is accepted.
+until then no other request about the order is accepted, and no other capture of the payment.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,8 +34,14 @@ def attempt(state: PaymentState, command: Attempt) -> tuple[NewEvent, ...]:
 
 
 def request_capture(state: PaymentState, command: RequestCapture) -> tuple[NewEvent, ...]:
-    """Name what the PSP is to capture, of the orders without an open request."""
+    """Name what the PSP is to capture, of the orders without an open request.
+
+    One capture at a time: a PSP's books say how much of a charge was taken, not for which order.
+    """
     orders = concerned(state, command)
+    for order in state.orders.values():
+        if order.capture_requested_seq:
+            _refuse_requested(order)
     return pay_in_rows(state, command, parts_of(_without_request(orders), command))
 
 
@@ -98,5 +104,5 @@ def _open_request(order: OrderState) -> Rejection | None:
         code,
         "order_id",
         f"{what} of order {order.order_id} was requested (seq {seq}) and has no outcome yet; "
-        "wait for it",
+        "wait for it and ask again then",
     )

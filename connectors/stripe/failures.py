@@ -48,6 +48,10 @@ CREDENTIALS: Mapping[int, str] = MappingProxyType(
 )
 """Status -> the problem. It is not the request that is wrong: it will pass with another key."""
 
+ERROR_TYPES = frozenset({"api_error", "card_error", "idempotency_error", "invalid_request_error"})
+"""Types of Stripe's error objects (https://docs.stripe.com/api/errors). An error without one of
+them is of somebody on the way, such as a proxy, and says nothing about what Stripe did."""
+
 KEY_IN_USE = "idempotency_key_in_use"
 LOCKED = "lock_timeout"
 
@@ -56,7 +60,8 @@ def judge(answer: Answer) -> Verdict:
     """Judge an answer that is an error. A decline has been translated before, and is none."""
     code = answer.code or answer.error_type or f"http_{answer.status}"
     hint = f" (request {answer.request_id})" if answer.request_id else ""
-    if answer.status in CREDENTIALS:
+    is_stripes = answer.error_type in ERROR_TYPES
+    if is_stripes and answer.status in CREDENTIALS:
         return Verdict(
             error=NotSent(STRIPE, f"http_{answer.status}", CREDENTIALS[answer.status] + hint),
             repeat=False,
@@ -84,7 +89,7 @@ def judge(answer: Answer) -> Verdict:
             error=OutcomeUnknown(STRIPE, f"http_{answer.status}", problem),
             repeat=answer.should_retry is not False,
         )
-    if 400 <= answer.status < 500:
+    if is_stripes and 400 <= answer.status < 500:
         problem = f"refuses the request{hint}; Stripe's pages show why"
         error = ProcessorRefused(STRIPE, code, problem, field=our_field(answer.parameter))
         return Verdict(error=error, repeat=False)

@@ -170,12 +170,15 @@ def _check_capture(request: ChargeRequest) -> None:
 
 
 def capture(currency: str, amount_minor: int, *, final: bool) -> Params:
-    """Parameters of a capture; what is not captured is released only if it is final."""
-    return {
+    """Parameters of a capture; what is not captured is released only if it is final.
+
+    That it is final goes without saying: the parameter is only for accounts with multicapture.
+    """
+    params: Params = {
         "amount_to_capture": part_amount(currency, amount_minor),
-        "final_capture": final,
         "expand": CHARGE_WHOLE,
     }
+    return params if final else params | {"final_capture": False}
 
 
 def refund(reference: str, currency: str, amount_minor: int, refund_id: str) -> Params:

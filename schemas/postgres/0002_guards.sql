@@ -243,6 +243,8 @@ DECLARE
     capture_left  bigint := coalesce(nullif(before.authorized_minor, 0), before.order_amount_minor)
         - before.captured_minor;
     opened        public.payments;
+    previous      public.payments;  -- the payment's row before this one
+    capturing     text;  -- another order of the payment whose request to capture has no outcome
 BEGIN
     SELECT
         coalesce(max(seq) FILTER (WHERE event_type IN ('capture_requested')), 0)
@@ -297,6 +299,27 @@ BEGIN
         PERFORM public.payments_refuse('PU009', happened, 'amount_minor',
             format('is %s; at most %s can be captured', happened.amount_minor, capture_left),
             'Request what is authorized and not captured, or less.');
+    END IF;
+    IF happened.event_type IN ('capture_requested') THEN
+        -- The rows of one request follow one another, and only its first can be one too many.
+        SELECT * INTO previous FROM public.payments
+            WHERE payment_id = happened.payment_id AND seq = happened.seq - 1;
+        IF (previous.event_type IN ('capture_requested')
+                AND previous.idempotency_key = happened.idempotency_key) IS NOT TRUE THEN
+            SELECT order_id INTO capturing FROM public.payments
+                WHERE payment_id = happened.payment_id AND seq < happened.seq
+                GROUP BY order_id
+                HAVING max(seq) FILTER (WHERE event_type IN ('capture_requested'))
+                    > coalesce(max(seq) FILTER (WHERE event_type IN (
+                        'capture_failed', 'captured', 'failed', 'cancelled', 'expired')), 0)
+                LIMIT 1;
+            IF FOUND THEN
+                PERFORM public.payments_refuse('PU014', happened, 'event_type',
+                    format('%s cannot happen while a request to capture order %s is open',
+                        happened.event_type, capturing),
+                    'A payment has one request to capture at a time: append its outcome first.');
+            END IF;
+        END IF;
     END IF;
     IF happened.event_type IN ('honoured') AND happened.amount_minor > in_suspense THEN
         PERFORM public.payments_refuse('PU016', happened, 'amount_minor',

@@ -71,7 +71,7 @@ class GuardCode(StrEnum):
     REQUEST_OPEN = (
         "PU014",
         "a request to capture or to cancel, or another attempt, while such a request of the order"
-        " has no outcome",
+        " has no outcome; or a request to capture, while another one of the payment has none",
     )
     NOTHING_REQUESTED = (
         "PU015",

@@ -212,7 +212,8 @@ class Auditor:
         if isinstance(command, c.FailCancel):
             return Expected(event) if any(o.is_cancelling for o in able) else None
         if isinstance(command, c.RequestCapture):
-            return self._part(command)
+            is_free = not any(order.is_capturing for order in self.orders.values())
+            return self._part(command) if is_free else None
         meant = self._meant(getattr(command, "order_id", None)).values()
         is_possible = all(o.takes(event) for o in meant) and not all(o.is_asked for o in meant)
         return Expected(event) if is_possible else None

@@ -49,8 +49,8 @@ ACCEPTED: list[tuple[str, tuple[Step, ...], Step, dict[str, int]]] = [
      {"A": 600, "B": 300}),
     ("a part of it is requested", (AUTHORIZED,), do(c.RequestCapture, amount_minor=150),
      {"A": 100, "B": 50}),
-    ("only where none is open", (AUTHORIZED, do(c.RequestCapture, order_id="A")), REQUESTED,
-     {"B": 500}),
+    ("after the capture of another order", (AUTHORIZED, do(c.RequestCapture, order_id="A"),
+     do(c.Capture, order_id="A")), REQUESTED, {"B": 500}),
     ("again when it failed", (AUTHORIZED, REQUESTED, do(c.FailCapture)), REQUESTED,
      {"A": 1000, "B": 500}),
     ("every open request fails", (AUTHORIZED, do(c.RequestCapture, order_id="B")),
@@ -107,6 +107,10 @@ REFUSED: list[tuple[tuple[Step, ...], Step, Code, str]] = [
     ((CANCELLING,), CANCELLING, Code.CANCEL_ALREADY_REQUESTED, "order_id"),
     ((AUTHORIZED, do(c.RequestCapture, order_id="A")), do(c.RequestCapture, order_id="A"),
      Code.CAPTURE_ALREADY_REQUESTED, "order_id"),
+    ((AUTHORIZED, do(c.RequestCapture, order_id="A")), do(c.RequestCapture, order_id="B"),
+     Code.CAPTURE_ALREADY_REQUESTED, "order_id"),
+    ((AUTHORIZED, do(c.RequestCapture, order_id="A")), REQUESTED,
+     Code.CAPTURE_ALREADY_REQUESTED, "order_id"),
     ((AUTHORIZED,), do(c.FailCapture), Code.NOTHING_REQUESTED, "order_id"),
     ((AUTHORIZED, REQUESTED, do(c.FailCapture)), do(c.FailCapture), Code.NOTHING_REQUESTED,
      "order_id"),
@@ -132,6 +136,16 @@ def test_refused(before: tuple[Step, ...], command: Step, code: Code, field: str
     decision = decide(after(*before), built(command))
     assert isinstance(decision, Rejection), decision
     assert (decision.code, decision.field) == (code, field)
+
+
+def test_who_asks_for_a_second_capture_is_told_which_one_to_wait_for() -> None:
+    state = after(AUTHORIZED, do(c.RequestCapture, order_id="A"))
+    refused = decide(state, built(do(c.RequestCapture, order_id="B")))
+    assert isinstance(refused, Rejection)
+    assert refused.problem == (
+        "a capture of order A was requested (seq 5) and has no outcome yet; "
+        "wait for it and ask again then"
+    )
 
 
 # -- what the state shows -------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from connectors.charges import ChargeStatus
 from payins.answers import Answered, InFlight, NotFound
 from payins.execute import RequestLimits
 from schemas.errors import Rejection
@@ -161,6 +162,19 @@ def test_the_capture_of_one_order_is_recorded_for_that_order() -> None:
     assert books_agree(world, payment.payment_id)
 
 
+def test_two_captures_at_once_are_one_after_the_other() -> None:
+    """The processor says how much it took of the charge, not for which order."""
+    world = World()
+    payment = authorized(world, lines=TWO)
+    first = world.change(RequestCapture, payment.payment_id, order_id="A")
+    second = world.change(RequestCapture, payment.payment_id, order_id="B")
+    run(world.payins.capture(first, respond_async=True))
+    refused = run(world.payins.capture(second))
+    assert isinstance(refused, Rejection)
+    assert refused.code is RejectionCode.CAPTURE_ALREADY_REQUESTED
+    assert "capture" not in world.psp.calls
+
+
 def test_a_capture_whose_call_is_lost_stays_in_flight() -> None:
     world = World()
     payment = authorized(world)
@@ -214,6 +228,28 @@ def test_one_order_of_an_authorized_charge_is_cancelled_without_the_processor() 
     assert answered(run(world.payins.capture(capture)))[-1] == E.CAPTURED
     assert world.psp.charges["pi_stripe_1"].captured_minor == 500
     assert world.psp.charges["pi_stripe_1"].status == "captured"
+
+
+def test_the_last_order_that_is_cancelled_gives_back_what_is_left_of_the_charge() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    capture = world.change(RequestCapture, payment.payment_id, order_id="A")
+    run(world.payins.capture(capture))
+    command = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
+    assert books_agree(world, payment.payment_id)
+
+
+def test_an_order_is_not_cancelled_before_the_capture_of_another_one_has_an_outcome() -> None:
+    """Only after it is known whether the rest of the charge is still needed."""
+    world = World()
+    payment = authorized(world, lines=TWO)
+    capture = world.change(RequestCapture, payment.payment_id, order_id="A")
+    run(world.payins.capture(capture, respond_async=True))
+    cancel = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert isinstance(run(world.payins.cancel(cancel)), InFlight)
+    assert "cancel" not in world.psp.calls
 
 
 def test_a_payment_that_was_never_asked_for_is_cancelled_without_the_processor() -> None:

@@ -11,10 +11,12 @@ from payins.policies import Question
 from payins.work import Resolved, Visit
 from schemas.errors import ProcessorRefused
 from schemas.ids import PaymentId
+from tests.builders import line
 from tests.model_psp import Fault
 from tests.payins_resolver import resolver_of
 from tests.payins_world import World, books_agree, failing
 from writer.commands import (
+    Cancel,
     CreatePayment,
     Expire,
     RequestCancel,
@@ -23,6 +25,7 @@ from writer.commands import (
 )
 
 HOUR, DAY = 3600.0, 86_400.0
+TWO = (line("A"), line("B", 500, 0, logistics_fee_minor=0))
 
 
 def created(world: World, token: str = "ok", **fields: Any) -> CreatePayment:
@@ -36,6 +39,12 @@ def visit(world: World, payment_id: PaymentId, *, after: float = 0, repeats: int
     world.clock.advance(after)
     last = Visit(last_sent_at=world.clock() - timedelta(hours=1), repeats=repeats)
     return asyncio.run(resolver_of(world).resolve(payment_id, last))
+
+
+def captured(world: World, payment_id: PaymentId) -> dict[str, int]:
+    """What was captured of each order."""
+    orders = world.state(payment_id).orders.items()
+    return {order_id: order.captured_minor for order_id, order in orders}
 
 
 def test_a_recorded_intent_is_left_to_its_process_and_then_carried_out() -> None:
@@ -247,6 +256,35 @@ def test_a_lost_capture_or_cancellation_is_finished(
     assert books_agree(world, payment.payment_id)
 
 
+@pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.LOST_AFTER])
+def test_a_lost_capture_is_repeated_as_it_was_whatever_happened_to_another_order(
+    fault: Fault,
+) -> None:
+    world = World()
+    payment = world.payment(capture="manual", lines=TWO)
+    asyncio.run(world.payins.create(payment))
+    world.psp.faults = failing(("capture", fault))
+    capture = world.change(RequestCapture, payment.payment_id, order_id="A")
+    asyncio.run(world.payins.capture(capture))
+    asyncio.run(world.ledger.handle(world.change(Cancel, payment.payment_id, order_id="B")))
+    assert visit(world, payment.payment_id, after=5).error is None
+    assert captured(world, payment.payment_id) == {"A": 1000, "B": 0}
+    assert books_agree(world, payment.payment_id)
+
+
+def test_a_capture_of_a_part_gives_back_what_nobody_can_capture_any_more() -> None:
+    world = World()
+    payment = world.payment(capture="manual", lines=TWO)
+    asyncio.run(world.payins.create(payment))
+    for order_id, amount_minor in (("A", 400), ("B", 300)):
+        capture = world.change(
+            RequestCapture, payment.payment_id, order_id=order_id, amount_minor=amount_minor
+        )
+        asyncio.run(world.payins.capture(capture))
+    assert captured(world, payment.payment_id) == {"A": 400, "B": 300}
+    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
+
+
 def test_what_is_held_for_a_payment_that_is_over_is_let_go() -> None:
     world = World()
     payment = world.payment("action", capture="manual")
@@ -255,6 +293,18 @@ def test_what_is_held_for_a_payment_that_is_over_is_let_go() -> None:
     world.psp.settle("pi_stripe_1", ChargeStatus.AUTHORIZED)
     asyncio.run(resolver_of(world).observe(world.psp.charges["pi_stripe_1"]))
     assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CANCELLED
+
+
+def test_what_is_left_of_a_charge_that_nobody_can_capture_any_more_is_let_go() -> None:
+    """The order was cancelled in the moment in which the capture of the other was requested."""
+    world = World()
+    payment = world.payment(capture="manual", lines=TWO)
+    asyncio.run(world.payins.create(payment))
+    capture = world.change(RequestCapture, payment.payment_id, order_id="A")
+    asyncio.run(world.payins.capture(capture))
+    asyncio.run(world.ledger.handle(world.change(Cancel, payment.payment_id, order_id="B")))
+    asyncio.run(resolver_of(world).observe(world.psp.charges["pi_stripe_1"]))
+    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
 
 
 def test_a_payment_that_was_made_elsewhere_is_nobodys_to_ask_about() -> None:

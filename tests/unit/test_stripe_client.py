@@ -86,7 +86,10 @@ def against(*answers: Behaviour, **changed: Any) -> tuple[str | ProcessorError |
         (answer({"error": {}}, 500, Stripe_Should_Retry="false"), OutcomeUnknown, "http_500", 1),
         (answer({"error": "x"}, 500), OutcomeUnknown, "unreadable_answer", 1),
         (answer({"error": ["x"]}, 400), OutcomeUnknown, "unreadable_answer", 1),
-        (answer({"errors": []}, 400), ProcessorRefused, "http_400", 1),
+        (answer({"errors": []}, 400), OutcomeUnknown, "unreadable_answer", 1),
+        (answer({"message": "Forbidden"}, 403), OutcomeUnknown, "unreadable_answer", 1),
+        (answer("<html>", 404), OutcomeUnknown, "unreadable_answer", 1),
+        (answer("", 407), OutcomeUnknown, "unreadable_answer", 1),
         (error(429, "rate_limit"), NotSent, "rate_limit", 3),
         (error(409, "lock_timeout"), NotSent, "lock_timeout", 3),
         (error(409, "idempotency_key_in_use", type="idempotency_error"), OutcomeUnknown,
@@ -128,6 +131,12 @@ def test_an_unknown_outcome_is_not_forgotten_for_a_later_one_that_is_known() -> 
 def test_a_refusal_of_the_same_request_ends_it() -> None:
     raised, _ = against(hang, error(400, "amount_too_large"))
     assert isinstance(raised, ProcessorRefused)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 407])
+def test_a_proxys_error_does_not_tell_what_came_of_an_earlier_attempt(status: int) -> None:
+    raised, _ = against(close_in_the_body, answer("<html>", status))
+    assert isinstance(raised, OutcomeUnknown)
 
 
 def test_a_decline_is_an_answer() -> None:

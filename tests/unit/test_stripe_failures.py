@@ -7,6 +7,7 @@ import pytest
 from connectors.stripe.failures import Answer, after, judge, no_answer, not_connected
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused
 
+OURS = {"error_type": "invalid_request_error"}
 USED = {"error_type": "idempotency_error"}
 IN_USE = USED | {"code": "idempotency_key_in_use"}
 
@@ -14,12 +15,20 @@ IN_USE = USED | {"code": "idempotency_key_in_use"}
 @pytest.mark.parametrize(
     ("answer", "kind", "code", "repeat"),
     [
-        ({"status": 400, "code": "amount_too_small"}, ProcessorRefused, "amount_too_small", False),
+        (OURS | {"status": 400, "code": "amount_too_small"}, ProcessorRefused, "amount_too_small", False),
         ({"status": 400, "error_type": "api_error"}, ProcessorRefused, "api_error", False),
-        ({"status": 402, "code": "card_declined"}, ProcessorRefused, "card_declined", False),
-        ({"status": 404, "code": "resource_missing"}, ProcessorRefused, "resource_missing", False),
-        ({"status": 401}, NotSent, "http_401", False),
-        ({"status": 403}, NotSent, "http_403", False),
+        (OURS | {"status": 402, "code": "card_declined"}, ProcessorRefused, "card_declined", False),
+        (OURS | {"status": 404, "code": "resource_missing"}, ProcessorRefused, "resource_missing", False),
+        (OURS | {"status": 401}, NotSent, "http_401", False),
+        (OURS | {"status": 403}, NotSent, "http_403", False),
+        # Not Stripe's: a proxy on the way, which says nothing about an earlier attempt.
+        ({"status": 400}, OutcomeUnknown, "unreadable_answer", False),
+        ({"status": 400, "error_type": "bad_gateway"}, OutcomeUnknown, "unreadable_answer", False),
+        ({"status": 401}, OutcomeUnknown, "unreadable_answer", False),
+        ({"status": 403}, OutcomeUnknown, "unreadable_answer", False),
+        ({"status": 404}, OutcomeUnknown, "unreadable_answer", False),
+        ({"status": 405}, OutcomeUnknown, "unreadable_answer", False),
+        ({"status": 407}, OutcomeUnknown, "unreadable_answer", False),
         ({"status": 429, "code": "rate_limit"}, NotSent, "rate_limit", True),
         ({"status": 429}, NotSent, "http_429", True),
         ({"status": 429, "should_retry": False}, NotSent, "http_429", False),
@@ -49,7 +58,7 @@ def test_an_answer_that_is_an_error(
 
 def test_a_refusal_names_our_field_and_stripes_request() -> None:
     error = judge(
-        Answer(status=400, code="amount_too_large", parameter="amount", request_id="req_7")
+        Answer(**OURS, status=400, code="amount_too_large", parameter="amount", request_id="req_7")
     ).error
     assert isinstance(error, ProcessorRefused)
     assert error.field == "amount_minor"
@@ -62,7 +71,8 @@ def test_a_wish_to_wait_goes_with_the_error() -> None:
     assert error.retry_after_seconds == 7.0
 
 
-REFUSED = judge(Answer(status=400)).error
+REFUSED = judge(Answer(**OURS, status=400)).error
+PROXY = judge(Answer(status=400)).error
 BUSY = judge(Answer(status=429)).error
 BROKEN = judge(Answer(status=500)).error
 LATE = no_answer("answer_timeout").error
@@ -79,6 +89,8 @@ AWAY = not_connected("not_connected").error
         (BROKEN, BUSY, BROKEN),
         (BROKEN, LATE, LATE),
         (LATE, REFUSED, REFUSED),
+        (LATE, PROXY, PROXY),
+        (REFUSED, PROXY, PROXY),
     ],
 )
 def test_once_unknown_the_outcome_stays_unknown(

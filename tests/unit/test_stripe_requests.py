@@ -105,6 +105,13 @@ def test_a_page_needs_an_address_to_come_back_to() -> None:
     assert caught.value.field == "return_url"
 
 
+def test_only_a_capture_that_leaves_something_to_capture_says_so() -> None:
+    """Stripe takes `final_capture` only from accounts with multicapture; true is its default."""
+    last = {"amount_to_capture": 400, "expand": requests.CHARGE_WHOLE}
+    assert requests.capture("EUR", 400, final=True) == last
+    assert requests.capture("EUR", 400, final=False) == last | {"final_capture": False}
+
+
 def test_nothing_personal_is_sent() -> None:
     """A new parameter must be weighed: it belongs in this list, or not into the request."""
     sent = set(direct(request(capture_manually=True), partial=True)) | set(

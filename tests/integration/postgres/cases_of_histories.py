@@ -16,6 +16,7 @@ from tests.integration.postgres.histories import (
     paid,
     payout,
     story,
+    two_captures,
     two_orders,
     with_shares,
 )
@@ -433,6 +434,11 @@ REQUESTS = [
         GuardCode.REQUEST_OPEN: {
             "a second capture requested": history(
                 (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 100), (E.CAPTURE_REQUESTED, 100)
+            ),
+            "a capture of another order requested": two_captures(),
+            "a capture of another order requested, later": two_captures(E.SHIPPED),
+            "a capture of another order requested under the key of something else": two_captures(
+                E.SHIPPED, same_request=True
             ),
             "a second cancellation requested": history(
                 (E.CANCEL_REQUESTED, None), (E.CANCEL_REQUESTED, None)

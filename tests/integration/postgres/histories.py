@@ -76,6 +76,19 @@ def two_orders(**changes: Any) -> list[Row]:
     return [*rows, book.event(E.AUTHORIZED, "order-2") | changes]
 
 
+def two_captures(*between: E, same_request: bool = False) -> list[Row]:
+    """A capture of the first order requested, events of it, then a capture of the second one."""
+    book = Book()
+    rows = [book.create("order-1"), book.create("order-2")]
+    rows += [book.event(E.AUTHORIZED, order_id) for order_id in ("order-1", "order-2")]
+    rows += [book.event(event, "order-1", amount=amount) for event, amount in (
+        (E.CAPTURE_REQUESTED, 100), *((event, None) for event in between)
+    )]  # fmt: skip
+    last = book.event(E.CAPTURE_REQUESTED, "order-2", amount=100)
+    key = {"idempotency_key": rows[-1]["idempotency_key"]} if same_request else {}
+    return [*rows, last | key]
+
+
 def late_order() -> list[Row]:
     """A second order that joins after the first one was authorized."""
     book = Book()

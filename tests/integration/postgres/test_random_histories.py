@@ -229,6 +229,7 @@ def _is_legal(before: Book, after: Book, row: Row) -> bool:
     return (
         _amount_is_legal(before.direction, event_type, row, order.amount)
         and (known is None or _past_is_legal(EFFECTS[before.direction][event_type], known, row))
+        and _captures_alone(EFFECTS[before.direction][event_type], before)
         and order.authorized <= order.amount
         and not 0 < order.authorized < order.captured
         and _shares_are_legal(before.direction, event_type, known, row)
@@ -283,6 +284,12 @@ def _past_is_legal(effect: Effect, known: Order, row: Row) -> bool:
         case Suspense.RETURN:
             return bool((amount, suspense) == known.disputed)
     return effect.dispute is not Claim.ENDS or bool(amount == known.disputed[0])
+
+
+def _captures_alone(effect: Effect, before: Book) -> bool:
+    """Whether no request to capture is open in the whole payment, if this is one."""
+    others = before.orders.values()
+    return effect.capture_request is not Claim.OPENS or not any(o.is_capturing for o in others)
 
 
 def _shares_are_legal(
