@@ -9,6 +9,11 @@ from connectors.stripe import declines as stripe_declines
 GENERIC = "declined"
 _RETRYABLE = "the payment was declined; the same way to pay may work later"
 _FINAL = "the payment was declined; ask the buyer for another way to pay"
+_MESSAGES = {
+    "authentication_required": "the buyer's bank asks the buyer to authenticate; create another"
+    " payment with a return_url, and send the buyer to its next_action.url",
+}
+"""Code -> what to do, where it is something else."""
 
 _READERS: Mapping[str, Callable[[str], Failure]] = {"stripe": stripe_declines.failure}
 """Processor -> what its codes mean."""
@@ -25,6 +30,6 @@ def failure_of(psp: str, code: str | None) -> dict[str, Any]:
     failure = read(code)
     return {
         "code": GENERIC if failure.confidential else failure.code,
-        "message": _RETRYABLE if failure.retryable else _FINAL,
+        "message": _MESSAGES.get(failure.code, _RETRYABLE if failure.retryable else _FINAL),
         "retryable": failure.retryable,
     }

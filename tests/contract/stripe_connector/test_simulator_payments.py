@@ -59,6 +59,15 @@ def test_a_card_is_charged_or_declined_in_one_call(
     assert found == now(simulator, found)
 
 
+def test_a_buyer_who_has_nowhere_to_come_back_to_is_declined(simulator: Simulator) -> None:
+    """Nobody could be sent to authenticate, so the payment ends instead of waiting for it."""
+    ended = charged(simulator, payment_token="pm_card_authenticationRequired", return_url=None)
+    assert (ended.status, ended.action_url) == (ChargeStatus.FAILED, None)
+    assert ended.failure is not None
+    assert (ended.failure.code, ended.failure.retryable) == ("authentication_required", False)
+    assert charged(simulator, return_url=None).status is ChargeStatus.CAPTURED
+
+
 @pytest.mark.parametrize(
     ("currency", "amount_minor"),
     [
