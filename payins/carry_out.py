@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from connectors.charges import Charge, Processor
 from payins.intents import Intent, IntentKind, attempts, charge_request, intent_of, last_attempt
-from payins.keys import step_key
+from payins.keys import REFUSED, step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
@@ -138,7 +138,7 @@ class CarryOut:
                 if not is_alone():
                     # An earlier call may have had its effect: that this one has none says nothing.
                     return Progress(events=await self._unknown(stream, intent), error=error)
-                fields = self._fields(intent, "refused")
+                fields = self._fields(intent, REFUSED)
                 return Progress(events=await self.append(stream, Fail(**fields, reason=error.code)))
             else:
                 return Progress(events=(await self.observer.observe(charge, stream)).events)

@@ -63,7 +63,7 @@ _OWN: Mapping[str, ProblemType] = {
     "payment_declined": ProblemType(
         402,
         "The payment was declined",
-        "Ask the buyer for another way to pay; `failure.retryable` says whether the same may work.",
+        "`failure.message` says what to do: most often, ask the buyer for another way to pay.",
     ),
     "forbidden": ProblemType(
         403, "The caller may not do this", "Use a token whose role may; the reference lists them."
@@ -102,11 +102,6 @@ _OWN: Mapping[str, ProblemType] = {
     ),
     "request_invalid": ProblemType(
         422, "Several fields are wrong", "Correct each field that `errors` names."
-    ),
-    "refused_by_processor": ProblemType(
-        422,
-        "The payment service provider refuses the request",
-        "Correct what `detail` names; the same request would be refused again.",
     ),
     "rate_limited": ProblemType(
         429, "Too many requests", "Wait for `Retry-After` seconds; `RateLimit` says what is left."
