@@ -7,7 +7,7 @@ from connectors.charges import Failure
 from connectors.stripe import declines as stripe_declines
 
 GENERIC = "declined"
-_RETRYABLE = "the payment was declined; the same way to pay may work later"
+_RETRYABLE = "the payment was declined; another payment in the same way may work later"
 _FINAL = "the payment was declined; ask the buyer for another way to pay"
 _REFUSED = (
     "the payment service provider refuses the request; correct what the code names and create"

@@ -142,7 +142,8 @@ REJECTIONS: Mapping[RejectionCode, ProblemType] = MappingProxyType(
         RejectionCode.IDEMPOTENCY_CONFLICT: ProblemType(
             422,
             "The key was used for another request",
-            "Use a new key; `differing_fields` says what differs from the first request.",
+            "Use a new key, or a new payment for another confirmation; `differing_fields` says"
+            " what differs.",
         ),
         RejectionCode.UNKNOWN_PAYMENT: ProblemType(
             404,
@@ -300,7 +301,9 @@ def of_rejection(
     """
     more: dict[str, object] = {}
     if differing_fields:
-        more["differing_fields"] = [pointer(names.get(each, each)) for each in differing_fields]
+        # The older names have one field for several of ours.
+        found = dict.fromkeys(pointer(names.get(each, each)) for each in differing_fields)
+        more["differing_fields"] = list(found)
     name = names.get(rejection.field, rejection.field)
     return Problem(
         rejection.code,

@@ -289,6 +289,15 @@ def test_init_takes_its_key_from_anywhere_or_issues_one() -> None:
     within(work)
 
 
+@pytest.mark.parametrize("malformed", ["", " ", "ключ", "tab\t", "k" * 256])
+def test_init_checks_the_key_in_its_body_as_one_in_the_header(malformed: str) -> None:
+    async def work(one: ApiWorld, _two: ApiWorld) -> None:
+        answer = await post(one, "/payments/init", INIT | {"idempotency_key": malformed})
+        assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_malformed")
+
+    within(work)
+
+
 @pytest.mark.parametrize(
     ("change", "fields"),
     [
@@ -321,6 +330,30 @@ def test_confirm_charges_once_whatever_the_key() -> None:
         other = await post(two, "/payments/confirm", content | {"payment_method": "card"})
         assert (other.status_code, other.json()["differing_fields"]) == (422, ["/payment_method"])
         assert one.world.psp.calls.count("charge") == 1
+
+    within(work)
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_another_confirmation_is_told_to_create_another_payment(older: bool) -> None:
+    """A new key does not help: a payment is confirmed once, whatever the key."""
+
+    async def work(one: ApiWorld, two: ApiWorld) -> None:
+        tx_id = (await post(one, "/payments/init", INIT)).json()["tx_id"]
+        if older:
+            path, fields = "/payments/confirm", ["/payment_method"]
+            contents = [{"tx_id": tx_id, "payment_method": each} for each in ("card", "declined")]
+        else:
+            path = f"/v1/payments/{tx_id}/confirm"
+            fields = ["/method", "/payment_token"]
+            contents = [{"method": "card"}, {"payment_token": "declined"}]
+        await post(one, path, contents[0], **key())
+        answer = await post(two, path, contents[1], **key())
+        found = answer.json()
+        assert (answer.status_code, found["code"]) == (422, "idempotency_conflict")
+        assert sorted(found["differing_fields"]) == fields
+        assert "create another payment" in found["detail"]
+        assert "key" not in found["detail"]
 
     within(work)
 
