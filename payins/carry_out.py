@@ -175,12 +175,10 @@ class CarryOut:
         reference = state.attempts[-1].reference
         if reference is None:
             return Progress(events=await self._fail(FailCapture, stream, intent, NO_CHARGE))
-        left_minor = sum(
-            (order.authorized_minor or order.amount_minor) - order.captured_minor
-            for order in state.orders.values()
-            if not order.is_over
-        )
-        amount_minor = intent.amount_minor
+        try:
+            final = await self._is_final(state, intent, reference)
+        except ProcessorError as error:
+            return Progress(events=stream, error=error)
         return await self._change(
             stream,
             intent,
@@ -188,11 +186,30 @@ class CarryOut:
             lambda p: p.capture(
                 reference,
                 currency=state.currency,
-                amount_minor=amount_minor,
+                amount_minor=intent.amount_minor,
                 key=intent.psp_key,
-                final=amount_minor >= left_minor,
+                final=final,
             ),
         )
+
+    async def _is_final(self, state: PaymentState, intent: Intent, reference: str) -> bool:
+        """Whether what a capture leaves is released.
+
+        It is, if nobody could capture it: a card that allows one capture would hold the buyer's
+        money until the authorization ends. While another order waits for its capture, such a
+        capture is refused instead, and the shop decides.
+        """
+        live = [order for order in state.orders.values() if not order.is_over]
+        left_minor = sum(
+            (order.authorized_minor or order.amount_minor) - order.captured_minor for order in live
+        )
+        if intent.is_final or intent.amount_minor >= left_minor:
+            return True
+        waiting = [order for order in live if order.state.status is Status.AUTHORIZED]
+        if any(order.order_id not in intent.amounts for order in waiting):
+            return False
+        charge = await self._call(intent, lambda p: p.retrieve(reference), "retrieve")
+        return not charge.captures_more
 
     # -- cancellations
 

@@ -23,8 +23,8 @@ from schemas.lifecycle import EventType
 from schemas.rejections import RejectionCode
 from service import answers, render
 from service.bodies import (
-    AmountBody,
     CancelBody,
+    CaptureBody,
     ConfirmBody,
     CreatePaymentBody,
     OrdersBody,
@@ -224,12 +224,15 @@ async def confirmed(
 
 
 async def capture_payment(
-    request: Request, payment_id: str, body: AmountBody | None = None
+    request: Request, payment_id: str, body: CaptureBody | None = None
 ) -> Response:
     """Take what was authorized, wholly or in part."""
-    asked = body or AmountBody()
+    asked = body or CaptureBody()
     command = RequestCapture(
-        **_change(request, payment_id), order_id=asked.order_id, amount_minor=asked.amount_minor
+        **_change(request, payment_id),
+        order_id=asked.order_id,
+        amount_minor=asked.amount_minor,
+        final=asked.final or None,
     )
     await check_reach(request, Operation.CAPTURE_PAYMENT, command.payment_id)
     result = await parts_of(request).payins.capture(command, respond_async=wants_async(request))

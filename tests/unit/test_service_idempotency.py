@@ -194,6 +194,38 @@ def test_a_change_of_an_authorized_payment_is_made_once(operation: str) -> None:
     within(work)
 
 
+def test_a_payment_is_captured_in_several_parts() -> None:
+    async def work(one: ApiWorld, two: ApiWorld) -> None:
+        path = f"/v1/payments/{(await one.paid(capture='manual'))['id']}/capture"
+        first = await post(one, path, {"amount_minor": 1000}, **key("a"))
+        assert (first.status_code, first.json()["captured_minor"]) == (200, 1000)
+        second = await post(two, path, {"amount_minor": 500}, **key("b"))
+        assert (second.status_code, second.json()["captured_minor"]) == (200, 1500)
+        rest = await post(one, path, **key("c"))
+        assert (rest.status_code, rest.json()["captured_minor"]) == (200, 2500)
+        assert same(first, await post(two, path, {"amount_minor": 1000}, **key("a")))
+        over = await post(one, path, **key("d"))
+        assert (over.status_code, over.json()["code"]) == (409, "nothing_left")
+
+    within(work)
+
+
+def test_a_final_capture_gives_back_the_rest() -> None:
+    async def work(one: ApiWorld, two: ApiWorld) -> None:
+        path = f"/v1/payments/{(await one.paid(capture='manual'))['id']}/capture"
+        content = {"amount_minor": 1000, "final": True}
+        first = await post(one, path, content, **key("a"))
+        assert (first.status_code, first.json()["captured_minor"]) == (200, 1000)
+        assert [each.status for each in one.world.psp.charges.values()] == ["captured"]
+        assert same(first, await post(two, path, content, **key("a")))
+        other = await post(two, path, {"amount_minor": 1000, "final": False}, **key("a"))
+        assert (other.status_code, other.json()["differing_fields"]) == (422, ["/final"])
+        more = await post(two, path, {"amount_minor": 1}, **key("b"))
+        assert (more.status_code, more.json()["code"]) == (409, "capture_failed")
+
+    within(work)
+
+
 def test_a_cancellation_that_comes_too_late_is_answered_the_same_for_ever() -> None:
     async def work(one: ApiWorld, _two: ApiWorld) -> None:
         path = f"/v1/payments/{(await one.paid(capture='manual'))['id']}"

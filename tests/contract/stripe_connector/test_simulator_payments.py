@@ -141,6 +141,7 @@ def test_an_authorization_is_captured_in_parts(simulator: Simulator) -> None:
     assert (held.status, held.authorized_minor, held.captured_minor) == (
         ChargeStatus.AUTHORIZED, 2500, 0,
     )  # fmt: skip
+    assert now(simulator, held).captures_more
     part = captured(simulator, held, 1000, final=False)
     assert (part.status, part.authorized_minor, part.captured_minor) == (
         ChargeStatus.AUTHORIZED, 2500, 1000,
@@ -151,6 +152,25 @@ def test_an_authorization_is_captured_in_parts(simulator: Simulator) -> None:
     )  # fmt: skip
     with pytest.raises(ProcessorRefused):
         captured(simulator, held, 400, final=True)
+
+
+def test_a_card_that_allows_one_capture_says_so(simulator: Simulator) -> None:
+    made = simulator.api(
+        "POST",
+        "payment_intents",
+        **{
+            "amount": 2500,
+            "currency": "eur",
+            "payment_method": "pm_card_visa",
+            "payment_method_types[]": "card",
+            "confirm": "true",
+            "capture_method": "manual",
+        },
+    )
+    held = simulator.use(lambda stripe: stripe.retrieve(made["id"]))
+    assert (held.status, held.captures_more) == (ChargeStatus.AUTHORIZED, False)
+    with pytest.raises(ProcessorRefused):
+        captured(simulator, held, 1000, final=False)
 
 
 def test_more_than_is_held_is_not_captured(simulator: Simulator) -> None:
