@@ -141,9 +141,12 @@ def problem_of(error: Exception) -> Problem:
             return of_validation(error)
         case HTTPException():
             return of_http_exception(error)
-        case PurserError():
+        case ServiceUnavailable():
             # Its text names servers, which is nobody's business outside.
-            level = logging.WARNING if isinstance(error, ServiceUnavailable) else logging.ERROR
-            _log.log(level, "%s", error)
+            _log.warning("%s", error)
             return unavailable("something that this needs does not answer; repeat the request")
+        case PurserError():
+            # It would come again each time until somebody mends it.
+            _log.error("%s", error)
+            return defect()
     raise error

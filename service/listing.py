@@ -24,6 +24,7 @@ from schemas.ids import PaymentId
 from schemas.lifecycle import Direction
 from service.cursors import Position
 from service.database import Database
+from service.problems import Problem, unavailable
 from service.views import Views
 from sinks import queries_figures as queries
 from writer.append import AsyncWriter
@@ -143,10 +144,11 @@ class Listing:
     async def _search_ids(self, ids: Sequence[UUID], wanted: Wanted) -> Search:
         if not ids:
             return Search(found=(), after=None)
-        most = _candidates(wanted)
-        found = await self._found(
-            _OF_IDS, wanted, wanted.lower, wanted.upper, most, {"ids": list(ids)}
-        )
+        most, more = _candidates(wanted), {"ids": list(ids)}
+        try:
+            found = await self._found(_OF_IDS, wanted, wanted.lower, wanted.upper, most, more)
+        except TookTooLong as error:
+            raise too_slow() from error
         return Search(found=found, after=found[-1].position if len(found) == most else None)
 
     async def _search_time(self, seller_id: str | None, wanted: Wanted) -> Search:
@@ -162,9 +164,9 @@ class Listing:
             lower = wanted.lower if upper - wanted.lower <= length else upper - length
             try:
                 found += await self._found(statement, wanted, lower, upper, most - len(found), more)
-            except TookTooLong:
+            except TookTooLong as error:
                 if length == WINDOW:
-                    raise
+                    raise too_slow() from error
                 return Search(found=found, after=Position(upper, _FIRST_ID))
             if len(found) >= most:
                 return Search(found=found, after=found[-1].position)
@@ -217,6 +219,11 @@ class Listing:
                 streams.append(stream)
                 last = each
         return Page(streams=streams, after=search.after)
+
+
+def too_slow() -> Problem:
+    """The problem of a list that PostgreSQL cannot give in time, now or a second later."""
+    return unavailable("this list takes too long; ask for a shorter period, with from and to")
 
 
 def _candidates(wanted: Wanted) -> int:

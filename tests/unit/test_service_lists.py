@@ -16,6 +16,7 @@ from service.cursors import Position
 from service.problems import Problem
 from service.times import days_between, period
 from tests.service_world import ApiWorld, key
+from writer.store import TookTooLong
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AT = datetime(2026, 5, 31, 12, tzinfo=UTC)
@@ -222,6 +223,25 @@ def test_a_filtered_page_is_filled_beyond_what_is_left_out() -> None:
         held += await make(world, 2, capture="manual")
         found = await pages(world, "/v1/payments", status="authorized", limit=3)
         assert found == [held[:0:-1], held[:1]]
+
+    within(work)
+
+
+@pytest.mark.parametrize("query", ["", "?buyer_id=b-3", "?seller_id=s-7"])
+def test_a_list_that_takes_too_long_asks_for_less(
+    query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_long(*_: object) -> list[Any]:
+        raise TookTooLong("PostgreSQL at db-7 gives no answer within 5 s")
+
+    async def work(world: ApiWorld) -> None:
+        await make(world, 1)
+        monkeypatch.setattr(world.parts.listing, "_found", too_long)
+        async with world.client() as client:
+            answer = await client.get(f"/v1/payments{query}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert "shorter period" in answer.json()["detail"]
+        assert "db-7" not in answer.text
 
     within(work)
 
