@@ -27,12 +27,15 @@ from service.database import Database
 from service.problems import Problem, unavailable
 from service.views import Views
 from sinks import queries_figures as queries
-from writer.append import AsyncWriter
+from writer.append import AsyncReader
 from writer.store import TookTooLong
 
 PAGE_MOST = 100
 CANDIDATES_MOST = 500
 """Payments whose streams one page reads, to find those with the status asked for."""
+ROWS_MOST = 10_000
+"""Rows after which a page ends: payments of many orders would make an answer of many megabytes."""
+STREAMS_AT_ONCE = 10
 WINDOW, WINDOW_GROWS = timedelta(minutes=1), 8
 """Each window is eight times as long as the one before: the ninth reaches beyond ten years."""
 
@@ -111,12 +114,12 @@ class Search:
 
 
 class Listing:
-    """Finds pages."""
+    """Finds pages. It shares no connection and no thread with what is asked about one payment."""
 
-    def __init__(self, database: Database, views: Views, writer: AsyncWriter) -> None:
+    def __init__(self, database: Database, views: Views, reader: AsyncReader) -> None:
         self._database = database
         self._views = views
-        self._writer = writer
+        self._reader = reader
 
     async def of_buyer(self, buyer_id: str, wanted: Wanted) -> Page:
         """The payments of one buyer."""
@@ -203,13 +206,16 @@ class Listing:
         """Read streams until the page is full; what is left begins the next one."""
         streams: list[tuple[Event, ...]] = []
         last: Found | None = None
-        step = wanted.limit + 1
-        for begin in range(0, len(search.found), step):
-            part = search.found[begin : begin + step]
+        rows = 0
+        for begin in range(0, len(search.found), STREAMS_AT_ONCE):
+            if rows >= ROWS_MOST:
+                return Page(streams=streams, after=search.found[begin - 1].position)
+            part = search.found[begin : begin + STREAMS_AT_ONCE]
             # Loads at the same time are one question to PostgreSQL.
             loaded = await asyncio.gather(
-                *(self._writer.load(PaymentId(each.payment_id)) for each in part)
+                *(self._reader.load(PaymentId(each.payment_id)) for each in part)
             )
+            rows += sum(map(len, loaded))
             for each, stream in zip(part, loaded, strict=True):
                 if not wanted.keep(stream):
                     continue

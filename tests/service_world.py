@@ -36,7 +36,7 @@ from service.tokens import Tokens
 from service.views import Views
 from service.webhooks import StripeWebhooks
 from tests.payins_world import World
-from writer.append import AsyncWriter
+from writer.append import AsyncReader, AsyncWriter
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "purser"
@@ -86,8 +86,8 @@ def token(role: str = "service", subject: str = "shop", **changes: Any) -> str:
 class MemoryListing(Listing):
     """Finds rows in a store in memory by the same rules."""
 
-    def __init__(self, world: World, writer: AsyncWriter) -> None:
-        super().__init__(cast(Database, None), cast(Views, None), writer)
+    def __init__(self, world: World, reader: AsyncReader) -> None:
+        super().__init__(cast(Database, None), cast(Views, None), reader)
         self._world = world
 
     async def _now(self) -> datetime:
@@ -208,6 +208,7 @@ class ApiWorld:
             in_flight={},
         )
         self.writer = AsyncWriter(self.world.store)
+        self.reader = AsyncReader(self.world.store)
         self.payins = PayIns(
             self.writer, self.world.processors, self.world.metrics, clock=self.world.clock
         )
@@ -216,7 +217,7 @@ class ApiWorld:
             payins=self.payins,
             views=NoViews(),
             as_of=NoAsOf(),
-            listing=MemoryListing(self.world, self.writer),
+            listing=MemoryListing(self.world, self.reader),
             webhooks=StripeWebhooks(self.inbox, [WEBHOOK_SECRET]),
             metrics=self.metrics,
         )
@@ -240,8 +241,9 @@ class ApiWorld:
         return found
 
     def close(self) -> None:
-        """End the writer's threads."""
+        """End the threads of writer and reader."""
         self.writer.close()
+        self.reader.close()
 
 
 def key(value: str | None = None) -> dict[str, str]:
