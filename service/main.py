@@ -148,12 +148,13 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
     stripe_processor = StripeProcessor(stripe)
     stack.push_async_callback(stripe_processor.close)
     processors = Processors([stripe_processor], payins_metrics)
+    as_of = AsOf(database, views, partitions=DebeziumSettings.load().topic_partitions)
     parts = Parts(
         writer=writer,
         payins=PayIns(writer, processors, payins_metrics),
         views=views,
-        as_of=AsOf(database, views, partitions=DebeziumSettings.load().topic_partitions),
-        listing=Listing(database, views, reader),
+        as_of=as_of,
+        listing=Listing(database, views, as_of, reader),
         webhooks=StripeWebhooks(inbox, stripe.webhook_secrets),
         metrics=metrics,
     )
@@ -162,7 +163,7 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
             "postgres": lambda: database.rows("SELECT 1", {}),
             "token_keys": keys.ready,
         },
-        useful={"clickhouse": parts.as_of.now},
+        useful={"clickhouse": as_of.now},
     )
     operators = OperatorsPort(settings.worker_metrics_port, metrics, readiness)
     await operators.start()

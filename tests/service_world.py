@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -87,7 +87,7 @@ class MemoryListing(Listing):
     """Finds rows in a store in memory by the same rules."""
 
     def __init__(self, world: World, reader: AsyncReader) -> None:
-        super().__init__(cast(Database, None), cast(Views, None), reader)
+        super().__init__(cast(Database, None), cast(Views, None), cast(AsOf, None), reader)
         self._world = world
 
     async def _now(self) -> datetime:
@@ -99,18 +99,13 @@ class MemoryListing(Listing):
     def _streams(self) -> list[tuple[Event, ...]]:
         return list(self._world.store._streams.values())
 
-    async def of_buyer(self, buyer_id: str, wanted: Wanted) -> Any:
-        ids = [events[0].payment_id for events in self._streams() if events[0].buyer_id == buyer_id]
-        return await self._page(await self._search_ids(ids, wanted), wanted)
-
-    async def of_user(self, user_id: str, directions: Sequence[Any], wanted: Wanted) -> Any:
-        ids = [
+    async def _ids_of(self, user_id: str, directions: Sequence[Any]) -> Collection[UUID]:
+        return [
             events[0].payment_id
             for events in self._streams()
             if events[0].direction in directions
             and (events[0].buyer_id or events[0].seller_id) == user_id
         ]
-        return await self._page(await self._search_ids(ids, wanted), wanted)
 
     async def _found(
         self,

@@ -113,6 +113,9 @@ def test_the_views_follow_and_say_how_far(api: RealApi) -> None:
         made = [
             (await client.create(seller_id=seller, buyer_id=buyer)).json["id"] for _ in range(3)
         ]
+        # In its buyer's list at once, also while the views do not have it.
+        newest = (await client.send("GET", f"/v1/payments?buyer_id={buyer}", process=1)).json
+        assert [each["id"] for each in newest["data"]] == made[::-1]
         before = (await client.send("GET", f"/v1/payments/{made[-1]}")).json["updated_at"]
         revenue = await client.until(
             f"/v1/sellers/{seller}/revenue", lambda now: (now["as_of"] or "") > before
