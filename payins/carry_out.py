@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from connectors.charges import Charge, Processor
 from payins.intents import Intent, IntentKind, attempts, charge_request, intent_of, last_attempt
-from payins.keys import step_key
+from payins.keys import REFUSED, step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
@@ -156,7 +156,7 @@ class CarryOut:
                 if not is_settled and not is_alone():
                     # An earlier call may have had its effect: that this one has none says nothing.
                     return Progress(events=await self._unknown(stream, intent), is_refused=True)
-                fields = self._fields(intent, "refused")
+                fields = self._fields(intent, REFUSED)
                 return Progress(events=await self.append(stream, Fail(**fields, reason=error.code)))
             else:
                 return Progress(events=(await self.observer.observe(charge, stream)).events)
@@ -193,7 +193,10 @@ class CarryOut:
         reference = state.attempts[-1].reference
         if reference is None:
             return Progress(events=await self._fail(FailCapture, stream, intent, NO_CHARGE))
-        amount_minor = intent.amount_minor
+        try:
+            final = await self._is_final(_state(stream[: intent.seq - 1]), intent, reference)
+        except ProcessorError as error:
+            return Progress(events=stream, error=error)
         return await self._change(
             stream,
             intent,
@@ -201,11 +204,30 @@ class CarryOut:
             lambda p: p.capture(
                 reference,
                 currency=state.currency,
-                amount_minor=amount_minor,
+                amount_minor=intent.amount_minor,
                 key=intent.psp_key,
-                final=is_final(stream, intent),
+                final=final,
             ),
         )
+
+    async def _is_final(self, state: PaymentState, intent: Intent, reference: str) -> bool:
+        """Whether what a capture leaves is released.
+
+        It is, if nobody could capture it: a card that allows one capture would hold the buyer's
+        money until the authorization ends. While another order waits for its capture, such a
+        capture is refused instead, and the shop decides.
+        """
+        live = [order for order in state.orders.values() if not order.is_over]
+        left_minor = sum(
+            (order.authorized_minor or order.amount_minor) - order.captured_minor for order in live
+        )
+        if intent.is_final or intent.amount_minor >= left_minor:
+            return True
+        waiting = [order for order in live if order.state.status is Status.AUTHORIZED]
+        if any(order.order_id not in intent.amounts for order in waiting):
+            return False
+        charge = await self._call(intent, lambda p: p.retrieve(reference), "retrieve")
+        return not charge.captures_more
 
     # -- cancellations
 
@@ -374,19 +396,6 @@ def reference_for(stream: Stream, intent: Intent) -> str | None:
     paid = [row for row in taken if row.event_type in _PAID and row.order_id in orders]
     latest = (paid or taken)[-1:]
     return latest[0].psp_reference if latest else attempt.reference
-
-
-def is_final(stream: Stream, intent: Intent) -> bool:
-    """Whether a capture leaves no order that can be captured later, so that the rest goes back.
-
-    Only what was there when it was requested counts: a processor takes the same request only.
-    """
-    before = _state(stream[: intent.seq - 1])
-    return not any(
-        order.state.status in QUESTIONS
-        for order_id, order in before.orders.items()
-        if order_id not in intent.amounts
-    )
 
 
 def attempt_number(stream: Stream, intent: Intent) -> int:

@@ -118,7 +118,12 @@ class ModelPsp:
         def effect() -> str:
             charge = self.charges[reference]
             left = charge.authorized_minor - charge.captured_minor
-            if charge.status is not ChargeStatus.AUTHORIZED or amount_minor > left:
+            is_allowed = final or charge.captures_more
+            if (
+                charge.status is not ChargeStatus.AUTHORIZED
+                or amount_minor > left
+                or not is_allowed
+            ):
                 raise ProcessorRefused(self.name, "charge_not_capturable", "cannot be captured")
             is_done = final or amount_minor == left
             self._set(
@@ -348,6 +353,7 @@ class ModelPsp:
             status=status,
             authorized_minor=held,
             captured_minor=held if status is ChargeStatus.CAPTURED else 0,
+            captures_more=request.payment_token != "one_capture",
             action_url="https://psp.example/act"
             if status is ChargeStatus.ACTION_REQUIRED
             else None,

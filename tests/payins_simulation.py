@@ -43,7 +43,7 @@ from writer.commands import (
 )
 from writer.memory import MemoryStore
 
-TOKENS = ("ok", "ok", "ok", "declined", "action", "slow", "partial", "no_such_token")
+TOKENS = ("ok", "ok", "ok", "declined", "action", "slow", "partial", "one_capture", "no_such_token")
 HORIZON = timedelta(days=60)
 ONLY = frozenset({0})
 """The partitions."""
@@ -232,7 +232,12 @@ class Simulation:
         key = fields["idempotency_key"]
         match self.random.randrange(4):
             case 0:
-                await self._call(lambda p: p.capture(RequestCapture(**fields)), key)
+                capture = RequestCapture(
+                    **fields,
+                    amount_minor=self.random.choice((None, 300)),
+                    final=self.random.choice((None, None, True)),
+                )
+                await self._call(lambda p: p.capture(capture), key)
             case 1:
                 await self._call(lambda p: p.cancel(RequestCancel(**fields)), key)
             case _:

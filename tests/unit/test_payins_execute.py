@@ -10,6 +10,7 @@ import pytest
 from connectors.charges import ChargeStatus
 from payins.answers import Answered, InFlight, NotFound
 from payins.execute import RequestLimits
+from payins.intents import intents
 from schemas.errors import Rejection
 from schemas.lifecycle import EventType as E
 from schemas.rejections import RejectionCode
@@ -173,6 +174,74 @@ def test_two_captures_at_once_are_one_after_the_other() -> None:
     assert isinstance(refused, Rejection)
     assert refused.code is RejectionCode.CAPTURE_ALREADY_REQUESTED
     assert "capture" not in world.psp.calls
+
+
+def captured(world: World, payment: CreatePayment, **fields: Any) -> list[E]:
+    command = world.change(RequestCapture, payment.payment_id, **fields)
+    return answered(run(world.payins.capture(command)))
+
+
+def test_what_a_partial_capture_leaves_can_be_captured_later() -> None:
+    world = World()
+    payment = authorized(world)
+    assert captured(world, payment, amount_minor=300)[-1] == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].status == "authorized"
+    assert captured(world, payment, amount_minor=500)[-2:] == [E.CAPTURE_REQUESTED, E.CAPTURED]
+    assert captured(world, payment)[-1] == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].status == "captured"
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 1000
+    assert books_agree(world, payment.payment_id)
+    again = run(world.payins.capture(world.change(RequestCapture, payment.payment_id)))
+    assert isinstance(again, Rejection)
+    assert again.code == RejectionCode.NOTHING_LEFT
+
+
+@pytest.mark.parametrize(
+    ("token", "final"), [("one_capture", None), ("one_capture", True), ("ok", True)]
+)
+def test_what_is_never_captured_is_released(token: str, final: bool | None) -> None:
+    """Because the card allows one capture only, or because the shop wants no more."""
+    world = World()
+    payment = authorized(world, payment_token=token)
+    assert captured(world, payment, amount_minor=300, final=final)[-1] == E.CAPTURED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 300)
+    more = captured(world, payment, amount_minor=1)
+    assert more[-1] == E.CAPTURE_FAILED
+    assert books_agree(world, payment.payment_id)
+
+
+def test_a_final_capture_ends_the_orders_that_got_nothing() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="B", final=True)[-1] == E.CAPTURED
+    state = world.state(payment.payment_id)
+    assert {key: order.state.status for key, order in state.orders.items()} == {
+        "A": "cancelled", "B": "captured",
+    }  # fmt: skip
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 500
+
+
+def test_the_first_of_several_orders_is_not_captured_finally() -> None:
+    """The others are not given up because the card allows one capture: the shop is told."""
+    world = World()
+    payment = authorized(world, payment_token="one_capture", lines=TWO)
+    assert captured(world, payment, order_id="B")[-1] == E.CAPTURE_FAILED
+    assert captured(world, payment)[-1] == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 1500
+
+
+def test_a_capture_of_a_part_that_is_repeated_asks_the_same() -> None:
+    world = World()
+    payment = authorized(world, payment_token="one_capture")
+    world.psp.faults = failing(("capture", Fault.LOST_AFTER))
+    command = world.change(RequestCapture, payment.payment_id, amount_minor=300)
+    assert isinstance(run(world.payins.capture(command)), InFlight)
+    events = world.events(payment.payment_id)
+    intent = intents(events)[-1]
+    progress = run(world.carry_out.run(events, intent, is_alone=lambda: False))
+    assert progress.events[-1].event_type == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 300
 
 
 def test_a_capture_whose_call_is_lost_stays_in_flight() -> None:

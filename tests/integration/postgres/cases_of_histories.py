@@ -63,9 +63,9 @@ LIFECYCLE = [
         "an attempt after authorized": history((E.AUTHORIZED, None), (E.ATTEMPTED, None)),
         "an attempt after failed": history((E.FAILED, None), (E.ATTEMPTED, None)),
         "a capture requested of nothing authorized": history((E.CAPTURE_REQUESTED, 100)),
-        "a capture requested after captured": paid(E.CAPTURE_REQUESTED),
-        "a capture failed after it happened": history(
-            (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 9), (E.CAPTURED, 9), (E.CAPTURE_FAILED, 0)
+        "a capture requested after failed": history((E.FAILED, None), (E.CAPTURE_REQUESTED, 9)),
+        "a capture failed after it expired": history(
+            (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 9), (E.EXPIRED, None), (E.CAPTURE_FAILED, 0)
         ),
         "a cancellation requested after captured": paid(E.CANCEL_REQUESTED),
         "a cancellation failed after cancelled": history(
@@ -356,6 +356,18 @@ FACTS = [
         field="amount_minor",
     ),
     Case(
+        name="a capture requested of what is captured",
+        rows=paid(E.CAPTURE_REQUESTED),
+        why=GuardCode.WRONG_AMOUNT,
+        field="amount_minor",
+    ),
+    Case(
+        name="a capture requested above what a capture has left",
+        rows=history((E.AUTHORIZED, 900), (E.CAPTURED, 400), (E.CAPTURE_REQUESTED, 501)),
+        why=GuardCode.WRONG_AMOUNT,
+        field="amount_minor",
+    ),
+    Case(
         name="a payout submitted with less",
         rows=payout(E.SUBMITTED, last={"amount_minor": 849}),
         why=GuardCode.WRONG_AMOUNT,
@@ -435,6 +447,12 @@ REQUESTS = [
             "a second capture requested": history(
                 (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 100), (E.CAPTURE_REQUESTED, 100)
             ),
+            "a second capture requested of what a capture has left": history(
+                (E.AUTHORIZED, None),
+                (E.CAPTURED, 400),
+                (E.CAPTURE_REQUESTED, 100),
+                (E.CAPTURE_REQUESTED, 100),
+            ),
             "a capture of another order requested": two_captures(),
             "a capture of another order requested, later": two_captures(E.SHIPPED),
             "a capture of another order requested under the key of something else": two_captures(
@@ -460,6 +478,12 @@ REQUESTS = [
             ),
         },
         GuardCode.NOTHING_REQUESTED: {
+            "a capture failed after it happened": history(
+                (E.AUTHORIZED, None),
+                (E.CAPTURE_REQUESTED, 9),
+                (E.CAPTURED, 9),
+                (E.CAPTURE_FAILED, 0),
+            ),
             "a capture failed, none requested": history(
                 (E.AUTHORIZED, None), (E.CAPTURE_FAILED, None)
             ),
