@@ -80,6 +80,23 @@ class RealApi:
         answer.raise_for_status()
         return answer.json()
 
+    def charges(self) -> list[dict[str, Any]]:
+        """The simulator's charges."""
+        page = self.simulator("/_simulator/charges?limit=1000")
+        assert page["next_cursor"] is None, "more than a page"
+        charges: list[dict[str, Any]] = page["data"]
+        return charges
+
+    @contextmanager
+    def slow_processor(self, seconds: float) -> Iterator[None]:
+        """Let every call of the simulator take so long."""
+        url = f"{self.stack.endpoints.simulator_url}/_simulator/faults"
+        httpx.put(url, json={"plan": {"latency_seconds": seconds}}).raise_for_status()
+        try:
+            yield
+        finally:
+            httpx.delete(url).raise_for_status()
+
 
 @dataclass
 class Client:
