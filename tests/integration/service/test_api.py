@@ -214,7 +214,11 @@ def test_the_older_names_charge_once(api: RealApi) -> None:
 
 def test_a_process_that_stops_finishes_its_requests(api: RealApi) -> None:
     """The processor answers after the process has been told to stop; others come too late."""
-    with second_process(api.stack) as (url, process), api.slow_processor(PROCESSOR_SECONDS):
+    with (
+        second_process(api.stack) as (url, process),
+        api.held_worker(),
+        api.slow_processor(PROCESSOR_SECONDS),
+    ):
         before = payments_recorded(api)
 
         async def work(client: Client) -> None:

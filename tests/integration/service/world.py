@@ -14,12 +14,14 @@ from uuid import uuid4
 
 import aiohttp
 import httpx
+import psutil
 
 from stack.credentials import Credentials
 from stack.native import Stack
 from stack.ports import lend_port
 from stack.settings import CHECKOUT
 from stack.tokens import make_token
+from stack.topology import PAYINS_WORKER
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
 
@@ -86,6 +88,18 @@ class RealApi:
         assert page["next_cursor"] is None, "more than a page"
         charges: list[dict[str, Any]] = page["data"]
         return charges
+
+    @contextmanager
+    def held_worker(self) -> Iterator[None]:
+        """Let the worker of payments in stand still, so it takes over no request that is slow."""
+        pid = self.stack.pid(PAYINS_WORKER.name)
+        assert pid is not None
+        worker = psutil.Process(pid)
+        worker.suspend()
+        try:
+            yield
+        finally:
+            worker.resume()
 
     @contextmanager
     def slow_processor(self, seconds: float) -> Iterator[None]:
