@@ -61,9 +61,8 @@ def test_the_sdk_verifies_what_comes(
     assert snapshot["status"] == "requires_payment_method"
     assert events["payment_intent.succeeded"]["data"]["object"]["status"] == "succeeded"
     assert snapshot["metadata"] == {"purser_payment_id": "p-1"}
-    assert endpoint.id not in str(
-        client.v1.webhook_endpoints.retrieve(endpoint.id).to_dict().get("secret")
-    )
+    again = client.v1.webhook_endpoints.retrieve(endpoint.id).to_dict()
+    assert again.get("secret") is None  # only the first answer has it
 
 
 def test_an_endpoint_gets_the_types_that_it_wants(

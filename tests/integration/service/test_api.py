@@ -2,21 +2,44 @@
 
 import asyncio
 import signal
+import socket
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from tests.integration.service.world import Client, RealApi, payment, second_process
 
 pytestmark = pytest.mark.integration
 
+PROCESSOR_SECONDS = 3.0
+LOOKS_MOST = 500
+
 
 def charges_of(api: RealApi, payment_id: str) -> list[dict[str, Any]]:
     """The simulator's charges of a payment."""
-    found = api.simulator("/_simulator/charges?limit=1000")
-    rows = found["data"] if isinstance(found, dict) else found
-    return [row for row in rows if payment_id in str(row)]
+    return [charge for charge in api.charges() if charge["payment_id"] == payment_id]
+
+
+def payments_recorded(api: RealApi) -> int:
+    """How many payments there are."""
+    with psycopg.connect(api.stack.endpoints.postgres_reader_dsn) as connection:
+        found = connection.execute("SELECT count(DISTINCT payment_id) FROM payments").fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def listens(url: str) -> bool:
+    """Whether a new connection is taken."""
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_authorize_capture_refund(api: RealApi) -> None:
@@ -194,21 +217,32 @@ def test_the_older_names_charge_once(api: RealApi) -> None:
 
 
 def test_a_process_that_stops_finishes_its_requests(api: RealApi) -> None:
-    with second_process(api.stack) as (url, process):
+    """The processor answers after the process has been told to stop; others come too late."""
+    with (
+        second_process(api.stack) as (url, process),
+        api.held_worker(),
+        api.slow_processor(PROCESSOR_SECONDS),
+    ):
+        before = payments_recorded(api)
 
-        async def work(client: Client) -> list[int]:
+        async def work(client: Client) -> None:
             client.api = RealApi(api.stack, (url, url), process)
-
-            async def submit() -> int:
-                try:
-                    return (await client.create()).status
-                except OSError:
-                    return 0  # it came too late: nobody listens
-
-            first = [asyncio.create_task(submit()) for _ in range(20)]
-            await asyncio.sleep(0.05)
+            requests = [asyncio.create_task(client.create()) for _ in range(20)]
+            await until(lambda: payments_recorded(api) == before + len(requests))
             process.send_signal(signal.SIGTERM)
-            return await asyncio.gather(*first)
+            await until(lambda: not listens(url))
+            assert not any(request.done() for request in requests)
+            answers = await asyncio.gather(*requests)
+            assert {answer.status for answer in answers} == {201}
 
-        assert set(api.run(work)) <= {201, 0}
+        api.run(work)
         assert process.wait(30) == 128 + signal.SIGTERM
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for it, beside requests that are under way."""
+    for _ in range(LOOKS_MOST):
+        if is_so():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it never came")

@@ -14,10 +14,12 @@ from uuid import uuid4
 
 import aiohttp
 import httpx
+import psutil
 
 from stack.native import Stack
 from stack.ports import lend_port
 from stack.settings import CHECKOUT
+from stack.topology import PAYINS_WORKER
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
 
@@ -69,6 +71,35 @@ class RealApi:
         answer = httpx.get(f"{self.stack.endpoints.simulator_url}{path}")
         answer.raise_for_status()
         return answer.json()
+
+    def charges(self) -> list[dict[str, Any]]:
+        """The simulator's charges."""
+        page = self.simulator("/_simulator/charges?limit=1000")
+        assert page["next_cursor"] is None, "more than a page"
+        charges: list[dict[str, Any]] = page["data"]
+        return charges
+
+    @contextmanager
+    def held_worker(self) -> Iterator[None]:
+        """Let the worker of payments in stand still, so it takes over no request that is slow."""
+        pid = self.stack.pid(PAYINS_WORKER.name)
+        assert pid is not None
+        worker = psutil.Process(pid)
+        worker.suspend()
+        try:
+            yield
+        finally:
+            worker.resume()
+
+    @contextmanager
+    def slow_processor(self, seconds: float) -> Iterator[None]:
+        """Let every call of the simulator take so long."""
+        url = f"{self.stack.endpoints.simulator_url}/_simulator/faults"
+        httpx.put(url, json={"plan": {"latency_seconds": seconds}}).raise_for_status()
+        try:
+            yield
+        finally:
+            httpx.delete(url).raise_for_status()
 
 
 @dataclass
