@@ -148,10 +148,10 @@ async def once(
     assert facts.caller is not None
     assert facts.idempotency_key is not None
     scope = request.scope
-    prefer = request.headers.get("prefer", "").encode()
-    digest = hashlib.sha256(
-        b"\n".join((operation.encode(), scope["raw_path"], scope["query_string"], prefer, body))
-    ).digest()
+    # Everything on which an answer depends, beside the key: also how far the caller's role reaches.
+    prefer = ",".join(request.headers.getlist("prefer")).encode()
+    asked = (operation.encode(), reach(operation, facts.caller).encode(), scope["raw_path"])
+    digest = hashlib.sha256(b"\n".join((*asked, scope["query_string"], prefer, body))).digest()
     key = internal_key(facts.caller.subject, facts.idempotency_key, operation, request.path_params)
     facts.internal_key = key
     if (known := await gate.answers.get(key, digest)) is not None:
