@@ -25,6 +25,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ALIVE_PATH = "/healthz"
+"""Answered even if too many requests are under way."""
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _FIXED_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
@@ -61,11 +63,14 @@ class Frame:
         self._requests += 1
         try:
             exchange.check_request_id()
-            if self._requests > self._requests_most:
+            # A process that is busy is not dead, and nobody shall end it for that.
+            if self._requests > self._requests_most and scope["path"] != ALIVE_PATH:
                 raise unavailable("too many requests are being worked on; repeat this one")
             body = LimitedBody(
                 exchange, receive, bytes_most=self._body_bytes_most, seconds=self._body_seconds
             )
+            if scope["method"] == "HEAD":  # the server leaves the content out
+                scope = {**scope, "method": "GET"}
             await self._app(scope, body.receive, exchange.send)
         except Problem as problem:
             await exchange.answer(problem)

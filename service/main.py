@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import FrameType
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 from schemas.runtime import entry_point, loading
 
@@ -28,6 +29,7 @@ with loading():
     from payins.metrics import PayInsMetrics
     from payins.processors import Processors
     from schemas.errors import ConfigurationError, ServiceUnavailable
+    from schemas.ids import PaymentId
     from service.answer_cache import AnswerCache, open_redis
     from service.app import make_app
     from service.as_of import AsOf
@@ -156,7 +158,8 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
     )
     readiness = Readiness(
         needed={
-            "postgres": lambda: database.rows("SELECT 1", {}),
+            # Not over the connections of lists: slow lists keep no payment waiting.
+            "postgres": lambda: writer.load(PaymentId(UUID(int=0))),
             "token_keys": keys.ready,
         },
         useful={"clickhouse": parts.as_of.now},
