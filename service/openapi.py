@@ -26,11 +26,12 @@ DESCRIPTION = """Payments of a marketplace: charge buyers, read what happened, w
 - Unknown fields of a request are refused. New fields may appear in an answer at any time.
 """
 EVERY = ("request_id_malformed", "token_missing", "token_invalid", "token_expired", "forbidden",
-         "not_acceptable", "rate_limited", "internal_error", "unavailable")  # fmt: skip
+         "not_acceptable", "rate_limited", "internal_error", "unavailable", "field_unknown",
+         "request_invalid")  # fmt: skip
 WITH_BODY = ("invalid_json", "invalid_encoding", "duplicate_key", "request_timeout",
-             "body_too_large", "unsupported_media_type", "field_missing", "field_unknown",
-             "field_invalid", "request_invalid", "invalid_identifier")  # fmt: skip
-WITH_QUERY = ("field_invalid", "field_unknown")
+             "body_too_large", "unsupported_media_type", "field_missing", "field_invalid",
+             "invalid_identifier")  # fmt: skip
+WITH_QUERY = ("field_invalid",)
 WITH_KEY = ("idempotency_key_missing", "idempotency_key_malformed", "request_in_flight",
             "idempotency_conflict")  # fmt: skip
 _MODELS = {"payment_declined": shown.Declined, "idempotency_conflict": shown.Conflict}

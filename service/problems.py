@@ -288,9 +288,19 @@ _NOT_IN_BODY = frozenset(
 """Fields of commands that no request body has."""
 
 
+def json_pointer(path: Sequence[object]) -> str:
+    """RFC 6901: the tokens, escaped, each after a slash; empty for the whole body."""
+    return "".join(f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in path)
+
+
 def pointer(name: str) -> str:
     """A field as the writer names it, as a JSON pointer: `orders[0].order_id` -> RFC 6901."""
-    return "/" + name.replace("[", "/").replace("].", "/").replace("]", "").replace(".", "/")
+    head, _, rest = name.partition(".")
+    if head == "metadata":  # the caller's names may have dots and brackets in them
+        return json_pointer([head, rest] if rest else [head])
+    if head.startswith("metadata["):  # a name is wrong, and nothing is below a name
+        return json_pointer(["metadata"])
+    return json_pointer(name.replace("[", ".").replace("]", "").split("."))
 
 
 def of_rejection(

@@ -10,7 +10,7 @@ import pytest
 
 from docs.api_pages import API_PAGE, PROBLEMS_PAGE, api_page, problems_page
 from schemas.ids import caller_key, payment_id
-from service import openapi, shown
+from service import documents, openapi, shown
 from service.app import new_application
 from service.permissions import Operation
 from service.problems import PROBLEMS
@@ -128,6 +128,35 @@ def test_pages_load_nothing(path: str) -> None:
         assert word not in answer.text
     for code in PROBLEMS if path.endswith("problems") else ():
         assert f'id="{code}"' in answer.text
+
+
+def test_pages_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making one takes 20 ms of the event loop, and whoever asks needs no token."""
+    made: list[str] = []
+
+    def counted(name: str) -> None:
+        make = getattr(documents, name)
+
+        def made_now(*of: Any) -> Any:
+            made.append(name)
+            return make(*of)
+
+        monkeypatch.setattr(documents, name, made_now)
+
+    counted("docs_page")
+    counted("problems_page")
+    world = ApiWorld()
+
+    async def work() -> None:
+        async with world.client("") as client:
+            for path in ("/docs", "/docs/problems") * 3:
+                assert (await client.get(path)).status_code == 200
+
+    try:
+        asyncio.run(work())
+    finally:
+        world.close()
+    assert sorted(made) == ["docs_page", "problems_page"]
 
 
 def test_the_document_is_served() -> None:

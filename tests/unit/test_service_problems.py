@@ -71,6 +71,8 @@ def test_several_errors_are_listed() -> None:
         ("orders[0].amount_minor", "/orders/0/amount_minor"),
         ("orders[12].order_id", "/orders/12/order_id"),
         ("metadata.size", "/metadata/size"),
+        ("metadata.a/b~c", "/metadata/a~1b~0c"),
+        ("metadata.a[0].b", "/metadata/a[0].b"),
     ],
 )
 def test_the_writers_names_become_pointers(name: str, expected: str) -> None:
@@ -201,6 +203,16 @@ CASES: dict[str, tuple[str, str, dict[str, Any], int, str, str | None]] = {
                                             "headers": key()}, 422, "field_invalid", "/return_url"),
     "limit": ("GET", f"{CREATE}?limit=0", {}, 422, "field_invalid", "/limit"),
     "unknown parameter": ("GET", f"{CREATE}?sort=asc", {}, 422, "field_unknown", "/sort"),
+    "unknown parameter of a payment": ("GET", f"{NOBODY}?expand=orders", {}, 422, "field_unknown",
+                                       "/expand"),
+    "unknown parameter of a balance": ("GET", "/v1/sellers/s-7/balance?currency=EUR", {}, 422,
+                                       "field_unknown", "/currency"),
+    "parameter of a POST": ("POST", f"{CREATE}?a~b/c=1", {"json": body(), "headers": key()}, 422,
+                            "field_unknown", "/a~0b~1c"),
+    "JSON is the last thing wanted": ("GET", CREATE, {"headers": {
+        "Accept": "application/json;q=0"}}, 406, "not_acceptable", None),
+    "anything but JSON": ("GET", CREATE, {"headers": {
+        "Accept": "*/*, application/json; q=0.000"}}, 406, "not_acceptable", None),
     "cursor": ("GET", f"{CREATE}?cursor=abc", {}, 422, "field_invalid", "/cursor"),
     "no day": ("GET", f"{CREATE}?from=2026-02-30", {}, 422, "field_invalid", "/from"),
     "no zone": ("GET", f"{CREATE}?to=2026-02-03T00:00:00", {}, 422, "field_invalid", "/to"),
@@ -236,6 +248,45 @@ def test_what_is_refused_is_a_problem(name: str) -> None:
     assert found["type"] == f"/docs/problems#{code}"
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/json;q=0.1",
+        "text/html, application/json ; q=1",
+        "application/*",
+        "text/html;q=0, */*;q=0.001",
+        "application/problem+json",
+        "application/json;q=x",
+        "APPLICATION/JSON",
+    ],
+)
+def test_json_is_given_to_whoever_takes_it(accept: str) -> None:
+    assert send("GET", CREATE, headers={"Accept": accept}).status_code == 200
+
+
+def test_several_unknown_parameters_are_named_together() -> None:
+    answer = send("GET", f"{NOBODY}?a=1&b=2&a=3")
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert [each["field"] for each in answer.json()["errors"]] == ["/a", "/b"]
+    assert {each["in"] for each in answer.json()["errors"]} == {"query"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("a/b~c", "x" * 600, "/metadata/a~1b~0c"),
+        ("a[0].b", "x" * 600, "/metadata/a[0].b"),
+        ("näme", "x" * 600, "/metadata/näme"),
+        # There is nothing below a name, so the object that has it is what is wrong.
+        ("x" * 41, "yes", "/metadata"),
+    ],
+)
+def test_a_pointer_into_metadata_points_to_what_is_there(name: str, value: str, field: str) -> None:
+    metadata = {"good": "yes", name: value}
+    answer = send("POST", CREATE, json=body(metadata=metadata), headers=key())
+    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+
+
 def test_several_wrong_fields_are_named_together() -> None:
     answer = send("POST", CREATE, json=body(buyer_id=None, currency=3, x=1), headers=key())
     found = answer.json()
@@ -249,6 +300,21 @@ def test_several_wrong_fields_are_named_together() -> None:
 
 def test_allow_names_the_methods() -> None:
     assert "GET" in send("DELETE", NOBODY).headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", CREATE, "GET, HEAD, POST"),
+        ("PUT", NOBODY, "GET, HEAD"),
+        ("GET", f"{NOBODY}/capture", "POST"),
+        ("HEAD", f"{NOBODY}/capture", "POST"),
+        ("POST", "/healthz", "GET, HEAD"),
+    ],
+)
+def test_allow_names_all_methods_of_the_path(method: str, path: str, allow: str) -> None:
+    answer = send(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
 
 
 @pytest.mark.parametrize(
