@@ -14,7 +14,7 @@ from schemas.errors import ProcessorRefused, PurserError, ServiceUnavailable
 from service import documents, health, shown, webhooks
 from service.answers import JSON
 from service.facts import SCOPE
-from service.frame import ALIVE_PATH, App, Frame
+from service.frame import ALIVE_PATH, Frame
 from service.gate import Gate
 from service.health import Readiness
 from service.parts import Parts
@@ -35,7 +35,7 @@ def make_app(
     parts: Parts,
     readiness: Readiness,
     keys_document: bytes | None = None,
-) -> tuple[FastAPI, App]:
+) -> tuple[FastAPI, Frame]:
     """The FastAPI application, and the same in its frame, which is what serves."""
     app = new_application()
     app.state.gate, app.state.parts, app.state.readiness = gate, parts, readiness

@@ -35,7 +35,7 @@ with loading():
     from service.as_of import AsOf
     from service.breaker import Breaker
     from service.database import Database
-    from service.frame import App
+    from service.frame import Frame
     from service.gate import Gate
     from service.health import Readiness
     from service.keys import KeySet, check_keys_file, fetch_from, read_file
@@ -65,6 +65,12 @@ class ApiServer(uvicorn.Server):
         super().__init__(config)
         self._readiness = readiness
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            _log.info("listening on %s:%d", *each.getsockname()[:2])
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop: nothing new is accepted, requests in flight finish."""
         self._readiness.stopping = True
@@ -77,15 +83,14 @@ async def serve(settings: "ServiceSettings") -> None:
         listener = stack.enter_context(listen(settings))
         app, readiness = await open_app(settings, stack)
         server = ApiServer(uvicorn_config(settings, app), readiness)
-        _log.info("listening on %s:%d", settings.api_host, settings.api_port)
         await server.serve(sockets=[listener])
 
 
-def uvicorn_config(settings: "ServiceSettings", app: "App") -> "uvicorn.Config":
+def uvicorn_config(settings: "ServiceSettings", app: "Frame") -> "uvicorn.Config":
     """How uvicorn serves: its own log lines and headers are left out."""
     return uvicorn.Config(
         app,
-        http=guarded_protocol(settings.headers_seconds),
+        http=guarded_protocol(settings.headers_seconds, app.refused),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -117,7 +122,9 @@ def listen(settings: "ServiceSettings") -> socket.socket:
     return listener
 
 
-async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple["App", "Readiness"]:
+async def open_app(
+    settings: "ServiceSettings", stack: AsyncExitStack
+) -> tuple["Frame", "Readiness"]:
     """The application with everything it needs; the stack closes that.
 
     Raises:
