@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from starlette.routing import compile_path
 
 from schemas.errors import Rejection, SchemaVersionError, ServiceUnavailable
 from schemas.rejections import RejectionCode
@@ -18,6 +19,7 @@ from service.problems import (
     of_rejection,
     pointer,
 )
+from service.routes import ROUTES
 from tests.service_world import ApiWorld, body, key
 
 STATUSES = {400, 401, 402, 403, 404, 405, 406, 408, 409, 413, 415, 422, 429, 431, 500, 503}
@@ -223,6 +225,23 @@ CASES: dict[str, tuple[str, str, dict[str, Any], int, str, str | None]] = {
                           "/seller_id"),
     "no id in a path": ("GET", "/v1/sellers/a%20b/balance", {}, 422, "field_invalid",
                         "/seller_id"),
+    "too many orders": ("POST", CREATE, {"json": body(orders=[
+        order_with()["orders"][0] | {"order_id": f"o-{n}"} for n in range(1001)]),
+        "headers": key()}, 422, "too_many_orders", "/orders"),
+    "an order twice": ("POST", CREATE, {"json": body(orders=order_with()["orders"] * 2),
+                                        "headers": key()}, 422, "duplicate_order",
+                       "/orders/1/order_id"),
+    "negative share": ("POST", CREATE, {"json": order_with(commission_minor=-1), "headers": key()},
+                       422, "share_negative", "/orders/0/commission_minor"),
+    "shares above": ("POST", CREATE, {"json": order_with(commission_minor=9000), "headers": key()},
+                     422, "shares_above_amount", "/orders/0/commission_minor"),
+    "much metadata": ("POST", CREATE, {"json": body(metadata={str(n): "" for n in range(21)}),
+                                       "headers": key()}, 422, "too_much_metadata", "/metadata"),
+    "invisible text": ("POST", CREATE, {"json": body(metadata={"a": "\n"}), "headers": key()}, 422,
+                       "invalid_text", "/metadata/a"),
+    "huge capture": ("POST", f"{NOBODY}/capture", {"json": {"amount_minor": 10**20},
+                                                   "headers": key()}, 404, "unknown_payment", None),
+    "two wrong parameters": ("GET", f"{CREATE}?limit=0&sort=asc", {}, 422, "request_invalid", None),
     "request id": ("GET", CREATE, {"headers": {"X-Request-Id": "a b"}}, 400,
                    "request_id_malformed", None),
     "major amount": ("POST", "/payments/init", {"json": {
@@ -246,6 +265,17 @@ def test_what_is_refused_is_a_problem(name: str) -> None:
     assert found["request_id"] == answer.headers["x-request-id"]
     assert (found["status"], found["title"]) == (status, PROBLEMS[code].title)
     assert found["type"] == f"/docs/problems#{code}"
+    if (documented := codes_of(method, path)) is not None:
+        assert code in documented
+
+
+def codes_of(method: str, path: str) -> list[str] | None:
+    """The codes that the OpenAPI document has for a request; None if it is of no operation."""
+    for route in ROUTES:
+        matches = compile_path(route.path)[0].fullmatch(path.partition("?")[0])
+        if matches and route.method == method:
+            return openapi.codes_of(route)
+    return None
 
 
 @pytest.mark.parametrize(
