@@ -5,6 +5,7 @@ OpenAPI document are made from it. A refusal of the writer keeps its code: `REJE
 the status that it has over HTTP.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -303,6 +304,37 @@ def pointer(name: str) -> str:
     return json_pointer(name.replace("[", ".").replace("]", "").split("."))
 
 
+_IN_WORDS: Mapping[str, tuple[str, str]] = {
+    "attempted": ("a charge", "charged"),
+    "capture_requested": ("a capture", "captured"),
+    "cancel_requested": ("a cancellation", "cancelled"),
+    "refund_requested": ("a refund", "refunded"),
+    "shipped": ("shipping", "shipped"),
+    "delivered": ("delivery", "delivered"),
+}
+"""Event of a request -> what a client calls it, and what becomes of the money by it."""
+_ILLEGAL = re.compile(r"(\w+) cannot happen to (.+?), which is (.+); possible: .*")
+"""How the writer refuses a transition; what else its table allows is no client's business."""
+_COULD_BE = re.compile(r"((?:can|could) be )(\w+)")
+
+
+def _detail(rejection: Rejection, name: str) -> str:
+    """What is wrong and what to do, in the words of the API."""
+    text = rejection.problem
+    if found := _ILLEGAL.fullmatch(text):
+        event, what, state = found.groups()
+        noun, _ = _IN_WORDS.get(event, (event, event))
+        return f"{noun} is not possible: {what} is {state}; read the payment and decide again"
+    text = _COULD_BE.sub(lambda found: found[1] + _IN_WORDS.get(found[2], ("", found[2]))[1], text)
+    if name not in _NOT_IN_BODY:
+        is_major = name == "amount" and rejection.field.endswith("amount_minor")
+        text = f"{name}: in minor units it {text}" if is_major else f"{name}: {text}"
+    if ";" in text:
+        return text
+    remedy = PROBLEMS[rejection.code].remedy.rstrip(".")
+    return f"{text}; {remedy[0].lower()}{remedy[1:]}"
+
+
 def of_rejection(
     rejection: Rejection,
     differing_fields: Sequence[str] = (),
@@ -319,7 +351,7 @@ def of_rejection(
     name = names.get(rejection.field, rejection.field)
     return Problem(
         rejection.code,
-        f"{name}: {rejection.problem}",
+        _detail(rejection, name),
         field=None if name in _NOT_IN_BODY else pointer(name),
         more=more,
     )

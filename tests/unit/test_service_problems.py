@@ -87,8 +87,51 @@ def test_a_refusal_keeps_its_code_and_takes_the_bodys_names() -> None:
     assert (problem.code, problem.field, problem.detail) == (
         "amount_too_large",
         "/amount",
-        "amount: is big",
+        "amount: in minor units it is big; correct the field that `field` names",
     )
+
+
+def test_details_speak_of_payments_and_not_of_events() -> None:
+    world = ApiWorld()
+
+    async def work() -> list[str]:
+        async with world.client("service finance") as client:
+
+            async def detail(path: str, content: Any, code: str) -> str:
+                answer = await client.post(path, json=content, headers=key())
+                assert answer.json().get("code") == code, path
+                return str(answer.json()["detail"])
+
+            paid = f"/v1/payments/{(await world.paid())['id']}"
+            held = f"/v1/payments/{(await world.paid(capture='manual'))['id']}"
+            await client.post(f"{paid}/deliver", json={}, headers=key())
+            payout = {"merchant_id": "s-7", "amount": "1.00", "currency": "EUR"}
+            return [
+                await detail(f"{paid}/cancel", {"order_id": "o-1"}, "illegal_transition"),
+                await detail(f"{paid}/confirm", {}, "illegal_transition"),
+                await detail(f"{paid}/ship", {}, "illegal_transition"),
+                await detail(f"{paid}/refunds", {"amount_minor": 2501}, "refund_above_captured"),
+                await detail(f"{held}/capture", {"amount_minor": 2501}, "capture_above_amount"),
+                await detail("/payouts/schedule", payout, "payout_above_balance"),
+            ]
+
+    try:
+        found = asyncio.run(work())
+    finally:
+        world.close()
+    for detail in found:
+        for word in ("command", "_requested", "; possible", "stray"):
+            assert word not in detail, detail
+        assert ";" in detail, detail  # and what to do
+    assert found[0] == (
+        "a cancellation is not possible: order o-1 is captured (fulfilment delivered, dispute"
+        " none); read the payment and decide again"
+    )
+    assert found[3] == (
+        "amount_minor: is 2501, but only 2500 of it can be refunded; read the payment or the"
+        " balance and ask for at most what is left"
+    )
+    assert found[5].startswith("amount: in minor units it is 100, ")
 
 
 def test_a_field_that_no_body_has_is_not_pointed_at() -> None:
