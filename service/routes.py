@@ -94,7 +94,6 @@ _REFUND = {
     "amount_minor": 1000, "orders": [{"order_id": "o-1", "amount_minor": 1000}],
     "created_at": _TIME,
 }  # fmt: skip
-_CHARGE_CODES = ("payment_declined", "refused_by_processor")
 _CREATE_CODES = (
     "unknown_currency", "amount_not_positive", "amount_too_large", "refused_by_database",
 )  # fmt: skip
@@ -111,7 +110,7 @@ ROUTES: tuple[Route, ...] = (
         operation=_O.CREATE_PAYMENT, method="POST", path="/v1/payments",
         handler=payments.create_payment, kind=KeyedRoute,
         answers={201: _after(), 202: _later("processing")}, body_example=_CREATE,
-        codes=(*_CHARGE_CODES, *_CREATE_CODES, "invalid_text", "no_orders", "too_many_orders",
+        codes=("payment_declined", *_CREATE_CODES, "invalid_text", "no_orders", "too_many_orders",
                "duplicate_order", "share_negative", "shares_above_amount", "too_much_metadata"),
         asynchronous=True, names_payment=True,
     ),
@@ -131,7 +130,7 @@ ROUTES: tuple[Route, ...] = (
         operation=_O.CONFIRM_PAYMENT, method="POST", path=f"{_PAYMENT_PATH}/confirm",
         handler=payments.confirm_payment, kind=KeyedRoute,
         answers={200: _after(**_CONFIRMED), 202: _later("processing", **_CONFIRMED)},
-        body_example={}, codes=(*_CHARGE_CODES, *_CHANGE_CODES), asynchronous=True,
+        body_example={}, codes=("payment_declined", *_CHANGE_CODES), asynchronous=True,
         names_payment=True,
     ),
     Route(
@@ -235,7 +234,7 @@ ROUTES: tuple[Route, ...] = (
                               payment_example(**_CONFIRMED, tx_id=EXAMPLE_ID), _AFTER),
                  202: _later("processing", **_CONFIRMED)},
         body_example={"tx_id": EXAMPLE_ID, "payment_method": "card"},
-        codes=(*_CHARGE_CODES, *_CHANGE_CODES), asynchronous=True, names_payment=True,
+        codes=("payment_declined", *_CHANGE_CODES), asynchronous=True, names_payment=True,
     ),
     Route(
         operation=_O.SCHEDULE_PAYOUT, method="POST", path="/payouts/schedule",
