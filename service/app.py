@@ -8,12 +8,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from schemas.errors import PurserError, ServiceUnavailable
 from service import documents, health, shown, webhooks
 from service.answers import JSON
 from service.facts import SCOPE
-from service.frame import App, Frame
+from service.frame import ALIVE_PATH, Frame
 from service.gate import Gate
 from service.health import Readiness
 from service.parts import Parts
@@ -34,7 +35,7 @@ def make_app(
     parts: Parts,
     readiness: Readiness,
     keys_document: bytes | None = None,
-) -> tuple[FastAPI, App]:
+) -> tuple[FastAPI, Frame]:
     """The FastAPI application, and the same in its frame, which is what serves."""
     app = new_application()
     app.state.gate, app.state.parts, app.state.readiness = gate, parts, readiness
@@ -90,7 +91,7 @@ def _add_others(app: FastAPI) -> None:
     ok: dict[int | str, dict[str, Any]] = {200: {"model": shown.Status}}
     sick: dict[int | str, dict[str, Any]] = {503: {"model": shown.Status}}
     app.router.add_api_route(
-        "/healthz", health.healthz, tags=["operation"], responses=ok, operation_id="healthz"
+        ALIVE_PATH, health.healthz, tags=["operation"], responses=ok, operation_id="healthz"
     )
     app.router.add_api_route(
         "/readyz", health.readyz, tags=["operation"], responses=ok | sick, operation_id="readyz"
@@ -124,13 +125,25 @@ def _add_others(app: FastAPI) -> None:
 async def answer_error(request: Request, error: Exception) -> Response:
     """The answer to whatever a handler raised deliberately."""
     problem = problem_of(error)
+    headers = dict(problem.headers or {})
+    if problem.status_code == 405:
+        headers["Allow"] = _allowed(request)
     request_id = request.scope[SCOPE].request_id
     return Response(
         problem.body(request_id),
         problem.status_code,
-        headers=dict(problem.headers or {}),
+        headers=headers,
         media_type=MEDIA_TYPE,
     )
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the path: Starlette names only those of the first route that has it."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
 
 
 async def answer_defect(request: Request, _error: Exception) -> Response:

@@ -1,13 +1,17 @@
 """What is known of one request while it is worked on; the frame makes it, the layers add to it."""
 
+import random
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from service.roles import Caller
 
 SCOPE = "purser"
 """Where a request's facts are in its ASGI scope."""
+
+NO_ROUTE = "none"
+"""The operation of a request that has none."""
 
 request_id_now: ContextVar[str] = ContextVar("request_id", default="")
 """For the log lines of whatever works on the request."""
@@ -19,7 +23,7 @@ class RequestFacts:
 
     request_id: str
     made_request_id: bool
-    route: str = "none"
+    route: str = NO_ROUTE
     caller: Caller | None = None
     idempotency_key: str | None = None
     """As the caller gave it."""
@@ -34,6 +38,13 @@ class RequestFacts:
         if request_id and self.made_request_id:
             self.request_id = request_id
             request_id_now.set(request_id)
+
+
+def new_request_id() -> str:
+    """An id for a request that brings none."""
+    # Not from the system's source of randomness: an id need not be secret, and asking for it gives
+    # other threads the interpreter's lock, which costs more than all else that the frame does.
+    return str(UUID(int=random.getrandbits(128), version=4))
 
 
 def request_id_of(*what: object) -> str:

@@ -7,15 +7,13 @@ the time in which it must arrive.
 
 import asyncio
 import logging
-import random
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from uuid import UUID
 
 from schemas.unexpected import report
-from service.facts import SCOPE, RequestFacts, request_id_now
+from service.facts import NO_ROUTE, SCOPE, RequestFacts, new_request_id, request_id_now
 from service.metrics import ApiMetrics
 from service.problems import MEDIA_TYPE, Problem, defect, unavailable
 
@@ -25,8 +23,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ALIVE_PATH = "/healthz"
+"""Answered even if too many requests are under way."""
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-_FIXED_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+FIXED_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 _log = logging.getLogger("purser.api.requests")
 
@@ -61,11 +61,14 @@ class Frame:
         self._requests += 1
         try:
             exchange.check_request_id()
-            if self._requests > self._requests_most:
+            # A process that is busy is not dead, and nobody shall end it for that.
+            if self._requests > self._requests_most and scope["path"] != ALIVE_PATH:
                 raise unavailable("too many requests are being worked on; repeat this one")
             body = LimitedBody(
                 exchange, receive, bytes_most=self._body_bytes_most, seconds=self._body_seconds
             )
+            if scope["method"] == "HEAD":  # the server leaves the content out
+                scope = {**scope, "method": "GET"}
             await self._app(scope, body.receive, exchange.send)
         except Problem as problem:
             await exchange.answer(problem)
@@ -78,6 +81,15 @@ class Frame:
             self._requests -= 1
             self._finished(exchange, time.perf_counter() - began)
 
+    def refused(self, status: int, request_id: str) -> None:
+        """Count and log an answer to what was no request; see `service.protocol`."""
+        self._metrics.refused(status)
+        before = request_id_now.set(request_id)
+        try:
+            _log.info("request", extra={"route": NO_ROUTE, "status": status})
+        finally:
+            request_id_now.reset(before)
+
     def _finished(self, exchange: "Exchange", seconds: float) -> None:
         facts = exchange.facts
         self._metrics.finished(facts.route, exchange.status, seconds)
@@ -88,18 +100,12 @@ class Frame:
                 extra={
                     "method": exchange.scope["method"],
                     "route": facts.route,
-                    "status": exchange.status,
+                    "status": exchange.status or None,
                     "milliseconds": round(seconds * 1000, 1),
                     "role": roles,
                     "replayed": facts.replayed or None,
                 },
             )
-
-
-def _new_id() -> str:
-    # Not from the system's source of randomness: an id need not be secret, and asking for it gives
-    # other threads the interpreter's lock, which costs more than all else that the frame does.
-    return str(UUID(int=random.getrandbits(128), version=4))
 
 
 class ClientGone(Exception):  # noqa: N818 - what happened, and nobody's error
@@ -113,12 +119,16 @@ class Exchange:
         self.scope = scope
         self._send = send
         self.status = 0
+        """That of the answer; 0 until it begins, and for ever if the client has left."""
+        self.client_left = False
         given = [value for name, value in scope["headers"] if name == b"x-request-id"]
         self._well_formed = not given or (
             len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) is not None
         )
         is_given = bool(given) and self._well_formed
-        self.facts = RequestFacts(given[0].decode("ascii") if is_given else _new_id(), not is_given)
+        self.facts = RequestFacts(
+            given[0].decode("ascii") if is_given else new_request_id(), not is_given
+        )
         scope[SCOPE] = self.facts
 
     def check_request_id(self) -> None:
@@ -131,13 +141,15 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer; its head gets the headers that every answer has."""
+        if self.client_left:
+            return
         if message["type"] == "http.response.start":
             self.status = message["status"]
             facts = self.facts
             message["headers"] = [
                 *message.get("headers", ()),
                 (b"x-request-id", facts.request_id.encode("ascii")),
-                *_FIXED_HEADERS,
+                *FIXED_HEADERS,
                 *facts.headers,
             ]
         await self._send(message)
@@ -169,6 +181,7 @@ class LimitedBody:
     def __init__(
         self, exchange: Exchange, receive: Receive, *, bytes_most: int, seconds: float
     ) -> None:
+        self._exchange = exchange
         self._receive = receive
         self._bytes_most = bytes_most
         self._seconds = seconds
@@ -199,6 +212,7 @@ class LimitedBody:
                 headers={"Connection": "close"},
             ) from None
         if message["type"] == "http.disconnect":
+            self._exchange.client_left = True
             raise ClientGone
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._bytes_most:

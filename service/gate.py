@@ -1,8 +1,8 @@
 """What every operation goes through before its handler: who calls, may they, how often, what key.
 
-In this order: an acceptable answer exists; the token; the role; the quota; the body's media type;
-the Idempotency-Key; an answer that is known already. So nobody learns anything about a request's
-contents, or costs more than a look at a token, before it is known who asks.
+In this order: an acceptable answer exists; the token; the quota; the role; the parameters; the
+body's media type; the Idempotency-Key; an answer that is known already. So nobody learns anything
+about a request's contents, or costs more than a look at a token, before it is known who asks.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from service.permissions import Operation, reach
 from service.problems import Problem, in_flight
 from service.rate_limits import RateLimits, too_many
 from service.tokens import Tokens
+from service.validation import of_parameters
 
 _KEY = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY_LENGTH}}}")
 _JSON = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?\s*;?', re.IGNORECASE)
@@ -76,6 +77,7 @@ class GatedRoute(APIRoute):
         handler = super().get_route_handler()
         operation = Operation(str(self.operation_id))
         rule = self.key_rule
+        takes_parameters = bool(self.dependant.query_params)
 
         async def gated(request: Request) -> Response:
             gate: Gate = request.app.state.gate
@@ -84,6 +86,8 @@ class GatedRoute(APIRoute):
             strict = StrictRequest(request.scope, request.receive)
             check_accept(request.headers.get("accept"))
             await admit(gate, facts, operation, strict)
+            if not takes_parameters and request.scope["query_string"]:
+                check_no_parameters(request)
             if request.method != "POST":
                 return await handler(strict)
             body = await strict.body()
@@ -148,10 +152,10 @@ async def once(
     assert facts.caller is not None
     assert facts.idempotency_key is not None
     scope = request.scope
-    prefer = request.headers.get("prefer", "").encode()
-    digest = hashlib.sha256(
-        b"\n".join((operation.encode(), scope["raw_path"], scope["query_string"], prefer, body))
-    ).digest()
+    # Everything on which an answer depends, beside the key: also how far the caller's role reaches.
+    prefer = ",".join(request.headers.getlist("prefer")).encode()
+    asked = (operation.encode(), reach(operation, facts.caller).encode(), scope["raw_path"])
+    digest = hashlib.sha256(b"\n".join((*asked, scope["query_string"], prefer, body))).digest()
     key = internal_key(facts.caller.subject, facts.idempotency_key, operation, request.path_params)
     facts.internal_key = key
     if (known := await gate.answers.get(key, digest)) is not None:
@@ -227,6 +231,12 @@ def idempotency_key(given: list[str], rule: KeyRule) -> str | None:
     return given[0]
 
 
+def check_no_parameters(request: Request) -> None:
+    """Refuse query parameters of an operation that has none; raises Problem."""
+    if names := list(request.query_params):
+        raise of_parameters(names)
+
+
 def check_media_type(headers: Any) -> None:
     """Refuse a body that does not say that it is JSON in UTF-8; raises Problem."""
     given = headers.get("content-type", "")
@@ -237,9 +247,22 @@ def check_media_type(headers: Any) -> None:
 
 
 def check_accept(accept: str | None) -> None:
-    """Refuse a request that accepts no JSON; raises Problem."""
-    if not accept or "*/*" in accept or "application/json" in accept:
+    """Refuse a request that accepts no JSON (RFC 9110, 12.5.1); raises Problem."""
+    if not accept or accept in ("*/*", "application/json"):
         return
-    wanted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    if not wanted & {"*/*", "application/*", "application/json", "application/problem+json"}:
+    wanted = dict(map(_quality, accept.split(",")))
+    # The most specific range counts. Whoever takes problems only is given what there is.
+    ranges = ("application/json", "application/*", "*/*")
+    quality = next((wanted[each] for each in ranges if each in wanted), 0.0)
+    if max(quality, wanted.get("application/problem+json", 0.0)) == 0:
         raise Problem("not_acceptable", "answers are application/json; accept it")
+
+
+def _quality(media_range: str) -> tuple[str, float]:
+    """A part of `Accept`: its range, and how much it is wanted; 1 where that cannot be read."""
+    wanted, *parameters = (each.strip().lower() for each in media_range.split(";"))
+    weights = [each[2:] for each in parameters if each.startswith("q=")]
+    try:
+        return wanted, float(weights[0]) if weights else 1.0
+    except ValueError:
+        return wanted, 1.0

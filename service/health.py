@@ -1,8 +1,8 @@
 """`/healthz`: the process works. `/readyz`: it can take payments. Neither needs a token.
 
-Ready means that PostgreSQL takes appends and the issuer's keys are known. ClickHouse, Redis and the
-payment service provider are reported and decide nothing: without them payments are still recorded,
-and what cannot be charged now is charged later.
+Ready means that the writer gets answers from PostgreSQL and the issuer's keys are known. ClickHouse
+is reported and decides nothing, Redis and the payment service provider are not asked: without them
+payments are still recorded, and what cannot be charged now is charged later.
 """
 
 import asyncio
@@ -53,6 +53,12 @@ class Readiness:
         status = "unhealthy" if reasons else "healthy"
         return {"status": status, "reasons": reasons, "checks": checks}
 
+    async def public_report(self) -> dict[str, object]:
+        """The same without what names addresses, servers and logins: that is for operators."""
+        report = await self.report()
+        checks = {name: "failing" if problem else "ok" for name, problem in self._found.items()}
+        return {"status": report["status"], "checks": checks}
+
 
 async def _problem(look: Look) -> str | None:
     try:
@@ -60,9 +66,7 @@ async def _problem(look: Look) -> str | None:
             await look()
     except TimeoutError:
         return f"no answer within {ANSWER_SECONDS:g} s"
-    except PurserError as error:
-        return str(error)
-    except OSError as error:
+    except (PurserError, OSError) as error:
         return str(error)
     return None
 
@@ -77,8 +81,5 @@ async def readyz(request: Request) -> Response:
     """Whether payments can be taken."""
     request.scope[SCOPE].route = "readyz"
     readiness: Readiness = request.app.state.readiness
-    report = await readiness.report()
-    if report["status"] != "healthy":
-        # Reasons name addresses and servers; they are on the metrics' port, for operators.
-        return answers.json({"status": "unhealthy"}, 503)
-    return answers.json({"status": report["status"], "checks": report["checks"]})
+    report = await readiness.public_report()
+    return answers.json(report, 200 if report["status"] == "healthy" else 503)

@@ -13,7 +13,6 @@ from service.problems import Problem
 
 DIGITS_MOST = 40
 """Of a number; the largest amount has 16."""
-DEPTH_MOST = 20
 
 
 class StrictRequest(Request):
@@ -37,7 +36,7 @@ def parse(body: bytes) -> Any:
     try:
         value = _DECODER.decode(text)
     except RecursionError:
-        raise Problem("invalid_json", f"the body is nested deeper than {DEPTH_MOST}") from None
+        raise Problem("invalid_json", "the body is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise Problem(
             "invalid_json", f"{error.msg} (line {error.lineno}, column {error.colno})"

@@ -22,6 +22,8 @@ from schemas.errors import ConfigurationError, ServiceUnavailable
 
 FETCH_SECONDS = 5.0
 DOCUMENT_BYTES_MOST = 256 * 1024
+PATIENCE_SECONDS = 0.25
+"""How long a caller whose key is known waits for a newer document than one that is too old."""
 KEYS_MOST = 100
 RSA_BITS_LEAST = 2048
 ALGORITHMS: Mapping[str, str] = {"EC": "ES256", "RSA": "RS256"}
@@ -93,13 +95,26 @@ def fetch_from(url: str) -> Fetch:
             ):
                 if answer.status != 200:
                     raise ServiceUnavailable(f"the token issuer's keys: status {answer.status}")
-                return await answer.content.read(DOCUMENT_BYTES_MOST)
+                return await _whole(answer.content)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ServiceUnavailable(
                 f"the token issuer's keys cannot be read: {error!r}; check PURSER_JWKS_URL"
             ) from error
 
     return over_http
+
+
+async def _whole(content: aiohttp.StreamReader) -> bytes:
+    """The body to its end: one read of a stream gives only what has arrived."""
+    document = bytearray()
+    async for part in content.iter_any():
+        document += part
+        if len(document) > DOCUMENT_BYTES_MOST:
+            raise ServiceUnavailable(
+                f"the token issuer's document has more than {DOCUMENT_BYTES_MOST} bytes; check"
+                " PURSER_JWKS_URL"
+            )
+    return bytes(document)
 
 
 async def read_file(path: Path) -> bytes:
@@ -131,9 +146,11 @@ def check_keys_file(path: Path) -> bytes:
 class KeySet:
     """The issuer's keys as last read.
 
-    A document is used for `refresh_seconds`; an unknown key id reads it again, but never sooner
-    than `pause_seconds` after the last attempt, so that made-up ids cost the issuer nothing. While
-    the issuer does not answer, the keys of the last good document stay in use.
+    A document is used for `refresh_seconds`. Once half of that is over, the next one is read while
+    the old one is in use, so that nobody waits for it. An unknown key id reads it at once. It is
+    never read sooner than `pause_seconds` after the last attempt, so that made-up ids cost the
+    issuer nothing. While the issuer does not answer, the keys of the last good document stay in
+    use.
     """
 
     def __init__(
@@ -151,12 +168,13 @@ class KeySet:
         self._keys: dict[str, SigningKey] | None = None
         self._read_at = float("-inf")
         self._tried_at = float("-inf")
-        self._lock = asyncio.Lock()
+        self._failed = False
+        self._reading: asyncio.Task[None] | None = None
 
     async def ready(self) -> None:
         """Read the document if none was read yet; raises ServiceUnavailable if that fails."""
         if self._keys is None:
-            await self._refresh()
+            await self._refreshed(None)
         if self._keys is None:
             raise ServiceUnavailable("the token issuer's keys cannot be read")
 
@@ -166,23 +184,41 @@ class KeySet:
         Raises:
             ServiceUnavailable: no document could be read yet.
         """
-        now = self._clock()
-        known = self._keys
-        if known is not None and key_id in known and now - self._read_at < self._refresh_seconds:
-            return known[key_id]
-        await self._refresh()
+        is_known = self._keys is not None and key_id in self._keys
+        age = self._clock() - self._read_at
+        if not is_known:
+            await self._refreshed(None)
+        elif age >= self._refresh_seconds:
+            # Nobody has asked for a while. The key may be withdrawn, so a new document is worth a
+            # short wait, but not if the issuer did not answer the last time.
+            await self._refreshed(0.0 if self._failed else PATIENCE_SECONDS)
+        elif age >= self._refresh_seconds / 2:
+            self._begin()
         if self._keys is None:
             raise ServiceUnavailable("the token issuer's keys cannot be read; try again")
         return self._keys.get(key_id)
 
-    async def _refresh(self) -> None:
-        """Read the document unless that was tried just now; whoever waits shares one reading."""
-        async with self._lock:
+    async def _refreshed(self, wait_seconds: float | None) -> None:
+        """Wait for a reading, unless there was one just now; whoever waits shares it."""
+        if (reading := self._begin()) is not None:
+            await asyncio.wait({reading}, timeout=wait_seconds)
+
+    def _begin(self) -> "asyncio.Task[None] | None":
+        """The reading that is under way or begins now; None if there was one just now."""
+        if self._reading is None or self._reading.done():
             if self._clock() - self._tried_at < self._pause_seconds:
-                return
+                return None
             self._tried_at = self._clock()
-            try:
-                self._keys = parse_keys(await self._fetch())
-                self._read_at = self._clock()
-            except ServiceUnavailable as error:
-                _log.warning("%s", error)
+            # A task of its own: a caller that leaves does not end it.
+            self._reading = asyncio.create_task(self._read())
+        return self._reading
+
+    async def _read(self) -> None:
+        try:
+            self._keys = parse_keys(await self._fetch())
+        except ServiceUnavailable as error:
+            self._failed = True
+            _log.warning("%s", error)
+        else:
+            self._failed = False
+            self._read_at = self._clock()

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import FrameType
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 from schemas.runtime import entry_point, loading
 
@@ -29,12 +30,13 @@ with loading():
     from payins.processors import Processors
     from schemas.errors import ConfigurationError, ServiceUnavailable
     from schemas.gc_tuning import tune_gc
+    from schemas.ids import PaymentId
     from service.answer_cache import AnswerCache, open_redis
     from service.app import make_app
     from service.as_of import AsOf
     from service.breaker import Breaker
     from service.database import Database
-    from service.frame import App
+    from service.frame import Frame
     from service.gate import Gate
     from service.health import Readiness
     from service.keys import KeySet, check_keys_file, fetch_from, read_file
@@ -64,6 +66,12 @@ class ApiServer(uvicorn.Server):
         super().__init__(config)
         self._readiness = readiness
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            _log.info("listening on %s:%d", *each.getsockname()[:2])
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop: nothing new is accepted, requests in flight finish."""
         self._readiness.stopping = True
@@ -76,15 +84,14 @@ async def serve(settings: "ServiceSettings") -> None:
         listener = stack.enter_context(listen(settings))
         app, readiness = await open_app(settings, stack)
         server = ApiServer(uvicorn_config(settings, app), readiness)
-        _log.info("listening on %s:%d", settings.api_host, settings.api_port)
         await server.serve(sockets=[listener])
 
 
-def uvicorn_config(settings: "ServiceSettings", app: "App") -> "uvicorn.Config":
+def uvicorn_config(settings: "ServiceSettings", app: "Frame") -> "uvicorn.Config":
     """How uvicorn serves: its own log lines and headers are left out."""
     return uvicorn.Config(
         app,
-        http=guarded_protocol(settings.headers_seconds),
+        http=guarded_protocol(settings.headers_seconds, app.refused),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -116,7 +123,9 @@ def listen(settings: "ServiceSettings") -> socket.socket:
     return listener
 
 
-async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple["App", "Readiness"]:
+async def open_app(
+    settings: "ServiceSettings", stack: AsyncExitStack
+) -> tuple["Frame", "Readiness"]:
     """The application with everything it needs; the stack closes that.
 
     Raises:
@@ -161,7 +170,8 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
     )
     readiness = Readiness(
         needed={
-            "postgres": lambda: database.rows("SELECT 1", {}),
+            # Not over the connections of lists: slow lists keep no payment waiting.
+            "postgres": lambda: writer.load(PaymentId(UUID(int=0))),
             "token_keys": keys.ready,
         },
         useful={"clickhouse": as_of.now},

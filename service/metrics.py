@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.facts import NO_ROUTE
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -43,6 +45,10 @@ class ApiMetrics:
         )
 
     def finished(self, route: str, status: int, seconds: float) -> None:
-        """Count one request."""
-        self._requests.labels(route, str(status)).inc()
+        """Count one request; without a status its client left before the answer began."""
+        self._requests.labels(route, str(status) if status else "left").inc()
         self._seconds.labels(route).observe(seconds)
+
+    def refused(self, status: int) -> None:
+        """Count an answer to what was no request."""
+        self._requests.labels(NO_ROUTE, str(status)).inc()

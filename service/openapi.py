@@ -26,11 +26,12 @@ DESCRIPTION = """Payments of a marketplace: charge buyers, read what happened, w
 - Unknown fields of a request are refused. New fields may appear in an answer at any time.
 """
 EVERY = ("request_id_malformed", "token_missing", "token_invalid", "token_expired", "forbidden",
-         "not_acceptable", "rate_limited", "internal_error", "unavailable")  # fmt: skip
+         "not_acceptable", "rate_limited", "internal_error", "unavailable", "field_unknown",
+         "request_invalid")  # fmt: skip
 WITH_BODY = ("invalid_json", "invalid_encoding", "duplicate_key", "request_timeout",
-             "body_too_large", "unsupported_media_type", "field_missing", "field_unknown",
-             "field_invalid", "request_invalid", "invalid_identifier")  # fmt: skip
-WITH_QUERY = ("field_invalid", "field_unknown")
+             "body_too_large", "unsupported_media_type", "field_missing", "field_invalid",
+             "invalid_identifier")  # fmt: skip
+WITH_QUERY = ("field_invalid",)
 WITH_KEY = ("idempotency_key_missing", "idempotency_key_malformed", "request_in_flight",
             "idempotency_conflict")  # fmt: skip
 _MODELS = {"payment_declined": shown.Declined, "idempotency_conflict": shown.Conflict}
@@ -50,6 +51,9 @@ _PREFER_HEADER = {
     "description": "`respond-async`: recorded durably, answered 202 with Location, done later.",
     "schema": {"type": "string"}, "example": "respond-async",
 }  # fmt: skip
+_PREFER_NOT_TO_WAIT = _PREFER_HEADER | {
+    "description": "`respond-async`: the answer is the same, and does not wait for the processor."
+}
 _TEXT = {"schema": {"type": "string"}}
 _ANSWER_HEADERS = {
     "X-Request-Id": _TEXT | {"description": "The request's id"},
@@ -57,6 +61,13 @@ _ANSWER_HEADERS = {
     "RateLimit-Policy": _TEXT | {"description": "The quota (IETF draft)"},
 }
 _REPLAYED = {"Idempotent-Replayed": _TEXT | {"description": "true: an earlier request's answer"}}
+
+_LOCATION = {"Location": _TEXT | {"description": "The payment"}}
+_PREFERENCE_APPLIED = {
+    "Preference-Applied": _TEXT | {"description": "respond-async, if that was asked for"}
+}
+_REPEATED_LATER = frozenset({"request_in_flight", "rate_limited", "unavailable"})
+"""Problems that have `Retry-After`."""
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -119,7 +130,7 @@ def _complete(operation: dict[str, Any], route: Route) -> None:
     if issubclass(route.kind, KeyedRoute | OptionalKeyRoute):
         parameters.append(_KEY_HEADER | {"required": issubclass(route.kind, KeyedRoute)})
     if route.asynchronous:
-        parameters.append(_PREFER_HEADER)
+        parameters.append(_PREFER_HEADER if 202 in route.answers else _PREFER_NOT_TO_WAIT)
     if route.body_example is not None:
         operation["requestBody"]["content"][JSON]["example"] = route.body_example
     operation["responses"] = _successes(operation["responses"], route) | _problems(codes_of(route))
@@ -134,6 +145,10 @@ def _successes(made: Mapping[str, Any], route: Route) -> dict[str, Any]:
         headers = dict(_ANSWER_HEADERS)
         if issubclass(route.kind, KeyedRoute | OptionalKeyRoute):
             headers |= _REPLAYED
+        if route.names_payment or status == 202:
+            headers |= _LOCATION
+        if status == 202:
+            headers |= _PREFERENCE_APPLIED
         response["headers"] = headers
         found[str(status)] = response
     return found
@@ -150,8 +165,9 @@ def _problem(status: int, codes: list[str]) -> dict[str, Any]:
     models = {_MODELS.get(code, shown.ProblemShown).__name__ for code in codes}
     references = [{"$ref": f"#/components/schemas/{name}"} for name in sorted(models)]
     headers = dict(_ANSWER_HEADERS)
-    if status in (409, 429, 503):
-        headers["Retry-After"] = _TEXT | {"description": "Seconds"}
+    if waited_for := sorted(_REPEATED_LATER & set(codes)):
+        names = " and ".join(f"`{code}`" for code in waited_for)
+        headers["Retry-After"] = _TEXT | {"description": f"Seconds; with {names}"}
     if status == 401:
         headers["WWW-Authenticate"] = _TEXT | {"description": "RFC 6750"}
     return {
@@ -178,11 +194,7 @@ def example_of(code: str) -> dict[str, Any]:
         "request_id": "3f2c1c1e-6f0d-4a8e-9f63-1d1c1f0f7a11",
     }
     if code == "payment_declined":
-        payment = {
-            **shown.PAYMENT_EXAMPLE, "status": "failed", "captured_minor": 0,
-            "failure": shown.FAILURE_EXAMPLE,
-        }  # fmt: skip
-        example |= {"failure": shown.FAILURE_EXAMPLE, "payment": payment}
+        example |= {"failure": shown.FAILURE_EXAMPLE, "payment": shown.DECLINED_EXAMPLE}
     if code == "idempotency_conflict":
         example["differing_fields"] = ["/orders/0/amount_minor"]
     if code.startswith("field_"):

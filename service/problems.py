@@ -5,6 +5,7 @@ OpenAPI document are made from it. A refusal of the writer keeps its code: `REJE
 the status that it has over HTTP.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -284,9 +285,50 @@ _NOT_IN_BODY = frozenset(
 """Fields of commands that no request body has."""
 
 
+def json_pointer(path: Sequence[object]) -> str:
+    """RFC 6901: the tokens, escaped, each after a slash; empty for the whole body."""
+    return "".join(f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in path)
+
+
 def pointer(name: str) -> str:
     """A field as the writer names it, as a JSON pointer: `orders[0].order_id` -> RFC 6901."""
-    return "/" + name.replace("[", "/").replace("].", "/").replace("]", "").replace(".", "/")
+    head, _, rest = name.partition(".")
+    if head == "metadata":  # the caller's names may have dots and brackets in them
+        return json_pointer([head, rest] if rest else [head])
+    if head.startswith("metadata["):  # a name is wrong, and nothing is below a name
+        return json_pointer(["metadata"])
+    return json_pointer(name.replace("[", ".").replace("]", "").split("."))
+
+
+_IN_WORDS: Mapping[str, tuple[str, str]] = {
+    "attempted": ("a charge", "charged"),
+    "capture_requested": ("a capture", "captured"),
+    "cancel_requested": ("a cancellation", "cancelled"),
+    "refund_requested": ("a refund", "refunded"),
+    "shipped": ("shipping", "shipped"),
+    "delivered": ("delivery", "delivered"),
+}
+"""Event of a request -> what a client calls it, and what becomes of the money by it."""
+_ILLEGAL = re.compile(r"(\w+) cannot happen to (.+?), which is (.+); possible: .*")
+"""How the writer refuses a transition; what else its table allows is no client's business."""
+_COULD_BE = re.compile(r"((?:can|could) be )(\w+)")
+
+
+def _detail(rejection: Rejection, name: str) -> str:
+    """What is wrong and what to do, in the words of the API."""
+    text = rejection.problem
+    if found := _ILLEGAL.fullmatch(text):
+        event, what, state = found.groups()
+        noun, _ = _IN_WORDS.get(event, (event, event))
+        return f"{noun} is not possible: {what} is {state}; read the payment and decide again"
+    text = _COULD_BE.sub(lambda found: found[1] + _IN_WORDS.get(found[2], ("", found[2]))[1], text)
+    if name not in _NOT_IN_BODY:
+        is_major = name == "amount" and rejection.field.endswith("amount_minor")
+        text = f"{name}: in minor units it {text}" if is_major else f"{name}: {text}"
+    if ";" in text:
+        return text
+    remedy = PROBLEMS[rejection.code].remedy.rstrip(".")
+    return f"{text}; {remedy[0].lower()}{remedy[1:]}"
 
 
 def of_rejection(
@@ -307,7 +349,7 @@ def of_rejection(
     name = names.get(rejection.field, rejection.field)
     return Problem(
         rejection.code,
-        f"{name}: {rejection.problem}",
+        _detail(rejection, name),
         field=None if name in _NOT_IN_BODY else pointer(name),
         more=more,
     )

@@ -1,24 +1,29 @@
 """uvicorn's HTTP protocol with limits that it lacks: time and size of a request's headers.
 
 A client that connects and says nothing, or a header now and then, would hold a connection for ever.
+What is said to it is no answer to an earlier request: while one is worked on, nothing is said.
 """
 
 from asyncio import TimerHandle
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.facts import new_request_id
+from service.frame import FIXED_HEADERS
 from service.problems import MEDIA_TYPE, PROBLEMS, Problem
 
 HEADERS_BYTES_MOST = 32 * 1024
-NO_ID = "none"
-"""The request's id, where no request could be read."""
+Refused = Callable[[int, str], None]
+"""Is told the status and the request's id of what was no request."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection; a subclass sets `headers_seconds`."""
+    """One connection; a subclass sets `headers_seconds` and `refused`."""
 
-    headers_seconds = 10.0
+    headers_seconds: float
+    refused: Refused
 
     _timer: TimerHandle | None = None
     _messages = 0
@@ -78,16 +83,37 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _end(self, code: str) -> None:
         """Answer with a problem and close: what follows on this connection is unknown."""
-        body = Problem(code, PROBLEMS[code].remedy).body(NO_ID)
-        head = (
-            f"HTTP/1.1 {PROBLEMS[code].status} {PROBLEMS[code].title}\r\n"
-            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
+        if not self._is_working():
+            request_id = new_request_id()
+            self.transport.write(_answer(code, request_id))
+            self.refused(PROBLEMS[code].status, request_id)
         self.transport.close()
 
+    def _is_working(self) -> bool:
+        """Whether the client would take an answer for that to a request that is being done.
 
-def guarded_protocol(headers_seconds: float) -> type[GuardedProtocol]:
+        A request whose body is incomplete is not done, and is not begun by any handler.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        return bool(self.pipeline) or cycle.response_started or not cycle.more_body
+
+
+def _answer(code: str, request_id: str) -> bytes:
+    body = Problem(code, PROBLEMS[code].remedy).body(request_id)
+    head = [
+        f"HTTP/1.1 {PROBLEMS[code].status} {PROBLEMS[code].title}",
+        f"content-type: {MEDIA_TYPE}",
+        f"content-length: {len(body)}",
+        f"x-request-id: {request_id}",
+        *(f"{name.decode()}: {value.decode()}" for name, value in FIXED_HEADERS),
+        "connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode("ascii") + body
+
+
+def guarded_protocol(headers_seconds: float, refused: Refused) -> type[GuardedProtocol]:
     """The protocol with this time limit; uvicorn takes a class."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"headers_seconds": headers_seconds})
+    own = {"headers_seconds": headers_seconds, "refused": staticmethod(refused)}
+    return type("GuardedProtocol", (GuardedProtocol,), own)

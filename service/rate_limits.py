@@ -108,12 +108,10 @@ class RateLimits:
         if not self._breaker.closed:
             return
         assert self._shared is not None
+        # Whatever comes of it: after a timeout they may be counted, and nobody is refused early.
         pending, count.pending, count.shared_at = count.pending, 0, now
         async with self._breaker.guarded():
-            # Meanwhile other requests of this process count as pending again.
             count.shared = await self._shared.incr(key, 2 * self._window_seconds, pending)
-            return
-        count.pending += pending
 
 
 def too_many(verdict: Verdict) -> Problem:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service import older_names, payments, reads, shown
 from service.gate import GatedRoute, KeyedRoute, OptionalKeyRoute
 from service.permissions import Operation
-from service.shown import EXAMPLE_ID, PAYMENT_EXAMPLE
+from service.shown import EXAMPLE_ID, PAYMENT_EXAMPLE, payment_example
 
 _O = Operation
 _CREATE = {
@@ -31,7 +31,10 @@ _EVENT = {
     "currency": "EUR", "psp_reference": None, "refund_id": None, "reason": None,
     "occurred_at": _TIME, "recorded_at": _TIME,
 }  # fmt: skip
-_UNDER_WAY = {**PAYMENT_EXAMPLE, "status": "processing", "captured_minor": 0}
+_CAPTURED_EVENT = _EVENT | {
+    "seq": 2, "type": "captured", "status": "captured", "psp_reference": "pi_3Q",
+}  # fmt: skip
+_HISTORY = {**PAYMENT_EXAMPLE, "history": [_EVENT, _CAPTURED_EVENT]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,31 +64,55 @@ class Route:
     tag: str = "payments"
     asynchronous: bool = False
     """Whether `Prefer: respond-async` has a meaning."""
+    names_payment: bool = False
+    """Whether `Location` names the payment, whatever the status."""
 
 
 def _answer(model: type[BaseModel], example: Any, description: str) -> Answer:
     return Answer(model=model, example=example, description=description)
 
 
-_PAYMENT = _answer(shown.Payment, PAYMENT_EXAMPLE, "The payment after the request")
-_LATER = _answer(
-    shown.Payment, _UNDER_WAY, "The outcome is not known yet, or is not waited for: read it later"
-)
+_AFTER = "The payment after the request"
+
+
+def _after(status: str = "captured", **state: Any) -> Answer:
+    return _answer(shown.Payment, payment_example(status, **state), _AFTER)
+
+
+def _later(status: str, **state: Any) -> Answer:
+    return _answer(
+        shown.Payment,
+        payment_example(status, captured_minor=0, **state),
+        "The outcome is not known yet, or is not waited for: read it later",
+    )
+
+
+_MANUAL: dict[str, Any] = {"capture": "manual", "authorized_minor": 2500}
+_CONFIRMED: dict[str, Any] = {"flow": "confirm_later", "last_seq": 3}
 _REFUND = {
     "refund_id": EXAMPLE_ID, "payment_id": EXAMPLE_ID, "status": "pending", "currency": "EUR",
     "amount_minor": 1000, "orders": [{"order_id": "o-1", "amount_minor": 1000}],
     "created_at": _TIME,
 }  # fmt: skip
-_CHANGE_CODES = ("unknown_payment", "illegal_transition", "unknown_order")
+_CREATE_CODES = (
+    "unknown_currency", "amount_not_positive", "amount_too_large", "refused_by_database",
+)  # fmt: skip
+_CHANGE_CODES = (
+    "unknown_payment", "wrong_direction", "illegal_transition", "refused_by_database",
+)  # fmt: skip
+_ORDER_CODES = (*_CHANGE_CODES, "unknown_order")
+_AMOUNT_CODES = (*_ORDER_CODES, "amount_not_positive", "amount_too_large", "nothing_left")
+_OPEN_REQUEST_CODES = ("capture_already_requested", "cancel_already_requested")
 _PAYMENT_PATH = "/v1/payments/{payment_id}"
 
 ROUTES: tuple[Route, ...] = (
     Route(
         operation=_O.CREATE_PAYMENT, method="POST", path="/v1/payments",
         handler=payments.create_payment, kind=KeyedRoute,
-        answers={201: _PAYMENT, 202: _LATER}, body_example=_CREATE,
-        codes=("payment_declined", "unknown_currency", "amount_not_positive", "duplicate_order"),
-        asynchronous=True,
+        answers={201: _after(), 202: _later("processing")}, body_example=_CREATE,
+        codes=("payment_declined", *_CREATE_CODES, "invalid_text", "no_orders", "too_many_orders",
+               "duplicate_order", "share_negative", "shares_above_amount", "too_much_metadata"),
+        asynchronous=True, names_payment=True,
     ),
     Route(
         operation=_O.LIST_PAYMENTS, method="GET", path="/v1/payments",
@@ -95,46 +122,54 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         operation=_O.GET_PAYMENT, method="GET", path=_PAYMENT_PATH, handler=payments.get_payment,
-        answers={200: _answer(shown.PaymentWithHistory, {**PAYMENT_EXAMPLE, "history": [_EVENT]},
+        answers={200: _answer(shown.PaymentWithHistory, _HISTORY,
                               "The payment as it is now")},
         codes=("unknown_payment",),
     ),
     Route(
         operation=_O.CONFIRM_PAYMENT, method="POST", path=f"{_PAYMENT_PATH}/confirm",
         handler=payments.confirm_payment, kind=KeyedRoute,
-        answers={200: _PAYMENT, 202: _LATER}, body_example={},
-        codes=("payment_declined", *_CHANGE_CODES), asynchronous=True,
+        answers={200: _after(**_CONFIRMED), 202: _later("processing", **_CONFIRMED)},
+        body_example={}, codes=("payment_declined", *_CHANGE_CODES), asynchronous=True,
+        names_payment=True,
     ),
     Route(
         operation=_O.CAPTURE_PAYMENT, method="POST", path=f"{_PAYMENT_PATH}/capture",
         handler=payments.capture_payment, kind=KeyedRoute,
-        answers={200: _PAYMENT, 202: _LATER}, body_example={"amount_minor": 2500},
-        codes=(*_CHANGE_CODES, "capture_failed", "capture_already_requested",
-               "capture_above_authorization", "capture_above_amount", "nothing_left"),
+        answers={200: _after(**_MANUAL, last_seq=4),
+                 202: _later("authorized", **_MANUAL, last_seq=3)},
+        body_example={"amount_minor": 2500},
+        codes=(*_AMOUNT_CODES, *_OPEN_REQUEST_CODES, "capture_failed",
+               "capture_above_authorization", "capture_above_amount"),
         asynchronous=True,
     ),
     Route(
         operation=_O.CANCEL_PAYMENT, method="POST", path=f"{_PAYMENT_PATH}/cancel",
         handler=payments.cancel_payment, kind=KeyedRoute,
-        answers={200: _PAYMENT, 202: _LATER}, body_example={"reason": "out_of_stock"},
-        codes=(*_CHANGE_CODES, "cancel_failed", "cancel_already_requested"), asynchronous=True,
+        answers={200: _after("cancelled", captured_minor=0, **_MANUAL, last_seq=4),
+                 202: _later("authorized", **_MANUAL, last_seq=3)},
+        body_example={"reason": "out_of_stock"},
+        codes=(*_ORDER_CODES, *_OPEN_REQUEST_CODES, "cancel_failed"), asynchronous=True,
     ),
     Route(
         operation=_O.SHIP_ORDERS, method="POST", path=f"{_PAYMENT_PATH}/ship",
-        handler=payments.ship_orders, kind=KeyedRoute, answers={200: _PAYMENT},
-        body_example={"order_id": "o-1"}, codes=_CHANGE_CODES,
+        handler=payments.ship_orders, kind=KeyedRoute,
+        answers={200: _after(fulfilment="shipped", last_seq=3)},
+        body_example={"order_id": "o-1"}, codes=_ORDER_CODES,
     ),
     Route(
         operation=_O.DELIVER_ORDERS, method="POST", path=f"{_PAYMENT_PATH}/deliver",
-        handler=payments.deliver_orders, kind=KeyedRoute, answers={200: _PAYMENT},
-        body_example={"order_id": "o-1"}, codes=_CHANGE_CODES,
+        handler=payments.deliver_orders, kind=KeyedRoute,
+        answers={200: _after(fulfilment="delivered", last_seq=4)},
+        body_example={"order_id": "o-1"}, codes=_ORDER_CODES,
     ),
     Route(
         operation=_O.REFUND_PAYMENT, method="POST", path=f"{_PAYMENT_PATH}/refunds",
         handler=payments.refund_payment, kind=KeyedRoute,
         answers={201: _answer(shown.RefundShown, _REFUND, "The refund; its amount is reserved")},
         body_example={"amount_minor": 1000, "reason": "damaged"},
-        codes=(*_CHANGE_CODES, "refund_above_captured", "nothing_left", "dispute_open"),
+        codes=(*_AMOUNT_CODES, "refund_above_captured", "dispute_open"),
+        asynchronous=True, names_payment=True,
     ),
     Route(
         operation=_O.ISSUE_IDEMPOTENCY_KEY, method="POST", path="/v1/idempotency-keys",
@@ -190,14 +225,16 @@ ROUTES: tuple[Route, ...] = (
                                            "status": "created"}, "Created; nothing is charged")},
         body_example={"user_id": "b-3", "merchant_id": "s-7", "amount": "25.00", "currency": "EUR",
                       "card_token": "pm_card_visa", "idempotency_key": "checkout-81"},
-        codes=("unknown_currency", "amount_not_positive"),
+        codes=_CREATE_CODES, names_payment=True,
     ),
     Route(
         operation=_O.CONFIRM_INIT, method="POST", path="/payments/confirm",
         handler=older_names.confirm_init, kind=OptionalKeyRoute, tag="older names",
-        answers={200: _PAYMENT, 202: _LATER},
+        answers={200: _answer(shown.ConfirmedPayment,
+                              payment_example(**_CONFIRMED, tx_id=EXAMPLE_ID), _AFTER),
+                 202: _later("processing", **_CONFIRMED)},
         body_example={"tx_id": EXAMPLE_ID, "payment_method": "card"},
-        codes=("payment_declined", "unknown_payment", "illegal_transition"), asynchronous=True,
+        codes=("payment_declined", *_CHANGE_CODES), asynchronous=True, names_payment=True,
     ),
     Route(
         operation=_O.SCHEDULE_PAYOUT, method="POST", path="/payouts/schedule",
@@ -206,7 +243,7 @@ ROUTES: tuple[Route, ...] = (
                               {"payout_id": EXAMPLE_ID, "status": "requested"},
                               "Asked for; the amount has left the available balance")},
         body_example={"merchant_id": "s-7", "amount": "21.50", "currency": "EUR"},
-        codes=("payout_above_balance", "unknown_currency", "amount_not_positive"),
+        codes=(*_CREATE_CODES, "payout_above_balance"),
     ),
     Route(
         operation=_O.USER_TRANSACTIONS, method="GET", path="/transactions/{user_id}",

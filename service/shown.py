@@ -72,6 +72,12 @@ class Payment(Shown):
     last_seq: int
 
 
+class ConfirmedPayment(Payment):
+    """A payment under its older name too."""
+
+    tx_id: str
+
+
 class HistoryEvent(Shown):
     """One event of a payment."""
 
@@ -318,20 +324,31 @@ class Conflict(ProblemShown):
 
 EXAMPLE_ID = "8f14e45f-ceea-5f67-9a2d-3c2b1a0f9e8d"
 _MOMENT = "2026-05-31T12:00:00.123456Z"
-PAYMENT_EXAMPLE: dict[str, Any] = {
-    "id": EXAMPLE_ID, "status": "captured", "buyer_id": "b-3", "currency": "EUR",
-    "amount_minor": 2500, "authorized_minor": 2500, "captured_minor": 2500, "refunded_minor": 0,
-    "method": "card", "psp": "stripe", "psp_reference": "pi_3Q", "capture": "automatic",
-    "flow": "direct", "next_action": None, "failure": None, "metadata": {},
-    "orders": [
-        {"order_id": "o-1", "seller_id": "s-7", "status": "captured", "fulfilment": "open",
-         "dispute": "none", "amount_minor": 2500, "captured_minor": 2500, "refunded_minor": 0,
-         "reserved_minor": 0, "released_minor": 0}
-    ],
-    "created_at": _MOMENT, "updated_at": _MOMENT, "last_seq": 2,
-}  # fmt: skip
 FAILURE_EXAMPLE = {
     "code": "insufficient_funds",
     "message": "the payment was declined; another payment in the same way may work later",
     "retryable": True,
 }
+
+
+def payment_example(
+    status: str = "captured", *, captured_minor: int = 2500, fulfilment: str = "open", **more: Any
+) -> dict[str, Any]:
+    """A payment of one order in this state; `more` are other fields of the payment."""
+    return {
+        "id": EXAMPLE_ID, "status": status, "buyer_id": "b-3", "currency": "EUR",
+        "amount_minor": 2500, "authorized_minor": 0, "captured_minor": captured_minor,
+        "refunded_minor": 0, "method": "card", "psp": "stripe", "psp_reference": "pi_3Q",
+        "capture": "automatic", "flow": "direct", "next_action": None, "failure": None,
+        "metadata": {},
+        "orders": [
+            {"order_id": "o-1", "seller_id": "s-7", "status": status, "fulfilment": fulfilment,
+             "dispute": "none", "amount_minor": 2500, "captured_minor": captured_minor,
+             "refunded_minor": 0, "reserved_minor": 0, "released_minor": 0}
+        ],
+        "created_at": _MOMENT, "updated_at": _MOMENT, "last_seq": 2,
+    } | more  # fmt: skip
+
+
+PAYMENT_EXAMPLE = payment_example()
+DECLINED_EXAMPLE = payment_example("failed", captured_minor=0, failure=FAILURE_EXAMPLE)

@@ -6,10 +6,11 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.problems import FieldError, Problem
+from service.problems import FieldError, Problem, json_pointer
 
 ERRORS_SHOWN = 20
 _CODES: Mapping[str, str] = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
+_UNKNOWN = "is not a field of this request"
 _STATUSES: Mapping[int, str] = {
     400: "invalid_json",
     404: "not_found",
@@ -21,7 +22,21 @@ _STATUSES: Mapping[int, str] = {
 
 def of_validation(error: RequestValidationError) -> Problem:
     """The problem of fields that are missing, unknown or wrong; names each by a JSON pointer."""
-    found = [_field_error(each) for each in error.errors()[:ERRORS_SHOWN]]
+    return of_fields([_field_error(each) for each in error.errors()[:ERRORS_SHOWN]])
+
+
+def of_parameters(names: Sequence[str]) -> Problem:
+    """The problem of query parameters that an operation does not have."""
+    return of_fields(
+        [
+            FieldError(json_pointer([name]), "field_unknown", f"{name}: {_UNKNOWN}", "query")
+            for name in names[:ERRORS_SHOWN]
+        ]
+    )
+
+
+def of_fields(found: Sequence[FieldError]) -> Problem:
+    """The problem of one wrong field, or of several."""
     if len(found) == 1:
         [only] = found
         more = {} if only.where == "body" else {"in": only.where}
@@ -53,14 +68,9 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
 
 def _said(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
-        return "is not a field of this request"
+        return _UNKNOWN
     if error["type"] == "missing":
         return "is missing"
     # Pydantic's words never contain the value.
     text = str(error["msg"]).removeprefix("Value error, ")
     return text[0].lower() + text[1:]
-
-
-def json_pointer(path: Sequence[object]) -> str:
-    """RFC 6901: the tokens, escaped, each after a slash; empty for the whole body."""
-    return "".join(f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in path)

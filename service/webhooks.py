@@ -6,6 +6,7 @@ not acknowledged. So 2xx means that the body is stored durably, or says nothing 
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Protocol
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from starlette.responses import Response
 
 from connectors.charges import EventKind, ProcessorEvent
 from connectors.stripe import webhook
+from connectors.stripe.amounts import STRIPE
 from schemas.errors import InputError
 from service.facts import SCOPE
 from service.problems import Problem
@@ -45,18 +47,39 @@ class StripeWebhooks:
     async def accept(self, body: bytes, signature: str) -> None:
         """Store an event that Stripe signed.
 
+        What Stripe signed and this code cannot read is stored too: the worker makes a dead letter
+        of it, which says what is wrong. Stripe would send it again for three days and then give up.
+
         Raises:
-            Problem: not signed with one of our secrets, or no event.
+            Problem: not signed with one of our secrets.
             ServiceUnavailable: it cannot be stored now; Stripe sends it again.
         """
+        now = self._clock()
         try:
-            webhook.verify(body, signature, self._secrets, self._clock())
-            event = webhook.read(body)
+            webhook.verify(body, signature, self._secrets, now)
         except InputError as error:
             raise Problem("signature_invalid", str(error)) from None
+        try:
+            event = webhook.read(body)
+        except InputError:
+            event = _unreadable(body, now)
         if event.kind is EventKind.IGNORED:
             return  # it says nothing about a charge; the endpoint need not subscribe to it
         await self._inbox.put(event, body)
+
+
+def _unreadable(body: bytes, now: datetime) -> ProcessorEvent:
+    """An event of which nothing is known but its bytes."""
+    return ProcessorEvent(
+        psp=STRIPE,
+        event_id=f"unreadable-{sha256(body).hexdigest()[:32]}",
+        event_type="unreadable",
+        kind=EventKind.UNKNOWN,
+        at=now,
+        object_id="",
+        reference=None,
+        payment_id=None,
+    )
 
 
 async def stripe_webhook(request: Request) -> Response:

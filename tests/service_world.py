@@ -23,7 +23,7 @@ from service.app import make_app
 from service.as_of import AsOf
 from service.breaker import Breaker
 from service.database import Database
-from service.frame import App
+from service.frame import Frame
 from service.gate import Gate
 from service.health import Readiness
 from service.keys import KeySet
@@ -216,7 +216,7 @@ class ApiWorld:
             webhooks=StripeWebhooks(self.inbox, [WEBHOOK_SECRET]),
             metrics=self.metrics,
         )
-        made: tuple[FastAPI, App] = make_app(
+        made: tuple[FastAPI, Frame] = make_app(
             self.settings, self.gate, self.parts, Readiness({}, {}), b'{"keys": []}'
         )
         self.fastapi, self.app = made

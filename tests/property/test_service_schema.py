@@ -24,9 +24,11 @@ from schemathesis.specs.openapi.checks import (
 
 from service import openapi
 from service.app import new_application
+from service.problems import MEDIA_TYPE
 from tests.service_world import ApiWorld, token
 
-SCHEMA = schemathesis.openapi.from_dict(json.loads(json.dumps(openapi.document(new_application()))))
+DOCUMENT = json.loads(json.dumps(openapi.document(new_application())))
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -69,3 +71,14 @@ def test_every_answer_is_documented(case: Any, world: ApiWorld) -> None:
         request["content"] = kwargs["data"]
     answer = asyncio.run(send(world, request))
     case.validate_response(Response.from_httpx(answer, verify=True), checks=CHECKS)
+    if answer.headers["content-type"] == MEDIA_TYPE and (codes := documented(case, answer)):
+        assert answer.json()["code"] in codes
+
+
+def documented(case: Any, answer: httpx.Response) -> set[str]:
+    """The codes that the document has for this operation and status; empty if it names none."""
+    operation = DOCUMENT["paths"][case.path].get(case.method.lower())
+    if operation is None:  # a method that the path does not have
+        return {"method_not_allowed"}
+    content = operation["responses"][str(answer.status_code)]["content"][MEDIA_TYPE]
+    return set(content.get("examples", ()))

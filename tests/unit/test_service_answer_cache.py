@@ -197,3 +197,47 @@ def test_only_final_answers_are_kept() -> None:
 
     run(work())
     world.close()
+
+
+def test_redis_gives_no_role_what_it_may_not_have() -> None:
+    redis = FakeRedis()
+    with_redis = ApiWorld(answers=cache_on(redis))
+    without = ApiWorld(with_redis.world)
+
+    async def work() -> None:
+        async with with_redis.client("service", "u-1") as client:
+            first = await client.post("/v1/payments", json=body(), headers=key("k"))
+            assert first.status_code == 201
+        found = []
+        for world in (with_redis, without):
+            async with world.client("buyer", "u-1") as client:
+                again = await client.post("/v1/payments", json=body(), headers=key("k"))
+                found.append((again.status_code, again.json()["code"]))
+        assert found == [(403, "forbidden")] * 2
+
+    run(work())
+    with_redis.close()
+    without.close()
+
+
+def test_all_preferences_are_part_of_the_question() -> None:
+    redis = FakeRedis()
+    with_redis = ApiWorld(answers=cache_on(redis))
+    without = ApiWorld(with_redis.world)
+
+    async def work() -> None:
+        wait, both = [("Prefer", "wait=5")], [("Prefer", "wait=5"), ("Prefer", "respond-async")]
+        given = [("Idempotency-Key", "k")]
+        async with with_redis.client() as client:
+            later = await client.post("/v1/payments", json=body(), headers=given + both)
+            assert later.status_code == 202
+        found = []
+        for world in (with_redis, without):
+            async with world.client() as client:
+                answer = await client.post("/v1/payments", json=body(), headers=given + wait)
+                found.append(answer.status_code)
+        assert found == [409, 409]
+
+    run(work())
+    with_redis.close()
+    without.close()

@@ -14,8 +14,9 @@ import pytest
 import uvicorn
 
 from service.breaker import Breaker
+from service.health import Readiness
 from service.logs import BatchedLines, JsonLines
-from service.main import uvicorn_config
+from service.main import ApiServer, uvicorn_config
 from service.metrics import ApiMetrics
 from service.rate_limits import RateLimits
 from tests.service_world import SETTINGS, ApiWorld, body, key, token
@@ -53,9 +54,9 @@ def test_an_id_that_would_forge_a_line_is_refused(world: ApiWorld, value: Any) -
     assert answer.json()["request_id"] == answer.headers["x-request-id"] != value
 
 
-def test_every_line_has_the_id_and_nothing_of_the_request(
-    world: ApiWorld, caplog: pytest.LogCaptureFixture
-) -> None:
+@contextmanager
+def collected(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
+    """The lines that are written."""
     lines: list[dict[str, Any]] = []
 
     class Collect(logging.Handler):
@@ -66,6 +67,15 @@ def test_every_line_has_the_id_and_nothing_of_the_request(
     caplog.set_level(logging.INFO)
     logging.getLogger().addHandler(handler)
     try:
+        yield lines
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def test_every_line_has_the_id_and_nothing_of_the_request(
+    world: ApiWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    with collected(caplog) as lines:
         ask(
             world,
             "POST",
@@ -73,8 +83,6 @@ def test_every_line_has_the_id_and_nothing_of_the_request(
             json=body(buyer_id="the-buyer"),
             headers={**key("secret-key"), "X-Request-Id": "abc-1"},
         )
-    finally:
-        logging.getLogger().removeHandler(handler)
     ours = [line for line in lines if line["logger"].startswith("purser.api")]
     [line] = [line for line in ours if line["message"] == "request"]
     assert (line["request_id"], line["route"], line["status"]) == ("abc-1", "create_payment", 201)
@@ -110,13 +118,7 @@ def test_lines_are_written_together_and_none_is_lost() -> None:
 def test_metrics_name_operations_and_not_paths(world: ApiWorld) -> None:
     ask(world, "GET", "/v1/payments/00000000-0000-0000-0000-000000000000")
     ask(world, "GET", "/no/such/path")
-    found = {
-        (sample.labels["route"], sample.labels["status"])
-        for metric in world.metrics.registry.collect()
-        for sample in metric.samples
-        if sample.name == "purser_api_requests_total"
-    }
-    assert found == {("get_payment", "404"), ("none", "404")}
+    assert set(counted(world)) == {("get_payment", "404"), ("none", "404")}
 
 
 # -- the body's limits
@@ -248,6 +250,23 @@ def test_a_large_quota_is_shared_now_and_then() -> None:
     assert shared.counts == {"purser:rate:10:who": 13}
 
 
+def test_what_redis_may_have_counted_is_not_counted_twice() -> None:
+    now, shared = [100.0], Shared()
+    quotas = limits(shared, now, requests=4)
+    count = shared.incr
+
+    async def too_late(key: str, expiry: int, amount: int = 1) -> int:
+        await count(key, expiry, amount)
+        raise TimeoutError
+
+    shared.incr = too_late  # type: ignore[method-assign]
+    assert hit(quotas) == [True]
+    shared.incr = count  # type: ignore[method-assign]
+    now[0] += 1
+    assert hit(quotas, 3) == [True, True, True]
+    assert hit(quotas) == [False]
+
+
 def test_without_redis_each_process_counts_for_itself_and_refuses_nobody_wrongly() -> None:
     now, shared = [100.0], Shared()
     quotas = limits(shared, now)
@@ -315,6 +334,122 @@ def test_a_connection_that_wastes_time_or_room_ends(
     with served(headers_seconds=0.3, body_seconds=0.3) as (_, port):
         found, problem = exchange(port, *parts)
     assert (found, problem["code"]) == (status, code)
+
+
+def received(port: int, *parts: bytes) -> bytes:
+    """All that comes back."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        for part in parts:
+            connection.sendall(part.replace(b"TOKEN", token().encode()))
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
+
+
+WHOLE = json.dumps(body()).encode()
+PAYMENT = (
+    GOOD_HEAD
+    + b"Idempotency-Key: k\r\nContent-Type: application/json\r\n"
+    + b"Content-Length: %d\r\n\r\n" % len(WHOLE)
+    + WHOLE
+)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"stray bytes\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000,
+        b"GET / HTT",
+        PAYMENT + b"x y",
+    ],
+    ids=["no request", "too large", "too late", "pipelined"],
+)
+def test_a_request_that_is_worked_on_is_not_answered_by_what_follows(more: bytes) -> None:
+    with served(headers_seconds=0.3) as (world, port):
+        begun, done, create = threading.Event(), threading.Event(), world.payins.create
+
+        async def slow(*arguments: Any, **named: Any) -> Any:
+            begun.set()
+            await asyncio.sleep(1)
+            found = await create(*arguments, **named)
+            done.set()
+            return found
+
+        cast(Any, world.payins).create = slow
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(PAYMENT.replace(b"TOKEN", token().encode()))
+            assert begun.wait(10)
+            connection.sendall(more.replace(b"TOKEN", token().encode()))
+            # The payment is made, so nothing may say that it is not.
+            assert connection.recv(65536) == b""
+        assert done.wait(10)
+
+
+def test_an_answer_to_no_request_has_an_id_a_line_and_a_count(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with served() as (world, port), collected(caplog) as lines:
+        head, _, content = received(port, b"nonsense\r\n\r\n").partition(b"\r\n\r\n")
+    request_id = json.loads(content)["request_id"]
+    assert f"\r\nx-request-id: {request_id}\r\n".encode() in head + b"\r\n"
+    assert len(request_id) == 36
+    for fixed in (b"cache-control: no-store", b"x-content-type-options: nosniff"):
+        assert fixed in head
+    [line] = [line for line in lines if line["logger"] == "purser.api.requests"]
+    assert (line["route"], line["status"], line["request_id"]) == ("none", 400, request_id)
+    assert counted(world) == {("none", "400"): 1}
+
+
+def counted(world: ApiWorld) -> dict[tuple[str, str], float]:
+    """Requests by route and status."""
+    return {
+        (sample.labels["route"], sample.labels["status"]): sample.value
+        for metric in world.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "purser_api_requests_total"
+    }
+
+
+def test_a_client_that_left_is_counted_by_name() -> None:
+    with served() as (world, port):
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            head = GOOD_HEAD.replace(b"TOKEN", token().encode())
+            connection.sendall(head + b"Idempotency-Key: k\r\nContent-Length: 9\r\n\r\n{")
+        for _ in range(100):
+            if counted(world):
+                break
+            threading.Event().wait(0.05)
+        assert counted(world) == {("create_payment", "left"): 1}
+
+
+def test_it_says_that_it_listens_when_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "purser.api")
+    world = ApiWorld()
+    listener = socket.create_server(("127.0.0.1", 0))
+    accepts: list[bool] = []
+
+    class Look(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("listening on"):
+                accepts.append(server.started)
+
+    server = ApiServer(uvicorn_config(SETTINGS, world.app), Readiness({}, {}))
+    logging.getLogger("purser.api").addHandler(handler := Look())
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+    try:
+        thread.start()
+        for _ in range(100):
+            if accepts:
+                break
+            threading.Event().wait(0.05)
+    finally:
+        server.should_exit = True
+        thread.join()
+        logging.getLogger("purser.api").removeHandler(handler)
+        world.close()
+    assert accepts == [True]
 
 
 def test_a_stop_lets_requests_in_flight_finish() -> None:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from starlette.routing import compile_path
 
 from schemas.errors import Rejection, SchemaVersionError, ServiceUnavailable, WriteRefused
 from schemas.rejections import RejectionCode
@@ -18,6 +19,7 @@ from service.problems import (
     of_rejection,
     pointer,
 )
+from service.routes import ROUTES
 from tests.service_world import ApiWorld, body, key
 
 STATUSES = {400, 401, 402, 403, 404, 405, 406, 408, 409, 413, 415, 422, 429, 431, 500, 503}
@@ -71,6 +73,8 @@ def test_several_errors_are_listed() -> None:
         ("orders[0].amount_minor", "/orders/0/amount_minor"),
         ("orders[12].order_id", "/orders/12/order_id"),
         ("metadata.size", "/metadata/size"),
+        ("metadata.a/b~c", "/metadata/a~1b~0c"),
+        ("metadata.a[0].b", "/metadata/a[0].b"),
     ],
 )
 def test_the_writers_names_become_pointers(name: str, expected: str) -> None:
@@ -83,8 +87,51 @@ def test_a_refusal_keeps_its_code_and_takes_the_bodys_names() -> None:
     assert (problem.code, problem.field, problem.detail) == (
         "amount_too_large",
         "/amount",
-        "amount: is big",
+        "amount: in minor units it is big; correct the field that `field` names",
     )
+
+
+def test_details_speak_of_payments_and_not_of_events() -> None:
+    world = ApiWorld()
+
+    async def work() -> list[str]:
+        async with world.client("service finance") as client:
+
+            async def detail(path: str, content: Any, code: str) -> str:
+                answer = await client.post(path, json=content, headers=key())
+                assert answer.json().get("code") == code, path
+                return str(answer.json()["detail"])
+
+            paid = f"/v1/payments/{(await world.paid())['id']}"
+            held = f"/v1/payments/{(await world.paid(capture='manual'))['id']}"
+            await client.post(f"{paid}/deliver", json={}, headers=key())
+            payout = {"merchant_id": "s-7", "amount": "1.00", "currency": "EUR"}
+            return [
+                await detail(f"{paid}/cancel", {"order_id": "o-1"}, "illegal_transition"),
+                await detail(f"{paid}/confirm", {}, "illegal_transition"),
+                await detail(f"{paid}/ship", {}, "illegal_transition"),
+                await detail(f"{paid}/refunds", {"amount_minor": 2501}, "refund_above_captured"),
+                await detail(f"{held}/capture", {"amount_minor": 2501}, "capture_above_amount"),
+                await detail("/payouts/schedule", payout, "payout_above_balance"),
+            ]
+
+    try:
+        found = asyncio.run(work())
+    finally:
+        world.close()
+    for detail in found:
+        for word in ("command", "_requested", "; possible", "stray"):
+            assert word not in detail, detail
+        assert ";" in detail, detail  # and what to do
+    assert found[0] == (
+        "a cancellation is not possible: order o-1 is captured (fulfilment delivered, dispute"
+        " none); read the payment and decide again"
+    )
+    assert found[3] == (
+        "amount_minor: is 2501, but only 2500 of it can be refunded; read the payment or the"
+        " balance and ask for at most what is left"
+    )
+    assert found[5].startswith("amount: in minor units it is 100, ")
 
 
 def test_a_field_that_no_body_has_is_not_pointed_at() -> None:
@@ -201,6 +248,16 @@ CASES: dict[str, tuple[str, str, dict[str, Any], int, str, str | None]] = {
                                             "headers": key()}, 422, "field_invalid", "/return_url"),
     "limit": ("GET", f"{CREATE}?limit=0", {}, 422, "field_invalid", "/limit"),
     "unknown parameter": ("GET", f"{CREATE}?sort=asc", {}, 422, "field_unknown", "/sort"),
+    "unknown parameter of a payment": ("GET", f"{NOBODY}?expand=orders", {}, 422, "field_unknown",
+                                       "/expand"),
+    "unknown parameter of a balance": ("GET", "/v1/sellers/s-7/balance?currency=EUR", {}, 422,
+                                       "field_unknown", "/currency"),
+    "parameter of a POST": ("POST", f"{CREATE}?a~b/c=1", {"json": body(), "headers": key()}, 422,
+                            "field_unknown", "/a~0b~1c"),
+    "JSON is the last thing wanted": ("GET", CREATE, {"headers": {
+        "Accept": "application/json;q=0"}}, 406, "not_acceptable", None),
+    "anything but JSON": ("GET", CREATE, {"headers": {
+        "Accept": "*/*, application/json; q=0.000"}}, 406, "not_acceptable", None),
     "cursor": ("GET", f"{CREATE}?cursor=abc", {}, 422, "field_invalid", "/cursor"),
     "no day": ("GET", f"{CREATE}?from=2026-02-30", {}, 422, "field_invalid", "/from"),
     "no zone": ("GET", f"{CREATE}?to=2026-02-03T00:00:00", {}, 422, "field_invalid", "/to"),
@@ -211,6 +268,23 @@ CASES: dict[str, tuple[str, str, dict[str, Any], int, str, str | None]] = {
                           "/seller_id"),
     "no id in a path": ("GET", "/v1/sellers/a%20b/balance", {}, 422, "field_invalid",
                         "/seller_id"),
+    "too many orders": ("POST", CREATE, {"json": body(orders=[
+        order_with()["orders"][0] | {"order_id": f"o-{n}"} for n in range(1001)]),
+        "headers": key()}, 422, "too_many_orders", "/orders"),
+    "an order twice": ("POST", CREATE, {"json": body(orders=order_with()["orders"] * 2),
+                                        "headers": key()}, 422, "duplicate_order",
+                       "/orders/1/order_id"),
+    "negative share": ("POST", CREATE, {"json": order_with(commission_minor=-1), "headers": key()},
+                       422, "share_negative", "/orders/0/commission_minor"),
+    "shares above": ("POST", CREATE, {"json": order_with(commission_minor=9000), "headers": key()},
+                     422, "shares_above_amount", "/orders/0/commission_minor"),
+    "much metadata": ("POST", CREATE, {"json": body(metadata={str(n): "" for n in range(21)}),
+                                       "headers": key()}, 422, "too_much_metadata", "/metadata"),
+    "invisible text": ("POST", CREATE, {"json": body(metadata={"a": "\n"}), "headers": key()}, 422,
+                       "invalid_text", "/metadata/a"),
+    "huge capture": ("POST", f"{NOBODY}/capture", {"json": {"amount_minor": 10**20},
+                                                   "headers": key()}, 404, "unknown_payment", None),
+    "two wrong parameters": ("GET", f"{CREATE}?limit=0&sort=asc", {}, 422, "request_invalid", None),
     "request id": ("GET", CREATE, {"headers": {"X-Request-Id": "a b"}}, 400,
                    "request_id_malformed", None),
     "major amount": ("POST", "/payments/init", {"json": {
@@ -234,6 +308,56 @@ def test_what_is_refused_is_a_problem(name: str) -> None:
     assert found["request_id"] == answer.headers["x-request-id"]
     assert (found["status"], found["title"]) == (status, PROBLEMS[code].title)
     assert found["type"] == f"/docs/problems#{code}"
+    if (documented := codes_of(method, path)) is not None:
+        assert code in documented
+
+
+def codes_of(method: str, path: str) -> list[str] | None:
+    """The codes that the OpenAPI document has for a request; None if it is of no operation."""
+    for route in ROUTES:
+        matches = compile_path(route.path)[0].fullmatch(path.partition("?")[0])
+        if matches and route.method == method:
+            return openapi.codes_of(route)
+    return None
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/json;q=0.1",
+        "text/html, application/json ; q=1",
+        "application/*",
+        "text/html;q=0, */*;q=0.001",
+        "application/problem+json",
+        "application/json;q=x",
+        "APPLICATION/JSON",
+    ],
+)
+def test_json_is_given_to_whoever_takes_it(accept: str) -> None:
+    assert send("GET", CREATE, headers={"Accept": accept}).status_code == 200
+
+
+def test_several_unknown_parameters_are_named_together() -> None:
+    answer = send("GET", f"{NOBODY}?a=1&b=2&a=3")
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert [each["field"] for each in answer.json()["errors"]] == ["/a", "/b"]
+    assert {each["in"] for each in answer.json()["errors"]} == {"query"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("a/b~c", "x" * 600, "/metadata/a~1b~0c"),
+        ("a[0].b", "x" * 600, "/metadata/a[0].b"),
+        ("näme", "x" * 600, "/metadata/näme"),
+        # There is nothing below a name, so the object that has it is what is wrong.
+        ("x" * 41, "yes", "/metadata"),
+    ],
+)
+def test_a_pointer_into_metadata_points_to_what_is_there(name: str, value: str, field: str) -> None:
+    metadata = {"good": "yes", name: value}
+    answer = send("POST", CREATE, json=body(metadata=metadata), headers=key())
+    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
 
 
 def test_several_wrong_fields_are_named_together() -> None:
@@ -249,6 +373,21 @@ def test_several_wrong_fields_are_named_together() -> None:
 
 def test_allow_names_the_methods() -> None:
     assert "GET" in send("DELETE", NOBODY).headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", CREATE, "GET, HEAD, POST"),
+        ("PUT", NOBODY, "GET, HEAD"),
+        ("GET", f"{NOBODY}/capture", "POST"),
+        ("HEAD", f"{NOBODY}/capture", "POST"),
+        ("POST", "/healthz", "GET, HEAD"),
+    ],
+)
+def test_allow_names_all_methods_of_the_path(method: str, path: str, allow: str) -> None:
+    answer = send(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
 
 
 @pytest.mark.parametrize(

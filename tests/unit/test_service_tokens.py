@@ -3,17 +3,19 @@
 import asyncio
 import base64
 import json
+import socket
 import time
 from typing import Any
 
 import jwt
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from schemas.errors import ServiceUnavailable
-from service.keys import KeySet, parse_keys
+from service.keys import DOCUMENT_BYTES_MOST, KeySet, fetch_from, parse_keys
 from service.problems import Problem
 from service.roles import Role
 from service.tokens import Tokens
@@ -253,6 +255,117 @@ def test_requests_at_once_share_one_reading() -> None:
 
     asyncio.run(many())
     assert issuer.readings == 1
+
+
+def test_known_keys_do_not_wait_for_a_slow_issuer() -> None:
+    issuer = Issuer()
+    keys = issuer.keys()
+    fetch, go_on = issuer.fetch, asyncio.Event()
+
+    async def slow() -> bytes:
+        await go_on.wait()
+        return await fetch()
+
+    async def work() -> None:
+        await keys.ready()
+        keys._fetch = slow
+        for age in (151, 299):  # it is read ahead of time, while it is still in use
+            issuer.now = 1000.0 + age
+            async with asyncio.timeout(0.05):
+                assert await keys.key("ec") is not None
+        issuer.now = 2000.0  # older than it may be: a new one is waited for, but not for long
+        async with asyncio.timeout(1):
+            assert await keys.key("ec") is not None
+        go_on.set()
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(0.05):
+            assert await keys.key("ec") is not None
+        assert issuer.readings == 2
+
+    asyncio.run(work())
+
+
+def test_an_issuer_that_failed_is_not_waited_for() -> None:
+    issuer = Issuer()
+    keys = issuer.keys()
+    never = asyncio.Event()
+
+    async def hangs() -> bytes:
+        await never.wait()
+        return b""
+
+    async def work() -> None:
+        await keys.ready()
+        issuer.document = None
+        issuer.now = 2000.0
+        await keys.key("ec")
+        keys._fetch = hangs
+        issuer.now = 2011.0
+        async with asyncio.timeout(0.05):
+            assert await keys.key("ec") is not None
+
+    asyncio.run(work())
+
+
+def test_whoever_leaves_does_not_end_the_reading_of_the_others() -> None:
+    issuer = Issuer()
+    keys = issuer.keys()
+    fetch, go_on = issuer.fetch, asyncio.Event()
+
+    async def slow() -> bytes:
+        await go_on.wait()
+        return await fetch()
+
+    keys._fetch = slow
+
+    async def work() -> None:
+        first, second = (asyncio.create_task(keys.key("ec")) for _ in range(2))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        go_on.set()
+        assert await second is not None
+
+    asyncio.run(work())
+    assert issuer.readings == 1
+
+
+def read_over_http(*parts: bytes) -> bytes:
+    """What is read from a server that sends its document in these parts."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for part in parts:
+            await response.write(part)
+            await asyncio.sleep(0.05)
+        return response
+
+    async def work() -> bytes:
+        app = web.Application()
+        app.add_routes([web.get("/jwks.json", answer)])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        listener = socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(runner, listener).start()
+        try:
+            return await fetch_from(f"http://127.0.0.1:{listener.getsockname()[1]}/jwks.json")()
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(work())
+
+
+def test_a_document_that_comes_in_parts_is_read_to_its_end() -> None:
+    document = json.dumps(public_keys()).encode()
+    assert read_over_http(document[:400], document[400:]) == document
+    assert set(parse_keys(read_over_http(document))) == {"ec", "rsa"}
+
+
+def test_a_document_that_is_too_large_is_refused() -> None:
+    half = b" " * (DOCUMENT_BYTES_MOST // 2)
+    assert len(read_over_http(half, half)) == DOCUMENT_BYTES_MOST
+    with pytest.raises(ServiceUnavailable, match="bytes; check PURSER_JWKS_URL"):
+        read_over_http(half, half, b"x")
 
 
 SMALL = {**RSAAlgorithm.to_jwk(SMALL_RSA.public_key(), as_dict=True), "kid": "k"}

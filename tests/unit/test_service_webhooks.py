@@ -65,6 +65,18 @@ def test_an_event_of_an_unknown_type_is_stored() -> None:
 
 
 @pytest.mark.parametrize(
+    "content",
+    [b'{"id": "evt_1", "object": "v2.core.event", "type": "v1.refund"}', b"not JSON", b"[]"],
+    ids=["thin", "text", "list"],
+)
+def test_what_stripe_signed_and_nobody_can_read_is_kept(content: bytes) -> None:
+    world = ApiWorld()
+    answer = post(world, content, Stripe_Signature=signature(content))
+    assert answer.status_code == 200, answer.text
+    assert list(world.inbox.events.values()) == [content]
+
+
+@pytest.mark.parametrize(
     "header",
     [
         "",
