@@ -24,8 +24,7 @@ from service import answers, cursors, render
 from service.listing import PAGE_MOST, Page, Wanted
 from service.parts import caller_of, id_of, parts_of
 from service.permissions import Operation, Reach, check_owner, directions, reach
-from service.problems import Problem
-from service.times import days_between, period
+from service.times import FIRST, LAST, days_between, period
 from sinks import queries_figures as queries
 
 LINES_MOST = 1_000
@@ -267,9 +266,9 @@ def _line_position(parts: Sequence[int | str]) -> tuple[date, str, UUID, int]:
     try:
         found = date.fromisoformat(str(day))
     except ValueError:
-        raise _not_ours() from None
-    if not 0 <= int(seq) < 2**32:
-        raise _not_ours()
+        raise cursors.not_ours() from None
+    if not FIRST.date() <= found < LAST.date() or not 0 <= int(seq) < 2**32:
+        raise cursors.not_ours()
     return found, _text(currency), _uuid(payment_id), int(seq)
 
 
@@ -278,20 +277,11 @@ def _text(part: int | str) -> str:
     try:
         return check_id("cursor", str(part))
     except InputError:
-        raise _not_ours() from None
+        raise cursors.not_ours() from None
 
 
 def _uuid(text: int | str) -> UUID:
     try:
         return UUID(str(text))
     except ValueError:
-        raise _not_ours() from None
-
-
-def _not_ours() -> Problem:
-    return Problem(
-        "field_invalid",
-        "cursor: is not one that this list gave; begin without a cursor",
-        field="/cursor",
-        more={"in": "query"},
-    )
+        raise cursors.not_ours() from None

@@ -10,17 +10,18 @@ from schemas.times import parse_time
 from service.problems import Problem
 
 _DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+"""No row is from before the one, or from the other or later."""
 
 
 def lower_bound(text: str | None) -> datetime:
     """The first moment of a period; the first of all without a bound. Raises Problem."""
-    return _FIRST if text is None else _moment("from", text, timedelta(0))
+    return FIRST if text is None else _moment("from", text, timedelta(0))
 
 
 def upper_bound(text: str | None) -> datetime:
     """The moment after a period; the last of all without a bound. Raises Problem."""
-    return _LAST if text is None else _moment("to", text, timedelta(days=1))
+    return LAST if text is None else _moment("to", text, timedelta(days=1))
 
 
 def days_between(lower: datetime, upper: datetime) -> tuple[date, date]:
@@ -53,7 +54,7 @@ def _moment(name: str, text: str, whole_day: timedelta) -> datetime:
     except ValueError as error:
         problem = "is not a day that exists" if _DAY.fullmatch(text) else str(error)
         raise _wrong(name, f"{problem}; a day such as 2024-05-31 is possible too") from None
-    if not _FIRST <= found <= _LAST:
+    if not FIRST <= found <= LAST:
         raise _wrong(name, "is out of range; give a year from 1970 to 2099")
     return found
 
