@@ -75,6 +75,7 @@ class Poller:
             looked_at=entry.looked_at,
             repeats=entry.repeats,
             is_refused=entry.is_refused,
+            failures=retry.attempt if retry is not None else 0,
         )
         try:
             found = await self._resolver.resolve(payment_id, visit)
