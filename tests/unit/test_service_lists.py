@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime, timedelta
 from threading import Event
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
@@ -236,6 +237,25 @@ def test_payments_of_the_same_moment_are_all_given() -> None:
         found = [each for page in await pages(world, "/v1/payments", limit=2) for each in page]
         assert sorted(found) == sorted(made)
         assert len(set(found)) == 5
+
+    within(work)
+
+
+@pytest.mark.parametrize("party", ["s/7", "/", "a/revenue", "%2F", "a//b"])
+def test_an_id_with_a_slash_can_be_read(party: str) -> None:
+    async def work(world: ApiWorld) -> None:
+        made = await make(world, 1, buyer_id=party)
+        written = quote(party, safe="")
+        assert await pages(world, f"/transactions/{written}") == [made]
+        async with world.client() as client:
+            for path in ("sellers/{}/revenue", "sellers/{}/balance", "sellers/{}/statement"):
+                answer = await client.get("/v1/" + path.format(written))
+                assert (answer.status_code, answer.json()["seller_id"]) == (200, party)
+            answer = await client.get(f"/v1/buyers/{written}/orders")
+            assert (answer.status_code, answer.json()["buyer_id"]) == (200, party)
+        async with world.client("seller", "s-7") as client:
+            answer = await client.get(f"/v1/sellers/{quote(f's-7/{party}', safe='')}/balance")
+            assert answer.status_code == 403
 
     within(work)
 
