@@ -12,7 +12,7 @@ from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -39,13 +39,23 @@ TransactionStatus = Literal[
     "cancelled", "expired", "requested", "submitted", "paid", "returned",
 ]  # fmt: skip
 _Row = TypeVar("_Row")
+
+
+def _whole(text: object) -> object:
+    """Refuse what Pydantic takes for a whole number beside plain digits, such as `1_0`."""
+    if isinstance(text, str) and not (text.isascii() and text.isdecimal()):
+        raise ValueError("give a whole number in digits")
+    return text
+
+
+_WHOLE = BeforeValidator(_whole)
 _When = Annotated[str | None, Field(description="a day, or an RFC 3339 time")]
 
 
 class Parameters(BaseModel):
     """Base of query parameters: unknown ones are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @property
     def filters(self) -> list[tuple[str, object]]:
@@ -63,7 +73,7 @@ class Period(Parameters):
 class PageOf(Parameters):
     """A page of a list."""
 
-    limit: Annotated[int, Field(ge=1, le=PAGE_MOST)] = LIMIT_DEFAULT
+    limit: Annotated[int, Field(ge=1, le=PAGE_MOST), _WHOLE] = LIMIT_DEFAULT
     cursor: str | None = None
 
 
@@ -85,7 +95,7 @@ class TransactionsQuery(Period, PageOf):
 class StatementQuery(Period):
     """A period of a statement, and a page of its lines."""
 
-    limit: Annotated[int, Field(ge=1, le=LINES_MOST)] = LINES_MOST
+    limit: Annotated[int, Field(ge=1, le=LINES_MOST), _WHOLE] = LINES_MOST
     cursor: str | None = None
 
 
