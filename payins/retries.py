@@ -3,9 +3,11 @@
 That a payment is pending follows from `payments`; how often it was tried in vain does not, and must
 survive a restart, or a payment that never works would be tried without pause for ever. So each
 failure is kept in a compacted Kafka topic, one record per payment: an attempt count and the time
-before which nothing is tried. They count for what was open then: once the payment has moved on, that
-is over, and what is open now begins anew. After `DEAD_AFTER` attempts it is a dead letter as well, for a person
-to look at; it is still tried once a day, because no payment may stay in doubt. Pure.
+before which nothing is tried. They count for what was open then: once the payment has moved on,
+that is over, and what is open now begins anew. After `DEAD_AFTER` attempts it is a dead letter as
+well, for a person to look at; it is still tried once a day, because no payment may stay in doubt.
+
+Pure.
 """
 
 from datetime import datetime, timedelta

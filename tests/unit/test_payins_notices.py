@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -404,10 +403,10 @@ def worked(turns: Rounds, until: Callable[[], bool]) -> None:
 
     async def work() -> None:
         tasks = [asyncio.create_task(each) for each in turns.tasks()]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(2):
-                while not until():
-                    await asyncio.sleep(0.05)
+        for _ in range(40):
+            if until():
+                break
+            await asyncio.sleep(0.05)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
