@@ -34,7 +34,7 @@ from writer.commands import (
     FailRefund,
     MarkUnknown,
 )
-from writer.state import PaymentState, fold
+from writer.state import OrderState, PaymentState, fold
 
 Answer = TypeVar("Answer")
 Stream: TypeAlias = tuple[Event, ...]
@@ -199,13 +199,10 @@ class CarryOut:
         money until the authorization ends. While another order waits for its capture, such a
         capture is refused instead, and the shop decides.
         """
-        live = [order for order in state.orders.values() if not order.is_over]
-        left_minor = sum(
-            (order.authorized_minor or order.amount_minor) - order.captured_minor for order in live
-        )
+        left_minor = sum(order.capturable_minor for order in _live(state))
         if intent.is_final or intent.amount_minor >= left_minor:
             return True
-        waiting = [order for order in live if order.state.status is Status.AUTHORIZED]
+        waiting = [each for each in _live(state) if each.state.status is Status.AUTHORIZED]
         if any(order.order_id not in intent.amounts for order in waiting):
             return False
         charge = await self._call(intent, lambda p: p.retrieve(reference), "retrieve")
@@ -388,6 +385,12 @@ def _state(stream: Stream) -> PaymentState:
 
 
 def _is_whole(state: PaymentState, intent: Intent) -> bool:
-    """Whether an intent is about every order that is not over."""
-    named = {row.order_id for row in intent.rows}
-    return all(order.is_over or order.order_id in named for order in state.orders.values())
+    """Whether an intent is about all that its charge holds: of other orders all was captured."""
+    others = [order for order in _live(state) if order.order_id not in intent.amounts]
+    return all(
+        order.state.status is Status.CAPTURED and not order.capturable_minor for order in others
+    )
+
+
+def _live(state: PaymentState) -> list[OrderState]:
+    return [order for order in state.orders.values() if not order.is_over]

@@ -136,7 +136,9 @@ class ModelPsp:
             charge = self.charges[reference]
             if charge.status in (ChargeStatus.CAPTURED, ChargeStatus.FAILED):
                 raise ProcessorRefused(self.name, "not_cancellable", "cannot be cancelled")
-            self._set(replace(charge, status=ChargeStatus.CANCELLED))
+            # What was taken stays taken; only the rest goes back.
+            ended = ChargeStatus.CAPTURED if charge.captured_minor else ChargeStatus.CANCELLED
+            self._set(replace(charge, status=ended))
             return reference
 
         return await self._call("cancel", key, reference, effect)

@@ -285,6 +285,29 @@ def test_one_order_of_an_authorized_charge_is_cancelled_without_the_processor() 
     assert world.psp.charges["pi_stripe_1"].status == "captured"
 
 
+def test_the_last_order_that_is_not_captured_is_given_back_at_the_processor() -> None:
+    """Nobody would capture it any more, and the buyer's money would be held for a week."""
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="A")[-1] == E.CAPTURED
+    command = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 1000)
+    assert books_agree(world, payment.payment_id)
+
+
+def test_an_order_is_cancelled_without_the_processor_while_another_has_something_left() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="A", amount_minor=400)[-1] == E.CAPTURED
+    command = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    assert captured(world, payment)[-1] == E.CAPTURED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 1000)
+
+
 def test_a_payment_that_was_never_asked_for_is_cancelled_without_the_processor() -> None:
     world = World()
     payment = world.payment(flow="confirm_later", payment_token=None)
