@@ -18,7 +18,7 @@ from payins.keys import REFUSED, step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
-from payins.policies import LONGEST_REQUEST, QUESTIONS
+from payins.policies import LONGEST_REQUEST
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
@@ -34,7 +34,7 @@ from writer.commands import (
     FailRefund,
     MarkUnknown,
 )
-from writer.state import PaymentState, fold
+from writer.state import OrderState, PaymentState, fold
 
 Answer = TypeVar("Answer")
 Stream: TypeAlias = tuple[Event, ...]
@@ -217,13 +217,10 @@ class CarryOut:
         money until the authorization ends. While another order waits for its capture, such a
         capture is refused instead, and the shop decides.
         """
-        live = [order for order in state.orders.values() if not order.is_over]
-        left_minor = sum(
-            (order.authorized_minor or order.amount_minor) - order.captured_minor for order in live
-        )
+        left_minor = sum(order.capturable_minor for order in _live(state))
         if intent.is_final or intent.amount_minor >= left_minor:
             return True
-        waiting = [order for order in live if order.state.status is Status.AUTHORIZED]
+        waiting = [each for each in _live(state) if each.state.status is Status.AUTHORIZED]
         if any(order.order_id not in intent.amounts for order in waiting):
             return False
         charge = await self._call(intent, lambda p: p.retrieve(reference), "retrieve")
@@ -243,9 +240,7 @@ class CarryOut:
             if any(order.capture_requested_seq for order in others):
                 # Whether the rest of the charge is needed is known after that. The worker goes on.
                 return Progress(events=stream)
-            if any(order.state.status in QUESTIONS for order in others):
-                return Progress(events=await self._cancel_part(stream, state, intent))
-            # The others are captured or over: nobody needs the rest, and it goes back.
+            return Progress(events=await self._cancel_part(stream, state, intent))
         if reference is None:
             return await self._cancel_without_reference(stream, intent, attempt)
         return await self._change(
@@ -415,6 +410,12 @@ def _state(stream: Stream) -> PaymentState:
 
 
 def _is_whole(state: PaymentState, intent: Intent) -> bool:
-    """Whether an intent is about every order that is not over."""
-    named = {row.order_id for row in intent.rows}
-    return all(order.is_over or order.order_id in named for order in state.orders.values())
+    """Whether an intent is about all that its charge holds: of other orders all was captured."""
+    others = [order for order in _live(state) if order.order_id not in intent.amounts]
+    return all(
+        order.state.status is Status.CAPTURED and not order.capturable_minor for order in others
+    )
+
+
+def _live(state: PaymentState) -> list[OrderState]:
+    return [order for order in state.orders.values() if not order.is_over]

@@ -321,6 +321,17 @@ def test_an_order_is_not_cancelled_before_the_capture_of_another_one_has_an_outc
     assert "cancel" not in world.psp.calls
 
 
+def test_an_order_is_cancelled_without_the_processor_while_another_has_something_left() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="A", amount_minor=400)[-1] == E.CAPTURED
+    command = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    assert captured(world, payment)[-1] == E.CAPTURED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 1000)
+
+
 def test_a_payment_that_was_never_asked_for_is_cancelled_without_the_processor() -> None:
     world = World()
     payment = world.payment(flow="confirm_later", payment_token=None)
