@@ -16,6 +16,7 @@ from tests.payins_resolver import resolver_of
 from tests.payins_world import World, books_agree, failing
 from writer.commands import (
     Cancel,
+    Capture,
     CreatePayment,
     Expire,
     RequestCancel,
@@ -238,6 +239,41 @@ def test_a_capture_of_a_part_gives_back_what_nobody_can_capture_any_more() -> No
         asyncio.run(world.payins.capture(capture))
     assert captured(world, payment.payment_id) == {"A": 400, "B": 300}
     assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
+
+
+def test_late_money_that_cannot_go_back_keeps_no_other_order_waiting() -> None:
+    world = World()
+    payment = world.payment(capture="manual", lines=TWO)
+    asyncio.run(world.payins.create(payment))
+    payment_id = payment.payment_id
+    asyncio.run(world.payins.cancel(world.change(RequestCancel, payment_id, order_id="A")))
+    gone = {"order_id": "A", "psp": "stripe", "psp_reference": "pi_gone"}
+    asyncio.run(world.ledger.handle(world.change(Capture, payment_id, **gone)))
+    capture = world.change(RequestCapture, payment_id, order_id="B")
+    asyncio.run(world.payins.capture(capture, respond_async=True))
+    found = visit(world, payment_id, after=5)
+    assert captured(world, payment_id) == {"A": 0, "B": 500}
+    assert found.error is not None
+    assert found.error.code == "resource_missing"
+
+
+def test_a_request_that_fails_keeps_no_other_one_waiting() -> None:
+    world = World()
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    for refund_id in ("r-1", "r-2", "r-3"):
+        request = world.change(
+            RequestRefund, payment.payment_id, refund_id=refund_id, amount_minor=100
+        )
+        asyncio.run(world.payins.refund(request, respond_async=True))
+    world.psp.faults = failing(("refund", Fault.BROKEN))
+    found = visit(world, payment.payment_id, after=5)
+    made = [refund.refund_id for refund in world.psp.charges["pi_stripe_1"].refunds]
+    assert made == ["r-2", "r-3"]
+    assert world.types(payment.payment_id)[-2:] == ["refunded", "refunded"]
+    assert (found.question, found.step) == (Question.REQUEST, "carry")
+    assert found.error is not None
+    assert found.error.code == "http_500"
 
 
 def test_what_is_held_for_a_payment_that_is_over_is_let_go() -> None:

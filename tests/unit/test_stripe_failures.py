@@ -15,10 +15,12 @@ IN_USE = USED | {"code": "idempotency_key_in_use"}
 @pytest.mark.parametrize(
     ("answer", "kind", "code", "repeat"),
     [
-        (OURS | {"status": 400, "code": "amount_too_small"}, ProcessorRefused, "amount_too_small", False),
+        (OURS | {"status": 400, "code": "amount_too_small"}, ProcessorRefused, "amount_too_small",
+         False),
         ({"status": 400, "error_type": "api_error"}, ProcessorRefused, "api_error", False),
         (OURS | {"status": 402, "code": "card_declined"}, ProcessorRefused, "card_declined", False),
-        (OURS | {"status": 404, "code": "resource_missing"}, ProcessorRefused, "resource_missing", False),
+        (OURS | {"status": 404, "code": "resource_missing"}, ProcessorRefused, "resource_missing",
+         False),
         (OURS | {"status": 401}, NotSent, "http_401", False),
         (OURS | {"status": 403}, NotSent, "http_403", False),
         # Not Stripe's: a proxy on the way, which says nothing about an earlier attempt.
