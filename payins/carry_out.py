@@ -18,7 +18,7 @@ from payins.keys import step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
-from payins.policies import LONGEST_REQUEST, QUESTIONS
+from payins.policies import LONGEST_REQUEST, QUESTIONS, TAKE_OVER_AFTER
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
@@ -146,6 +146,9 @@ class CarryOut:
                 stream = await self.attempt_at(stream, psp, NOT_SENT)
                 following = last_attempt(stream)
                 if following is None or following.seq == intent.seq or not following.is_open:
+                    return Progress(events=stream, error=error)
+                if following.at - intent.at >= TAKE_OVER_AFTER:
+                    # The worker may have called for the attempt before. It goes on with this one.
                     return Progress(events=stream, error=error)
                 intent = following
             except OutcomeUnknown as error:
