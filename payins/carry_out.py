@@ -256,8 +256,9 @@ class CarryOut:
         if open_still is None or not open_still.is_open:
             return Progress(events=stream)
         if reference is None:
-            # While a cancellation is open nobody begins a charge; one that began before may run.
-            sent_at = max(attempt.at + LONGEST_REQUEST, intent.at)
+            # While a cancellation is open nobody begins a charge; who read the stream before it
+            # may still do so.
+            sent_at = intent.at + LONGEST_REQUEST
             terms = self._processors.get(attempt.psp).terms
             if found.proves_absence(terms, sent_at):
                 stream = await self._fail(Cancel, stream, intent, found.evidence)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connectors.charges import ChargeStatus, RefundStatus
-from payins.policies import Question
+from payins.policies import LONGEST_REQUEST, Question
 from payins.work import Resolved, Visit
 from schemas.ids import PaymentId
 from tests.builders import line
@@ -274,6 +274,20 @@ def test_a_request_that_fails_keeps_no_other_one_waiting() -> None:
     assert (found.question, found.step) == (Question.REQUEST, "carry")
     assert found.error is not None
     assert found.error.code == "http_500"
+
+
+def test_a_cancellation_waits_for_a_charge_that_was_begun_just_before_it() -> None:
+    """Who read the stream before the cancellation may send the charge up to a minute later."""
+    world = World()
+    payment = lost(world)
+    world.clock.advance(300)
+    cancel = world.change(RequestCancel, payment.payment_id)
+    asyncio.run(world.payins.cancel(cancel, respond_async=True))
+    settled = LONGEST_REQUEST + world.psp.terms.under_way_most
+    visit(world, payment.payment_id, after=settled.total_seconds() - 1)
+    assert world.types(payment.payment_id)[-1] == "cancel_requested"
+    visit(world, payment.payment_id, after=2)
+    assert world.types(payment.payment_id)[-1] == "cancelled"
 
 
 def test_what_is_held_for_a_payment_that_is_over_is_let_go() -> None:
