@@ -1,9 +1,13 @@
 """An independent auditor of a simulation: reads the books of both sides, and shares no rule."""
 
 from collections import Counter
+from collections.abc import Sequence
 
-from connectors.charges import ChargeStatus
+from connectors.charges import Charge, ChargeStatus
 from payins.intents import intents
+from payins.keys import psp_key
+from schemas.events import Event
+from schemas.lifecycle import EventType
 from tests.model_psp import net_minor
 from tests.payins_simulation import Simulation
 from tests.payins_world import recorded_minor
@@ -38,12 +42,42 @@ def audit(simulation: Simulation) -> list[str]:
             in_books = recorded_minor(events, psp)
             if at_psp != in_books:
                 problems.append(f"{payment_id}: {at_psp} at {psp}, {in_books} recorded")
+        problems += _orders_differ(simulation, events, mine)
+        is_idle = not statuses & {*_IN_DOUBT, "authorized"}
+        problems += [
+            f"{payment_id} holds what nobody can capture: {each}"
+            for each in mine
+            if is_idle and each.captured_minor and each.status is ChargeStatus.AUTHORIZED
+        ]
         kept = [each for each in mine if net_minor(each) > 0]
         if len(kept) > 1:
             problems.append(f"{payment_id} was charged and kept twice: {kept}")
         over = statuses <= {"failed", "cancelled", "expired"}
         problems += [f"{payment_id} is over and holds {c}" for c in mine if over and _holds(c)]
     return problems
+
+
+def _orders_differ(
+    simulation: Simulation, events: Sequence[Event], charges: Sequence[Charge]
+) -> list[str]:
+    """Compare each order with the captures that were made for it, where all money came of these."""
+    made = [each for psp in simulation.psps.values() for each in psp.captures]
+    mine = [each for each in made if each[1] in {charge.reference for charge in charges}]
+    if not mine or sum(each[2] for each in mine) != sum(each.captured_minor for each in charges):
+        return []
+    at_psp: Counter[str] = Counter()
+    for key, _, _ in mine:
+        asked = next(event for event in events if key == psp_key(event.payment_id, event.seq))
+        for event in events:
+            if event.idempotency_key == asked.idempotency_key:
+                at_psp[event.order_id] += event.amount_minor
+    in_books: Counter[str] = Counter()
+    for event in events:
+        if event.event_type in (EventType.CAPTURED, EventType.STRAY_CAPTURED):
+            in_books[event.order_id] += event.amount_minor
+    if at_psp == in_books:
+        return []
+    return [f"{events[0].payment_id}: {at_psp} captured by order, {in_books} recorded"]
 
 
 def _holds(charge: object) -> bool:

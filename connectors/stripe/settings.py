@@ -80,8 +80,8 @@ class StripeSettings(Settings):
     find_pages_most: Count = 100
     """Most pages of 100 that a search for one payment reads from each list."""
     partial_authorization: bool = False
-    """Ask for partial authorizations. At the simulator only: Stripe's API of the pinned version does
-    not know the parameter."""
+    """Ask for partial authorizations, at the simulator: Stripe's API of the pinned version does not
+    know the parameter."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
