@@ -7,7 +7,7 @@ import pytest
 from connectors.stripe.failures import Answer, after, judge, no_answer, not_connected
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused
 
-OURS = {"error_type": "invalid_request_error"}
+OURS: dict[str, Any] = {"error_type": "invalid_request_error"}
 USED = {"error_type": "idempotency_error"}
 IN_USE = USED | {"code": "idempotency_key_in_use"}
 
