@@ -18,7 +18,7 @@ from payins.keys import REFUSED, step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
-from payins.policies import LONGEST_REQUEST
+from payins.policies import LONGEST_REQUEST, TAKE_OVER_AFTER
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
@@ -149,6 +149,9 @@ class CarryOut:
                 following = last_attempt(stream)
                 if following is None or following.seq == intent.seq or not following.is_open:
                     return Progress(events=stream, error=error)
+                if following.at - intent.at >= TAKE_OVER_AFTER:
+                    # The worker may have called for the attempt before. It goes on with this one.
+                    return Progress(events=stream, error=error)
                 intent = following
             except OutcomeUnknown as error:
                 return Progress(events=await self._unknown(stream, intent), error=error)
@@ -272,8 +275,9 @@ class CarryOut:
         if open_still is None or not open_still.is_open:
             return Progress(events=stream)
         if reference is None:
-            # While a cancellation is open nobody begins a charge; one that began before may run.
-            sent_at = max(attempt.at + LONGEST_REQUEST, intent.at)
+            # While a cancellation is open nobody begins a charge; who read the stream before it
+            # may still do so.
+            sent_at = intent.at + LONGEST_REQUEST
             terms = self._processors.get(attempt.psp).terms
             if found.proves_absence(terms, sent_at):
                 stream = await self._fail(Cancel, stream, intent, found.evidence)

@@ -11,13 +11,14 @@ from connectors.charges import ChargeStatus
 from payins.answers import Answered, InFlight, NotFound
 from payins.execute import RequestLimits
 from payins.intents import intents
+from payins.policies import TAKE_OVER_AFTER
 from schemas.errors import Rejection
 from schemas.lifecycle import EventType as E
 from schemas.rejections import RejectionCode
 from tests.builders import line
 from tests.model_psp import Fault
 from tests.payins_world import World, answered, books_agree, failing
-from writer.commands import CreatePayment, RequestCancel, RequestCapture, RequestRefund
+from writer.commands import Attempt, CreatePayment, RequestCancel, RequestCapture, RequestRefund
 
 TWO = (line("A"), line("B", 500, 0, logistics_fee_minor=0))
 
@@ -112,6 +113,29 @@ def test_a_call_that_was_not_sent_in_time_goes_to_no_other_processor() -> None:
     command = world.payment()
     assert answered(run(world.payins.create(command))) == [E.CREATED, E.UNKNOWN]
     assert not world.psps["adyen"].charges
+
+
+def test_an_attempt_that_is_recorded_too_late_is_left_to_the_worker() -> None:
+    """It may have called at the first processor while this one waited for the database."""
+    world = World(others=("adyen",))
+    world.psp.faults = failing(("charge", Fault.NOT_SENT))
+    handle = world.ledger.handle
+
+    async def handle_slowly(command: Any) -> Any:
+        if isinstance(command, Attempt):
+            world.clock.advance(TAKE_OVER_AFTER.total_seconds())
+        return await handle(command)
+
+    world.ledger.handle = handle_slowly  # type: ignore[method-assign]
+    payment = world.payment()
+    assert isinstance(run(world.payins.create(payment)), InFlight)
+    assert world.types(payment.payment_id) == ["created", "attempted"]
+    assert not world.psps["adyen"].calls
+
+
+def test_who_begins_a_request_stops_well_before_the_worker_goes_on() -> None:
+    """The two have clocks of their own, and the answer of the database takes its time."""
+    assert RequestLimits().alone_seconds <= TAKE_OVER_AFTER.total_seconds() / 2
 
 
 def test_without_another_processor_a_call_that_was_not_sent_is_unknown() -> None:
