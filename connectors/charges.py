@@ -117,6 +117,11 @@ class Charge:
     """What the bank reserved or paid, also after its capture; less than asked if partial."""
     captured_minor: int
     """What was taken so far, refunds not deducted. With AUTHORIZED, more can follow."""
+    captures_more: bool = False
+    """Whether it can be captured in several parts; else the first one releases what is left.
+
+    `retrieve` tells. The answer to another call may lack it and say no.
+    """
     action_url: str | None = None
     failure: Failure | None = None
     refunds: tuple[Refund, ...] = ()

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from connectors.charges import Charge, Processor
 from payins.intents import Intent, IntentKind, attempts, charge_request, intent_of, last_attempt
-from payins.keys import step_key
+from payins.keys import REFUSED, step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
@@ -34,7 +34,7 @@ from writer.commands import (
     FailRefund,
     MarkUnknown,
 )
-from writer.state import PaymentState, fold
+from writer.state import OrderState, PaymentState, fold
 
 Answer = TypeVar("Answer")
 Stream: TypeAlias = tuple[Event, ...]
@@ -157,7 +157,7 @@ class CarryOut:
                 if not is_settled and not is_alone():
                     # An earlier call may have had its effect: that this one has none says nothing.
                     return Progress(events=await self._unknown(stream, intent), is_refused=True)
-                fields = self._fields(intent, "refused")
+                fields = self._fields(intent, REFUSED)
                 return Progress(events=await self.append(stream, Fail(**fields, reason=error.code)))
             else:
                 return Progress(events=(await self.observer.observe(charge, stream)).events)
@@ -194,7 +194,10 @@ class CarryOut:
         reference = state.attempts[-1].reference
         if reference is None:
             return Progress(events=await self._fail(FailCapture, stream, intent, NO_CHARGE))
-        amount_minor = intent.amount_minor
+        try:
+            final = await self._is_final(stream, intent, reference)
+        except ProcessorError as error:
+            return Progress(events=stream, error=error)
         return await self._change(
             stream,
             intent,
@@ -202,11 +205,29 @@ class CarryOut:
             lambda p: p.capture(
                 reference,
                 currency=state.currency,
-                amount_minor=amount_minor,
+                amount_minor=intent.amount_minor,
                 key=intent.psp_key,
-                final=is_final(stream, intent),
+                final=final,
             ),
         )
+
+    async def _is_final(self, stream: Stream, intent: Intent, reference: str) -> bool:
+        """Whether what a capture leaves is released.
+
+        It is, if nobody could capture it: a card that allows one capture would hold the buyer's
+        money until the authorization ends. While another order waits for its capture, such a
+        capture is refused instead, and the shop decides. Only what was there when it was requested
+        counts: under its key a processor takes the same request only.
+        """
+        before = _live(_state(stream[: intent.seq - 1]))
+        left_minor = sum(order.capturable_minor for order in before)
+        if intent.is_final or intent.amount_minor >= left_minor:
+            return True
+        waiting = [order for order in before if order.state.status in QUESTIONS]
+        if any(order.order_id not in intent.amounts for order in waiting):
+            return False
+        charge = await self._call(intent, lambda p: p.retrieve(reference), "retrieve")
+        return not charge.captures_more
 
     # -- cancellations
 
@@ -218,13 +239,11 @@ class CarryOut:
             return Progress(events=await self._fail(Cancel, stream, intent, None))
         reference = state.attempts[-1].reference
         if not _is_whole(state, intent):
-            others = [order for key, order in state.orders.items() if key not in intent.amounts]
+            others = [order for order in _live(state) if order.order_id not in intent.amounts]
             if any(order.capture_requested_seq for order in others):
                 # Whether the rest of the charge is needed is known after that. The worker goes on.
                 return Progress(events=stream)
-            if any(order.state.status in QUESTIONS for order in others):
-                return Progress(events=await self._cancel_part(stream, state, intent))
-            # The others are captured or over: nobody needs the rest, and it goes back.
+            return Progress(events=await self._cancel_part(stream, state, intent))
         if reference is None:
             return await self._cancel_without_reference(stream, intent, attempt)
         return await self._change(
@@ -375,19 +394,6 @@ def reference_for(stream: Stream, intent: Intent) -> str | None:
     return references[-1] if references else attempt.reference
 
 
-def is_final(stream: Stream, intent: Intent) -> bool:
-    """Whether a capture leaves no order that can be captured later, so that the rest goes back.
-
-    Only what was there when it was requested counts: a processor takes the same request only.
-    """
-    before = _state(stream[: intent.seq - 1])
-    return not any(
-        order.state.status in QUESTIONS
-        for order_id, order in before.orders.items()
-        if order_id not in intent.amounts
-    )
-
-
 def attempt_number(stream: Stream, intent: Intent) -> int:
     """Return the number of the attempt that an intent to charge began."""
     return next(each.number for each in _state(stream).attempts if each.seq == intent.seq)
@@ -405,6 +411,12 @@ def _state(stream: Stream) -> PaymentState:
 
 
 def _is_whole(state: PaymentState, intent: Intent) -> bool:
-    """Whether an intent is about every order that is not over."""
-    named = {row.order_id for row in intent.rows}
-    return all(order.is_over or order.order_id in named for order in state.orders.values())
+    """Whether an intent is about all that its charge holds: of other orders all was captured."""
+    others = [order for order in _live(state) if order.order_id not in intent.amounts]
+    return all(
+        order.state.status is Status.CAPTURED and not order.capturable_minor for order in others
+    )
+
+
+def _live(state: PaymentState) -> list[OrderState]:
+    return [order for order in state.orders.values() if not order.is_over]

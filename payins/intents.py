@@ -17,7 +17,13 @@ from pydantic import ValidationError
 
 from connectors.charges import ChargeRequest
 from payins.keys import psp_key
-from schemas.details import AttemptedDetails, CreatedDetails, RefundDetails, parse_details
+from schemas.details import (
+    AttemptedDetails,
+    CaptureRequestedDetails,
+    CreatedDetails,
+    RefundDetails,
+    parse_details,
+)
 from schemas.effects import Kind, effect_of
 from schemas.events import Event
 from schemas.lifecycle import EventType
@@ -134,6 +140,14 @@ class Intent:
     def refund_id(self) -> str | None:
         """Our id of the refund; None for other kinds."""
         return refund_id_of(self.rows[0]) if self.kind is IntentKind.REFUND else None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a capture was asked to be the payment's last."""
+        model = effect_of(self.rows[0]).details
+        return issubclass(model, CaptureRequestedDetails) and bool(
+            parse_details(model, self.rows[0].details).final
+        )
 
     @property
     def psp_key(self) -> str:

@@ -4,7 +4,10 @@ from uuid import UUID
 
 from schemas.ids import MAX_IDEMPOTENCY_KEY_LENGTH
 
+REFUSED = "refused"
+"""What is appended about an intent that the processor refuses to carry out."""
 _LATE = "late"
+_STEP = "payins"
 
 
 def psp_key(payment_id: UUID, seq: int) -> str:
@@ -41,4 +44,9 @@ def evidence_key(psp: str, reference: str, what: object) -> str:
 
 def step_key(seq: int, what: str) -> str:
     """Return the key of what Purser itself appends about the intent at `seq` of a payment."""
-    return f"payins:{seq}:{what}"
+    return f"{_STEP}:{seq}:{what}"
+
+
+def is_refusal(key: str) -> bool:
+    """Whether an event says that the processor refused the request: no bank was asked."""
+    return key.startswith(f"{_STEP}:") and key.endswith(f":{REFUSED}")

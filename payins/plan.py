@@ -264,11 +264,11 @@ def after_absence(
 def holds_in_vain(charge: Charge, events: Sequence[Event]) -> bool:
     """Whether a charge holds or waits for something that its payment has no use for any more.
 
-    That is all of it if every order is over, and the rest if none of them can be captured any more.
+    That is all of it if every order is over, and the rest if nothing of them is left to capture.
     """
     state = fold(events)
     if charge.status not in HOLDING or state is None:
         return False
     is_rest = charge.status is ChargeStatus.AUTHORIZED and charge.captured_minor > 0
-    is_over = all(order.is_over for order in state.orders.values())
-    return is_over or (is_rest and open_question(state) is None)
+    live = [order for order in state.orders.values() if not order.is_over]
+    return not live or (is_rest and not any(order.capturable_minor for order in live))

@@ -82,6 +82,12 @@ class ActionDetails(Details):
     url: str | None = None
 
 
+class CaptureRequestedDetails(Details):
+    """`final`: nothing more of the payment is to be captured; what is left is released."""
+
+    final: Literal[True] | None = None
+
+
 class ReasonDetails(Details):
     """`reason`: the provider's code, such as `card_declined`; never free text about a person."""
 

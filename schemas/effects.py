@@ -20,6 +20,7 @@ from schemas.accounts import AccountType
 from schemas.details import (
     ActionDetails,
     AttemptedDetails,
+    CaptureRequestedDetails,
     CreatedDetails,
     Details,
     ReasonDetails,
@@ -239,7 +240,10 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
         _E.UNKNOWN: Effect(),
         _E.AUTHORIZED: Effect(amount=Amount.PART, authorization=Authorization.SETS),
         _E.CAPTURE_REQUESTED: Effect(
-            amount=Amount.NAMED, capture_request=Claim.OPENS, cancel_request=Claim.EXCLUDES
+            amount=Amount.NAMED,
+            capture_request=Claim.OPENS,
+            cancel_request=Claim.EXCLUDES,
+            details=CaptureRequestedDetails,
         ),
         _E.CAPTURE_FAILED: Effect(capture_request=Claim.ENDS, details=ReasonDetails),
         _E.CAPTURED: Effect(

@@ -167,6 +167,8 @@ CHARGE: Mapping[Status | None, Mapping[EventType, Status]] = {
     },
     _S.CAPTURED: {
         _E.CAPTURED: _S.CAPTURED,
+        # What a partial capture has left, where the card allows several.
+        **_kept(_S.CAPTURED, _E.CAPTURE_REQUESTED, _E.CAPTURE_FAILED),
         **_kept(_S.CAPTURED, _E.SHIPPED, _E.DELIVERED, _E.RELEASED),
         **_kept(_S.CAPTURED, _E.REFUND_REQUESTED, _E.REFUNDED, _E.REFUND_FAILED),
         **_disputable(_S.CAPTURED),

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from schemas.errors import ProcessorRefused, PurserError, ServiceUnavailable
+from schemas.errors import PurserError, ServiceUnavailable
 from service import documents, health, shown, webhooks
 from service.answers import JSON
 from service.facts import SCOPE
@@ -141,11 +141,12 @@ def problem_of(error: Exception) -> Problem:
             return of_validation(error)
         case HTTPException():
             return of_http_exception(error)
-        case ProcessorRefused():
-            return Problem("refused_by_processor", str(error))
-        case PurserError():
+        case ServiceUnavailable():
             # Its text names servers, which is nobody's business outside.
-            level = logging.WARNING if isinstance(error, ServiceUnavailable) else logging.ERROR
-            _log.log(level, "%s", error)
+            _log.warning("%s", error)
             return unavailable("something that this needs does not answer; repeat the request")
+        case PurserError():
+            # It would come again each time until somebody mends it.
+            _log.error("%s", error)
+            return defect()
     raise error

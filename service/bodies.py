@@ -103,6 +103,12 @@ class AmountBody(OrdersBody):
     amount_minor: AmountMinor | None = None
 
 
+class CaptureBody(AmountBody):
+    """Which order and how much; `final`: what is left of the payment goes back to the buyer."""
+
+    final: bool = False
+
+
 class RefundBody(AmountBody):
     """Which order, how much, and why."""
 

@@ -1,7 +1,8 @@
-"""Reads PostgreSQL for lists and for what is provable, in a pool apart from the writer's.
+"""Finds what belongs in lists, and what is provable, in a pool apart from the writer's.
 
 A list that takes long must not keep a payment waiting, so it has connections of its own, few of
-them, and statements that are ended after a few seconds. Nothing is written here.
+them, and statements that are ended after a few seconds. The streams that it shows are read apart
+too (`writer.append.AsyncReader`). Nothing is written here.
 """
 
 from collections.abc import Mapping, Sequence

@@ -48,7 +48,7 @@ with loading():
     from service.tokens import Tokens
     from service.views import Views
     from service.webhooks import StripeWebhooks
-    from writer.append import open_async_writer
+    from writer.append import open_async_reader, open_async_writer
 
 AGAIN_SECONDS = 1.0
 
@@ -129,6 +129,9 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
     writer = await _patiently(
         lambda: stack.enter_async_context(open_async_writer(dsn)), settings.startup_wait_seconds
     )
+    reader = await _patiently(
+        lambda: stack.enter_async_context(open_async_reader(dsn)), settings.startup_wait_seconds
+    )
     database = Database(dsn)
     await database.open()
     stack.push_async_callback(database.close)
@@ -145,12 +148,13 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
     stripe_processor = StripeProcessor(stripe)
     stack.push_async_callback(stripe_processor.close)
     processors = Processors([stripe_processor], payins_metrics)
+    as_of = AsOf(database, views, partitions=DebeziumSettings.load().topic_partitions)
     parts = Parts(
         writer=writer,
         payins=PayIns(writer, processors, payins_metrics),
         views=views,
-        as_of=AsOf(database, views, partitions=DebeziumSettings.load().topic_partitions),
-        listing=Listing(database, views, writer),
+        as_of=as_of,
+        listing=Listing(database, views, as_of, reader),
         webhooks=StripeWebhooks(inbox, stripe.webhook_secrets),
         metrics=metrics,
     )
@@ -159,7 +163,7 @@ async def open_app(settings: "ServiceSettings", stack: AsyncExitStack) -> tuple[
             "postgres": lambda: database.rows("SELECT 1", {}),
             "token_keys": keys.ready,
         },
-        useful={"clickhouse": parts.as_of.now},
+        useful={"clickhouse": as_of.now},
     )
     operators = OperatorsPort(settings.worker_metrics_port, metrics, readiness)
     await operators.start()

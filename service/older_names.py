@@ -19,7 +19,7 @@ from schemas.ids import caller_key, payment_id
 from service import answers
 from service.amounts import minor_of
 from service.bodies import METHODS, ConfirmInitBody, InitBody, SchedulePayoutBody
-from service.gate import internal_key
+from service.gate import KeyRule, idempotency_key, internal_key
 from service.parts import (
     caller_of,
     check_reach,
@@ -57,6 +57,8 @@ async def init_payment(request: Request, body: InitBody) -> Response:
     caller, facts, parts = caller_of(request), facts_of(request), parts_of(request)
     check_owner(Operation.INIT_PAYMENT, caller, body.user_id, "user_id")
     given = facts.idempotency_key
+    if body.idempotency_key is not None:
+        idempotency_key([body.idempotency_key], KeyRule.REQUIRED)
     if given is not None and body.idempotency_key not in (None, given):
         raise field_problem("field_invalid", "idempotency_key", "differs from the header's")
     key = given or body.idempotency_key or str(uuid4())

@@ -23,8 +23,8 @@ from schemas.lifecycle import EventType
 from schemas.rejections import RejectionCode
 from service import answers, render
 from service.bodies import (
-    AmountBody,
     CancelBody,
+    CaptureBody,
     ConfirmBody,
     CreatePaymentBody,
     OrdersBody,
@@ -66,6 +66,15 @@ LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 KEY_LIFETIME = timedelta(days=1)
 """Within which an issued key is to be used first. A key that was used counts for ever."""
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
+_OF_A_KEY = (
+    "idempotency_key",
+    "the key was used for another request; use a new key for a new request",
+)
+_OF_A_CONFIRMATION = (
+    "payment_id",
+    "a payment is confirmed once, and this one was confirmed otherwise; create another payment",
+)
+"""Field and text of a conflict: no key helps whoever confirms a payment in two ways."""
 
 
 async def create_payment(request: Request, body: CreatePaymentBody) -> Response:
@@ -167,11 +176,8 @@ async def conflict_named(
         rows = [event for event in events if event.idempotency_key == command.idempotency_key]
         found = differing_fields(command, rows) if rows else ()
         differing = tuple(name for name in found if name not in _NOT_THE_CALLERS)
-        rejection = Rejection(
-            code=rejection.code,
-            field="idempotency_key",
-            problem="the key was used for another request; use a new key for a new request",
-        )
+        field, problem = _OF_A_CONFIRMATION if isinstance(command, Attempt) else _OF_A_KEY
+        rejection = Rejection(code=rejection.code, field=field, problem=problem)
     return of_rejection(rejection, differing, names)
 
 
@@ -218,12 +224,15 @@ async def confirmed(
 
 
 async def capture_payment(
-    request: Request, payment_id: str, body: AmountBody | None = None
+    request: Request, payment_id: str, body: CaptureBody | None = None
 ) -> Response:
     """Take what was authorized, wholly or in part."""
-    asked = body or AmountBody()
+    asked = body or CaptureBody()
     command = RequestCapture(
-        **_change(request, payment_id), order_id=asked.order_id, amount_minor=asked.amount_minor
+        **_change(request, payment_id),
+        order_id=asked.order_id,
+        amount_minor=asked.amount_minor,
+        final=asked.final or None,
     )
     await check_reach(request, Operation.CAPTURE_PAYMENT, command.payment_id)
     result = await parts_of(request).payins.capture(command, respond_async=wants_async(request))

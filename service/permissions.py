@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from schemas.lifecycle import Direction
 from service.problems import Problem
 from service.roles import Caller, Role
 
@@ -87,6 +88,21 @@ def reach(operation: Operation, caller: Caller) -> Reach:
         needed = ", ".join(sorted(allowed))
         raise Problem("forbidden", f"{operation} needs one of these roles in scope: {needed}")
     return Reach.ALL if Reach.ALL in found else Reach.OWN
+
+
+_PARTY = {Role.BUYER: Direction.IN, Role.SELLER: Direction.OUT}
+"""Role -> the direction of money whose party it is."""
+
+
+def directions(operation: Operation, caller: Caller) -> frozenset[Direction]:
+    """The directions of money of a user that the caller may see.
+
+    Buyers and sellers have ids of their own, so a buyer and a seller of the same id are two people:
+    a buyer sees what it paid, a seller what was paid out to it.
+    """
+    if reach(operation, caller) is Reach.ALL:
+        return frozenset(Direction)
+    return frozenset(_PARTY[role] for role in caller.roles if role in _PARTY)
 
 
 def is_hidden(operation: Operation, caller: Caller, owner: str | None) -> bool:

@@ -63,7 +63,7 @@ _OWN: Mapping[str, ProblemType] = {
     "payment_declined": ProblemType(
         402,
         "The payment was declined",
-        "Ask the buyer for another way to pay; `failure.retryable` says whether the same may work.",
+        "`failure.message` says what to do: most often, ask the buyer for another way to pay.",
     ),
     "forbidden": ProblemType(
         403, "The caller may not do this", "Use a token whose role may; the reference lists them."
@@ -102,11 +102,6 @@ _OWN: Mapping[str, ProblemType] = {
     ),
     "request_invalid": ProblemType(
         422, "Several fields are wrong", "Correct each field that `errors` names."
-    ),
-    "refused_by_processor": ProblemType(
-        422,
-        "The payment service provider refuses the request",
-        "Correct what `detail` names; the same request would be refused again.",
     ),
     "rate_limited": ProblemType(
         429, "Too many requests", "Wait for `Retry-After` seconds; `RateLimit` says what is left."
@@ -147,7 +142,8 @@ REJECTIONS: Mapping[RejectionCode, ProblemType] = MappingProxyType(
         RejectionCode.IDEMPOTENCY_CONFLICT: ProblemType(
             422,
             "The key was used for another request",
-            "Use a new key; `differing_fields` says what differs from the first request.",
+            "Use a new key, or a new payment for another confirmation; `differing_fields` says"
+            " what differs.",
         ),
         RejectionCode.UNKNOWN_PAYMENT: ProblemType(
             404,
@@ -305,7 +301,9 @@ def of_rejection(
     """
     more: dict[str, object] = {}
     if differing_fields:
-        more["differing_fields"] = [pointer(names.get(each, each)) for each in differing_fields]
+        # The older names have one field for several of ours.
+        found = dict.fromkeys(pointer(names.get(each, each)) for each in differing_fields)
+        more["differing_fields"] = list(found)
     name = names.get(rejection.field, rejection.field)
     return Problem(
         rejection.code,

@@ -23,7 +23,7 @@ from schemas.lifecycle import Direction
 from service import answers, cursors, render
 from service.listing import PAGE_MOST, Page, Wanted
 from service.parts import caller_of, id_of, parts_of
-from service.permissions import Operation, Reach, check_owner, reach
+from service.permissions import Operation, Reach, check_owner, directions, reach
 from service.problems import Problem
 from service.times import days_between, period
 from sinks import queries_figures as queries
@@ -119,16 +119,18 @@ async def user_transactions(
     request: Request, user_id: str, query: Annotated[TransactionsQuery, Query()]
 ) -> Response:
     """List what a user has paid and what was paid out to it, newest first."""
-    check_owner(Operation.USER_TRANSACTIONS, caller_of(request), user_id, "user_id")
+    caller = caller_of(request)
+    check_owner(Operation.USER_TRANSACTIONS, caller, user_id, "user_id")
     id_of(user_id, "user_id", "path")
-    directions = [Direction(query.direction)] if query.direction else list(Direction)
+    allowed = directions(Operation.USER_TRANSACTIONS, caller)
+    shown = [each for each in Direction if each in allowed and query.direction in (None, each)]
 
     def keep(stream: Sequence[Event]) -> bool:
         return query.status is None or render.transaction(stream)["status"] == query.status
 
     filters = [("user", user_id), *query.filters]
     wanted = _wanted(query, filters, keep, is_filtered=query.status is not None)
-    page = await parts_of(request).listing.of_user(user_id, directions, wanted)
+    page = await parts_of(request).listing.of_user(user_id, shown, wanted)
     return _page_answer(page, [render.transaction(stream) for stream in page.streams], filters)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from payins.keys import is_refusal
 from schemas.details import NO_DETAILS
 from schemas.events import Event
 from schemas.lifecycle import Direction, EventType, Status
@@ -197,7 +198,8 @@ def _failure(events: Sequence[Event], status: Status) -> dict[str, Any] | None:
         return None
     for event in reversed(events):
         if event.event_type is EventType.FAILED:
-            return failure_of(event.psp, _details(event).get("reason"))
+            refused = is_refusal(event.idempotency_key)
+            return failure_of(event.psp, _details(event).get("reason"), refused=refused)
     return None
 
 

@@ -76,7 +76,6 @@ _REFUND = {
     "amount_minor": 1000, "orders": [{"order_id": "o-1", "amount_minor": 1000}],
     "created_at": _TIME,
 }  # fmt: skip
-_CHARGE_CODES = ("payment_declined", "refused_by_processor")
 _CHANGE_CODES = ("unknown_payment", "illegal_transition", "unknown_order")
 _PAYMENT_PATH = "/v1/payments/{payment_id}"
 
@@ -85,7 +84,7 @@ ROUTES: tuple[Route, ...] = (
         operation=_O.CREATE_PAYMENT, method="POST", path="/v1/payments",
         handler=payments.create_payment, kind=KeyedRoute,
         answers={201: _PAYMENT, 202: _LATER}, body_example=_CREATE,
-        codes=(*_CHARGE_CODES, "unknown_currency", "amount_not_positive", "duplicate_order"),
+        codes=("payment_declined", "unknown_currency", "amount_not_positive", "duplicate_order"),
         asynchronous=True,
     ),
     Route(
@@ -104,7 +103,7 @@ ROUTES: tuple[Route, ...] = (
         operation=_O.CONFIRM_PAYMENT, method="POST", path=f"{_PAYMENT_PATH}/confirm",
         handler=payments.confirm_payment, kind=KeyedRoute,
         answers={200: _PAYMENT, 202: _LATER}, body_example={},
-        codes=(*_CHARGE_CODES, *_CHANGE_CODES), asynchronous=True,
+        codes=("payment_declined", *_CHANGE_CODES), asynchronous=True,
     ),
     Route(
         operation=_O.CAPTURE_PAYMENT, method="POST", path=f"{_PAYMENT_PATH}/capture",
@@ -198,7 +197,7 @@ ROUTES: tuple[Route, ...] = (
         handler=older_names.confirm_init, kind=OptionalKeyRoute, tag="older names",
         answers={200: _PAYMENT, 202: _LATER},
         body_example={"tx_id": EXAMPLE_ID, "payment_method": "card"},
-        codes=(*_CHARGE_CODES, "unknown_payment", "illegal_transition"), asynchronous=True,
+        codes=("payment_declined", "unknown_payment", "illegal_transition"), asynchronous=True,
     ),
     Route(
         operation=_O.SCHEDULE_PAYOUT, method="POST", path="/payouts/schedule",

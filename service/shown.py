@@ -332,6 +332,6 @@ PAYMENT_EXAMPLE: dict[str, Any] = {
 }  # fmt: skip
 FAILURE_EXAMPLE = {
     "code": "insufficient_funds",
-    "message": "the payment was declined; the same way to pay may work later",
+    "message": "the payment was declined; another payment in the same way may work later",
     "retryable": True,
 }

@@ -12,7 +12,7 @@ from uuid import UUID
 from clickhouse_connect.driver.client import Client
 
 PAYMENTS_OF_ONE_MOST = 50_000
-"""Payments of one buyer, or payouts of one seller, that a list can go through."""
+"""Payments of one buyer, or payouts of one seller, that a list can go through: the latest."""
 
 _ORDERS = """
 SELECT payment_id, order_id, seller_id, status, fulfilment, dispute, refund_state, currency,
@@ -24,11 +24,13 @@ ORDER BY order_id, payment_id
 LIMIT {limit:UInt32}
 """
 _PAYMENTS_OF_BUYER = """
-SELECT DISTINCT payment_id FROM buyer_orders WHERE buyer_id = {buyer:String}
+SELECT payment_id FROM buyer_orders WHERE buyer_id = {buyer:String}
+GROUP BY payment_id ORDER BY max(updated_at) DESC
 LIMIT {limit:UInt32}
 """
 _PAYOUTS_OF_SELLER = """
 SELECT payout_id FROM payouts WHERE seller_id = {seller:String}
+ORDER BY updated_at DESC
 LIMIT {limit:UInt32}
 """
 _REVENUE = """

@@ -115,7 +115,12 @@ class ModelPsp:
         def effect() -> str:
             charge = self.charges[reference]
             left = charge.authorized_minor - charge.captured_minor
-            if charge.status is not ChargeStatus.AUTHORIZED or amount_minor > left:
+            is_allowed = final or charge.captures_more
+            if (
+                charge.status is not ChargeStatus.AUTHORIZED
+                or amount_minor > left
+                or not is_allowed
+            ):
                 raise ProcessorRefused(self.name, "charge_not_capturable", "cannot be captured")
             self.captures.append((key, reference, amount_minor))
             is_done = final or amount_minor == left
@@ -136,9 +141,8 @@ class ModelPsp:
             if charge.status in (ChargeStatus.CAPTURED, ChargeStatus.FAILED):
                 raise ProcessorRefused(self.name, "not_cancellable", "cannot be cancelled")
             # What was taken stays taken; only the rest goes back.
-            is_taken = charge.captured_minor > 0
-            status = ChargeStatus.CAPTURED if is_taken else ChargeStatus.CANCELLED
-            self._set(replace(charge, status=status))
+            ended = ChargeStatus.CAPTURED if charge.captured_minor else ChargeStatus.CANCELLED
+            self._set(replace(charge, status=ended))
             return reference
 
         return await self._call("cancel", key, reference, effect)
@@ -325,6 +329,7 @@ class ModelPsp:
             status=status,
             authorized_minor=held,
             captured_minor=held if status is ChargeStatus.CAPTURED else 0,
+            captures_more=request.payment_token != "one_capture",
             action_url="https://psp.example/act"
             if status is ChargeStatus.ACTION_REQUIRED
             else None,

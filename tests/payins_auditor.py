@@ -43,7 +43,7 @@ def audit(simulation: Simulation) -> list[str]:
             if at_psp != in_books:
                 problems.append(f"{payment_id}: {at_psp} at {psp}, {in_books} recorded")
         problems += _orders_differ(simulation, events, mine)
-        is_idle = not statuses & {*_IN_DOUBT, "authorized"}
+        is_idle = not any(o.capturable_minor for o in state.orders.values() if not o.is_over)
         problems += [
             f"{payment_id} holds what nobody can capture: {each}"
             for each in mine

@@ -39,7 +39,9 @@ from writer.commands import (
 )
 from writer.memory import MemoryStore
 
-TOKENS = ("ok", "ok", "ok", "declined", "action", "slow", "partial", "no_such_token")
+TOKENS = (
+    "ok", "ok", "ok", "declined", "action", "slow", "partial", "one_capture", "no_such_token",
+)  # fmt: skip
 HORIZON = timedelta(days=60)
 
 
@@ -226,7 +228,12 @@ class Simulation:
             case 4:
                 await self._captures_at_once(command, key)
             case 0:
-                await self._call(lambda p: p.capture(RequestCapture(**fields)), key)
+                capture = RequestCapture(
+                    **fields,
+                    amount_minor=self.random.choice((None, 300)),
+                    final=self.random.choice((None, None, True)),
+                )
+                await self._call(lambda p: p.capture(capture), key)
             case 1:
                 await self._call(lambda p: p.cancel(RequestCancel(**fields)), key)
             case _:

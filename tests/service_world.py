@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -36,7 +36,7 @@ from service.tokens import Tokens
 from service.views import Views
 from service.webhooks import StripeWebhooks
 from tests.payins_world import World
-from writer.append import AsyncWriter
+from writer.append import AsyncReader, AsyncWriter
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "purser"
@@ -86,8 +86,8 @@ def token(role: str = "service", subject: str = "shop", **changes: Any) -> str:
 class MemoryListing(Listing):
     """Finds rows in a store in memory by the same rules."""
 
-    def __init__(self, world: World, writer: AsyncWriter) -> None:
-        super().__init__(cast(Database, None), cast(Views, None), writer)
+    def __init__(self, world: World, reader: AsyncReader) -> None:
+        super().__init__(cast(Database, None), cast(Views, None), cast(AsOf, None), reader)
         self._world = world
 
     async def _now(self) -> datetime:
@@ -99,18 +99,13 @@ class MemoryListing(Listing):
     def _streams(self) -> list[tuple[Event, ...]]:
         return list(self._world.store._streams.values())
 
-    async def of_buyer(self, buyer_id: str, wanted: Wanted) -> Any:
-        ids = [events[0].payment_id for events in self._streams() if events[0].buyer_id == buyer_id]
-        return await self._page(await self._search_ids(ids, wanted), wanted)
-
-    async def of_user(self, user_id: str, directions: Sequence[Any], wanted: Wanted) -> Any:
-        ids = [
+    async def _ids_of(self, user_id: str, directions: Sequence[Any]) -> Collection[UUID]:
+        return [
             events[0].payment_id
             for events in self._streams()
             if events[0].direction in directions
             and (events[0].buyer_id or events[0].seller_id) == user_id
         ]
-        return await self._page(await self._search_ids(ids, wanted), wanted)
 
     async def _found(
         self,
@@ -208,6 +203,7 @@ class ApiWorld:
             in_flight={},
         )
         self.writer = AsyncWriter(self.world.store)
+        self.reader = AsyncReader(self.world.store)
         self.payins = PayIns(
             self.writer, self.world.processors, self.world.metrics, clock=self.world.clock
         )
@@ -216,7 +212,7 @@ class ApiWorld:
             payins=self.payins,
             views=NoViews(),
             as_of=NoAsOf(),
-            listing=MemoryListing(self.world, self.writer),
+            listing=MemoryListing(self.world, self.reader),
             webhooks=StripeWebhooks(self.inbox, [WEBHOOK_SECRET]),
             metrics=self.metrics,
         )
@@ -240,8 +236,9 @@ class ApiWorld:
         return found
 
     def close(self) -> None:
-        """End the writer's threads."""
+        """End the threads of writer and reader."""
         self.writer.close()
+        self.reader.close()
 
 
 def key(value: str | None = None) -> dict[str, str]:

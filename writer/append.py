@@ -25,6 +25,7 @@ from writer.retry import RETRY_SECONDS, retrying
 from writer.store import EventStore
 
 _Value = TypeVar("_Value")
+_Face = TypeVar("_Face", "AsyncWriter", "AsyncReader")
 
 
 class Writer:
@@ -47,15 +48,14 @@ class Writer:
         self._lanes.close()
 
 
-class AsyncWriter:
-    """The same for coroutines: no call blocks their event loop."""
+class AsyncReader:
+    """Reads streams for coroutines; those that are asked for at the same time, by one statement."""
 
     def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
         def load_all(payment_ids: Sequence[PaymentId]) -> list[tuple[Event, ...]]:
             streams = store.load_many(list(dict.fromkeys(payment_ids)))
             return [streams.get(payment_id, ()) for payment_id in payment_ids]
 
-        self._commands = command_lanes(store, retry_seconds=retry_seconds)
         self._loads = Lanes(
             load_all,
             retrying=retrying(store, retry_seconds=retry_seconds),
@@ -63,6 +63,25 @@ class AsyncWriter:
             lanes=1,
             linger_seconds=0.0,
         )
+
+    async def load(self, payment_id: PaymentId) -> tuple[Event, ...]:
+        """Return the stream of a payment or payout in the order of `seq`; empty if none exists.
+
+        It has everything that was answered before the call. Raises what `AsyncWriter.handle` does.
+        """
+        return await asyncio.wrap_future(self._loads.submit(payment_id))
+
+    def close(self) -> None:
+        """Take nothing new, and wait until all others are answered; blocks."""
+        self._loads.close()
+
+
+class AsyncWriter:
+    """The same for coroutines: no call blocks their event loop."""
+
+    def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._commands = command_lanes(store, retry_seconds=retry_seconds)
+        self._reader = AsyncReader(store, retry_seconds=retry_seconds)
 
     async def handle(self, command: AnyCommand) -> Answer:
         """Record one command, once, however often it is sent.
@@ -76,16 +95,13 @@ class AsyncWriter:
         return await asyncio.wrap_future(self._commands.submit(command))
 
     async def load(self, payment_id: PaymentId) -> tuple[Event, ...]:
-        """Return the stream of a payment or payout in the order of `seq`; empty if none exists.
-
-        It has everything that was answered before the call. Raises what `handle` raises.
-        """
-        return await asyncio.wrap_future(self._loads.submit(payment_id))
+        """Return the stream of a payment or payout; see `AsyncReader.load`."""
+        return await self._reader.load(payment_id)
 
     def close(self) -> None:
         """Take nothing new, and wait until all others are answered; blocks."""
         self._commands.close()
-        self._loads.close()
+        self._reader.close()
 
 
 def command_lanes(store: EventStore, *, retry_seconds: float) -> Lanes[AnyCommand, Answer]:
@@ -120,12 +136,27 @@ async def open_async_writer(dsn: str) -> AsyncIterator[AsyncWriter]:
     The end of the `async with` waits until every command is answered.
     """
     require_assertions()
+    async with _opened(dsn, AsyncWriter) as writer:
+        yield writer
+
+
+@asynccontextmanager
+async def open_async_reader(dsn: str) -> AsyncIterator[AsyncReader]:
+    """Open a reader with a connection of its own: it keeps no writer waiting.
+
+    Raises what `open_store` raises.
+    """
+    async with _opened(dsn, AsyncReader) as reader:
+        yield reader
+
+
+@asynccontextmanager
+async def _opened(dsn: str, face: Callable[[EventStore], _Face]) -> AsyncIterator[_Face]:
     stack = ExitStack()
     try:
-        store = await _in_thread(stack.enter_context, open_store(dsn))
-        writer = AsyncWriter(store)
-        stack.callback(writer.close)
-        yield writer
+        opened = face(await _in_thread(stack.enter_context, open_store(dsn)))
+        stack.callback(opened.close)
+        yield opened
     finally:
         await _in_thread(stack.close)
 

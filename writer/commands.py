@@ -16,7 +16,7 @@ commands.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from schemas.details import CaptureMode, Flow
 from schemas.ids import PaymentId, payment_id
@@ -173,9 +173,14 @@ class Authorize(AmountChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestCapture(AmountChange):
-    """The intent to capture what is authorized."""
+    """The intent to capture what is authorized.
+
+    `final`: nothing more of the payment is to be captured, and what is left goes back to the buyer.
+    """
 
     event_type = EventType.CAPTURE_REQUESTED
+
+    final: Literal[True] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,7 +128,7 @@ def _left(order: OrderState, effect: Effect) -> int:
         case Effect(authorization=Authorization.SETS):
             return order.amount_minor
         case Effect(move=Move.CAPTURE) | Effect(capture_request=Claim.OPENS):
-            return (order.authorized_minor or order.amount_minor) - order.captured_minor
+            return order.capturable_minor
         case Effect(move=Move.RELEASE):
             return 0 if order.state.dispute is Dispute.OPEN else order.pending_minor
         case _:

@@ -81,6 +81,11 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
         return self.state.status in OVER
 
     @property
+    def capturable_minor(self) -> int:
+        """What is authorized, or else the amount, and not captured."""
+        return (self.authorized_minor or self.amount_minor) - self.captured_minor
+
+    @property
     def refundable_minor(self) -> int:
         """Captured, and neither refunded nor reserved for that; a dispute is covered by it, too."""
         return self.captured_minor - self.refunded_minor - self.reserved_minor

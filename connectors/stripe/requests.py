@@ -85,7 +85,8 @@ def _card_options(request: ChargeRequest, *, partial: bool) -> dict[str, str]:
 def direct(request: ChargeRequest, *, partial: bool) -> Params:
     """Parameters that create and confirm a PaymentIntent in one call.
 
-    The buyer is there and can authenticate, so an intent that requires action is an answer.
+    The buyer is there and can authenticate, so an intent that requires action is an answer, if
+    there is an address to which the bank's page can send the buyer back.
 
     Raises:
         ProcessorRefused: Stripe would refuse it; names our field.
@@ -111,6 +112,9 @@ def direct(request: ChargeRequest, *, partial: bool) -> Params:
     }
     if request.return_url:
         params["return_url"] = request.return_url
+    else:
+        # A bank that asks for the buyer could not be shown to it: a decline tells the shop why.
+        params["error_on_requires_action"] = True
     if kind != "card":
         # The buyer has agreed to the debit before they got the token.
         params["mandate_data"] = {"customer_acceptance": {"type": "offline", "offline": {}}}

@@ -123,6 +123,7 @@ def charge(intent: Object, disputes: Iterable[Object] = ()) -> Charge:
         status=status,
         authorized_minor=_authorized(intent, latest, currency, status),
         captured_minor=taken,
+        captures_more=_captures_more(latest),
         action_url=_action_url(intent) if status is ChargeStatus.ACTION_REQUIRED else None,
         failure=_failure(intent) if status is ChargeStatus.FAILED else None,
         refunds=_refunds(latest),
@@ -253,13 +254,24 @@ def _authorized(intent: Object, latest: Object | None, currency: str, status: Ch
     taken = objects.integer(intent, "amount_received")
     if not taken and status is not ChargeStatus.AUTHORIZED:
         return 0
-    details = objects.part(latest, "payment_method_details") if latest is not None else None
-    card = objects.part(details, "card") if details is not None else None
+    card = _card(latest)
     reserved = card.get("amount_authorized") if card is not None else None
     at_least = taken + objects.integer(intent, "amount_capturable")
     if isinstance(reserved, int) and not isinstance(reserved, bool):
         at_least = max(reserved, at_least)
     return our_amount(currency, at_least)
+
+
+def _captures_more(latest: Object | None) -> bool:
+    """Whether the card allows several captures, which Stripe calls multicapture."""
+    card = _card(latest)
+    several = objects.part(card, "multicapture") if card is not None else None
+    return several is not None and several.get("status") == "available"
+
+
+def _card(latest: Object | None) -> Object | None:
+    details = objects.part(latest, "payment_method_details") if latest is not None else None
+    return objects.part(details, "card") if details is not None else None
 
 
 def _action_url(intent: Object) -> str | None:

@@ -88,8 +88,8 @@ class Order:
             return self.status in {"captured", *OVER} and not self.is_disputed
         return self.status in {
             "attempted": ATTEMPTABLE,
-            "capture_requested": {"authorized"},
-            "capture_failed": {"authorized"},
+            "capture_requested": {"authorized", "captured"},
+            "capture_failed": {"authorized", "captured"},
             "cancel_requested": CHARGING,
             "cancel_failed": CHARGING,
             "captured": {*CHARGING, "captured"},

@@ -151,9 +151,10 @@ def test_strays_and_requests_change_no_status() -> None:
         assert all(row[kind] is status for kind in keeping if kind in row)
 
 
-def test_nothing_is_requested_of_the_psp_after_a_capture() -> None:
+def test_nothing_but_more_is_requested_of_the_psp_after_a_capture() -> None:
     requests = {EventType.ATTEMPTED, EventType.CAPTURE_REQUESTED, EventType.CANCEL_REQUESTED}
-    for status in (Status.CAPTURED, *OVER):
+    assert requests & set(CHARGE[Status.CAPTURED]) == {EventType.CAPTURE_REQUESTED}
+    for status in OVER:
         assert not requests & set(CHARGE[status])
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from connectors.charges import ChargeStatus
 from payins.answers import Answered, InFlight, NotFound
 from payins.execute import RequestLimits
+from payins.intents import intents
 from payins.policies import TAKE_OVER_AFTER
 from schemas.errors import Rejection
 from schemas.lifecycle import EventType as E
@@ -199,6 +199,74 @@ def test_two_captures_at_once_are_one_after_the_other() -> None:
     assert "capture" not in world.psp.calls
 
 
+def captured(world: World, payment: CreatePayment, **fields: Any) -> list[E]:
+    command = world.change(RequestCapture, payment.payment_id, **fields)
+    return answered(run(world.payins.capture(command)))
+
+
+def test_what_a_partial_capture_leaves_can_be_captured_later() -> None:
+    world = World()
+    payment = authorized(world)
+    assert captured(world, payment, amount_minor=300)[-1] == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].status == "authorized"
+    assert captured(world, payment, amount_minor=500)[-2:] == [E.CAPTURE_REQUESTED, E.CAPTURED]
+    assert captured(world, payment)[-1] == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].status == "captured"
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 1000
+    assert books_agree(world, payment.payment_id)
+    again = run(world.payins.capture(world.change(RequestCapture, payment.payment_id)))
+    assert isinstance(again, Rejection)
+    assert again.code == RejectionCode.NOTHING_LEFT
+
+
+@pytest.mark.parametrize(
+    ("token", "final"), [("one_capture", None), ("one_capture", True), ("ok", True)]
+)
+def test_what_is_never_captured_is_released(token: str, final: bool | None) -> None:
+    """Because the card allows one capture only, or because the shop wants no more."""
+    world = World()
+    payment = authorized(world, payment_token=token)
+    assert captured(world, payment, amount_minor=300, final=final)[-1] == E.CAPTURED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 300)
+    more = captured(world, payment, amount_minor=1)
+    assert more[-1] == E.CAPTURE_FAILED
+    assert books_agree(world, payment.payment_id)
+
+
+def test_a_final_capture_ends_the_orders_that_got_nothing() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="B", final=True)[-1] == E.CAPTURED
+    state = world.state(payment.payment_id)
+    assert {key: order.state.status for key, order in state.orders.items()} == {
+        "A": "cancelled", "B": "captured",
+    }  # fmt: skip
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 500
+
+
+def test_the_first_of_several_orders_is_not_captured_finally() -> None:
+    """The others are not given up because the card allows one capture: the shop is told."""
+    world = World()
+    payment = authorized(world, payment_token="one_capture", lines=TWO)
+    assert captured(world, payment, order_id="B")[-1] == E.CAPTURE_FAILED
+    assert captured(world, payment)[-1] == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 1500
+
+
+def test_a_capture_of_a_part_that_is_repeated_asks_the_same() -> None:
+    world = World()
+    payment = authorized(world, payment_token="one_capture")
+    world.psp.faults = failing(("capture", Fault.LOST_AFTER))
+    command = world.change(RequestCapture, payment.payment_id, amount_minor=300)
+    assert isinstance(run(world.payins.capture(command)), InFlight)
+    events = world.events(payment.payment_id)
+    intent = intents(events)[-1]
+    progress = run(world.carry_out.run(events, intent, is_alone=lambda: False))
+    assert progress.events[-1].event_type == E.CAPTURED
+    assert world.psp.charges["pi_stripe_1"].captured_minor == 300
+
+
 def test_a_capture_whose_call_is_lost_stays_in_flight() -> None:
     world = World()
     payment = authorized(world)
@@ -254,17 +322,6 @@ def test_one_order_of_an_authorized_charge_is_cancelled_without_the_processor() 
     assert world.psp.charges["pi_stripe_1"].status == "captured"
 
 
-def test_the_last_order_that_is_cancelled_gives_back_what_is_left_of_the_charge() -> None:
-    world = World()
-    payment = authorized(world, lines=TWO)
-    capture = world.change(RequestCapture, payment.payment_id, order_id="A")
-    run(world.payins.capture(capture))
-    command = world.change(RequestCancel, payment.payment_id, order_id="B")
-    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
-    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
-    assert books_agree(world, payment.payment_id)
-
-
 def test_an_order_is_not_cancelled_before_the_capture_of_another_one_has_an_outcome() -> None:
     """Only after it is known whether the rest of the charge is still needed."""
     world = World()
@@ -274,6 +331,29 @@ def test_an_order_is_not_cancelled_before_the_capture_of_another_one_has_an_outc
     cancel = world.change(RequestCancel, payment.payment_id, order_id="B")
     assert isinstance(run(world.payins.cancel(cancel)), InFlight)
     assert "cancel" not in world.psp.calls
+
+
+def test_the_last_order_that_is_not_captured_is_given_back_at_the_processor() -> None:
+    """Nobody would capture it any more, and the buyer's money would be held for a week."""
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="A")[-1] == E.CAPTURED
+    command = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 1000)
+    assert books_agree(world, payment.payment_id)
+
+
+def test_an_order_is_cancelled_without_the_processor_while_another_has_something_left() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="A", amount_minor=400)[-1] == E.CAPTURED
+    command = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    assert captured(world, payment)[-1] == E.CAPTURED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 1000)
 
 
 def test_a_payment_that_was_never_asked_for_is_cancelled_without_the_processor() -> None:

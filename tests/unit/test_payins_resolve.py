@@ -228,19 +228,6 @@ def test_a_lost_capture_is_repeated_as_it_was_whatever_happened_to_another_order
     assert books_agree(world, payment.payment_id)
 
 
-def test_a_capture_of_a_part_gives_back_what_nobody_can_capture_any_more() -> None:
-    world = World()
-    payment = world.payment(capture="manual", lines=TWO)
-    asyncio.run(world.payins.create(payment))
-    for order_id, amount_minor in (("A", 400), ("B", 300)):
-        capture = world.change(
-            RequestCapture, payment.payment_id, order_id=order_id, amount_minor=amount_minor
-        )
-        asyncio.run(world.payins.capture(capture))
-    assert captured(world, payment.payment_id) == {"A": 400, "B": 300}
-    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
-
-
 def test_late_money_that_cannot_go_back_keeps_no_other_order_waiting() -> None:
     world = World()
     payment = world.payment(capture="manual", lines=TWO)

@@ -194,6 +194,38 @@ def test_a_change_of_an_authorized_payment_is_made_once(operation: str) -> None:
     within(work)
 
 
+def test_a_payment_is_captured_in_several_parts() -> None:
+    async def work(one: ApiWorld, two: ApiWorld) -> None:
+        path = f"/v1/payments/{(await one.paid(capture='manual'))['id']}/capture"
+        first = await post(one, path, {"amount_minor": 1000}, **key("a"))
+        assert (first.status_code, first.json()["captured_minor"]) == (200, 1000)
+        second = await post(two, path, {"amount_minor": 500}, **key("b"))
+        assert (second.status_code, second.json()["captured_minor"]) == (200, 1500)
+        rest = await post(one, path, **key("c"))
+        assert (rest.status_code, rest.json()["captured_minor"]) == (200, 2500)
+        assert same(first, await post(two, path, {"amount_minor": 1000}, **key("a")))
+        over = await post(one, path, **key("d"))
+        assert (over.status_code, over.json()["code"]) == (409, "nothing_left")
+
+    within(work)
+
+
+def test_a_final_capture_gives_back_the_rest() -> None:
+    async def work(one: ApiWorld, two: ApiWorld) -> None:
+        path = f"/v1/payments/{(await one.paid(capture='manual'))['id']}/capture"
+        content = {"amount_minor": 1000, "final": True}
+        first = await post(one, path, content, **key("a"))
+        assert (first.status_code, first.json()["captured_minor"]) == (200, 1000)
+        assert [each.status for each in one.world.psp.charges.values()] == ["captured"]
+        assert same(first, await post(two, path, content, **key("a")))
+        other = await post(two, path, {"amount_minor": 1000, "final": False}, **key("a"))
+        assert (other.status_code, other.json()["differing_fields"]) == (422, ["/final"])
+        more = await post(two, path, {"amount_minor": 1}, **key("b"))
+        assert (more.status_code, more.json()["code"]) == (409, "capture_failed")
+
+    within(work)
+
+
 def test_a_cancellation_that_comes_too_late_is_answered_the_same_for_ever() -> None:
     async def work(one: ApiWorld, _two: ApiWorld) -> None:
         path = f"/v1/payments/{(await one.paid(capture='manual'))['id']}"
@@ -289,6 +321,15 @@ def test_init_takes_its_key_from_anywhere_or_issues_one() -> None:
     within(work)
 
 
+@pytest.mark.parametrize("malformed", ["", " ", "ключ", "tab\t", "k" * 256])
+def test_init_checks_the_key_in_its_body_as_one_in_the_header(malformed: str) -> None:
+    async def work(one: ApiWorld, _two: ApiWorld) -> None:
+        answer = await post(one, "/payments/init", INIT | {"idempotency_key": malformed})
+        assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_malformed")
+
+    within(work)
+
+
 @pytest.mark.parametrize(
     ("change", "fields"),
     [
@@ -321,6 +362,30 @@ def test_confirm_charges_once_whatever_the_key() -> None:
         other = await post(two, "/payments/confirm", content | {"payment_method": "card"})
         assert (other.status_code, other.json()["differing_fields"]) == (422, ["/payment_method"])
         assert one.world.psp.calls.count("charge") == 1
+
+    within(work)
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_another_confirmation_is_told_to_create_another_payment(older: bool) -> None:
+    """A new key does not help: a payment is confirmed once, whatever the key."""
+
+    async def work(one: ApiWorld, two: ApiWorld) -> None:
+        tx_id = (await post(one, "/payments/init", INIT)).json()["tx_id"]
+        if older:
+            path, fields = "/payments/confirm", ["/payment_method"]
+            contents = [{"tx_id": tx_id, "payment_method": each} for each in ("card", "declined")]
+        else:
+            path = f"/v1/payments/{tx_id}/confirm"
+            fields = ["/method", "/payment_token"]
+            contents = [{"method": "card"}, {"payment_token": "declined"}]
+        await post(one, path, contents[0], **key())
+        answer = await post(two, path, contents[1], **key())
+        found = answer.json()
+        assert (answer.status_code, found["code"]) == (422, "idempotency_conflict")
+        assert sorted(found["differing_fields"]) == fields
+        assert "create another payment" in found["detail"]
+        assert "key" not in found["detail"]
 
     within(work)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime, timedelta
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import cursors
+from service import cursors, listing
 from service.amounts import minor_of
 from service.cursors import Position
 from service.problems import Problem
 from service.times import days_between, period
 from tests.service_world import ApiWorld, key
+from writer.store import TookTooLong
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AT = datetime(2026, 5, 31, 12, tzinfo=UTC)
@@ -222,6 +224,72 @@ def test_a_filtered_page_is_filled_beyond_what_is_left_out() -> None:
         held += await make(world, 2, capture="manual")
         found = await pages(world, "/v1/payments", status="authorized", limit=3)
         assert found == [held[:0:-1], held[:1]]
+
+    within(work)
+
+
+def test_a_slow_list_keeps_no_payment_waiting() -> None:
+    """Streams for lists are read apart: a payment is loaded while a list still waits."""
+    slow = Event()
+
+    async def work(world: ApiWorld) -> None:
+        listed, other = await make(world, 2)
+        load_many = world.world.store.load_many
+
+        def slowly(payment_ids: Any) -> Any:
+            if UUID(listed) in payment_ids:
+                assert slow.wait(30)
+            return load_many(payment_ids)
+
+        world.world.store.load_many = slowly  # type: ignore[method-assign]
+        async with world.client() as client:
+            page = asyncio.create_task(client.get("/v1/payments"))
+            await asyncio.sleep(0.2)
+            try:
+                read = await asyncio.wait_for(client.get(f"/v1/payments/{other}"), 5)
+            finally:
+                slow.set()
+            assert read.status_code == 200
+            assert (await page).status_code == 200
+
+    within(work)
+
+
+def test_a_page_ends_early_after_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "ROWS_MOST", 10)
+    monkeypatch.setattr(listing, "STREAMS_AT_ONCE", 2)
+    orders = [
+        {"order_id": f"o-{number}", "seller_id": "s-7", "amount_minor": 100} for number in range(3)
+    ]
+
+    async def work(world: ApiWorld) -> None:
+        made = await make(world, 5, orders=orders)  # six rows each
+        newest = made[::-1]
+        found = await pages(world, "/v1/payments", limit=50)
+        assert found == [newest[:2], newest[2:4], newest[4:]]
+        found = await pages(world, "/v1/payments", limit=2)
+        assert [each for page in found for each in page] == newest
+        found = await pages(world, "/v1/payments", limit=50, status="failed")
+        assert found == [[], [], []]
+
+    within(work)
+
+
+@pytest.mark.parametrize("query", ["", "?buyer_id=b-3", "?seller_id=s-7"])
+def test_a_list_that_takes_too_long_asks_for_less(
+    query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_long(*_: object) -> list[Any]:
+        raise TookTooLong("PostgreSQL at db-7 gives no answer within 5 s")
+
+    async def work(world: ApiWorld) -> None:
+        await make(world, 1)
+        monkeypatch.setattr(world.parts.listing, "_found", too_long)
+        async with world.client() as client:
+            answer = await client.get(f"/v1/payments{query}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert "shorter period" in answer.json()["detail"]
+        assert "db-7" not in answer.text
 
     within(work)
 

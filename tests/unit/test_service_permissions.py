@@ -7,13 +7,18 @@ over HTTP, so that a route without its check is found too.
 import asyncio
 from collections.abc import Iterator
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 
+from schemas.errors import Rejection
+from schemas.ids import PaymentId
 from service.permissions import ALLOWED, Operation
 from service.roles import Role
 from service.routes import ROUTES
+from tests.builders import a_payout, change
 from tests.service_world import ApiWorld, body, key
+from writer.commands import Release
 
 OWNER, OTHER = "me", "somebody-else"
 
@@ -162,3 +167,38 @@ def test_a_buyers_list_is_its_own(world: ApiWorld) -> None:
             return (await client.get("/v1/payments")).json()["data"]
 
     assert {each["buyer_id"] for each in asyncio.run(listed())} == {OWNER}
+
+
+@pytest.mark.parametrize(
+    ("role", "shown"),
+    [
+        ("buyer", {"in"}),
+        ("seller", {"out"}),
+        ("buyer seller", {"in", "out"}),
+        ("service", {"in", "out"}),
+        ("finance", {"in", "out"}),
+        ("admin", {"in", "out"}),
+    ],
+)
+@pytest.mark.parametrize("asked", [None, "in", "out"])
+def test_a_buyer_and_a_seller_of_one_id_do_not_see_each_others_transactions(
+    world: ApiWorld, role: str, shown: set[str], asked: str | None
+) -> None:
+    async def listed() -> list[str]:
+        await seller_with_a_payout(world, "17")
+        async with world.client(role, "17") as client:
+            params = {"direction": asked} if asked else {}
+            answer = await client.get("/transactions/17", params=params)
+        assert answer.status_code == 200, answer.text
+        return [each["direction"] for each in answer.json()["data"]]
+
+    assert set(asyncio.run(listed())) == (shown & {asked} if asked else shown)
+
+
+async def seller_with_a_payout(world: ApiWorld, user_id: str) -> None:
+    """Somebody who bought something and, under the same id, sold something and was paid out."""
+    order = {"order_id": "o-1", "seller_id": user_id, "amount_minor": 500}
+    paid = await world.paid(buyer_id=user_id, orders=[order])
+    release = change(Release, PaymentId(UUID(paid["id"])))
+    for command in (release, a_payout(seller_id=user_id, amount_minor=100)):
+        assert not isinstance(await world.writer.handle(command), Rejection)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import Rejection, SchemaVersionError, ServiceUnavailable
+from schemas.errors import Rejection, SchemaVersionError, ServiceUnavailable, WriteRefused
 from schemas.rejections import RejectionCode
 from service import openapi
 from service.problems import (
@@ -254,7 +254,9 @@ def test_allow_names_the_methods() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [(ServiceUnavailable("postgres at db-7 is down"), 503, "unavailable"),
-     (SchemaVersionError("database at db-7 has no schema"), 503, "unavailable"),
+     # Repeating it does not help, so nobody is told to.
+     (SchemaVersionError("database at db-7 has no schema"), 500, "internal_error"),
+     (WriteRefused("postgres at db-7 refuses it"), 500, "internal_error"),
      (RuntimeError("postgresql://purser:hunter2@db refuses"), 500, "internal_error")],
 )  # fmt: skip
 def test_failures_say_nothing_of_the_inside(

@@ -64,6 +64,7 @@ def test_a_direct_charge_is_confirmed_in_the_same_call() -> None:
         ),
         ({"method": "bank_transfer"}, True, "payment_method_options", None),
         ({}, False, "error_on_requires_action", None),
+        ({"return_url": None}, False, "error_on_requires_action", True),
     ],
 )
 def test_a_direct_charge_in_detail(

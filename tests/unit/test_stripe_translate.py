@@ -85,6 +85,22 @@ def test_what_is_authorized_and_captured(
 
 
 @pytest.mark.parametrize(
+    ("multicapture", "expected"),
+    [({"status": "available"}, True), ({"status": "unavailable"}, False), (None, False)],
+)
+def test_whether_the_card_allows_several_captures(
+    multicapture: Json | None, expected: bool
+) -> None:
+    card = {"card": {"amount_authorized": 2500, "multicapture": multicapture}, "type": "card"}
+    held = intent("requires_capture", latest_charge=charge(payment_method_details=card))
+    assert translate.charge(held).captures_more is expected
+
+
+def test_a_charge_that_is_not_a_cards_is_captured_once() -> None:
+    assert not translate.charge(intent("requires_capture")).captures_more
+
+
+@pytest.mark.parametrize(
     ("currency", "theirs", "ours"),
     [("jpy", 2500, 2500), ("kwd", 25_000, 25_000), ("isk", 2500, 25), ("mga", 25, 2500)],
 )

@@ -59,6 +59,15 @@ def test_a_card_is_charged_or_declined_in_one_call(
     assert found == now(simulator, found)
 
 
+def test_a_buyer_who_has_nowhere_to_come_back_to_is_declined(simulator: Simulator) -> None:
+    """Nobody could be sent to authenticate, so the payment ends instead of waiting for it."""
+    ended = charged(simulator, payment_token="pm_card_authenticationRequired", return_url=None)
+    assert (ended.status, ended.action_url) == (ChargeStatus.FAILED, None)
+    assert ended.failure is not None
+    assert (ended.failure.code, ended.failure.retryable) == ("authentication_required", False)
+    assert charged(simulator, return_url=None).status is ChargeStatus.CAPTURED
+
+
 @pytest.mark.parametrize(
     ("currency", "amount_minor"),
     [
@@ -132,6 +141,7 @@ def test_an_authorization_is_captured_in_parts(simulator: Simulator) -> None:
     assert (held.status, held.authorized_minor, held.captured_minor) == (
         ChargeStatus.AUTHORIZED, 2500, 0,
     )  # fmt: skip
+    assert now(simulator, held).captures_more
     part = captured(simulator, held, 1000, final=False)
     assert (part.status, part.authorized_minor, part.captured_minor) == (
         ChargeStatus.AUTHORIZED, 2500, 1000,
@@ -142,6 +152,25 @@ def test_an_authorization_is_captured_in_parts(simulator: Simulator) -> None:
     )  # fmt: skip
     with pytest.raises(ProcessorRefused):
         captured(simulator, held, 400, final=True)
+
+
+def test_a_card_that_allows_one_capture_says_so(simulator: Simulator) -> None:
+    made = simulator.api(
+        "POST",
+        "payment_intents",
+        **{
+            "amount": 2500,
+            "currency": "eur",
+            "payment_method": "pm_card_visa",
+            "payment_method_types[]": "card",
+            "confirm": "true",
+            "capture_method": "manual",
+        },
+    )
+    held = simulator.use(lambda stripe: stripe.retrieve(made["id"]))
+    assert (held.status, held.captures_more) == (ChargeStatus.AUTHORIZED, False)
+    with pytest.raises(ProcessorRefused):
+        captured(simulator, held, 1000, final=False)
 
 
 def test_more_than_is_held_is_not_captured(simulator: Simulator) -> None:
@@ -161,6 +190,13 @@ def test_an_authorization_is_given_back_once(simulator: Simulator) -> None:
     for number in (1, 2):
         found = cancelled(simulator, held, number)
         assert (found.status, found.authorized_minor) == (ChargeStatus.CANCELLED, 0)
+
+
+def test_what_a_part_has_left_is_given_back(simulator: Simulator) -> None:
+    held = charged(simulator, capture_manually=True)
+    captured(simulator, held, 1000, final=False)
+    found = cancelled(simulator, held, 1)
+    assert (found.status, found.captured_minor) == (ChargeStatus.CAPTURED, 1000)
 
 
 def test_an_authorization_expires(simulator: Simulator) -> None:

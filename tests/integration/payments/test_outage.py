@@ -65,7 +65,10 @@ async def _bought(stack: PaymentsStack) -> Paid:
         "authorized": a_request(capture="manual"),
         "by bank": a_request(method="bank_transfer", payment_token="pm_success_at"),
         "by a bank that fails": a_request(method="bank_transfer", payment_token="pm_failed_at"),
-        "left at the bank's page": a_request(payment_token="pm_card_authenticationRequired"),
+        "left at the bank's page": a_request(
+            payment_token="pm_card_authenticationRequired",
+            return_url="https://shop.example/thanks",
+        ),
         "paid on the page": _hosted(),
         "left on the page": _hosted(),
     }

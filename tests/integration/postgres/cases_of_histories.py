@@ -63,9 +63,9 @@ LIFECYCLE = [
         "an attempt after authorized": history((E.AUTHORIZED, None), (E.ATTEMPTED, None)),
         "an attempt after failed": history((E.FAILED, None), (E.ATTEMPTED, None)),
         "a capture requested of nothing authorized": history((E.CAPTURE_REQUESTED, 100)),
-        "a capture requested after captured": paid(E.CAPTURE_REQUESTED),
-        "a capture failed after it happened": history(
-            (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 9), (E.CAPTURED, 9), (E.CAPTURE_FAILED, 0)
+        "a capture requested after failed": history((E.FAILED, None), (E.CAPTURE_REQUESTED, 9)),
+        "a capture failed after it expired": history(
+            (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 9), (E.EXPIRED, None), (E.CAPTURE_FAILED, 0)
         ),
         "a cancellation requested after captured": paid(E.CANCEL_REQUESTED),
         "a cancellation failed after cancelled": history(
@@ -340,6 +340,18 @@ FACTS = [
         field="amount_minor",
     ),
     Case(
+        name="a capture requested of what is captured",
+        rows=paid(E.CAPTURE_REQUESTED),
+        why=GuardCode.WRONG_AMOUNT,
+        field="amount_minor",
+    ),
+    Case(
+        name="a capture requested above what a capture has left",
+        rows=history((E.AUTHORIZED, 900), (E.CAPTURED, 400), (E.CAPTURE_REQUESTED, 501)),
+        why=GuardCode.WRONG_AMOUNT,
+        field="amount_minor",
+    ),
+    Case(
         name="a payout submitted with less",
         rows=payout(E.SUBMITTED, last={"amount_minor": 849}),
         why=GuardCode.WRONG_AMOUNT,
@@ -413,6 +425,12 @@ REQUESTS = [
             "a capture of another order requested under the key of something else": two_captures(
                 E.SHIPPED, same_request=True
             ),
+            "a second capture requested of what a capture has left": history(
+                (E.AUTHORIZED, None),
+                (E.CAPTURED, 400),
+                (E.CAPTURE_REQUESTED, 100),
+                (E.CAPTURE_REQUESTED, 100),
+            ),
             "a second cancellation requested": history(
                 (E.CANCEL_REQUESTED, None), (E.CANCEL_REQUESTED, None)
             ),
@@ -433,6 +451,12 @@ REQUESTS = [
             ),
         },
         GuardCode.NOTHING_REQUESTED: {
+            "a capture failed after it happened": history(
+                (E.AUTHORIZED, None),
+                (E.CAPTURE_REQUESTED, 9),
+                (E.CAPTURED, 9),
+                (E.CAPTURE_FAILED, 0),
+            ),
             "a capture failed, none requested": history(
                 (E.AUTHORIZED, None), (E.CAPTURE_FAILED, None)
             ),

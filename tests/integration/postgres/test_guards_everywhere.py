@@ -70,6 +70,15 @@ def test_a_long_payment_is_accepted(writer: psycopg.Connection) -> None:
     assert refusal(writer, *rows) is None
 
 
+def test_captures_in_several_parts_are_accepted(writer: psycopg.Connection) -> None:
+    _, rows = _long_payment(
+        (E.AUTHORIZED, None), (E.CAPTURE_REQUESTED, 400), (E.CAPTURED, 400),
+        (E.CAPTURE_REQUESTED, 300), (E.CAPTURE_FAILED, None), (E.CAPTURE_REQUESTED, 600),
+        (E.REFUNDED, 100), (E.CAPTURED, 600),
+    )  # fmt: skip
+    assert refusal(writer, *rows) is None
+
+
 def test_requests_and_strays_of_a_long_payment_are_accepted(writer: psycopg.Connection) -> None:
     _, rows = _long_payment(
         (E.CANCEL_REQUESTED, None), (E.CANCEL_FAILED, None), (E.AUTHORIZED, 900),

@@ -41,20 +41,21 @@ def test_authorize_capture_refund(api: RealApi) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "status", "code"),
+    ("token", "return_url", "status", "code"),
     [
-        ("pm_card_visa", 201, None),
-        ("pm_card_chargeDeclined", 402, "generic_decline"),
-        ("pm_card_chargeDeclinedInsufficientFunds", 402, "insufficient_funds"),
-        ("pm_card_authenticationRequired", 201, None),
+        ("pm_card_visa", None, 201, None),
+        ("pm_card_chargeDeclined", None, 402, "generic_decline"),
+        ("pm_card_chargeDeclinedInsufficientFunds", None, 402, "insufficient_funds"),
+        ("pm_card_authenticationRequired", "https://shop.example/thanks", 201, None),
+        ("pm_card_authenticationRequired", None, 402, "authentication_required"),
     ],
 )
 def test_the_answer_is_the_same_from_both_processes(
-    api: RealApi, token: str, status: int, code: str | None
+    api: RealApi, token: str, return_url: str | None, status: int, code: str | None
 ) -> None:
     async def work(client: Client) -> None:
         key = str(uuid4())
-        body = payment(payment_token=token)
+        body = payment(payment_token=token) | ({"return_url": return_url} if return_url else {})
         answers = [
             await client.send("POST", "/v1/payments", key=key, json=body, process=number % 2)
             for number in range(4)
@@ -112,6 +113,9 @@ def test_the_views_follow_and_say_how_far(api: RealApi) -> None:
         made = [
             (await client.create(seller_id=seller, buyer_id=buyer)).json["id"] for _ in range(3)
         ]
+        # In its buyer's list at once, also while the views do not have it.
+        newest = (await client.send("GET", f"/v1/payments?buyer_id={buyer}", process=1)).json
+        assert [each["id"] for each in newest["data"]] == made[::-1]
         before = (await client.send("GET", f"/v1/payments/{made[-1]}")).json["updated_at"]
         revenue = await client.until(
             f"/v1/sellers/{seller}/revenue", lambda now: (now["as_of"] or "") > before
