@@ -197,7 +197,7 @@ class CarryOut:
         if reference is None:
             return Progress(events=await self._fail(FailCapture, stream, intent, NO_CHARGE))
         try:
-            final = await self._is_final(_state(stream[: intent.seq - 1]), intent, reference)
+            final = await self._is_final(stream, intent, reference)
         except ProcessorError as error:
             return Progress(events=stream, error=error)
         return await self._change(
@@ -213,17 +213,19 @@ class CarryOut:
             ),
         )
 
-    async def _is_final(self, state: PaymentState, intent: Intent, reference: str) -> bool:
+    async def _is_final(self, stream: Stream, intent: Intent, reference: str) -> bool:
         """Whether what a capture leaves is released.
 
         It is, if nobody could capture it: a card that allows one capture would hold the buyer's
         money until the authorization ends. While another order waits for its capture, such a
-        capture is refused instead, and the shop decides.
+        capture is refused instead, and the shop decides. Only what was there when it was requested
+        counts: under its key a processor takes the same request only.
         """
-        left_minor = sum(order.capturable_minor for order in _live(state))
+        before = _live(_state(stream[: intent.seq - 1]))
+        left_minor = sum(order.capturable_minor for order in before)
         if intent.is_final or intent.amount_minor >= left_minor:
             return True
-        waiting = [each for each in _live(state) if each.state.status is Status.AUTHORIZED]
+        waiting = [order for order in before if order.state.status in QUESTIONS]
         if any(order.order_id not in intent.amounts for order in waiting):
             return False
         charge = await self._call(intent, lambda p: p.retrieve(reference), "retrieve")
@@ -239,7 +241,7 @@ class CarryOut:
             return Progress(events=await self._fail(Cancel, stream, intent, None))
         reference = state.attempts[-1].reference
         if not _is_whole(state, intent):
-            others = [order for key, order in state.orders.items() if key not in intent.amounts]
+            others = [order for order in _live(state) if order.order_id not in intent.amounts]
             if any(order.capture_requested_seq for order in others):
                 # Whether the rest of the charge is needed is known after that. The worker goes on.
                 return Progress(events=stream)

@@ -280,7 +280,7 @@ def after_absence(
 def holds_in_vain(charge: Charge, events: Sequence[Event]) -> bool:
     """Whether a charge holds or waits for something that its payment has no use for any more.
 
-    That is all of it if every order is over, and the rest if none of them can be captured any more.
+    That is all of it if every order is over, and the rest if nothing of them is left to capture.
     """
     state = fold(events)
     if charge.status not in HOLDING or state is None:

@@ -59,7 +59,7 @@ def audit(simulation: Simulation) -> list[str]:
             if in_ledger != in_books:
                 problems.append(f"{payment_id}: {in_ledger} in the ledger, {in_books} recorded")
         problems += _orders_differ(simulation, events, mine)
-        is_idle = not statuses & {*_IN_DOUBT, "authorized"}
+        is_idle = not any(o.capturable_minor for o in state.orders.values() if not o.is_over)
         problems += [
             f"{payment_id} holds what nobody can capture: {each}"
             for each in mine

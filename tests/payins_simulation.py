@@ -43,7 +43,9 @@ from writer.commands import (
 )
 from writer.memory import MemoryStore
 
-TOKENS = ("ok", "ok", "ok", "declined", "action", "slow", "partial", "one_capture", "no_such_token")
+TOKENS = (
+    "ok", "ok", "ok", "declined", "action", "slow", "partial", "one_capture", "no_such_token",
+)  # fmt: skip
 HORIZON = timedelta(days=60)
 ONLY = frozenset({0})
 """The partitions."""
