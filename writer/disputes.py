@@ -68,7 +68,7 @@ def win_dispute(state: PaymentState, command: WinDispute) -> tuple[NewEvent, ...
             state,
             command,
             [
-                Part(state.orders[order_id], each.amount_minor, each.excess_minor)
+                Part(state.orders[order_id], each.amount_minor, each.excess_minor, each)
                 for order_id, each in lost.items()
             ],
             event_type=EventType.DISPUTE_REVERSED,

@@ -68,6 +68,7 @@ class Order:
     suspense: Counter[str] = field(default_factory=Counter)
     # By the reference of a dispute: what was lost (amount, excess); what is open beside orders.
     lost: dict[str, tuple[int, int]] = field(default_factory=dict)
+    lost_from: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     strays: dict[str, tuple[str, int]] = field(default_factory=dict)
     # By PSP, and the reference or else the id of a refund: what it gave back.
     gone: Counter[tuple[str, str | None, str | None]] = field(default_factory=Counter)
@@ -398,6 +399,12 @@ class Auditor:
             order.refunded += amount
             order.commission_kept -= row.commission_minor
             order.logistics_kept -= row.logistics_fee_minor
+            if event == "dispute_lost":
+                order.lost_from[row.psp_reference or ""] = (
+                    row.commission_minor,
+                    row.logistics_fee_minor,
+                    max(0, seller - order.pending),
+                )
             order.available -= max(0, seller - order.pending)
             order.pending = max(0, order.pending - seller)
 
@@ -416,7 +423,10 @@ class Auditor:
             assert (amount, row.suspense_minor) == (lost, excess), row
             order.suspense[self.psp] += excess
             order.refunded -= amount
-            order.pending += amount - row.commission_minor - row.logistics_fee_minor
+            commission, logistics, available = order.lost_from.pop(row.psp_reference or "")
+            assert (row.commission_minor, row.logistics_fee_minor) == (commission, logistics), row
+            order.available += available
+            order.pending += amount - commission - logistics - available
             order.commission_kept += row.commission_minor
             order.logistics_kept += row.logistics_fee_minor
         elif event == "dispute_lost":
