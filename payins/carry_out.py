@@ -18,7 +18,7 @@ from payins.keys import REFUSED, step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
-from payins.policies import LONGEST_REQUEST, TAKE_OVER_AFTER
+from payins.policies import LONGEST_REQUEST, QUESTIONS, TAKE_OVER_AFTER
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event

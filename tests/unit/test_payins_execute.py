@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from connectors.charges import RefundStatus
 from payins.answers import Answered, InFlight, NotFound
 from payins.execute import RequestLimits
 from payins.intents import intents
@@ -14,6 +15,7 @@ from payins.policies import TAKE_OVER_AFTER
 from schemas.errors import Rejection
 from schemas.lifecycle import EventType as E
 from schemas.rejections import RejectionCode
+from service.render import refund as shown_refund
 from tests.builders import line
 from tests.model_psp import Fault
 from tests.payins_world import World, answered, books_agree, failing
@@ -458,3 +460,17 @@ def test_an_answer_can_be_asked_for() -> None:
     found = run(world.payins.answer(payment.payment_id, payment.idempotency_key))
     assert answered(found) == [E.CREATED, E.CAPTURED]
     assert run(world.payins.answer(payment.payment_id, "another")) == NotFound()
+
+
+def test_a_refund_that_fails_after_it_was_made_is_shown_as_failed() -> None:
+    world = World()
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    asked = world.change(RequestRefund, payment.payment_id, refund_id="r-1", amount_minor=300)
+    asyncio.run(world.payins.refund(asked))
+    assert shown_refund(world.events(payment.payment_id), "r-1")["status"] == "succeeded"
+    world.psp.settle_refund("pi_stripe_1", 0, RefundStatus.FAILED)
+    asyncio.run(world.payins.observe(world.psp.charges["pi_stripe_1"]))
+    shown = shown_refund(world.events(payment.payment_id), "r-1")
+    assert (shown["status"], shown["amount_minor"]) == ("failed", 300)
+    assert books_agree(world, payment.payment_id)
