@@ -53,8 +53,8 @@ STEPS_MAX = 8
 
 LATE_REFUND_FAILED = "late_refund_failed"
 
-PaidElsewhere: TypeAlias = Callable[[PaymentId, frozenset[str]], Awaitable[frozenset[str]]]
-"""Which of these orders another payment than this one has paid."""
+Claimed: TypeAlias = Callable[[PaymentId, frozenset[str]], Awaitable[frozenset[str]]]
+"""Which of these orders another payment than this one has paid, or can still pay."""
 
 _log = logging.getLogger("purser.payins")
 
@@ -67,13 +67,13 @@ class Resolver:
         carry_out: CarryOut,
         ledger: Ledger,
         processors: Processors,
-        paid_elsewhere: PaidElsewhere,
+        claimed: Claimed,
         clock: Callable[[], datetime],
     ) -> None:
         self._carry_out = carry_out
         self._ledger = ledger
         self._processors = processors
-        self._paid_elsewhere = paid_elsewhere
+        self._claimed = claimed
         self._clock = clock
 
     async def resolve(self, payment_id: PaymentId, visit: Visit) -> Resolved:
@@ -107,7 +107,7 @@ class Resolver:
         """Take one step; return whether there is nothing more to do now."""
         work.doing = None
         if is_managed(work.stream):
-            for late in late_steps(work.stream, await self._paid_orders(work)):
+            for late in late_steps(work.stream, await self._claimed_orders(work)):
                 if late.name not in work.passed:
                     work.doing = late.name
                     return await self._late(work, late)
@@ -318,9 +318,9 @@ class Resolver:
             _log.warning("payment %s: late money cannot go back: %s", work.payment_id, refused)
             return charge
 
-    async def _paid_orders(self, work: Work) -> frozenset[str]:
+    async def _claimed_orders(self, work: Work) -> frozenset[str]:
         orders = late_orders(work.stream)
-        return await self._paid_elsewhere(work.payment_id, orders) if orders else frozenset()
+        return await self._claimed(work.payment_id, orders) if orders else frozenset()
 
     # -- what they share
 

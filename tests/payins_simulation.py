@@ -30,6 +30,7 @@ from payins.retries import Retry
 from schemas.errors import ProcessorRefused, Rejection
 from schemas.events import Event, NewEvent
 from schemas.ids import PaymentId
+from schemas.lifecycle import EventType, Status
 from tests.builders import a_payment, line
 from tests.model_psp import Fault, ModelClock, ModelPsp
 from tests.model_table import SimulatedTable
@@ -47,6 +48,8 @@ TOKENS = (
     "ok", "ok", "ok", "declined", "action", "slow", "partial", "one_capture", "no_such_token",
 )  # fmt: skip
 HORIZON = timedelta(days=60)
+_PAID = frozenset({EventType.CAPTURED, EventType.HONOURED, EventType.STRAY_CAPTURED})
+_OVER = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 ONLY = frozenset({0})
 """The partitions."""
 
@@ -160,19 +163,23 @@ class Simulation:
         alone = RequestLimits(alone_seconds=1e9 if self.random.random() < 0.5 else 1e-9)
         payins = PayIns(ledger, processors, metrics, limits=alone, clock=self.clock)
         carry_out: CarryOut = payins.carry_out
-        resolver = Resolver(carry_out, ledger, processors, self._paid_elsewhere, self.clock)
+        resolver = Resolver(carry_out, ledger, processors, self._claimed, self.clock)
         return payins, resolver
 
-    async def _paid_elsewhere(
-        self, payment_id: PaymentId, orders: frozenset[str]
-    ) -> frozenset[str]:
+    async def _claimed(self, payment_id: PaymentId, orders: frozenset[str]) -> frozenset[str]:
         return frozenset(
             event.order_id
             for event in self.topic.records
-            if event.payment_id != payment_id
-            and event.order_id in orders
-            and event.captured_minor > event.refunded_minor
+            if event.payment_id != payment_id and event.order_id in orders and self._claims(event)
         )
+
+    def _claims(self, event: Event) -> bool:
+        """Whether a payment has paid this order, or can still do so: as `payins.rebuild` asks."""
+        if event.event_type in _PAID:
+            return True
+        mine = [row for row in self.topic.records if row.payment_id == event.payment_id]
+        latest = [row for row in mine if row.order_id == event.order_id][-1]
+        return latest.status not in _OVER
 
     def _fault(self, operation: str) -> Fault | None:
         if not self._faults_on or self.random.random() >= self.fault_share:

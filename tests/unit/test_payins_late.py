@@ -35,7 +35,7 @@ def paid_late(world: World, payment: CreatePayment, after: timedelta) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "after", "paid_elsewhere", "expected"),
+    ("end", "after", "claimed", "expected"),
     [
         (Fail, SOON, (), HonourLate),
         (Expire, SOON, (), HonourLate),
@@ -46,16 +46,16 @@ def paid_late(world: World, payment: CreatePayment, after: timedelta) -> None:
     ],
 )
 def test_late_money_is_honoured_or_goes_back(
-    end: type[Any], after: timedelta, paid_elsewhere: tuple[str, ...], expected: type[Any]
+    end: type[Any], after: timedelta, claimed: tuple[str, ...], expected: type[Any]
 ) -> None:
     world = World()
     payment = over(world, end)
     paid_late(world, payment, after)
-    [step] = late_steps(world.events(payment.payment_id), paid_elsewhere)
+    [step] = late_steps(world.events(payment.payment_id), claimed)
     assert type(step) is expected
-    resolver = resolver_of(world, paid_elsewhere)
+    resolver = resolver_of(world, claimed)
     asyncio.run(resolver.resolve(payment.payment_id, Visit(last_sent_at=world.clock())))
-    assert late_steps(world.events(payment.payment_id), paid_elsewhere) == []
+    assert late_steps(world.events(payment.payment_id), claimed) == []
     assert books_agree(world, payment.payment_id)
     honoured = expected is HonourLate
     assert (world.state(payment.payment_id).orders["A"].state.status is Status.CAPTURED) is honoured
