@@ -174,7 +174,7 @@ def test_a_field_is_named_in_one_way() -> None:
 
     async def work() -> list[str]:
         async with world.client("service") as client:
-            bodies = (
+            bodies: tuple[Any, ...] = (
                 body(orders=[{"order_id": "o-1", "seller_id": "s-7", "amount_minor": "1"}]),
                 [],
             )
