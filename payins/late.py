@@ -45,6 +45,11 @@ class RefundLate:
     refund_id: str
     psp_key: str
 
+    @property
+    def name(self) -> str:
+        """What it is about: what is wrong with a charge is wrong with all of its money."""
+        return f"late:{self.psp}:{self.reference}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HonourLate:
@@ -53,6 +58,11 @@ class HonourLate:
     order_id: str
     reference: str | None
     seq: int
+
+    @property
+    def name(self) -> str:
+        """What it is about."""
+        return f"late:{self.seq}"
 
 
 LateStep: TypeAlias = RefundLate | HonourLate

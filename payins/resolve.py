@@ -87,10 +87,10 @@ class Resolver:
         work = Work(stream=stream, visit=visit, repeats=visit.repeats, is_refused=visit.is_refused)
         for _ in range(STEPS_MAX):
             try:
-                if await self._one(work):
-                    break
+                is_at_rest = await self._one(work)
             except ProcessorError as error:
-                work.error = error
+                work.error, is_at_rest = error, True
+            if is_at_rest and not work.pass_by():
                 break
         return work.resolved()
 
@@ -105,19 +105,16 @@ class Resolver:
 
     async def _one(self, work: Work) -> bool:
         """Take one step; return whether there is nothing more to do now."""
-        work.question = work.until = None
+        work.doing = None
         if is_managed(work.stream):
             for late in late_steps(work.stream, await self._paid_orders(work)):
-                if not await self._late(work, late):
-                    return False
-        # Late money that cannot go back now keeps nothing else waiting.
-        late_until = work.until if work.question is Question.LATE else None
+                if late.name not in work.passed:
+                    work.doing = late.name
+                    return await self._late(work, late)
         step = self._next(work)
-        if late_until is not None and isinstance(step, Settled):
-            return True
         work.take(step)
-        if late_until is not None and work.until is not None:
-            work.until = min(work.until, late_until)
+        if isinstance(step, Carry) and step.intent.kind is not IntentKind.CHARGE:
+            work.doing = step.intent.name
         match step:
             case Settled() | Wait():
                 return True
@@ -329,7 +326,8 @@ class Resolver:
     # -- what they share
 
     def _next(self, work: Work) -> Step:
-        return next_step(work.stream, self._clock(), self._terms(work), work.last_look)
+        terms = self._terms(work)
+        return next_step(work.stream, self._clock(), terms, work.last_look, work.passed)
 
     def _terms(self, work: Work) -> Terms:
         """The terms of the current processor; raises NotSent if it is not configured."""

@@ -43,7 +43,9 @@ from writer.commands import (
 )
 from writer.memory import MemoryStore
 
-TOKENS = ("ok", "ok", "ok", "declined", "action", "slow", "partial", "one_capture", "no_such_token")
+TOKENS = (
+    "ok", "ok", "ok", "declined", "action", "slow", "partial", "one_capture", "no_such_token",
+)  # fmt: skip
 HORIZON = timedelta(days=60)
 ONLY = frozenset({0})
 """The partitions."""
@@ -204,7 +206,7 @@ class Simulation:
             idempotency_key=f"create-{self.seed}-{number}",
             occurred_at=self.clock(),
             flow=choose(("direct", "direct", "direct", "hosted", "confirm_later")),
-            capture=choose(("automatic", "manual")),
+            capture=choose(("automatic", "manual", "manual")),
             payment_token=choose(TOKENS),
             method=choose(("card", "bank_transfer")),
         )
@@ -230,7 +232,9 @@ class Simulation:
             "order_id": self.random.choice((None, "A")),
         }
         key = fields["idempotency_key"]
-        match self.random.randrange(4):
+        match self.random.randrange(5):
+            case 4:
+                await self._captures_at_once(command, key)
             case 0:
                 capture = RequestCapture(
                     **fields,
@@ -245,6 +249,27 @@ class Simulation:
                     **fields, refund_id=f"r-{change}", amount_minor=self.random.choice((None, 300))
                 )
                 await self._call(lambda p: p.refund(refund), key)
+
+    async def _captures_at_once(self, command: CreatePayment, key: str) -> None:
+        """A shop that ships two orders captures both at once, and asks again if it must."""
+        left = [each.order_id for each in command.orders]
+        for _ in range(len(left)):
+            fields = {"occurred_at": self.clock(), "payment_id": command.payment_id}
+            requests = [
+                RequestCapture(**fields, idempotency_key=f"{key}-{each}", order_id=each)  # type: ignore[arg-type]
+                for each in left
+            ]
+            results = await asyncio.gather(
+                *(
+                    self._call(lambda p, r=each: p.capture(r), each.idempotency_key)  # type: ignore[misc]
+                    for each in requests
+                )
+            )
+            left = [
+                each
+                for each, result in zip(left, results, strict=True)
+                if isinstance(result, Rejection)
+            ]
 
     # -- the worker
 

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from schemas.settings import Count, Seconds, Settings
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+STRIPE_HOST = "api.stripe.com"
 SECRETS_MOST = 8
 """While one rotates there are two; more than a few would only cost time per webhook."""
 KEY_PREFIXES = ("sk_", "rk_")
@@ -85,7 +86,8 @@ class StripeSettings(Settings):
     find_pages_most: Count = 100
     """Most pages of 100 that a search for one payment reads from each list."""
     partial_authorization: bool = False
-    """Ask for partial authorizations. Only for accounts for which Stripe has enabled them."""
+    """Ask for partial authorizations, at the simulator: Stripe's API of the pinned version does not
+    know the parameter."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -105,6 +107,11 @@ class StripeSettings(Settings):
             raise ValueError(
                 f"PURSER_STRIPE_UNDER_WAY_SECONDS must be at least {UNDER_WAY_LEAST:g} at Stripe: a"
                 " charge that is still under way would be made twice"
+            )
+        if self.partial_authorization and address.hostname == STRIPE_HOST:
+            raise ValueError(
+                "PURSER_STRIPE_PARTIAL_AUTHORIZATION must be false at Stripe: its API has the"
+                " parameter in previews only, and would refuse every card"
             )
         return self
 
