@@ -22,7 +22,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "refund_failed_after_success": "the money of this refund came back and is at the processor;"
         " pay the buyer in another way",
         "late_refund_failed": "money that came late cannot go back; pay the buyer in another way",
-        "no_payment": "the charge names a payment of ours that does not exist; find out who made"
+        "no_payment": "the charge names a payment of ours that does not exist; find out who lost"
         " it",
     }
 )
