@@ -293,6 +293,7 @@ class Resolver:
                 reason=LATE_REFUND_FAILED,
                 reference=step.reference,
                 amount_minor=step.amount_minor,
+                currency=charge.currency,
             )
             work.unrecordable[fact] = None
         if work.last_seq == seq:

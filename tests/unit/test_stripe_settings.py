@@ -54,6 +54,8 @@ def test_a_simulator_may_take_less_time_than_stripe() -> None:
         ({"api_key": "sk_live_1\n"}, "PURSER_STRIPE_API_KEY: is no secret key"),
         ({"webhook_secret": ""}, "PURSER_STRIPE_WEBHOOK_SECRET: secret number 1 is empty"),
         ({"webhook_secret": "whsec_1,"}, "PURSER_STRIPE_WEBHOOK_SECRET: secret number 2 is empty"),
+        ({"webhook_secret": "bogus"}, "secret number 1 is no signing secret of Stripe; it begins"),
+        ({"webhook_secret": "whsec_1, sk_1"}, "secret number 2 is no signing secret of Stripe"),
         ({"webhook_secret": ",".join("abcdefghi")}, "names 9 secrets; at most 8"),
         ({"api_base": "api.stripe.com"}, "PURSER_STRIPE_API_BASE: is no URL"),
         ({"api_base": "https://"}, "PURSER_STRIPE_API_BASE: is no URL"),
