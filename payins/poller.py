@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 from payins.evidence import Unrecordable
 from payins.journal import Store
@@ -63,6 +64,8 @@ class Poller:
         if entry is None:
             return
         retry = self._retries.items.get(str(payment_id))
+        if retry is not None and _is_over(retry, entry):
+            retry = None
         if retry is not None and retry.not_before > self._clock():
             self._memory.later(payment_id, retry.not_before, entry.last_seq)
             return
@@ -72,6 +75,7 @@ class Poller:
             looked_at=entry.looked_at,
             repeats=entry.repeats,
             is_refused=entry.is_refused,
+            failures=retry.attempt if retry is not None else 0,
         )
         try:
             found = await self._resolver.resolve(payment_id, visit)
@@ -82,7 +86,18 @@ class Poller:
         except Exception as error:  # noqa: BLE001 - reported, and tried again later
             # A bug, or a row of newer code: others must have their turn, and it must be seen.
             _log.exception("payment %s cannot be resolved", payment_id)
-            await self._failed(payment_id, retry, _reason(error), timedelta(0))
+            await self._failed(payment_id, retry, _reason(error), timedelta(0), entry.last_seq)
+
+    async def tidy(self, is_ours: Callable[[UUID], bool]) -> None:
+        """Take out of the queue what events have settled, or led on to another question.
+
+        A payment that is not in the memory has nothing open, so `is_ours` is to say whether the
+        memory would have it. Raises ServiceUnavailable.
+        """
+        for key, retry in list(self._retries.items.items()):
+            payment_id = retry.payment_id
+            if _is_over(retry, self._memory.get(PaymentId(payment_id))) and is_ours(payment_id):
+                await self._retries.remove(key)
 
     async def _came_to(
         self, payment_id: PaymentId, entry: Pending, found: Resolved, retry: Retry | None
@@ -99,22 +114,24 @@ class Poller:
         if found.error is not None:
             wait = getattr(found.error, "retry_after_seconds", None) or 0.0
             asked = timedelta(seconds=wait) if isinstance(found.error, NotSent) else timedelta(0)
-            await self._failed(payment_id, retry, found.error.code, asked)
+            await self._failed(payment_id, retry, found.error.code, asked, found.last_seq)
             return
-        if retry is not None:
-            await self._retries.remove(str(payment_id))
+        await self._retries.remove(str(payment_id))
         if found.question is None:
             self._memory.settled(payment_id, found.last_seq, now)
         else:
             self._memory.later(payment_id, found.until or now, found.last_seq)
 
     async def _failed(
-        self, payment_id: PaymentId, retry: Retry | None, reason: str, asked: timedelta
+        self,
+        payment_id: PaymentId,
+        retry: Retry | None,
+        reason: str,
+        asked: timedelta,
+        last_seq: int,
     ) -> None:
         """Put a payment into the queue; a crash before that only loses the count of one attempt."""
-        again = backoff(retry, payment_id, reason, self._clock(), asked)
-        entry = self._memory.get(payment_id)
-        last_seq = entry.last_seq if entry is not None else 0
+        again = backoff(retry, payment_id, reason, self._clock(), asked, last_seq)
         self._memory.later(payment_id, again.not_before, last_seq)
         self._metrics.retried.labels(reason=reason).inc()
         try:
@@ -153,6 +170,11 @@ class Poller:
             _log.error("dead letter %s: %s", letter.key, letter.detail)
             await self._letters.put(letter.key, letter)
             self._metrics.dead_letters.labels(reason=letter.reason).inc()
+
+
+def _is_over(retry: Retry, entry: Pending | None) -> bool:
+    """Whether what failed is not open any more: its payment has moved on, or is settled."""
+    return entry is None or entry.last_seq > retry.last_seq
 
 
 def _reason(error: Exception) -> str:

@@ -48,6 +48,8 @@ from writer.commands import AnyCommand, Expire, Honour, RequestCancel
 
 FIND_SECONDS = 300.0
 """A search reads many pages, and nobody waits for it."""
+LOOK_AFTER_FAILURES = 2
+"""A processor can keep an error under a request's key and have done it: then only a look tells."""
 STEPS_MAX = 8
 """Steps for one payment before others have their turn."""
 
@@ -138,7 +140,7 @@ class Resolver:
     # -- requests
 
     async def _carry(self, work: Work, step: Carry) -> bool:
-        if step.look_first:
+        if step.look_first or work.visit.failures >= LOOK_AFTER_FAILURES:
             reference = reference_for(work.stream, step.intent)
             if reference is not None:
                 charge = await self._retrieve(step.intent.psp, reference)

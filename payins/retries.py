@@ -3,7 +3,8 @@
 That a payment is pending follows from `payments`; how often it was tried in vain does not, and must
 survive a restart, or a payment that never works would be tried without pause for ever. So each
 failure is kept in a compacted Kafka topic, one record per payment: an attempt count and the time
-before which nothing is tried. After `DEAD_AFTER` attempts it is a dead letter as well, for a person
+before which nothing is tried. They count for what was open then: once the payment has moved on, that
+is over, and what is open now begins anew. After `DEAD_AFTER` attempts it is a dead letter as well, for a person
 to look at; it is still tried once a day, because no payment may stay in doubt. Pure.
 """
 
@@ -27,7 +28,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """One payment in the queue.
 
     `attempt` counts the failures in a row, `reason` is the code of the last one. Nothing is tried
-    before `not_before`.
+    before `not_before`. `last_seq`: how long the stream was that it failed with.
     """
 
     payment_id: UUID
@@ -36,6 +37,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     first_at: datetime
     last_at: datetime
+    last_seq: int = 0
 
     @property
     def is_dead(self) -> bool:
@@ -49,10 +51,12 @@ def backoff(
     reason: str,
     now: datetime,
     asked_wait: timedelta = _ZERO,
+    last_seq: int = 0,
 ) -> Retry:
     """Return the queue's record after one more failure; waits double up to hours, then a day.
 
-    `asked_wait` is how long the processor asks us to wait, if it does.
+    `asked_wait` is how long the processor asks us to wait, if it does. `last_seq` is how long the
+    payment's stream was.
     """
     attempt = before.attempt + 1 if before else 1
     wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempt - 1, 20))
@@ -65,4 +69,5 @@ def backoff(
         reason=reason,
         first_at=before.first_at if before else now,
         last_at=now,
+        last_seq=last_seq,
     )

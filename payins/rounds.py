@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from payins.catch_up import CatchUp
 from payins.journal import Store
@@ -25,6 +26,7 @@ from schemas.errors import ProcessorError, ServiceUnavailable
 from schemas.ids import PaymentId
 
 LOOK_SECONDS = 0.2
+TIDY_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
 AGAIN_SECONDS = 5.0
 EVENTS_OWNER = 0
@@ -55,7 +57,13 @@ class Rounds:
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What is to run side by side until the worker stops."""
-        return [self._visit_due(), self._read_table(), self._read_events(), self._measure()]
+        return [
+            self._visit_due(),
+            self._read_table(),
+            self._read_events(),
+            self._tidy(),
+            self._measure(),
+        ]
 
     async def drain(self) -> None:
         """Begin no more visits, and wait for those in progress."""
@@ -111,6 +119,20 @@ class Rounds:
                     since=retry.first_at,
                     due_at=retry.not_before,
                 )
+
+    async def _tidy(self) -> None:
+        """Keep in the queue only what is tried again; not while the memory lacks something."""
+        while not self._stopping:
+            await asyncio.sleep(TIDY_SECONDS)
+            if self.memory.overflowed or self._unread:
+                continue
+            try:
+                await self.poller.tidy(self._is_ours)
+            except ServiceUnavailable as error:
+                _log.warning("the retry queue cannot be tidied: %s", error)
+
+    def _is_ours(self, payment_id: UUID) -> bool:
+        return partition_of(payment_id, self.partitions) in self._owned_since
 
     async def _read_table(self) -> None:
         """Read what partitions that came have pending, and what had no room; then what is new."""

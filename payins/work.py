@@ -20,12 +20,14 @@ class Visit:
     - `looked_at`: when it was last looked at, None if never.
     - `repeats`: how often this worker asked in vain for the charge of the latest attempt.
     - `is_refused`: the processor refused that last time, when others might still have charged.
+    - `failures`: how often in a row what is open could not be asked, or no outcome came of it.
     """
 
     last_sent_at: datetime
     looked_at: datetime | None = None
     repeats: int = 0
     is_refused: bool = False
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Puts the application together: routes, problems, and the parts of one process."""
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -25,6 +26,8 @@ from service.validation import of_http_exception, of_validation
 
 _log = logging.getLogger("purser.api")
 
+_OF_A_PARTY = re.compile(r"\{((?:buyer|seller|user)_id)\}")
+"""Ids that clients make, in a path. They may have a slash, which a server sees unescaped."""
 HANDLED = (Problem, RequestValidationError, PurserError)
 """What handlers raise deliberately."""
 
@@ -74,7 +77,7 @@ def new_application() -> FastAPI:
 def _add_operations(app: FastAPI) -> None:
     for route in ROUTES:
         app.router.add_api_route(
-            route.path,
+            _OF_A_PARTY.sub(r"{\1:path}", route.path),
             route.handler,
             methods=[route.method],
             operation_id=route.operation.value,

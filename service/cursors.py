@@ -8,17 +8,17 @@ not signed, because it grants nothing: the filters are checked with every page.
 import base64
 import binascii
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from service.problems import Problem
+from service.times import FIRST, LAST
 
 LENGTH_MOST = 512
 _DIGEST_BYTES = 8
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Position(NamedTuple):
@@ -49,17 +49,17 @@ def decode(text: str, filters: object, shape: tuple[type, ...]) -> list[int | st
         padded = text + "=" * (-len(text) % 4)
         found, parts = _decoder.decode(base64.b64decode(padded, altchars=b"-_", validate=True))
     except (ValueError, binascii.Error, msgspec.MsgspecError):
-        raise _invalid("is not one that this list gave; begin without a cursor") from None
+        raise not_ours() from None
     if found != digest(filters):
         raise _invalid("belongs to a list with other filters; begin without a cursor")
     if tuple(type(part) for part in parts) != shape:
-        raise _invalid("is not one that this list gave; begin without a cursor")
+        raise not_ours()
     return parts
 
 
 def encode_position(position: Position, filters: object) -> str:
     """The cursor of a list of payments."""
-    micros = (position.recorded_at - _EPOCH) // timedelta(microseconds=1)
+    micros = (position.recorded_at - FIRST) // timedelta(microseconds=1)
     return encode([micros, str(position.payment_id)], filters)
 
 
@@ -67,14 +67,23 @@ def decode_position(text: str, filters: object) -> Position:
     """The position in a cursor of a list of payments; raises Problem."""
     micros, payment_id = decode(text, filters, (int, str))
     try:
-        return Position(_EPOCH + timedelta(microseconds=int(micros)), UUID(str(payment_id)))
+        recorded_at = FIRST + timedelta(microseconds=int(micros))
+        found = Position(recorded_at, UUID(str(payment_id)))
     except (ValueError, OverflowError):
-        raise _invalid("is not one that this list gave; begin without a cursor") from None
+        raise not_ours() from None
+    if not FIRST <= recorded_at < LAST:  # searches reckon with it
+        raise not_ours()
+    return found
 
 
 def digest(filters: object) -> bytes:
     """Stands for the filters; the same for equal ones."""
     return hashlib.sha256(repr(filters).encode()).digest()[:_DIGEST_BYTES]
+
+
+def not_ours() -> Problem:
+    """The problem of a cursor that somebody made up."""
+    return _invalid("is not one that this list gave; begin without a cursor")
 
 
 def _invalid(problem: str) -> Problem:

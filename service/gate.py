@@ -7,6 +7,7 @@ about a request's contents, or costs more than a look at a token, before it is k
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +26,7 @@ from service.permissions import Operation, reach
 from service.problems import Problem, in_flight
 from service.rate_limits import RateLimits, too_many
 from service.tokens import Tokens
-from service.validation import of_parameters
+from service.validation import UNKNOWN, of_parameters
 
 _KEY = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY_LENGTH}}}")
 _JSON = re.compile(r'application/json(?:\s*;\s*charset="?utf-8"?)?\s*;?', re.IGNORECASE)
@@ -86,8 +87,8 @@ class GatedRoute(APIRoute):
             strict = StrictRequest(request.scope, request.receive)
             check_accept(request.headers.get("accept"))
             await admit(gate, facts, operation, strict)
-            if not takes_parameters and request.scope["query_string"]:
-                check_no_parameters(request)
+            if request.scope["query_string"]:
+                check_parameters(request, takes_parameters)
             if request.method != "POST":
                 return await handler(strict)
             body = await strict.body()
@@ -231,10 +232,16 @@ def idempotency_key(given: list[str], rule: KeyRule) -> str | None:
     return given[0]
 
 
-def check_no_parameters(request: Request) -> None:
-    """Refuse query parameters of an operation that has none; raises Problem."""
-    if names := list(request.query_params):
-        raise of_parameters(names)
+def check_parameters(request: Request, takes_parameters: bool) -> None:
+    """Refuse query parameters that an operation does not have, or that are there twice.
+
+    Which one of two counts differs from reader to reader. Raises Problem.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    if names and not takes_parameters:
+        raise of_parameters(list(dict.fromkeys(names)), "field_unknown", UNKNOWN)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise of_parameters(twice, "field_invalid", "is there twice; give it once")
 
 
 def check_media_type(headers: Any) -> None:

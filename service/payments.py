@@ -124,17 +124,22 @@ def _check_flow(body: CreatePaymentBody) -> None:
         raise field_problem("field_missing", "return_url", "is needed in the flow hosted")
     if body.return_url is not None and not _is_return_url(body.return_url):
         raise field_problem(
-            "field_invalid", "return_url", "is not an https URL (http for this machine only)"
+            "field_invalid",
+            "return_url",
+            "is not an https URL without user info (http for this machine only)",
         )
 
 
 def _is_return_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        host = parts.hostname
-    except ValueError:
+        host, port = parts.hostname, parts.port
+    except ValueError:  # such as a port beyond 65535
         return False
-    if not host or not text.isascii() or not text.isprintable() or " " in text:
+    # With user info a page shows a name that is not the one it is at.
+    if not host or port == 0 or "@" in parts.netloc:
+        return False
+    if not text.isascii() or not text.isprintable() or " " in text:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and host in LOCAL_HOSTS)
 

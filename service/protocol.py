@@ -2,12 +2,16 @@
 
 A client that connects and says nothing, or a header now and then, would hold a connection for ever.
 What is said to it is no answer to an earlier request: while one is worked on, nothing is said.
+
+A request that would rather be of another protocol (Upgrade) is served as it is, as RFC 9110, 7.8
+allows. Java's client begins with such a request, and the parser would leave its body unread.
 """
 
 from asyncio import TimerHandle
 from collections.abc import Callable
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.facts import new_request_id
@@ -41,7 +45,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         before = self._messages
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError:
+            self._end(self._problem)
         if not self._reads_headers or self.transport.is_closing():
             return
         # What came together with the end of an earlier request is not counted: only the next read.
@@ -59,11 +67,35 @@ class GuardedProtocol(HttpToolsProtocol):
         self._headers_are_here()
         if sum(len(name) + len(value) for name, value in self.headers) > HEADERS_BYTES_MOST:
             self._problem = "headers_too_large"
-            raise ValueError  # the parser ends, and uvicorn calls `send_400_response`
-        super().on_headers_complete()
+            raise ValueError  # the parser ends, with an error of its own
+        if self.parser.get_method() == b"CONNECT":  # what follows is of whatever protocol
+            raise ValueError
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        self._end(self._problem)
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _parse(self, data: bytes) -> None:
+        """Read requests. One with Upgrade is read again without that header, before its body."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                # The parser ended at the headers' end; after `Connection: close` it reads no more.
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        """The request line and the headers that were just read, but for Upgrade."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _expect_headers(self) -> None:
         self._reads_headers, self._header_bytes = True, 0

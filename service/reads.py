@@ -12,7 +12,7 @@ from uuid import UUID
 
 from clickhouse_connect.driver.client import Client
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,8 +24,7 @@ from service import answers, cursors, render
 from service.listing import PAGE_MOST, Page, Wanted
 from service.parts import caller_of, id_of, parts_of
 from service.permissions import Operation, Reach, check_owner, directions, reach
-from service.problems import Problem
-from service.times import days_between, period
+from service.times import FIRST, LAST, days_between, period
 from sinks import queries_figures as queries
 
 LINES_MOST = 1_000
@@ -40,13 +39,23 @@ TransactionStatus = Literal[
     "cancelled", "expired", "requested", "submitted", "paid", "returned",
 ]  # fmt: skip
 _Row = TypeVar("_Row")
+
+
+def _whole(text: object) -> object:
+    """Refuse what Pydantic takes for a whole number beside plain digits, such as `1_0`."""
+    if isinstance(text, str) and not (text.isascii() and text.isdecimal()):
+        raise ValueError("give a whole number in digits")
+    return text
+
+
+_WHOLE = BeforeValidator(_whole)
 _When = Annotated[str | None, Field(description="a day, or an RFC 3339 time")]
 
 
 class Parameters(BaseModel):
     """Base of query parameters: unknown ones are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @property
     def filters(self) -> list[tuple[str, object]]:
@@ -64,7 +73,7 @@ class Period(Parameters):
 class PageOf(Parameters):
     """A page of a list."""
 
-    limit: Annotated[int, Field(ge=1, le=PAGE_MOST)] = LIMIT_DEFAULT
+    limit: Annotated[int, Field(ge=1, le=PAGE_MOST), _WHOLE] = LIMIT_DEFAULT
     cursor: str | None = None
 
 
@@ -86,7 +95,7 @@ class TransactionsQuery(Period, PageOf):
 class StatementQuery(Period):
     """A period of a statement, and a page of its lines."""
 
-    limit: Annotated[int, Field(ge=1, le=LINES_MOST)] = LINES_MOST
+    limit: Annotated[int, Field(ge=1, le=LINES_MOST), _WHOLE] = LINES_MOST
     cursor: str | None = None
 
 
@@ -267,9 +276,9 @@ def _line_position(parts: Sequence[int | str]) -> tuple[date, str, UUID, int]:
     try:
         found = date.fromisoformat(str(day))
     except ValueError:
-        raise _not_ours() from None
-    if not 0 <= int(seq) < 2**32:
-        raise _not_ours()
+        raise cursors.not_ours() from None
+    if not FIRST.date() <= found < LAST.date() or not 0 <= int(seq) < 2**32:
+        raise cursors.not_ours()
     return found, _text(currency), _uuid(payment_id), int(seq)
 
 
@@ -278,20 +287,11 @@ def _text(part: int | str) -> str:
     try:
         return check_id("cursor", str(part))
     except InputError:
-        raise _not_ours() from None
+        raise cursors.not_ours() from None
 
 
 def _uuid(text: int | str) -> UUID:
     try:
         return UUID(str(text))
     except ValueError:
-        raise _not_ours() from None
-
-
-def _not_ours() -> Problem:
-    return Problem(
-        "field_invalid",
-        "cursor: is not one that this list gave; begin without a cursor",
-        field="/cursor",
-        more={"in": "query"},
-    )
+        raise cursors.not_ours() from None

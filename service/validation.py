@@ -11,7 +11,9 @@ from service.problems import FieldError, Problem, json_pointer
 ERRORS_SHOWN = 20
 _CODES: Mapping[str, str] = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
 _NO_OBJECT = ("model_attributes_type", "model_type", "dict_type")
-_UNKNOWN = "is not a field of this request"
+NAME_SHOWN_MOST = 100
+"""Characters of a name that a client made up; the rest of it is cut."""
+UNKNOWN = "is not a field of this request"
 _STATUSES: Mapping[int, str] = {
     400: "invalid_json",
     404: "not_found",
@@ -26,13 +28,11 @@ def of_validation(error: RequestValidationError) -> Problem:
     return of_fields([_field_error(each) for each in error.errors()[:ERRORS_SHOWN]])
 
 
-def of_parameters(names: Sequence[str]) -> Problem:
-    """The problem of query parameters that an operation does not have."""
+def of_parameters(names: Sequence[str], code: str, problem: str) -> Problem:
+    """The problem of query parameters that are all wrong in the same way."""
+    shown = [_cut(name) for name in names[:ERRORS_SHOWN]]
     return of_fields(
-        [
-            FieldError(json_pointer([name]), "field_unknown", f"{name}: {_UNKNOWN}", "query")
-            for name in names[:ERRORS_SHOWN]
-        ]
+        [FieldError(json_pointer([name]), code, f"{name}: {problem}", "query") for name in shown]
     )
 
 
@@ -57,7 +57,8 @@ def of_http_exception(error: HTTPException) -> Problem:
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
-    where, *path = error["loc"]
+    where, *names = error["loc"]
+    path = [_cut(str(name)) for name in names]
     code = _CODES.get(error["type"], "field_invalid")
     return FieldError(
         field=json_pointer(path),
@@ -75,7 +76,7 @@ def _named(path: Sequence[str | int]) -> str:
 
 def _said(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
-        return _UNKNOWN
+        return UNKNOWN
     if error["type"] == "missing":
         return "is missing"
     if error["type"] in _NO_OBJECT:
@@ -83,3 +84,7 @@ def _said(error: Mapping[str, Any]) -> str:
     # Pydantic's words never contain the value.
     text = str(error["msg"]).removeprefix("Value error, ")
     return text[0].lower() + text[1:]
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= NAME_SHOWN_MOST else f"{name[:NAME_SHOWN_MOST]}…"

@@ -50,6 +50,7 @@ TOKENS = (
 HORIZON = timedelta(days=60)
 _PAID = frozenset({EventType.CAPTURED, EventType.HONOURED, EventType.STRAY_CAPTURED})
 _OVER = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
+CALLER_WAITS_MOST = 1800.0
 ONLY = frozenset({0})
 """The partitions."""
 
@@ -190,6 +191,7 @@ class Simulation:
 
     async def _call(self, ask: Callable[[PayIns], Awaitable[Any]], key: str) -> Any:
         """Repeat a request until it is answered, through crashes of the service."""
+        wait_seconds = 1.0
         while True:
             payins, _ = self._parts()
             try:
@@ -197,7 +199,9 @@ class Simulation:
             except Crash:
                 continue
             if isinstance(result, InFlight):
-                self.clock.advance(1)
+                # What Stripe has failed to do stays failed under its key for a day.
+                self.clock.advance(wait_seconds)
+                wait_seconds = min(2 * wait_seconds, CALLER_WAITS_MOST)
                 continue
             if isinstance(result, Answered):
                 first = self.answers.setdefault(key, result.events)

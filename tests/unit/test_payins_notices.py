@@ -1,7 +1,8 @@
 """Events of processors, from webhooks and from their lists; and what the worker does by turns."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -382,3 +383,61 @@ def test_what_is_in_the_queue_is_known_before_the_table_is_read() -> None:
     asyncio.run(desk.retries.put(str(payment.payment_id), retry))
     rounds(desk, {partition_of(payment.payment_id, 4)}, TableOf(world, [])).follow()
     assert desk.memory.take_due(START + timedelta(hours=1), 5) == [payment.payment_id]
+
+
+def settled_in_the_queue(desk: Desk) -> tuple[str, int]:
+    """A payment that was put off for a day, and was captured then; its key and its partition."""
+    payment = waiting(desk.world)
+    partition = partition_of(payment.payment_id, 4)
+    for event in desk.world.events(payment.payment_id):
+        desk.memory.apply(event, partition)
+    retry = backoff(None, payment.payment_id, "timeout", START, timedelta(days=1), last_seq=2)
+    asyncio.run(desk.retries.put(str(payment.payment_id), retry))
+    desk.world.psp.settle(list(desk.world.psp.charges)[-1], ChargeStatus.CAPTURED)
+    desk.handle(desk.world.psp.log[-1])
+    desk.memory.apply(desk.world.events(payment.payment_id)[-1], partition)
+    return str(payment.payment_id), partition
+
+
+def worked(turns: Rounds, until: Callable[[], bool]) -> None:
+    """Let a worker do all it does, until then or for two seconds."""
+
+    async def work() -> None:
+        tasks = [asyncio.create_task(each) for each in turns.tasks()]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while not until():
+                    await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(work())
+
+
+def test_what_was_settled_by_an_event_leaves_the_queue_at_once() -> None:
+    desk = Desk(World())
+    key, partition = settled_in_the_queue(desk)
+    turns = rounds(desk, {partition}, TableOf(desk.world, []))
+    turns._owned_since[partition] = START
+    assert key in desk.retries.items
+    worked(turns, lambda: not desk.retries.items)
+    assert not desk.retries.items
+
+
+def test_what_another_worker_has_stays_in_the_queue() -> None:
+    desk = Desk(World())
+    key, partition = settled_in_the_queue(desk)
+    worked(rounds(desk, {(partition + 1) % 4}, TableOf(desk.world, [])), lambda: False)
+    assert key in desk.retries.items
+
+
+def test_what_may_be_open_stays_in_the_queue_while_the_table_was_not_read() -> None:
+    desk = Desk(World())
+    key, partition = settled_in_the_queue(desk)
+    turns = rounds(desk, {partition}, TableOf(desk.world, []))
+    turns._owned_since[partition] = START
+    desk.memory.overflowed = True
+    desk.memory._limit = -1  # and there is no room to read what did not fit
+    worked(turns, lambda: False)
+    assert key in desk.retries.items

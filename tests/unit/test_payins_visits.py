@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from connectors.charges import Charge, ChargeStatus
 from payins.journal import MemoryMap
 from payins.letters import DeadLetter
 from payins.metrics import PayInsMetrics
@@ -16,7 +17,7 @@ from schemas.ids import PaymentId
 from tests.model_psp import Fault
 from tests.payins_resolver import resolver_of
 from tests.payins_world import World
-from writer.commands import CreatePayment
+from writer.commands import CreatePayment, RequestCapture, RequestRefund
 
 
 class Worker:
@@ -114,3 +115,72 @@ def test_a_new_attempt_gives_a_buyer_who_has_gone_no_more_time() -> None:
     charged = [e for e in events if e.event_type == "captured"]
     assert all(e.recorded_at - asked_at < timedelta(hours=1) for e in charged)
     assert events[-1].event_type in ("captured", "expired")
+
+
+def test_failures_of_another_question_do_not_count() -> None:
+    """The charge failed for hours, and was made then; a capture that fails begins anew."""
+    world = World()
+    payment = world.payment(capture="manual")
+    asyncio.run(world.payins.create(payment, respond_async=True))
+    world.psp.faults = lambda _op: Fault.NOT_SENT
+    worker = Worker(world)
+    worker.run(payment.payment_id, world.clock() + timedelta(minutes=30))
+    key = str(payment.payment_id)
+    charge = worker.retries.items[key]
+    assert charge.attempt > 5
+    world.psp.faults = lambda op: Fault.NOT_SENT if op == "capture" else None
+    world.psp.charges["pi_x"] = Charge(
+        psp="stripe",
+        reference="pi_x",
+        payment_id=payment.payment_id,
+        intent_seq=1,
+        currency=payment.currency,
+        amount_minor=1000,
+        status=ChargeStatus.AUTHORIZED,
+        authorized_minor=1000,
+        captured_minor=0,
+        at=world.clock(),
+    )
+    asyncio.run(world.payins.observe(world.psp.charges["pi_x"]))
+    assert world.types(payment.payment_id)[-1] == "authorized"
+    capture = world.change(RequestCapture, payment.payment_id)
+    asyncio.run(world.payins.capture(capture, respond_async=True))
+    asked_at = world.clock()
+    worker.run(payment.payment_id, asked_at + timedelta(seconds=5))
+    retry = worker.retries.items[key]
+    assert (retry.attempt, retry.first_at >= asked_at) == (1, True)
+
+
+@pytest.mark.parametrize("operation", ["capture", "refund"])
+def test_after_two_requests_without_an_outcome_the_charge_is_looked_at(operation: str) -> None:
+    """The processor did it, and gives no other answer than an error under that key."""
+    world = World()
+    payment = world.payment(capture="manual" if operation == "capture" else "automatic")
+    asyncio.run(world.payins.create(payment))
+    world.psp.faults = lambda op: Fault.LOST_AFTER if op == operation else None
+    if operation == "capture":
+        request = world.change(RequestCapture, payment.payment_id)
+    else:
+        request = world.change(RequestRefund, payment.payment_id, refund_id="r-1")
+    asyncio.run(getattr(world.payins, operation)(request, respond_async=True))
+    asked_at = world.clock()
+    worker = Worker(world)
+    worker.run(payment.payment_id, asked_at + timedelta(minutes=1))
+    assert world.psp.calls.count(operation) == 2
+    done = world.events(payment.payment_id)[-1]
+    assert done.event_type == {"capture": "captured", "refund": "refunded"}[operation]
+    assert done.recorded_at - asked_at < timedelta(seconds=20)
+    assert not worker.retries.items
+
+
+def test_a_charge_that_shows_nothing_is_asked_again() -> None:
+    world = World()
+    payment = world.payment(capture="manual")
+    asyncio.run(world.payins.create(payment))
+    lost = [Fault.LOST_BEFORE] * 2
+    world.psp.faults = lambda op: lost.pop() if op == "capture" and lost else None
+    request = world.change(RequestCapture, payment.payment_id)
+    asyncio.run(world.payins.capture(request, respond_async=True))
+    Worker(world).run(payment.payment_id, world.clock() + timedelta(minutes=1))
+    assert (world.psp.calls.count("capture"), world.psp.calls.count("retrieve")) == (3, 1)
+    assert world.types(payment.payment_id)[-1] == "captured"

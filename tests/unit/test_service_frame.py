@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -323,6 +324,7 @@ GOOD_HEAD = b"POST /v1/payments HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer T
         ([b"nonsense\r\n\r\n"], 400, "invalid_http"),
         ([b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"], 400, "invalid_http"),
         ([b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n"], 400, "invalid_http"),
+        ([b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"], 400, "invalid_http"),
         ([GOOD_HEAD + b"Idempotency-Key: k\r\nContent-Length: 9\r\n\r\n{"], 408,
          "request_timeout"),
         ([GOOD_HEAD + b"Content-Length: 999999\r\n\r\n{"], 413, "body_too_large"),
@@ -354,6 +356,57 @@ PAYMENT = (
     + b"Content-Length: %d\r\n\r\n" % len(WHOLE)
     + WHOLE
 )
+
+
+ONCE = b"GET /healthz HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        # What Java's HttpClient and `curl --http2` send with their first request.
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n",
+        b"connection: upgrade\r\nupgrade: websocket\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n",
+    ],
+    ids=["h2c", "websocket", "two"],
+)
+@pytest.mark.parametrize("cut", ["whole", "body apart", "byte by byte"])
+def test_a_request_that_would_upgrade_is_served_as_it_is(upgrade: bytes, cut: str) -> None:
+    asked = PAYMENT.replace(b"TOKEN", token().encode()).replace(b"\r\n", b"\r\n" + upgrade, 1)
+    other = asked.replace(b"Idempotency-Key: k", b"Idempotency-Key: l")
+    head, _, content = asked.partition(b"\r\n\r\n")
+    with served() as (world, port):
+        if cut == "whole":  # and another one behind it, and one without
+            answer = received(port, asked + other + ONCE)
+        elif cut == "body apart":
+            answer = received_slowly(port, [head + b"\r\n\r\n", content, other + ONCE])
+        else:
+            answer = received(port, *(bytes([each]) for each in asked + other + ONCE))
+        assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"201", b"201", b"200"]
+        assert answer.count(b'"status":"captured"') == 4  # of a payment, and of its order
+        assert counted(world)["create_payment", "201"] == 2
+
+
+def test_a_chunked_body_behind_an_upgrade_is_read() -> None:
+    head = GOOD_HEAD + b"Idempotency-Key: k\r\nContent-Type: application/json\r\n"
+    upgrade = b"Connection: upgrade, close\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"%x\r\n" % len(WHOLE) + WHOLE + b"\r\n0\r\n\r\n"
+    with served() as (_, port):
+        status, payment = exchange(port, head + upgrade + chunks)
+    assert (status, payment["status"]) == (201, "captured")
+
+
+def received_slowly(port: int, parts: list[bytes]) -> bytes:
+    """All that comes back when each part is a packet of its own."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        for part in parts:
+            connection.sendall(part)
+            threading.Event().wait(0.1)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    return answer
 
 
 @pytest.mark.parametrize(

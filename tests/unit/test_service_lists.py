@@ -1,12 +1,15 @@
 """Lists, cursors, periods and amounts: positions that stay, and texts that mean one thing."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime, timedelta
 from threading import Event
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +25,9 @@ from writer.store import TookTooLong
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AT = datetime(2026, 5, 31, 12, tzinfo=UTC)
 
+LAST_MICROS = 253_402_300_799_999_999
+"""9999-12-31T23:59:59.999999, beyond which `datetime` has no time."""
+BEYOND_MICROS = (datetime(2100, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 
 # -- cursors
 
@@ -43,8 +49,12 @@ def test_whatever_else_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "parts", [[1], [1, "x"], ["x", 1], [2**63 - 1, str(UUID(int=1))], [1, 2, 3], []]
-)
+    "parts",
+    [
+        [1], [1, "x"], ["x", 1], [1, 2, 3], [],
+        *([micros, str(UUID(int=1))] for micros in (2**63 - 1, LAST_MICROS, BEYOND_MICROS, -1)),
+    ],
+)  # fmt: skip
 def test_a_cursor_with_other_contents_is_refused(parts: list[Any]) -> None:
     with pytest.raises(Problem, match="cursor"):
         cursors.decode_position(cursors.encode(parts, "f"), "f")
@@ -54,6 +64,37 @@ def test_a_cursor_belongs_to_its_filters() -> None:
     text = cursors.encode_position(Position(AT, UUID(int=7)), [("buyer_id", "b-3")])
     with pytest.raises(Problem, match="other filters"):
         cursors.decode_position(text, [("buyer_id", "b-4")])
+
+
+@pytest.mark.parametrize("query", ["", "buyer_id=b-3&", "seller_id=s-7&", "status=captured&"])
+@pytest.mark.parametrize("micros", [LAST_MICROS, BEYOND_MICROS, -1])
+def test_a_made_up_cursor_is_refused_by_every_list(query: str, micros: int) -> None:
+    async def work(world: ApiWorld) -> None:
+        await make(world, 2)
+        path = f"/v1/payments?{query}limit=1"
+        async with world.client() as client:
+            given = (await client.get(path)).json()["next_cursor"]
+            packed = msgspec.msgpack.decode(base64.urlsafe_b64decode(given + "=="))
+            packed[1][0] = micros
+            made_up = base64.urlsafe_b64encode(msgspec.msgpack.encode(packed)).decode().rstrip("=")
+            answer = await client.get(f"{path}&cursor={made_up}")
+        assert (answer.status_code, answer.json()["field"]) == (422, "/cursor")
+
+    within(work)
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1969-12-31", "2100-01-01", "9999-12-31"])
+def test_a_made_up_cursor_of_a_statement_is_refused(day: str) -> None:
+    filters = [("statement of", "s-7"), ("from_", None), ("to", None)]
+    made_up = cursors.encode([day, "EUR", str(UUID(int=1)), 1], filters)
+
+    async def work(world: ApiWorld) -> None:
+        async with world.client() as client:
+            answer = await client.get(f"/v1/sellers/s-7/statement?cursor={made_up}")
+        assert (answer.status_code, answer.json()["field"]) == (422, "/cursor")
+        assert "begin without" in answer.json()["detail"]
+
+    within(work)
 
 
 # -- periods
@@ -196,6 +237,25 @@ def test_payments_of_the_same_moment_are_all_given() -> None:
         found = [each for page in await pages(world, "/v1/payments", limit=2) for each in page]
         assert sorted(found) == sorted(made)
         assert len(set(found)) == 5
+
+    within(work)
+
+
+@pytest.mark.parametrize("party", ["s/7", "/", "a/revenue", "%2F", "a//b"])
+def test_an_id_with_a_slash_can_be_read(party: str) -> None:
+    async def work(world: ApiWorld) -> None:
+        made = await make(world, 1, buyer_id=party)
+        written = quote(party, safe="")
+        assert await pages(world, f"/transactions/{written}") == [made]
+        async with world.client() as client:
+            for path in ("sellers/{}/revenue", "sellers/{}/balance", "sellers/{}/statement"):
+                answer = await client.get("/v1/" + path.format(written))
+                assert (answer.status_code, answer.json()["seller_id"]) == (200, party)
+            answer = await client.get(f"/v1/buyers/{written}/orders")
+            assert (answer.status_code, answer.json()["buyer_id"]) == (200, party)
+        async with world.client("seller", "s-7") as client:
+            answer = await client.get(f"/v1/sellers/{quote(f's-7/{party}', safe='')}/balance")
+            assert answer.status_code == 403
 
     within(work)
 

@@ -303,7 +303,28 @@ CASES: dict[str, tuple[str, str, dict[str, Any], int, str, str | None]] = {
                               "/return_url"),
     "return to a script": ("POST", CREATE, {"json": body(return_url="javascript:alert(1)"),
                                             "headers": key()}, 422, "field_invalid", "/return_url"),
-    "limit": ("GET", f"{CREATE}?limit=0", {}, 422, "field_invalid", "/limit"),
+    **{
+        f"return to {url}": ("POST", CREATE, {"json": body(return_url=url), "headers": key()}, 422,
+                             "field_invalid", "/return_url")
+        for url in ("https://me:secret@shop.example/", "https://me@shop.example/",
+                    "https://@shop.example/", "https://shop.example:99999/",
+                    "https://shop.example:0/", "https://shop.example:x/", "https://:443/")
+    },
+    **{
+        f"limit {text}": ("GET", f"{CREATE}?limit={text}", {}, 422, "field_invalid", "/limit")
+        for text in ("0", "101", "1_0", "%201", "1%20", "+1", "%2B1", "1.0", "-1", "%D9%A1", "")
+    },
+    "a parameter by the name of our attribute": ("GET", f"{CREATE}?from_=2026-01-01", {}, 422,
+                                                 "field_unknown", "/from_"),
+    "a parameter twice": ("GET", f"{CREATE}?buyer_id=b-3&buyer_id=b-4", {}, 422, "field_invalid",
+                          "/buyer_id"),
+    "the same twice": ("GET", "/v1/sellers/s-7/statement?limit=5&limit=5", {}, 422,
+                       "field_invalid", "/limit"),
+    "a day before": ("GET", f"{CREATE}?from=2026-01-02&to=2026-01-01", {}, 422, "field_invalid",
+                     "/to"),
+    "a period that no row is in": ("GET", f"{CREATE}?from=2100-01-01", {}, 422, "field_invalid",
+                                   "/from"),
+    "a day before the first": ("GET", f"{CREATE}?to=1969-12-31", {}, 422, "field_invalid", "/to"),
     "unknown parameter": ("GET", f"{CREATE}?sort=asc", {}, 422, "field_unknown", "/sort"),
     "unknown parameter of a payment": ("GET", f"{NOBODY}?expand=orders", {}, 422, "field_unknown",
                                        "/expand"),
@@ -476,3 +497,33 @@ def test_every_code_has_an_example() -> None:
     for code in PROBLEMS:
         example = openapi.example_of(code)
         assert (example["code"], example["status"]) == (code, PROBLEMS[code].status)
+
+
+LONG = "n" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent"),
+    [
+        ("POST", CREATE, {"json": body(**{LONG: 1}), "headers": key()}),
+        ("POST", CREATE, {"json": body(metadata={LONG: 1}), "headers": key()}),
+        ("POST", CREATE, {"json": body(metadata={LONG: "x"}), "headers": key()}),
+        ("POST", CREATE, {"json": body(**{LONG: 1, f"a{LONG}": 2}), "headers": key()}),
+        ("GET", f"{CREATE}?{LONG[:9000]}=1", {}),
+        ("GET", f"{CREATE}?{LONG[:9000]}=1&{LONG[:9000]}=1", {}),
+        ("GET", f"/v1/sellers/s-7/balance?{LONG[:9000]}=1", {}),
+    ],
+)
+def test_a_long_name_comes_back_cut(method: str, path: str, sent: dict[str, Any]) -> None:
+    world = ApiWorld()
+
+    async def work() -> None:
+        async with world.client() as client:
+            answer = await client.request(method, path, **sent)
+            assert answer.status_code == 422
+            assert len(answer.content) < 1000
+
+    try:
+        asyncio.run(work())
+    finally:
+        world.close()
