@@ -5,7 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from operations.books import Report, Verdict
-from operations.books.report import Difference, State, Total
+from operations.books.report import Difference, State, Total, Uncompared
+from operations.console import counted
 from schemas.money import format_minor
 
 MARKS = {True: ("✓", "green"), False: ("✗", "red")}
@@ -14,6 +15,8 @@ HEADLINES = {
     Verdict.DIFFER: ("DIFFER", "red"),
     Verdict.UNDECIDED: ("COULD NOT TELL", "yellow"),
 }
+PAYOUTS = "payout"
+"""The PSP's category of its payouts to us; ours to sellers are no business of its books."""
 STATES = {State.PROVEN: "differs", State.UNDER_WAY: "under way"}
 
 
@@ -109,13 +112,13 @@ def _show_foreign(report: Report, console: Console) -> None:
 def _show_summary(report: Report, console: Console) -> None:
     beside = [f"fees {format_minor(minor, code)}" for code, minor in sorted(report.fees.items())]
     beside += [
-        f"{each.count:,} {each.category} {format_minor(each.amount_minor, each.currency)}"
+        f"{_category(each, report.psp)} {format_minor(each.amount_minor, each.currency)}"
         for each in report.uncompared
     ]
     window = f" from {report.since} on" if report.since else ""
     _print(
         console,
-        f"\nbooks      {report.lines or 0:,} lines{window}"
+        f"\nbooks      {counted(report.lines or 0, 'line')}{window}"
         + (f"; not in payments: {', '.join(beside)}" if beside else ""),
     )
     if report.snapshot_at is not None:
@@ -127,11 +130,17 @@ def _show_summary(report: Report, console: Console) -> None:
     _print(
         console,
         f"took       {report.seconds:.1f} s, of which {report.waited_seconds:.1f} s looking again"
-        f" ({report.looks} looks)",
+        f" ({counted(report.looks, 'look')})",
     )
     headline, colour = HEADLINES[report.verdict]
     reason = f": {report.reason}" if report.reason else ""
     console.print(Text(f"{headline}{reason}", style=f"bold {colour}"))
+
+
+def _category(each: Uncompared, psp: str) -> str:
+    if each.category == PAYOUTS:
+        return f"{counted(each.count, PAYOUTS)} of {psp} to us"
+    return f"{each.count:,} {each.category}"
 
 
 def _print(console: Console, line: str) -> None:

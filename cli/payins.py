@@ -1,11 +1,11 @@
 """`purser payins`: list payments that are tried again, and what needs a person."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from operations.console import print_json, say, wide_console
+from operations.console import counted, print_json, say
 from payins import listing
 from schemas.settings import Bootstrap, Settings
 
@@ -51,21 +51,17 @@ def retries(as_json: AsJson = False) -> None:
             }
         )
         return
-    table = Table("payment", "attempts", "not before", "reason", "since", box=None)
     for each in found:
-        table.add_row(
-            str(each.payment_id),
-            str(each.attempt),
-            each.not_before.isoformat(),
-            each.reason,
-            each.first_at.isoformat(),
+        typer.echo(
+            f"{each.payment_id}  {each.reason}, attempt {each.attempt},"
+            f" not before {_second(each.not_before)}, since {_second(each.first_at)}"
         )
-    _show(table, len(found), "payments are tried again")
+    say(f"{counted(len(found), 'payment')} {'is' if len(found) == 1 else 'are'} tried again")
 
 
 @payins.command("dead-letters")
 def dead_letters(as_json: AsJson = False) -> None:
-    """List what never works or cannot be recorded by rule: it needs a person.
+    """List what never works, or what no event can record: it needs a person.
 
     Exit status: 0 listed, 2 could not list, 64 wrong usage.
 
@@ -83,6 +79,7 @@ def dead_letters(as_json: AsJson = False) -> None:
                         "reason": each.reason,
                         "detail": each.detail,
                         "amount_minor": each.amount_minor,
+                        "currency": each.currency or None,
                         "attempts": each.attempts,
                         "at": each.at.isoformat(),
                     }
@@ -91,20 +88,13 @@ def dead_letters(as_json: AsJson = False) -> None:
             }
         )
         return
-    table = Table("at", "payment", "processor", "reference", "reason", "what to do", box=None)
     for each in found:
-        table.add_row(
-            each.at.isoformat(),
-            str(each.payment_id or ""),
-            each.psp,
-            each.reference,
-            each.reason,
-            each.detail,
-        )
-    _show(table, len(found), "dead letters")
+        what = " ".join(filter(None, (each.psp, each.reference)))
+        about = f"payment {each.payment_id}" if each.payment_id else "no payment"
+        typer.echo(f"{_second(each.at)}  {each.reason}: {about}{f', {what}' if what else ''}")
+        typer.echo(f"  {each.detail}")
+    say(counted(len(found), "dead letter"))
 
 
-def _show(table: Table, count: int, what: str) -> None:
-    if count:
-        wide_console().print(table)
-    say(f"{count} {what}")
+def _second(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")

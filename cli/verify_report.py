@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from operations.console import counted
 from operations.verify import CheckResult, Report, Verdict, Window
 
 MARKS = {
@@ -72,7 +73,7 @@ def _show_summary(report: Report, console: Console) -> None:
         console,
         f"events     {_number(report.postgres_events)} in PostgreSQL,"
         f" {_number(report.clickhouse_events)} in ClickHouse{window};"
-        f" {_number(report.dead_letters)} dead letters",
+        f" {_dead_letters(report.dead_letters)}",
     )
     _print(
         console,
@@ -81,6 +82,10 @@ def _show_summary(report: Report, console: Console) -> None:
     )
     reason = f": {report.reason}" if report.reason else ""
     console.print(Text(f"{HEADLINES[report.verdict]}{reason}", style=f"bold {colour}"))
+
+
+def _dead_letters(count: int | None) -> str:
+    return "? dead letters" if count is None else counted(count, "dead letter")
 
 
 def _number(count: int | None) -> str:

@@ -127,7 +127,7 @@ class Charge:
     refunds: tuple[Refund, ...] = ()
     disputes: tuple[Dispute, ...] = ()
     at: datetime
-    """When it came to be so, as near as the PSP tells."""
+    """When it came to be so, as near as the PSP tells; else when it was seen to be so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

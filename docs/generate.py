@@ -113,7 +113,7 @@ _MOVES: Mapping[Move, str] = {
     Move.DISPUTE: "taken from us by the PSP until the bank has decided",
     Move.UNDISPUTE: "given back to us by the PSP",
     Move.CHARGE_BACK: "the buyer's, of what the PSP took; the shares as of `refunded`",
-    Move.RESTORE: "given back to us by the PSP though it was lost; the seller's share is pending",
+    Move.RESTORE: "given back to us by the PSP though it was lost; the shares are where they were",
 }
 _AUTHORIZATIONS: Mapping[Authorization, str] = {
     Authorization.NONE: "",

@@ -31,6 +31,11 @@ def say(line: str) -> None:
     _progress.print(line, markup=False, soft_wrap=True)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun: `1 look`, `2,000 looks`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def wide_console() -> Console:
     """Standard output for tables; in a file or a pipe it is wider than the default 80 columns."""
     console = Console(highlight=False, emoji=False)

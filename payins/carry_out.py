@@ -18,7 +18,7 @@ from payins.keys import REFUSED, step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
-from payins.policies import LONGEST_REQUEST, QUESTIONS
+from payins.policies import LONGEST_REQUEST, QUESTIONS, TAKE_OVER_AFTER
 from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
@@ -34,7 +34,7 @@ from writer.commands import (
     FailRefund,
     MarkUnknown,
 )
-from writer.state import PaymentState, fold
+from writer.state import OrderState, PaymentState, fold
 
 Answer = TypeVar("Answer")
 Stream: TypeAlias = tuple[Event, ...]
@@ -149,6 +149,9 @@ class CarryOut:
                 following = last_attempt(stream)
                 if following is None or following.seq == intent.seq or not following.is_open:
                     return Progress(events=stream, error=error)
+                if following.at - intent.at >= TAKE_OVER_AFTER:
+                    # The worker may have called for the attempt before. It goes on with this one.
+                    return Progress(events=stream, error=error)
                 intent = following
             except OutcomeUnknown as error:
                 return Progress(events=await self._unknown(stream, intent), error=error)
@@ -194,7 +197,7 @@ class CarryOut:
         if reference is None:
             return Progress(events=await self._fail(FailCapture, stream, intent, NO_CHARGE))
         try:
-            final = await self._is_final(_state(stream[: intent.seq - 1]), intent, reference)
+            final = await self._is_final(stream, intent, reference)
         except ProcessorError as error:
             return Progress(events=stream, error=error)
         return await self._change(
@@ -210,20 +213,19 @@ class CarryOut:
             ),
         )
 
-    async def _is_final(self, state: PaymentState, intent: Intent, reference: str) -> bool:
+    async def _is_final(self, stream: Stream, intent: Intent, reference: str) -> bool:
         """Whether what a capture leaves is released.
 
         It is, if nobody could capture it: a card that allows one capture would hold the buyer's
         money until the authorization ends. While another order waits for its capture, such a
-        capture is refused instead, and the shop decides.
+        capture is refused instead, and the shop decides. Only what was there when it was requested
+        counts: under its key a processor takes the same request only.
         """
-        live = [order for order in state.orders.values() if not order.is_over]
-        left_minor = sum(
-            (order.authorized_minor or order.amount_minor) - order.captured_minor for order in live
-        )
+        before = _live(_state(stream[: intent.seq - 1]))
+        left_minor = sum(order.capturable_minor for order in before)
         if intent.is_final or intent.amount_minor >= left_minor:
             return True
-        waiting = [order for order in live if order.state.status is Status.AUTHORIZED]
+        waiting = [order for order in before if order.state.status in QUESTIONS]
         if any(order.order_id not in intent.amounts for order in waiting):
             return False
         charge = await self._call(intent, lambda p: p.retrieve(reference), "retrieve")
@@ -239,13 +241,11 @@ class CarryOut:
             return Progress(events=await self._fail(Cancel, stream, intent, None))
         reference = state.attempts[-1].reference
         if not _is_whole(state, intent):
-            others = [order for key, order in state.orders.items() if key not in intent.amounts]
+            others = [order for order in _live(state) if order.order_id not in intent.amounts]
             if any(order.capture_requested_seq for order in others):
                 # Whether the rest of the charge is needed is known after that. The worker goes on.
                 return Progress(events=stream)
-            if any(order.state.status in QUESTIONS for order in others):
-                return Progress(events=await self._cancel_part(stream, state, intent))
-            # The others are captured or over: nobody needs the rest, and it goes back.
+            return Progress(events=await self._cancel_part(stream, state, intent))
         if reference is None:
             return await self._cancel_without_reference(stream, intent, attempt)
         return await self._change(
@@ -277,8 +277,9 @@ class CarryOut:
         if open_still is None or not open_still.is_open:
             return Progress(events=stream)
         if reference is None:
-            # While a cancellation is open nobody begins a charge; one that began before may run.
-            sent_at = max(attempt.at + LONGEST_REQUEST, intent.at)
+            # While a cancellation is open nobody begins a charge; who read the stream before it
+            # may still do so.
+            sent_at = intent.at + LONGEST_REQUEST
             terms = self._processors.get(attempt.psp).terms
             if found.proves_absence(terms, sent_at):
                 stream = await self._fail(Cancel, stream, intent, found.evidence)
@@ -415,6 +416,12 @@ def _state(stream: Stream) -> PaymentState:
 
 
 def _is_whole(state: PaymentState, intent: Intent) -> bool:
-    """Whether an intent is about every order that is not over."""
-    named = {row.order_id for row in intent.rows}
-    return all(order.is_over or order.order_id in named for order in state.orders.values())
+    """Whether an intent is about all that its charge holds: of other orders all was captured."""
+    others = [order for order in _live(state) if order.order_id not in intent.amounts]
+    return all(
+        order.state.status is Status.CAPTURED and not order.capturable_minor for order in others
+    )
+
+
+def _live(state: PaymentState) -> list[OrderState]:
+    return [order for order in state.orders.values() if not order.is_over]

@@ -49,6 +49,7 @@ class Unrecordable:
     reason: str
     reference: str
     amount_minor: int
+    currency: str
 
 
 def commands(state: PaymentState, charge: Charge) -> list[Change]:
@@ -68,20 +69,22 @@ def unrecordable(state: PaymentState, charge: Charge) -> list[Unrecordable]:
     """Return what the processor's books say and a person must know, recorded or not."""
     books = Books(state, charge)
     if charge.currency != state.currency:
-        return [_unrecordable("currency_differs", charge.reference, charge.captured_minor)]
+        return [_unrecordable("currency_differs", charge, charge.reference, charge.captured_minor)]
     found = [
-        _unrecordable("refund_failed_after_success", refund.reference, refund.amount_minor)
+        _unrecordable("refund_failed_after_success", charge, refund.reference, refund.amount_minor)
         for refund in charge.refunds
         if refund.status is RefundStatus.FAILED and books.given_back_minor(refund)
     ]
     taken_back = books.captured_minor - charge.captured_minor
     if charge.status is ChargeStatus.FAILED and taken_back > 0:
-        found.append(_unrecordable("failed_after_capture", charge.reference, taken_back))
+        found.append(_unrecordable("failed_after_capture", charge, charge.reference, taken_back))
     return found
 
 
-def _unrecordable(reason: str, reference: str, amount_minor: int) -> Unrecordable:
-    return Unrecordable(reason=reason, reference=reference, amount_minor=amount_minor)
+def _unrecordable(reason: str, charge: Charge, reference: str, amount_minor: int) -> Unrecordable:
+    return Unrecordable(
+        reason=reason, reference=reference, amount_minor=amount_minor, currency=charge.currency
+    )
 
 
 # -- money taken --------------------------------------------------------------------------------

@@ -48,12 +48,13 @@ _log = logging.getLogger("purser.payins")
 class RequestLimits:
     """Times of a request.
 
-    - `alone_seconds`: so long after an intent only the process that appended it calls for it. Then
-      the worker takes over. Only who is alone may take a refusal to connect for the whole truth.
+    - `alone_seconds`: so long after an intent only the process that appended it calls for it. The
+      worker takes over twice as late: the two have clocks of their own. Only who is alone may take
+      a refusal to connect for the whole truth.
     - `retry_after_seconds`: what a caller is told whose request is in flight.
     """
 
-    alone_seconds: float = 2.0
+    alone_seconds: float = 1.0
     retry_after_seconds: float = 1.0
 
 

@@ -107,6 +107,11 @@ class Intent:
         return self.rows[0].seq
 
     @property
+    def name(self) -> str:
+        """What a visit calls it."""
+        return f"{self.kind}:{self.seq}"
+
+    @property
     def at(self) -> datetime:
         """When it was appended, by the database's clock."""
         return self.rows[0].recorded_at

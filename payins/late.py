@@ -3,13 +3,13 @@
 A charge can succeed after the payment failed, expired or was cancelled, or at a processor that was
 given up, or twice at the same one. The money is recorded in suspense (`stray_captured`), and this
 rule says what becomes of it. Pure: it depends on the stream alone, and on which orders another
-payment has paid, so every worker decides the same.
+payment has claimed: it has paid them, or can still do so.
 
 - At a processor that is not the payment's current one: refunded.
 - Of an order that was captured: refunded. Another charge has paid for it.
 - Of an order that was cancelled: refunded. Somebody took it back.
-- Of an order that failed or expired: honoured if it came within `HONOUR_WITHIN` of the end and
-  nothing else has paid the order; else refunded.
+- Of an order that failed or expired: honoured if it came within `HONOUR_WITHIN` of the end and no
+  other payment has claimed the order; else refunded.
 - Of an order with an open dispute: left until the bank has decided.
 
 Money of a refund that came back is not late. It stays in suspense until a person has paid the buyer
@@ -45,6 +45,11 @@ class RefundLate:
     refund_id: str
     psp_key: str
 
+    @property
+    def name(self) -> str:
+        """What it is about: what is wrong with a charge is wrong with all of its money."""
+        return f"late:{self.psp}:{self.reference}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HonourLate:
@@ -54,25 +59,30 @@ class HonourLate:
     reference: str | None
     seq: int
 
+    @property
+    def name(self) -> str:
+        """What it is about."""
+        return f"late:{self.seq}"
+
 
 LateStep: TypeAlias = RefundLate | HonourLate
 
 
 def late_orders(events: Sequence[Event]) -> frozenset[str]:
-    """Return the orders that could be honoured: who decides must know what else paid them."""
+    """Return the orders that could be honoured: who decides must know who else claims them."""
     return frozenset(row.order_id for row in events if row.event_type is EventType.STRAY_CAPTURED)
 
 
-def late_steps(events: Sequence[Event], paid_elsewhere: Collection[str]) -> list[LateStep]:
+def late_steps(events: Sequence[Event], claimed: Collection[str]) -> list[LateStep]:
     """Return what is to be done about late money; empty if there is none, or it is dealt with."""
     state = fold(events)
     if state is None:
         return []
-    return list(_steps(events, state, paid_elsewhere))
+    return list(_steps(events, state, claimed))
 
 
 def _steps(
-    events: Sequence[Event], state: PaymentState, paid_elsewhere: Collection[str]
+    events: Sequence[Event], state: PaymentState, claimed: Collection[str]
 ) -> Iterator[LateStep]:
     for row in events:
         if row.event_type is not EventType.STRAY_CAPTURED:
@@ -84,7 +94,7 @@ def _steps(
         refund_id = late_refund_id(row.payment_id, row.seq)
         if refund_id in state.refunds:
             continue  # it went back; what is left came with another event
-        if _is_honoured(events, state, order, row, paid_elsewhere):
+        if _is_honoured(events, state, order, row, claimed):
             yield HonourLate(order_id=row.order_id, reference=row.psp_reference, seq=row.seq)
         elif row.psp_reference is not None:
             yield RefundLate(
@@ -118,11 +128,11 @@ def _is_honoured(
     state: PaymentState,
     order: OrderState,
     row: Event,
-    paid_elsewhere: Collection[str],
+    claimed: Collection[str],
 ) -> bool:
     if row.psp != state.psp or order.state.status not in _MAY_BE_HONOURED:
         return False
-    if order.order_id in paid_elsewhere or order.captured_minor:
+    if order.order_id in claimed or order.captured_minor:
         return False
     ended_at = max(
         each.recorded_at

@@ -4,15 +4,29 @@ Each has a key of its own, so that the same thing, found again, is one letter. A
 nothing out of the way: its payment is still looked at. Pure.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 import msgspec
 
 from payins.evidence import Unrecordable
 from payins.retries import Retry
+from schemas.money import format_minor
 
 GIVEN_UP = "given_up"
+COMPARE = "no event can record it; compare the payment with the processor's books"
+ADVICE: Mapping[str, str] = MappingProxyType(
+    {
+        "refund_failed_after_success": "the money of this refund came back and is at the processor;"
+        " pay the buyer in another way",
+        "late_refund_failed": "money that came late cannot go back; pay the buyer in another way",
+        "no_payment": "the charge names a payment of ours that does not exist; find out who lost"
+        " it",
+    }
+)
+"""Reason -> what happened and what to do; whatever is not here is `COMPARE`."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +39,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     reference: str = ""
     payment_id: UUID | None = None
     amount_minor: int = 0
+    currency: str = ""
+    """Empty if there is no amount, and in letters of older code."""
     attempts: int = 0
 
     @property
@@ -49,11 +65,12 @@ def of_fact(fact: Unrecordable, psp: str, payment_id: UUID | None, at: datetime)
     """Return the letter for a fact in a processor's books that no event can record."""
     return DeadLetter(
         reason=fact.reason,
-        detail=f"{fact.amount_minor} at {psp} {fact.reference} cannot be recorded by rule; compare"
-        " the payment with the processor's books",
+        detail=f"{format_minor(fact.amount_minor, fact.currency)}: "
+        + ADVICE.get(fact.reason, COMPARE),
         at=at,
         psp=psp,
         reference=fact.reference,
         payment_id=payment_id,
         amount_minor=fact.amount_minor,
+        currency=fact.currency,
     )

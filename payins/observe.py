@@ -109,6 +109,7 @@ class Observer:
                         reason=f"{REFUSED}_{command.event_type}",
                         reference=command.psp_reference or charge.reference,
                         amount_minor=getattr(command, "amount_minor", None) or 0,
+                        currency=state.currency,
                     )
                 )
         return self._counted(Observed(events=stream, unrecordable=tuple(found)))
@@ -119,7 +120,10 @@ class Observer:
         if charge.payment_id is None or not charge.captured_minor:
             return Observed(events=())
         fact = Unrecordable(
-            reason=NO_PAYMENT, reference=charge.reference, amount_minor=charge.captured_minor
+            reason=NO_PAYMENT,
+            reference=charge.reference,
+            amount_minor=charge.captured_minor,
+            currency=charge.currency,
         )
         return self._counted(Observed(events=(), unrecordable=(fact,)))
 

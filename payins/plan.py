@@ -6,7 +6,7 @@ never ends a payment: `after_absence` needs the proof that there is no charge an
 be under way any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -104,12 +104,16 @@ Step: TypeAlias = Settled | Wait | Carry | Look | Find | Abandon | ExpireUnconfi
 
 
 def next_step(
-    events: Sequence[Event], now: datetime, terms: Terms, looked_at: datetime | None
+    events: Sequence[Event],
+    now: datetime,
+    terms: Terms,
+    looked_at: datetime | None,
+    passed: Collection[str] = (),
 ) -> Step:
     """Return the next step for a payment whose late money is dealt with (`payins.late`).
 
     `terms` are those of its current processor; `looked_at` is when that was last asked how the
-    charge stands, None if it was not.
+    charge stands, None if it was not. `passed` names the requests of which nothing came just now.
     """
     if not is_managed(events):
         return Settled()
@@ -120,7 +124,7 @@ def next_step(
         each for each in intents(events) if each.is_open and each.kind is not IntentKind.CHARGE
     ]
     if requests:
-        return _request(requests[0], now, terms)
+        return _first([_request(each, now, terms) for each in requests if each.name not in passed])
     question = open_question(state)
     if question is None:
         return Settled()
@@ -145,13 +149,20 @@ def next_step(
     return Look(psp=state.psp, reference=reference, question=question)
 
 
+def _first(steps: Sequence[Carry | Wait]) -> Step:
+    """Return what can be done now, or else the first that can be; nothing if there is none."""
+    waits = [step for step in steps if isinstance(step, Wait)]
+    ready = next((step for step in steps if isinstance(step, Carry)), None)
+    return ready or min(waits, key=lambda wait: wait.until, default=Settled())
+
+
 def open_question(state: PaymentState) -> Question | None:
     """Return what is open about a payment's charge; None if it is over or captured."""
     statuses = [order.state.status for order in state.orders.values()]
     return next((found for each in statuses if (found := QUESTIONS.get(each))), None)
 
 
-def _request(intent: Intent, now: datetime, terms: Terms) -> Step:
+def _request(intent: Intent, now: datetime, terms: Terms) -> Carry | Wait:
     """An open capture, cancellation or refund: ask again; its effect is had once."""
     question = Question.REQUEST
     if now - intent.at < TAKE_OVER_AFTER:
@@ -269,11 +280,12 @@ def after_absence(
 def holds_in_vain(charge: Charge, events: Sequence[Event]) -> bool:
     """Whether a charge holds or waits for something that its payment has no use for any more.
 
-    That is all of it if every order is over, and the rest if none of them can be captured any more.
+    That is all of it if every order is over, and the rest if nothing of them is left to capture.
     """
     state = fold(events)
     if charge.status not in HOLDING or state is None:
         return False
     is_rest = charge.status is ChargeStatus.AUTHORIZED and charge.captured_minor > 0
-    is_over = all(order.is_over for order in state.orders.values())
-    return is_over or (is_rest and open_question(state) is None)
+    live = [order for order in state.orders.values() if not order.is_over]
+    is_wanted = open_question(state) is not None or any(order.capturable_minor for order in live)
+    return not live or (is_rest and not is_wanted)

@@ -72,11 +72,22 @@ LEFT_OPEN = {
 }
 """The words of that statement."""
 
-# Which of these orders another payment has paid.
-_PAID = """
-SELECT DISTINCT order_id FROM public.payments
-WHERE order_id = ANY(%s) AND event_type IN ('captured', 'honoured') AND payment_id <> %s
+# Which of these orders another payment has paid, or can still pay. The index payments_of_orders has
+# all of these types.
+_CLAIMED = """
+SELECT order_id FROM public.payments
+WHERE order_id = ANY(%(orders)s) AND payment_id <> %(payment)s
+    AND event_type IN ('captured', 'honoured', 'stray_captured')
+UNION
+SELECT order_id FROM public.payments AS other
+WHERE order_id = ANY(%(orders)s) AND payment_id <> %(payment)s AND event_type = 'created'
+    AND (
+        SELECT status FROM public.payments AS latest
+        WHERE latest.payment_id = other.payment_id AND latest.order_id = other.order_id
+        ORDER BY seq DESC LIMIT 1
+    ) <> ALL(%(over)s)
 """
+_OVER = sorted((Status.FAILED.value, Status.EXPIRED.value, Status.CANCELLED.value))
 
 _NONE = UUID(int=0)
 
@@ -172,10 +183,11 @@ class Table:
                 elif len(found) < FEW:
                     span = min(LONGEST_SPAN, span * 2)
 
-    async def paid_elsewhere(self, payment_id: PaymentId, orders: frozenset[str]) -> frozenset[str]:
-        """Return the orders that another payment has paid."""
+    async def claimed(self, payment_id: PaymentId, orders: frozenset[str]) -> frozenset[str]:
+        """Return the orders that another payment has paid, or can still pay."""
+        wanted = {"orders": sorted(orders), "payment": payment_id, "over": _OVER}
         async with connect(self._dsn) as connection:
-            cursor = await connection.execute(_PAID, [sorted(orders), payment_id])
+            cursor = await connection.execute(_CLAIMED, wanted)
             return frozenset(order_id for (order_id,) in await cursor.fetchall())
 
     async def _page(

@@ -55,8 +55,8 @@ STEPS_MAX = 8
 
 LATE_REFUND_FAILED = "late_refund_failed"
 
-PaidElsewhere: TypeAlias = Callable[[PaymentId, frozenset[str]], Awaitable[frozenset[str]]]
-"""Which of these orders another payment than this one has paid."""
+Claimed: TypeAlias = Callable[[PaymentId, frozenset[str]], Awaitable[frozenset[str]]]
+"""Which of these orders another payment than this one has paid, or can still pay."""
 
 _log = logging.getLogger("purser.payins")
 
@@ -69,13 +69,13 @@ class Resolver:
         carry_out: CarryOut,
         ledger: Ledger,
         processors: Processors,
-        paid_elsewhere: PaidElsewhere,
+        claimed: Claimed,
         clock: Callable[[], datetime],
     ) -> None:
         self._carry_out = carry_out
         self._ledger = ledger
         self._processors = processors
-        self._paid_elsewhere = paid_elsewhere
+        self._claimed = claimed
         self._clock = clock
 
     async def resolve(self, payment_id: PaymentId, visit: Visit) -> Resolved:
@@ -89,10 +89,10 @@ class Resolver:
         work = Work(stream=stream, visit=visit, repeats=visit.repeats, is_refused=visit.is_refused)
         for _ in range(STEPS_MAX):
             try:
-                if await self._one(work):
-                    break
+                is_at_rest = await self._one(work)
             except ProcessorError as error:
-                work.error = error
+                work.error, is_at_rest = error, True
+            if is_at_rest and not work.pass_by():
                 break
         return work.resolved()
 
@@ -107,19 +107,16 @@ class Resolver:
 
     async def _one(self, work: Work) -> bool:
         """Take one step; return whether there is nothing more to do now."""
-        work.question = work.until = None
+        work.doing = None
         if is_managed(work.stream):
-            for late in late_steps(work.stream, await self._paid_orders(work)):
-                if not await self._late(work, late):
-                    return False
-        # Late money that cannot go back now keeps nothing else waiting.
-        late_until = work.until if work.question is Question.LATE else None
+            for late in late_steps(work.stream, await self._claimed_orders(work)):
+                if late.name not in work.passed:
+                    work.doing = late.name
+                    return await self._late(work, late)
         step = self._next(work)
-        if late_until is not None and isinstance(step, Settled):
-            return True
         work.take(step)
-        if late_until is not None and work.until is not None:
-            work.until = min(work.until, late_until)
+        if isinstance(step, Carry) and step.intent.kind is not IntentKind.CHARGE:
+            work.doing = step.intent.name
         match step:
             case Settled() | Wait():
                 return True
@@ -298,6 +295,7 @@ class Resolver:
                 reason=LATE_REFUND_FAILED,
                 reference=step.reference,
                 amount_minor=step.amount_minor,
+                currency=charge.currency,
             )
             work.unrecordable[fact] = None
         if work.last_seq == seq:
@@ -323,14 +321,15 @@ class Resolver:
             _log.warning("payment %s: late money cannot go back: %s", work.payment_id, refused)
             return charge
 
-    async def _paid_orders(self, work: Work) -> frozenset[str]:
+    async def _claimed_orders(self, work: Work) -> frozenset[str]:
         orders = late_orders(work.stream)
-        return await self._paid_elsewhere(work.payment_id, orders) if orders else frozenset()
+        return await self._claimed(work.payment_id, orders) if orders else frozenset()
 
     # -- what they share
 
     def _next(self, work: Work) -> Step:
-        return next_step(work.stream, self._clock(), self._terms(work), work.last_look)
+        terms = self._terms(work)
+        return next_step(work.stream, self._clock(), terms, work.last_look, work.passed)
 
     def _terms(self, work: Work) -> Terms:
         """The terms of the current processor; raises NotSent if it is not configured."""

@@ -53,9 +53,24 @@ class Resolved:
     unrecordable: tuple[Unrecordable, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """What came of one thing that is open about a payment, as in `Resolved`."""
+
+    question: Question | None
+    until: datetime | None
+    error: ProcessorError | None
+    step: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Work:
-    """One visit while it lasts."""
+    """One visit while it lasts.
+
+    `doing` names the request or the late money that a step is about, `passed` those of which
+    nothing came in this visit, and `aside` how these ended: one that is stuck must not keep the
+    others waiting.
+    """
 
     stream: Stream
     visit: Visit
@@ -68,6 +83,9 @@ class Work:
     is_refused: bool = False
     step: str = "settled"
     unrecordable: dict[Unrecordable, None] = field(default_factory=dict)
+    doing: str | None = None
+    passed: set[str] = field(default_factory=set)
+    aside: list[End] = field(default_factory=list)
 
     @property
     def payment_id(self) -> PaymentId:
@@ -95,18 +113,33 @@ class Work:
         self.question = question
         self.until = next_look(self.stream[0].method, question, since, now)
 
+    def pass_by(self) -> bool:
+        """Go on to what else is open; return whether there may be something."""
+        if self.doing is None:
+            return False
+        self.passed.add(self.doing)
+        self.aside.append(self._end())
+        self.doing = self.question = self.until = self.error = None
+        return True
+
+    def _end(self) -> End:
+        return End(question=self.question, until=self.until, error=self.error, step=self.step)
+
     def resolved(self) -> Resolved:
-        """How far it came."""
+        """How far it came: what failed counts first, then what is due first."""
+        ends = [end for end in (*self.aside, self._end()) if end.question or end.error]
+        ends.sort(key=lambda end: (end.error is None, end.until is not None, end.until))
+        first = ends[0] if ends else self._end()
         return Resolved(
             last_seq=self.last_seq,
             psp=self.stream[-1].psp,
-            question=self.question,
-            until=self.until,
-            error=self.error,
+            question=first.question,
+            until=first.until,
+            error=first.error,
             sent=self.sent,
             looked=self.looked_at is not None,
             repeats=self.repeats,
             is_refused=self.is_refused,
-            step=self.step,
+            step=first.step,
             unrecordable=tuple(self.unrecordable),
         )

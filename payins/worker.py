@@ -108,7 +108,7 @@ class PayInsWorker(TopicWorker):
             self._opened.push_async_callback(journal.stop)
         table = Table(dsn, page_rows=settings.page_rows)
         carry_out = CarryOut(writer, processors, self._metrics, clock)
-        resolver = Resolver(carry_out, writer, processors, table.paid_elsewhere, clock)
+        resolver = Resolver(carry_out, writer, processors, table.claimed, clock)
         poller = Poller(self._memory, resolver, retries, letters, self._metrics, clock)
         partitions = len(self._source.partitions)
         catch_up = CatchUp(

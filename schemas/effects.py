@@ -52,7 +52,7 @@ class Move(StrEnum):
     DISPUTE = "dispute"  # the PSP takes it from what it owes us until the bank has decided
     UNDISPUTE = "undispute"  # the PSP gives it back
     CHARGE_BACK = "charge_back"  # what is disputed is the buyer's; shares as for REVERSE
-    RESTORE = "restore"  # a CHARGE_BACK is undone: the PSP gives it back, the share is pending
+    RESTORE = "restore"  # a CHARGE_BACK is undone: the PSP gives it back, the shares as before
 
 
 class Suspense(StrEnum):

@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         known = cls.model_fields.get(field)
         required = known is not None and known.is_required()
         if first["type"] == "missing":
-            advice = "set it; for the local stack `purser env` prints the addresses"
+            advice = "set it; `purser up` starts a local stack, whose addresses `purser env` prints"
         else:
             advice = "correct it" if required else "correct it or unset it"
         return ConfigurationError(f"{cls.variable(field)}: {problem}; {advice}")

@@ -53,6 +53,7 @@ from writer.commands import (
     OrderLine,
     RequestCancel,
     RequestCapture,
+    RequestPayout,
     RequestRefund,
     Ship,
 )
@@ -202,7 +203,8 @@ async def conflict_named(
         differing = tuple(name for name in found if name not in _NOT_THE_CALLERS)
         field, problem = _OF_A_CONFIRMATION if isinstance(command, Attempt) else _OF_A_KEY
         rejection = Rejection(code=rejection.code, field=field, problem=problem)
-    return of_rejection(rejection, differing, names)
+    currency = command.currency if isinstance(command, CreatePayment | RequestPayout) else None
+    return of_rejection(rejection, differing, names, currency)
 
 
 async def get_payment(request: Request, payment_id: str) -> Response:

@@ -86,7 +86,7 @@ def reach(operation: Operation, caller: Caller) -> Reach:
     found = {allowed[role] for role in caller.roles if role in allowed}
     if not found:
         needed = ", ".join(sorted(allowed))
-        raise Problem("forbidden", f"{operation} needs one of these roles in scope: {needed}")
+        raise Problem("forbidden", f"the token's scope needs one of these roles: {needed}")
     return Reach.ALL if Reach.ALL in found else Reach.OWN
 
 

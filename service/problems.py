@@ -14,6 +14,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 
 from schemas.errors import Rejection
+from schemas.money import format_minor
 from schemas.rejections import RejectionCode
 
 MEDIA_TYPE = "application/problem+json"
@@ -252,11 +253,12 @@ class Problem(HTTPException):
         return msgspec.json.encode(members)
 
 
+NO_SUCH_PAYMENT = "there is no payment of yours with this id; check the id"
+
+
 def no_such_payment() -> Problem:
     """The same answer for a payment that does not exist and for one that is somebody else's."""
-    return Problem(
-        RejectionCode.UNKNOWN_PAYMENT, "there is no payment of yours with this id; check the id"
-    )
+    return Problem(RejectionCode.UNKNOWN_PAYMENT, NO_SUCH_PAYMENT)
 
 
 def unavailable(detail: str, retry_seconds: int = 1) -> Problem:
@@ -312,10 +314,22 @@ _IN_WORDS: Mapping[str, tuple[str, str]] = {
 _ILLEGAL = re.compile(r"(\w+) cannot happen to (.+?), which is (.+); possible: .*")
 """How the writer refuses a transition; what else its table allows is no client's business."""
 _COULD_BE = re.compile(r"((?:can|could) be )(\w+)")
+_MINOR = re.compile(r"\b(is|has|least|most|than) (-?\d+)\b")
+"""An amount in the text of a refusal. No id is taken for one: ids have no spaces."""
 
 
-def _detail(rejection: Rejection, name: str) -> str:
+def _in_major_units(text: str, currency: str) -> str:
+    def written(found: re.Match[str]) -> str:
+        amount, _, _ = format_minor(int(found[2]), currency).partition(" ")
+        return f"{found[1]} {amount.replace(',', '')}"
+
+    return _MINOR.sub(written, text)
+
+
+def _detail(rejection: Rejection, name: str, currency: str | None) -> str:
     """What is wrong and what to do, in the words of the API."""
+    if rejection.code in (RejectionCode.UNKNOWN_PAYMENT, RejectionCode.WRONG_DIRECTION):
+        return NO_SUCH_PAYMENT
     text = rejection.problem
     if found := _ILLEGAL.fullmatch(text):
         event, what, state = found.groups()
@@ -323,8 +337,9 @@ def _detail(rejection: Rejection, name: str) -> str:
         return f"{noun} is not possible: {what} is {state}; read the payment and decide again"
     text = _COULD_BE.sub(lambda found: found[1] + _IN_WORDS.get(found[2], ("", found[2]))[1], text)
     if name not in _NOT_IN_BODY:
-        is_major = name == "amount" and rejection.field.endswith("amount_minor")
-        text = f"{name}: in minor units it {text}" if is_major else f"{name}: {text}"
+        if name == "amount" and currency is not None:
+            text = _in_major_units(text, currency)
+        text = f"{name}: {text}"
     if ";" in text:
         return text
     remedy = PROBLEMS[rejection.code].remedy.rstrip(".")
@@ -335,11 +350,12 @@ def of_rejection(
     rejection: Rejection,
     differing_fields: Sequence[str] = (),
     names: Mapping[str, str] = MappingProxyType({}),
+    currency: str | None = None,
 ) -> Problem:
     """The problem of a refusal, which keeps its code.
 
     `differing_fields` are those of a conflict. `names` has the body's names of fields that the
-    writer calls otherwise.
+    writer calls otherwise. `currency` is that of a body's `amount` in major units.
     """
     more: dict[str, object] = {}
     if differing_fields:
@@ -349,7 +365,7 @@ def of_rejection(
     name = names.get(rejection.field, rejection.field)
     return Problem(
         rejection.code,
-        _detail(rejection, name),
+        _detail(rejection, name, currency),
         field=None if name in _NOT_IN_BODY else pointer(name),
         more=more,
     )

@@ -115,6 +115,7 @@ _REFUND_STATES: Mapping[EventType, str] = {
     EventType.REFUND_REQUESTED: "pending",
     EventType.REFUNDED: "succeeded",
     EventType.REFUND_FAILED: "failed",
+    EventType.REFUND_RETURNED: "failed",  # its money came back
 }
 
 

@@ -17,6 +17,7 @@ from jwt.exceptions import (
     ImmatureSignatureError,
     InvalidAudienceError,
     InvalidIssuerError,
+    InvalidSubjectError,
     MissingRequiredClaimError,
     PyJWTError,
 )
@@ -31,10 +32,12 @@ TOKEN_LENGTH_MOST = 8_192
 CLAIMS = ["iss", "aud", "exp", "sub"]
 _REALM = 'Bearer realm="purser"'
 
+WRONG_SUBJECT = f"the token's subject (sub) is not 1 to {MAX_ID_LENGTH} printable ASCII characters"
 _REASONS: tuple[tuple[type[PyJWTError], str], ...] = (
     (ImmatureSignatureError, "the token is not valid yet (nbf, iat)"),
     (InvalidAudienceError, "the token is for another audience (aud)"),
     (InvalidIssuerError, "the token is of another issuer (iss)"),
+    (InvalidSubjectError, WRONG_SUBJECT),
     (MissingRequiredClaimError, "the token lacks a claim; iss, aud, exp and sub are needed"),
 )
 
@@ -132,7 +135,7 @@ def _caller(claims: dict[str, Any]) -> Caller:
     try:
         check_id("sub", subject, max_length=MAX_ID_LENGTH)
     except InputError:
-        raise invalid("the token's subject (sub) is not printable ASCII") from None
+        raise invalid(WRONG_SUBJECT) from None
     words = scope.split() if isinstance(scope, str) else []
     roles = frozenset(ROLES[word] for word in words if word in ROLES)
     return Caller(subject=subject, roles=roles, expires_at=float(claims["exp"]))

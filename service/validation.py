@@ -10,6 +10,7 @@ from service.problems import FieldError, Problem, json_pointer
 
 ERRORS_SHOWN = 20
 _CODES: Mapping[str, str] = {"missing": "field_missing", "extra_forbidden": "field_unknown"}
+_NO_OBJECT = ("model_attributes_type", "model_type", "dict_type")
 NAME_SHOWN_MOST = 100
 """Characters of a name that a client made up; the rest of it is cut."""
 UNKNOWN = "is not a field of this request"
@@ -62,9 +63,15 @@ def _field_error(error: Mapping[str, Any]) -> FieldError:
     return FieldError(
         field=json_pointer(path),
         code=code,
-        detail=f"{'.'.join(path) or 'the body'}: {_said(error)}",
+        detail=f"{_named(path) or 'the body'}: {_said(error)}",
         where=str(where),
     )
+
+
+def _named(path: Sequence[str | int]) -> str:
+    """A field as every other message names it: `orders[0].amount_minor`."""
+    parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in path]
+    return "".join(parts).removeprefix(".")
 
 
 def _said(error: Mapping[str, Any]) -> str:
@@ -72,6 +79,8 @@ def _said(error: Mapping[str, Any]) -> str:
         return UNKNOWN
     if error["type"] == "missing":
         return "is missing"
+    if error["type"] in _NO_OBJECT:
+        return "is no JSON object"
     # Pydantic's words never contain the value.
     text = str(error["msg"]).removeprefix("Value error, ")
     return text[0].lower() + text[1:]

@@ -155,9 +155,20 @@ class Stack:
             missing = [name for name in wanted if name not in running]
             ports.check_free(self.settings, _ports(missing))
             write_keys(self.home, Credentials.read(self.home))
+            kept: set[str] = set()
             for worker in workers:
+                specification = worker_specification(worker, self.settings, self.endpoints)
                 if worker.name in missing:
-                    worker_specification(worker, self.settings, self.endpoints).write(self.home)
+                    specification.write(self.home)
+                else:
+                    kept |= specification.changed_variables(self.home)
+            # The stack's own settings are known to `down` and `up`, not to its programs.
+            kept -= {self.settings.variable(name) for name in type(self.settings).model_fields}
+            if kept:
+                self._say(
+                    "what runs already keeps its settings; run `purser down` and `purser up` for"
+                    f" what has changed: {', '.join(sorted(kept))}"
+                )
             self._start_together(wanted)
 
     # ---- single processes, for tests and operators

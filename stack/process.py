@@ -53,6 +53,16 @@ class Specification:
         write_private(path, json.dumps(content, indent=2))
         return path
 
+    def changed_variables(self, home: Home) -> set[str]:
+        """The variables of `environment` that were set otherwise when it was last written."""
+        try:
+            text = home.specification(self.program.name).read_text(encoding="utf-8")
+            before = json.loads(text)["environment"]
+        except (OSError, ValueError, KeyError):
+            return set()  # nothing is known
+        names = {name for name in before if name not in INHERITED} | set(self.environment)
+        return {name for name in names if before.get(name) != self.environment.get(name)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:

@@ -286,14 +286,15 @@ class Bounds(NamedTuple):
     - `has_shares`: commission and logistics fee are part of the amount; the seller's share is the
       rest.
     - `sign`: the available balance changes by at most `sign` times the amount.
-    - `reverses`: it may change by less, down to minus the seller's share.
+    - `reverses`: it may change by less, down to minus the seller's share (+1), or by more, up to
+      that (-1).
     - `suspense_sign`: suspense changes by that many times the amount.
     - `excess_sign`: it changes by anything of that sign instead, or not at all.
     """
 
     has_shares: bool = False
     sign: int = 0
-    reverses: bool = False
+    reverses: int = 0
     suspense_sign: int = 0
     excess_sign: int = 0
 
@@ -302,13 +303,15 @@ class Bounds(NamedTuple):
         share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
         if self.has_shares and share < 0:
             return "commission_minor, logistics_fee_minor: together they exceed amount_minor"
-        highest = self.sign * event.amount_minor
-        lowest = highest - share if self.reverses else highest
+        whole = self.sign * event.amount_minor
+        lowest, highest = sorted((whole, whole - self.reverses * share))
         beyond_minor = event.suspense_minor - self.suspense_sign * event.amount_minor
         if not min(self.excess_sign, 0) <= _sign_of(beyond_minor) <= max(self.excess_sign, 0):
             return f"suspense_minor: {self._suspense_words()}"
         if lowest <= event.available_delta_minor <= highest:
             return None
+        if self.reverses < 0:
+            return f"available_delta_minor: must lie from 0 to the seller's share, {share}"
         if self.reverses:
             return f"available_delta_minor: must lie from minus the seller's share, {-share}, to 0"
         if self.sign:
@@ -335,7 +338,7 @@ def _bounds(effect: Effect) -> Bounds:
     return Bounds(
         has_shares=effect.pot is not None,
         sign=effect.available,
-        reverses=effect.refunded == 1,
+        reverses=effect.refunded,
         suspense_sign=effect.suspense.sign,
         excess_sign=_EXCESS_SIGNS.get(effect.suspense, 0),
     )

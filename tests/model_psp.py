@@ -73,7 +73,7 @@ class ModelPsp:
     point: Callable[[], Awaitable[None]] = at_once
     terms: Terms = field(default_factory=lambda: TERMS)
     charges: dict[str, Charge] = field(default_factory=dict)
-    keys: dict[str, tuple[datetime, object, str | ProcessorError]] = field(default_factory=dict)
+    keys: dict[str, tuple[datetime, object, Charge | ProcessorError]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     log: list[ProcessorEvent] = field(default_factory=list)
     delivered: set[str] = field(default_factory=set)
@@ -81,6 +81,8 @@ class ModelPsp:
     delayed: list[tuple[datetime, Callable[[], object]]] = field(default_factory=list)
     doubled: set[str] = field(default_factory=set)
     """Charges that nobody asked for."""
+    captures: list[tuple[str, str, int]] = field(default_factory=list)
+    """Key, charge and amount of each capture that took money."""
 
     # -- the protocol
 
@@ -125,6 +127,7 @@ class ModelPsp:
                 or not is_allowed
             ):
                 raise ProcessorRefused(self.name, "charge_not_capturable", "cannot be captured")
+            self.captures.append((key, reference, amount_minor))
             is_done = final or amount_minor == left
             self._set(
                 replace(
@@ -310,13 +313,14 @@ class ModelPsp:
             raise OutcomeUnknown(self.name, "timeout", "still on its way")
         if fault is Fault.BROKEN:
             effect = self._break
-        reference = self._once(key, request, effect)
+        charge = self._once(key, request, effect)
         await self.point()
         if fault is Fault.LOST_AFTER:
             raise OutcomeUnknown(self.name, "timeout", "the answer was lost")
-        return self.charges[reference]
+        return charge
 
-    def _once(self, key: str, request: object, effect: Callable[[], str]) -> str:
+    def _once(self, key: str, request: object, effect: Callable[[], str]) -> Charge:
+        """Give the first answer to a request, also when the charge has moved on meanwhile."""
         known = self.keys.get(key)
         if known is not None and self.clock() - known[0] < self.terms.keys_kept:
             if known[1] != request:
@@ -325,9 +329,9 @@ class ModelPsp:
             if isinstance(known[2], ProcessorError):
                 raise known[2]
             return known[2]
-        answer: str | ProcessorError
+        answer: Charge | ProcessorError
         try:
-            answer = effect()
+            answer = self.charges[effect()]
         except (OutcomeUnknown, ProcessorRefused) as error:
             answer = error  # it was asked for and not possible: that is what the key gives, too
         self.keys[key] = (self.clock(), request, answer)

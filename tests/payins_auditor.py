@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID
 
-from connectors.charges import ChargeStatus
+from connectors.charges import Charge, ChargeStatus
 from payins.intents import intents
+from payins.keys import psp_key
 from payins.resolve import LATE_REFUND_FAILED
 from schemas.accounts import AccountType
 from schemas.events import Event
+from schemas.lifecycle import EventType
 from streams.fold.postings import postings
 from tests.model_psp import net_minor
 from tests.payins_simulation import Simulation
@@ -56,6 +58,13 @@ def audit(simulation: Simulation) -> list[str]:
             )
             if in_ledger != in_books:
                 problems.append(f"{payment_id}: {in_ledger} in the ledger, {in_books} recorded")
+        problems += _orders_differ(simulation, events, mine)
+        is_idle = not any(o.capturable_minor for o in state.orders.values() if not o.is_over)
+        problems += [
+            f"{payment_id} holds what nobody can capture: {each}"
+            for each in mine
+            if is_idle and each.captured_minor and each.status is ChargeStatus.AUTHORIZED
+        ]
         kept = [each for each in mine if net_minor(each) > 0]
         if len(kept) > 1 and not _has_a_reason(simulation, payment_id, events):
             problems.append(f"{payment_id} was charged and kept twice: {kept}")
@@ -82,6 +91,29 @@ def _has_a_reason(simulation: Simulation, payment_id: UUID, events: Sequence[Eve
     if any(order.state.dispute == "open" for order in state.orders.values()):
         return True  # it waits for the bank
     return all(minor <= 0 for minor in left.values())
+
+
+def _orders_differ(
+    simulation: Simulation, events: Sequence[Event], charges: Sequence[Charge]
+) -> list[str]:
+    """Compare each order with the captures that were made for it, where all money came of these."""
+    made = [each for psp in simulation.psps.values() for each in psp.captures]
+    mine = [each for each in made if each[1] in {charge.reference for charge in charges}]
+    if not mine or sum(each[2] for each in mine) != sum(each.captured_minor for each in charges):
+        return []
+    at_psp: Counter[str] = Counter()
+    for key, _, _ in mine:
+        asked = next(event for event in events if key == psp_key(event.payment_id, event.seq))
+        for event in events:
+            if event.idempotency_key == asked.idempotency_key:
+                at_psp[event.order_id] += event.amount_minor
+    in_books: Counter[str] = Counter()
+    for event in events:
+        if event.event_type in (EventType.CAPTURED, EventType.STRAY_CAPTURED):
+            in_books[event.order_id] += event.amount_minor
+    if at_psp == in_books:
+        return []
+    return [f"{events[0].payment_id}: {at_psp} captured by order, {in_books} recorded"]
 
 
 def _holds(charge: object) -> bool:

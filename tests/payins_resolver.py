@@ -7,10 +7,10 @@ from schemas.ids import PaymentId
 from tests.payins_world import World
 
 
-def resolver_of(world: World, paid_elsewhere: Collection[str] = ()) -> Resolver:
+def resolver_of(world: World, claimed: Collection[str] = ()) -> Resolver:
     """The resolver of a world in which other payments have paid these orders."""
 
     async def paid(_payment_id: PaymentId, orders: frozenset[str]) -> frozenset[str]:
-        return orders & frozenset(paid_elsewhere)
+        return orders & frozenset(claimed)
 
     return Resolver(world.carry_out, world.ledger, world.processors, paid, world.clock)

@@ -66,6 +66,7 @@ class OrderModel:
     excess: int = 0
     suspense: int = 0
     lost: tuple[int, int] | None = None
+    lost_shares: tuple[int, int, int] = (0, 0, 0)
     gone: int = 0
     stray_disputed: int = 0
     is_capturing: bool = False
@@ -121,15 +122,16 @@ def _take(random: Random, order: OrderModel, event_type: EventType) -> dict[str,
         case EventType.REFUND_FAILED:
             amount = order.requests.pop(random.randint(0, len(order.requests) - 1))
         case EventType.DISPUTE_REVERSED:
-            commission = random.randint(*_within(amount, order.refunded, order.refunded_commission))
-            left = order.refunded - order.refunded_commission
-            fee = random.randint(*_within(amount - commission, left, order.refunded_fee))
+            commission, fee, lost = order.lost_shares
+            delta = -lost
             order.refunded -= amount
             order.refunded_commission -= commission
             order.refunded_fee -= fee
-            order.pending += amount - commission - fee
+            order.pending += amount - commission - fee - delta
         case EventType.REFUNDED | EventType.DISPUTE_LOST:
             commission, fee, delta = _give_back(random, order, amount)
+            if event_type is EventType.DISPUTE_LOST:
+                order.lost_shares = (commission, fee, delta)
         case _:
             pass
     order.suspense += suspense
@@ -202,11 +204,6 @@ def _dispute(random: Random, order: OrderModel, event_type: EventType) -> tuple[
         found, order.lost = order.lost, None
         return found
     return 0, 0
-
-
-def _within(amount: int, whole: int, part: int) -> tuple[int, int]:
-    """How much of `amount` can come from a part of a whole, so that the rest has the rest."""
-    return max(0, amount - (whole - part)), min(amount, part)
 
 
 def _request(order: OrderModel, event_type: EventType) -> None:

@@ -68,7 +68,7 @@ def win_dispute(state: PaymentState, command: WinDispute) -> tuple[NewEvent, ...
             state,
             command,
             [
-                Part(state.orders[order_id], each.amount_minor, each.excess_minor)
+                Part(state.orders[order_id], each.amount_minor, each.excess_minor, each)
                 for order_id, each in lost.items()
             ],
             event_type=EventType.DISPUTE_REVERSED,
@@ -84,7 +84,10 @@ def win_dispute(state: PaymentState, command: WinDispute) -> tuple[NewEvent, ...
 
 
 def _strays_open(state: PaymentState, command: WinDispute) -> Mapping[str, NewEvent]:
-    """Return the rows, by order, of the stray dispute that the command names, if it is open."""
+    """Return the rows, by order, of the stray dispute that the command names, if it is open.
+
+    It is at one PSP, whatever else has the same reference.
+    """
     found: dict[str, NewEvent] = {}
     for row in rows_about(state, command.psp_reference):
         if command.order_id not in (None, row.order_id):
@@ -93,7 +96,8 @@ def _strays_open(state: PaymentState, command: WinDispute) -> Mapping[str, NewEv
             found[row.order_id] = row
         elif row.event_type is EventType.STRAY_DISPUTE_WON:
             found.pop(row.order_id, None)
-    return found
+    psp = next((row.psp for row in found.values()), None)
+    return {order_id: row for order_id, row in found.items() if row.psp == psp}
 
 
 def _lost(state: PaymentState, command: WinDispute) -> Mapping[str, LostDispute]:

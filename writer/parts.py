@@ -13,16 +13,20 @@ from schemas.lifecycle import Direction, Dispute, EventType, allowed_events, nex
 from schemas.money import allocate
 from schemas.rejections import RejectionCode
 from writer.commands import AmountChange, OrderChange
-from writer.state import OrderState, PaymentState
+from writer.state import LostDispute, OrderState, PaymentState
 from writer.validate import refusal
 
 
 class Part(NamedTuple):
-    """One order's part of an event; `excess_minor` is what a dispute takes beyond the amount."""
+    """One order's part of an event; `excess_minor` is what a dispute takes beyond the amount.
+
+    `lost` is what a dispute that comes back had taken, as it took it.
+    """
 
     order: OrderState
     amount_minor: int = 0
     excess_minor: int = 0
+    lost: LostDispute | None = None
 
 
 # -- which orders -------------------------------------------------------------------------------
@@ -128,7 +132,7 @@ def _left(order: OrderState, effect: Effect) -> int:
         case Effect(authorization=Authorization.SETS):
             return order.amount_minor
         case Effect(move=Move.CAPTURE) | Effect(capture_request=Claim.OPENS):
-            return (order.authorized_minor or order.amount_minor) - order.captured_minor
+            return order.capturable_minor
         case Effect(move=Move.RELEASE):
             return 0 if order.state.dispute is Dispute.OPEN else order.pending_minor
         case _:

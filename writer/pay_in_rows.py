@@ -33,12 +33,18 @@ def pay_in_rows(
     first_details, other_details = details_texts(command, effect.details, **known)
     rows: list[NewEvent] = []
     for seq, part in enumerate(parts, start=state.last_seq + 1):
-        order, amount_minor, excess_minor = part
+        order, amount_minor, excess_minor, lost = part
         after = next_state(Direction.IN, order.state, event_type)
         assert after is not None, (order, event_type)
-        shares = shares_of(order, effect.move, amount_minor)
+        shares = lost.shares if lost else shares_of(order, effect.move, amount_minor)
         sums = sums_after(
-            order, effect, amount_minor, shares, excess_minor=excess_minor, settles=settles
+            order,
+            effect,
+            amount_minor,
+            shares,
+            excess_minor=excess_minor,
+            available_minor=lost.available_minor if lost else 0,
+            settles=settles,
         )
         row = make_row(
             state,

@@ -40,11 +40,17 @@ NO_SHARES = Shares()
 NOTHING_IN_SUSPENSE: Mapping[str, int] = MappingProxyType({})
 
 
-class LostDispute(msgspec.Struct, frozen=True, gc=False):
-    """What a lost dispute took: from the order, and in excess of what that covered."""
+class LostDispute(msgspec.Struct, frozen=True, kw_only=True):
+    """What a lost dispute took: from the order, and in excess of what that covered.
+
+    Of the amount, `shares` are the platform's, and `available_minor` came out of the seller's
+    available balance.
+    """
 
     amount_minor: int
     excess_minor: int
+    shares: Shares
+    available_minor: int
 
 
 NOTHING_LOST: Mapping[str, LostDispute] = MappingProxyType({})
@@ -91,6 +97,11 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     def is_over(self) -> bool:
         """Whether it failed, was cancelled or expired: later events of its payment pass it by."""
         return self.state.status in OVER
+
+    @property
+    def capturable_minor(self) -> int:
+        """What is authorized, or else the amount, and not captured."""
+        return (self.authorized_minor or self.amount_minor) - self.captured_minor
 
     @property
     def refundable_minor(self) -> int:
@@ -235,7 +246,12 @@ def _lost_after(
         return NOTHING_LOST
     reference = event.psp_reference or ""
     if effect.move is Move.CHARGE_BACK:
-        lost = LostDispute(event.amount_minor, -before.disputed_suspense_minor)
+        lost = LostDispute(
+            amount_minor=event.amount_minor,
+            excess_minor=-before.disputed_suspense_minor,
+            shares=Shares(event.commission_minor, event.logistics_fee_minor),
+            available_minor=-event.available_delta_minor,
+        )
         return {**before.lost, reference: lost}
     if effect.move is Move.RESTORE:
         return {name: lost for name, lost in before.lost.items() if name != reference}

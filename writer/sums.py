@@ -36,17 +36,21 @@ def sums_after(
     shares: Shares,
     *,
     excess_minor: int = 0,
+    available_minor: int = 0,
     settles: bool = False,
 ) -> Sums:
     """Return the sums of `order` after a pay-in event of `amount_minor`.
 
     `shares` are the platform's parts of the amount; the rest is the seller's. `excess_minor` is
-    what a dispute takes beyond its amount. `settles`: the event settles an earlier request, so the
+    what a dispute takes beyond its amount. `available_minor` is what goes back into the available
+    balance with a dispute that comes back. `settles`: the event settles an earlier request, so the
     amount reserved for it is freed.
     """
     reserved_sign = effect.reserved - (settles and effect.may_settle)
     seller_minor = amount_minor - shares.commission_minor - shares.logistics_fee_minor
-    pending_minor, available_delta_minor = _move(order.pending_minor, effect.move, seller_minor)
+    pending_minor, available_delta_minor = _move(
+        order.pending_minor, effect.move, seller_minor, available_minor
+    )
     after = Sums(
         authorized_minor=_authorized(order.authorized_minor, effect.authorization, amount_minor),
         captured_minor=order.captured_minor + effect.captured * amount_minor,
@@ -98,13 +102,17 @@ def _suspense(suspense: Suspense, amount_minor: int, excess_minor: int) -> int:
             assert_never(suspense)
 
 
-def _move(pending_minor: int, move: Move, seller_minor: int) -> tuple[int, int]:
+def _move(
+    pending_minor: int, move: Move, seller_minor: int, available_minor: int
+) -> tuple[int, int]:
     """Return the new pending sum and the change of available when the seller's share moves."""
     match move:
         case Move.NONE | Move.PLAN | Move.DISPUTE | Move.UNDISPUTE:
             return pending_minor, 0
-        case Move.CAPTURE | Move.RESTORE:
+        case Move.CAPTURE:
             return pending_minor + seller_minor, 0
+        case Move.RESTORE:
+            return pending_minor + seller_minor - available_minor, available_minor
         case Move.RELEASE:
             return pending_minor - seller_minor, seller_minor
         case Move.REVERSE | Move.CHARGE_BACK:
@@ -127,8 +135,6 @@ def shares_of(order: OrderState, move: Move, amount_minor: int) -> Shares:
         case Move.REVERSE | Move.CHARGE_BACK:
             left_minor = order.captured_minor - order.refunded_minor
             return _split(amount_minor, left_minor, order.taken - order.given_back)
-        case Move.RESTORE:
-            return _split(amount_minor, order.refunded_minor, order.given_back)
         case _:
             return NO_SHARES
 

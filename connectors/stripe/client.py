@@ -108,6 +108,11 @@ class StripeClient:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings
+        if settings.sends_key_in_clear_text:
+            _log.warning(
+                "PURSER_STRIPE_API_BASE is http: whoever is on the way to %s can read the test key",
+                settings.api_base,
+            )
         self.calls = 0
         """Attempts made so far, for metrics."""
         self._pause = pause

@@ -6,6 +6,7 @@ with more than ten refunds, and two to cancel a payment on Stripe's page.
 """
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -242,6 +243,9 @@ class StripeProcessor:
             ):
                 disputes += page
         charge = translate.charge(intent, disputes)
+        if translate.is_taken_later(intent):
+            # The time of this look is the nearest, and never before the money.
+            charge = replace(charge, at=max(charge.at, self._now()))
         if translate.lacks_refunds(intent):
             async for page in poll.pages(
                 self.client.get, "/v1/refunds", {"payment_intent": reference}

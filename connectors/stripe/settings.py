@@ -14,9 +14,11 @@ from pydantic_settings import SettingsConfigDict
 from schemas.settings import Count, Seconds, Settings
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+STRIPE_HOST = "api.stripe.com"
 SECRETS_MOST = 8
 """While one rotates there are two; more than a few would only cost time per webhook."""
 KEY_PREFIXES = ("sk_", "rk_")
+SECRET_PREFIX = "whsec_"
 UNDER_WAY_LEAST = 80.0
 """Stripe states no limit; its own clients give up after so many seconds."""
 _PRINTABLE = re.compile(r"[!-~]{1,255}")
@@ -43,13 +45,18 @@ def _api_key(value: SecretStr) -> SecretStr:
 
 
 def _secrets(value: SecretStr) -> SecretStr:
-    """Accept 1 to 8 secrets, separated by commas."""
+    """Accept 1 to 8 signing secrets of Stripe, separated by commas."""
     secrets = value.get_secret_value().split(",")
     if len(secrets) > SECRETS_MOST:
         raise ValueError(f"names {len(secrets)} secrets; at most {SECRETS_MOST} are allowed")
     for number, secret in enumerate(secrets, start=1):
         if not _PRINTABLE.fullmatch(secret.strip()):
             raise ValueError(f"secret number {number} is empty or has a space; copy it again")
+        if not secret.strip().startswith(SECRET_PREFIX):
+            raise ValueError(
+                f"secret number {number} is no signing secret of Stripe; it begins with"
+                f" {SECRET_PREFIX}"
+            )
     return value
 
 
@@ -79,17 +86,14 @@ class StripeSettings(Settings):
     find_pages_most: Count = 100
     """Most pages of 100 that a search for one payment reads from each list."""
     partial_authorization: bool = False
-    """Ask for partial authorizations. Only for accounts for which Stripe has enabled them."""
+    """Ask for partial authorizations, at the simulator: Stripe's API of the pinned version does not
+    know the parameter."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         """Refuse limits that contradict each other, and a live key on an open line."""
         address = urlsplit(self.api_base)
-        if (
-            address.scheme == "http"
-            and address.hostname not in LOCAL_HOSTS
-            and "_test_" not in self.api_key.get_secret_value()
-        ):
+        if self.sends_key_in_clear_text and "_test_" not in self.api_key.get_secret_value():
             raise ValueError(
                 "PURSER_STRIPE_API_BASE is http, which would send the live key of "
                 "PURSER_STRIPE_API_KEY without encryption: use https"
@@ -104,7 +108,18 @@ class StripeSettings(Settings):
                 f"PURSER_STRIPE_UNDER_WAY_SECONDS must be at least {UNDER_WAY_LEAST:g} at Stripe: a"
                 " charge that is still under way would be made twice"
             )
+        if self.partial_authorization and address.hostname == STRIPE_HOST:
+            raise ValueError(
+                "PURSER_STRIPE_PARTIAL_AUTHORIZATION must be false at Stripe: its API has the"
+                " parameter in previews only, and would refuse every card"
+            )
         return self
+
+    @property
+    def sends_key_in_clear_text(self) -> bool:
+        """Whether calls leave this machine without encryption."""
+        address = urlsplit(self.api_base)
+        return address.scheme == "http" and address.hostname not in LOCAL_HOSTS
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:

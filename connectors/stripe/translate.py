@@ -189,6 +189,18 @@ def failed_on_page(waiting: Charge, intent: Object, page: Object) -> Charge:
     return replace(waiting, status=session(page).status, action_url=session(page).action_url)
 
 
+def is_taken_later(intent: Object) -> bool:
+    """Whether money was taken at another time than the charge was made, which Stripe does not tell.
+
+    So it is with a capture after an authorization, and with a debit that a bank answers days later.
+    """
+    latest = objects.part(intent, "latest_charge")
+    details = objects.part(latest, "payment_method_details") if latest is not None else None
+    is_card = details is None or objects.optional_text(details, "type") == "card"
+    is_manual = objects.optional_text(intent, "capture_method") == "manual"
+    return objects.integer(intent, "amount_received") > 0 and (is_manual or not is_card)
+
+
 def is_disputed(intent: Object) -> bool:
     """Whether the intent's charge has disputes, which have to be listed."""
     latest = objects.part(intent, "latest_charge")

@@ -27,7 +27,8 @@ TOLERANCE_SECONDS = 300
 BODY_BYTES_MOST = 256 * 1024
 SIGNATURES_MOST = 16
 HEADER = "Stripe-Signature"
-ADVICE = "check PURSER_STRIPE_WEBHOOK_SECRET and the clock"
+ADVICE = "check the signing secret of the endpoint and the clock"
+"""For whoever sends; it is answered to everybody, so it names no setting of ours."""
 
 
 def verify(body: bytes, header: str, secrets: Iterable[str], now: datetime) -> None:

@@ -311,7 +311,10 @@ class Comparison:
                 " narrow it with --since",
             )
         if not self._lines and not self._totals:
-            return Verdict.AGREE, "both sides are empty"
+            return Verdict.AGREE, (
+                f"neither side has money at {self._books.psp}; payments with another psp, such as"
+                " imported ones, are not compared"
+            )
         return Verdict.AGREE, ""
 
     # -- the report ---------------------------------------------------------------------------

@@ -329,25 +329,33 @@ BEGIN
     END IF;
     IF happened.event_type IN ('refund_returned', 'stray_dispute_won')
             AND happened.amount_minor > gone THEN
-        PERFORM public.payments_refuse('PU019', happened, 'amount_minor',
+        PERFORM public.payments_refuse('PU018', happened, 'amount_minor',
             format('is %s; %s went under the reference %s at %s', happened.amount_minor, gone,
                 coalesce(happened.psp_reference, 'null'), happened.psp),
             'Name what came back as it was named when it went.');
     END IF;
     IF happened.event_type IN ('dispute_reversed') THEN
-        -- What the dispute took beyond the order's money is in the row of its opening.
-        SELECT amount_minor INTO opened.amount_minor FROM public.payments
+        SELECT * INTO opened FROM public.payments
             WHERE payment_id = happened.payment_id AND seq = lost_at AND lost_at > reversed_at;
+        opened.available_delta_minor := -opened.available_delta_minor;
+        -- What the dispute took beyond the order's money is in the row of its opening.
         SELECT -suspense_minor INTO opened.suspense_minor FROM public.payments
             WHERE payment_id = happened.payment_id AND order_id = happened.order_id
                 AND seq < lost_at AND lost_at > reversed_at AND event_type IN ('dispute_opened')
             ORDER BY seq DESC LIMIT 1;
-        IF (happened.amount_minor, happened.suspense_minor)
-                IS DISTINCT FROM (opened.amount_minor, opened.suspense_minor) THEN
+        IF (happened.amount_minor, happened.commission_minor, happened.logistics_fee_minor,
+                    happened.available_delta_minor, happened.suspense_minor)
+                IS DISTINCT FROM
+                (opened.amount_minor, opened.commission_minor, opened.logistics_fee_minor,
+                    opened.available_delta_minor, opened.suspense_minor) THEN
             PERFORM public.payments_refuse_difference('PU017', happened,
-                ARRAY['amount_minor', 'suspense_minor'],
-                ARRAY[happened.amount_minor, happened.suspense_minor]::text[],
-                ARRAY[opened.amount_minor, opened.suspense_minor]::text[],
+                ARRAY['amount_minor', 'commission_minor', 'logistics_fee_minor',
+                    'available_delta_minor', 'suspense_minor'],
+                ARRAY[happened.amount_minor, happened.commission_minor,
+                    happened.logistics_fee_minor, happened.available_delta_minor,
+                    happened.suspense_minor]::text[],
+                ARRAY[opened.amount_minor, opened.commission_minor, opened.logistics_fee_minor,
+                    opened.available_delta_minor, opened.suspense_minor]::text[],
                 'A loss is reversed once and as a whole, under the reference of its dispute.');
         END IF;
     END IF;
@@ -844,8 +852,8 @@ BEGIN
                 before.refunded_minor - NEW.amount_minor,
                 before.released_minor,
                 before.reserved_minor,
-                before.pending_minor + (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
-                0,
+                before.pending_minor + (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor) - NEW.available_delta_minor,
+                NEW.available_delta_minor,
                 greatest(NEW.suspense_minor, 0)];
                 PERFORM public.payments_check_past(NEW, before);
         END CASE;
@@ -922,41 +930,6 @@ BEGIN
                         > NEW.captured_minor - before.refunded_minor - commission_left - logistics_left THEN
                 PERFORM public.payments_refuse_share('PU011', NEW, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
                     NEW.captured_minor - before.refunded_minor, commission_left, logistics_left);
-            END IF;
-        END IF;
-        IF NEW.event_type IN ('dispute_reversed') AND NEW.refunded_minor >= 0 THEN
-            IF NEW.seq <= 32 + 1 THEN
-                SELECT coalesce(sum(CASE WHEN event_type IN ('refunded', 'dispute_lost') THEN commission_minor
-                    WHEN event_type IN ('dispute_reversed') THEN -commission_minor END), 0),
-                        coalesce(sum(CASE WHEN event_type IN ('refunded', 'dispute_lost') THEN logistics_fee_minor
-                    WHEN event_type IN ('dispute_reversed') THEN -logistics_fee_minor END), 0)
-                    INTO commission_left, logistics_left
-                    FROM public.@PARTITION@
-                    WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
-                        AND seq < NEW.seq;
-            ELSE
-                SELECT coalesce(sum(CASE WHEN event_type IN ('refunded', 'dispute_lost') THEN commission_minor
-                    WHEN event_type IN ('dispute_reversed') THEN -commission_minor END), 0),
-                        coalesce(sum(CASE WHEN event_type IN ('refunded', 'dispute_lost') THEN logistics_fee_minor
-                    WHEN event_type IN ('dispute_reversed') THEN -logistics_fee_minor END), 0)
-                    INTO commission_left, logistics_left
-                    FROM (
-                        SELECT event_type, commission_minor, logistics_fee_minor
-                            FROM public.@PARTITION@
-                    WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
-                        AND seq < NEW.seq AND seq <= 32
-                        UNION ALL
-                        SELECT event_type, commission_minor, logistics_fee_minor
-                            FROM public.@PARTITION@
-                    WHERE payment_id = NEW.payment_id AND order_id = NEW.order_id
-                        AND seq < NEW.seq AND seq > 32
-                    ) earlier;
-            END IF;
-            IF NEW.commission_minor > commission_left OR NEW.logistics_fee_minor > logistics_left
-                    OR (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor)
-                        > before.refunded_minor - commission_left - logistics_left THEN
-                PERFORM public.payments_refuse_share('PU018', NEW, (NEW.amount_minor - NEW.commission_minor - NEW.logistics_fee_minor),
-                    before.refunded_minor, commission_left, logistics_left);
             END IF;
         END IF;
     ELSE

@@ -70,7 +70,11 @@ _MOVES: Mapping[Move, tuple[str, str]] = {
     Move.DISPUTE: _UNMOVED,
     Move.UNDISPUTE: _UNMOVED,
     Move.CHARGE_BACK: _GIVEN_BACK,
-    Move.RESTORE: (f"before.pending_minor + {SHARE}", "0"),
+    # Compared with what the loss took from the available balance, by `payments_check_past`.
+    Move.RESTORE: (
+        f"before.pending_minor + {SHARE} - NEW.available_delta_minor",
+        "NEW.available_delta_minor",
+    ),
 }
 """Move -> `pending_minor` and `available_delta_minor` after it."""
 

@@ -86,12 +86,7 @@ class GuardCode(StrEnum):
         "a dispute that ends with another amount, or another part in suspense, than it was opened"
         " with, or whose loss is reversed with another than was lost",
     )
-    SHARE_ABOVE_GIVEN_BACK = (
-        "PU018",
-        "a `dispute_reversed` that restores more commission, logistics fee or seller's share than"
-        " refunds and lost disputes gave back",
-    )
     RETURNED_ABOVE_GONE = (
-        "PU019",
+        "PU018",
         "a `refund_returned` or `stray_dispute_won` of more than went under its `psp_reference`",
     )

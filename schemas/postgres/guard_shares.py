@@ -44,15 +44,7 @@ def shares_checks() -> str:
         left="NEW.captured_minor - before.refunded_minor",
         code=GuardCode.SHARE_ABOVE_TAKEN,
     )
-    given_back = _share_check(
-        pot=Pot.RESTORED,
-        plus=(Pot.GIVEN_BACK,),
-        minus=(Pot.RESTORED,),
-        condition="NEW.refunded_minor >= 0",
-        left="before.refunded_minor",
-        code=GuardCode.SHARE_ABOVE_GIVEN_BACK,
-    )
-    return f"{plan}\n{taken}\n{given_back}"
+    return f"{plan}\n{taken}"
 
 
 def _share_check(

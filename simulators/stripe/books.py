@@ -120,6 +120,7 @@ class Books:
             Route("/_simulator/books", guarded(self.books), methods=["GET"]),
             Route("/_simulator/charges", guarded(self.charges), methods=["GET"]),
             Route("/_simulator/disputes", guarded(self.dispute), methods=["POST"]),
+            Route("/_simulator/disputes/{id}/reverse", guarded(self.reverse), methods=["POST"]),
             Route("/_simulator/reports/settlement", guarded(self.settlement), methods=["GET"]),
         ]
 
@@ -167,6 +168,19 @@ class Books:
         except StripeError as error:
             raise BadRequest(422, "/charge", str(error)) from None
         return Response(msgspec.json.encode(body), 201, media_type="application/json")
+
+    async def reverse(self, request: Request) -> Response:
+        """Let a bank take back its decision for the buyer."""
+        identity = request.path_params["id"]
+        account = self._account
+        path = f"/_simulator/disputes/{identity}/reverse"
+        account.cause = Cause(identity=identity_of("POST", path, None))
+        try:
+            with account.database.transaction():
+                body = disputes.reverse(account, identity)
+        except StripeError as error:
+            raise BadRequest(422, "/dispute", str(error)) from None
+        return Response(msgspec.json.encode(body), media_type="application/json")
 
     async def _read(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
         """Ask beside the API, which goes on."""

@@ -210,6 +210,15 @@ def _end(account: Account, dispute: Body, status: str) -> None:
         account.emit("charge.dispute.funds_reinstated", dispute)
 
 
+def reverse(account: Account, identity: str) -> Body:
+    """The bank decides for us after all, on appeal; raises StripeError if it was not lost."""
+    dispute = account.store.get(DISPUTE, identity)
+    if dispute["status"] != "lost":
+        raise StripeError(f"{identity} is {dispute['status']}, not lost", param="dispute")
+    _end(account, dispute, "won")
+    return dispute
+
+
 def retrieve(account: Account, call: Call) -> Body:
     """GET /v1/disputes/{id}."""
     parameters.checked(call.params, {})

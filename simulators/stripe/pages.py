@@ -12,9 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from simulators.stripe import banks, methods, paying, sessions
+from simulators.stripe import amounts, banks, methods, paying, sessions
 from simulators.stripe.account import Account
-from simulators.stripe.amounts import shown
 from simulators.stripe.errors import StripeError
 from simulators.stripe.event_log import Cause
 from simulators.stripe.kinds import CHARGE, INTENT, SESSION
@@ -93,7 +92,7 @@ class Pages:
         body = SECURE.format(
             action=escape(str(request.url.include_query_params().path)),
             query=escape(request.url.query),
-            amount=escape(shown(intent["amount"], intent["currency"])),
+            amount=escape(_shown(intent["amount"], intent["currency"])),
         )
         return _page("3-D Secure", body)
 
@@ -126,7 +125,7 @@ class Pages:
         charge = self._account.find(CHARGE, request.path_params["charge"])
         if charge is None or not charge["paid"]:
             return _notice("This receipt does not exist.", 404)
-        return _notice(f"Paid: {shown(charge['amount_captured'], charge['currency'])}", 200)
+        return _notice(f"Paid: {_shown(charge['amount_captured'], charge['currency'])}", 200)
 
     def _asked(self, request: Request) -> Body | None:
         """The intent whose buyer may be here: it waits, and the page's secret is right."""
@@ -140,13 +139,13 @@ class Pages:
         lines = sessions.line_items_of(self._account, session["id"])["data"]
         items = "".join(
             f"<li>{escape(str(each['description'] or 'Item'))} × {each['quantity']}: "
-            f"{escape(shown(each['amount_total'], each['currency']))}</li>"
+            f"{escape(_shown(each['amount_total'], each['currency']))}</li>"
             for each in lines
         )
         bank = [each for each in session["payment_method_types"] if each != "card"]
         cancel = session["cancel_url"]
         body = CHECKOUT.format(
-            amount=escape(shown(session["amount_total"], session["currency"])),
+            amount=escape(_shown(session["amount_total"], session["currency"])),
             items=items,
             problem=f'<p class="problem" role="alert">{escape(problem)}</p>' if problem else "",
             bank=_bank_field(bank[0]) if bank else "",
@@ -184,6 +183,11 @@ def _bank_field(kind: str) -> str:
 async def _form_of(request: Request) -> dict[str, str]:
     body = await request.body()
     return dict(parse_qsl(body[:FORM_BYTES_MOST].decode("utf-8", "replace")))
+
+
+def _shown(amount: int, currency: str) -> str:
+    """An amount for a buyer, `25.00 EUR`; Stripe's API writes currencies in small letters."""
+    return amounts.shown(amount, currency).upper()
 
 
 def _with_session(url: str, session: Body) -> str:

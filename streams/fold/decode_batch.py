@@ -241,8 +241,10 @@ def _agree(fields: EventFields) -> bool:
     )
     # Amounts are at most 10^15 here, so nothing overflows.
     share = compute.subtract(compute.subtract(amount, commission), logistics_fee)
-    highest = compute.multiply(sign, amount)
-    lowest = compute.subtract(highest, compute.multiply(reverses, share))
+    whole = compute.multiply(sign, amount)
+    less = compute.subtract(whole, compute.multiply(reverses, share))
+    lowest = compute.min_element_wise(whole, less)
+    highest = compute.max_element_wise(whole, less)
     beyond = compute.sign(compute.subtract(suspense, compute.multiply(suspense_sign, amount)))
     least, most = compute.min_element_wise(excess_sign, 0), compute.max_element_wise(excess_sign, 0)
     return bool(

@@ -49,8 +49,7 @@ def _nothing(_event: Movement) -> Legs:
 def _capture(event: Movement) -> Legs:
     """The PSP owes us the amount. We owe the seller its share and have earned the rest.
 
-    An amount that was in suspense is owed already: then that is what gets smaller. A dispute that
-    was lost and comes back after all is as if it were captured once more.
+    An amount that was in suspense is owed already: then that is what gets smaller.
     """
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
     return _without_zeros(
@@ -63,12 +62,25 @@ def _capture(event: Movement) -> Legs:
 
 def _reverse(event: Movement) -> Legs:
     """Reverse a capture by the event's own shares; the PSP owes us less."""
-    return _without_zeros(*_at_psp(event, -event.amount_minor), *_shares_back(event))
+    return _without_zeros(
+        *_at_psp(event, -event.amount_minor), *_shares_back(event, -event.available_delta_minor)
+    )
 
 
 def _charge_back(event: Movement) -> Legs:
     """Reverse a capture by the event's own shares; the PSP took the amount at the opening."""
-    return _without_zeros(_disputed(event, -event.amount_minor), *_shares_back(event))
+    return _without_zeros(
+        _disputed(event, -event.amount_minor), *_shares_back(event, -event.available_delta_minor)
+    )
+
+
+def _restore(event: Movement) -> Legs:
+    """Undo a charge-back: the shares are where they were, the PSP owes us the amount again."""
+    shares = (
+        Posting(leg.account_type, leg.account_id, -leg.amount_minor)
+        for leg in _shares_back(event, from_available=event.available_delta_minor)
+    )
+    return _without_zeros(*_at_psp(event, event.amount_minor), *shares)
 
 
 def _dispute(event: Movement) -> Legs:
@@ -102,14 +114,13 @@ def _disputed(event: Movement, amount_minor: int) -> Posting:
     return Posting(AccountType.PSP_DISPUTED, event.psp, amount_minor)
 
 
-def _shares_back(event: Movement) -> Legs:
+def _shares_back(event: Movement, from_available: int) -> Legs:
     """The shares of an amount that is the buyer's again.
 
-    The part of the seller's share that was already released (`-available_delta_minor`) comes out of
-    the available balance, which may become negative. The rest comes out of pending.
+    The part of the seller's share that was already released (`from_available`) comes out of the
+    available balance, which may become negative. The rest comes out of pending.
     """
     share = event.amount_minor - event.commission_minor - event.logistics_fee_minor
-    from_available = -event.available_delta_minor
     return (
         Posting(AccountType.SELLER_PENDING, event.seller_id, share - from_available),
         Posting(AccountType.SELLER_AVAILABLE, event.seller_id, from_available),
@@ -157,7 +168,7 @@ _MOVES: Mapping[Move, Rule] = {
     Move.DISPUTE: _dispute,
     Move.UNDISPUTE: _undispute,
     Move.CHARGE_BACK: _charge_back,
-    Move.RESTORE: _capture,
+    Move.RESTORE: _restore,
 }
 
 

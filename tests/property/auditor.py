@@ -29,7 +29,11 @@ BEFORE_CAPTURE = {
 }
 ATTEMPTABLE = {"created", "action_required", "unknown"}
 HONOURABLE = {"failed", "expired"}
-STRAYS = {"captured": "stray_captured", "refunded": "stray_refunded"}
+STRAYS = {
+    "captured": "stray_captured",
+    "refunded": "stray_refunded",
+    "dispute_opened": "stray_disputed",
+}
 
 
 class Expected(NamedTuple):
@@ -62,6 +66,12 @@ class Order:
     is_capturing: bool = False
     is_cancelling: bool = False
     suspense: Counter[str] = field(default_factory=Counter)
+    # By the reference of a dispute: what was lost (amount, excess); what is open beside orders.
+    lost: dict[str, tuple[int, int]] = field(default_factory=dict)
+    lost_from: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    strays: dict[str, tuple[str, int]] = field(default_factory=dict)
+    # By PSP, and the reference or else the id of a refund: what it gave back.
+    gone: Counter[tuple[str, str | None, str | None]] = field(default_factory=Counter)
     asked_back: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -119,6 +129,7 @@ class Auditor:
             for line in payment.orders
         }
         self.refund_ids: set[str] = set()
+        self.stray_at: dict[tuple[str, tuple[str, int]], int] = {}
 
     def left(self, event: str, order_id: str | None) -> int:
         """Room for an event at one order or at all of them."""
@@ -134,14 +145,20 @@ class Auditor:
         event = command.event_type.value
         named = [self.orders[order_id]] if order_id else [*self.orders.values()]
         able = [order for order in named if order.takes(event)]
+        if isinstance(command, c.ReturnRefund):
+            return self._returned(command)
         if getattr(command, "refund_id", None) in self._open_refunds() | self.refund_ids:
             return self._known_refund(command)
-        if isinstance(command, c.FailRefund):
-            return None
         match command:
-            case c.Capture() | c.RecordRefund() if self._is_stray(command):
+            case c.Capture() | c.RecordRefund() | c.OpenDispute() if self._is_stray(command):
                 return self._stray(command)
-            case c.RequestCapture() | c.FailCapture() | c.RequestCancel() | c.FailCancel():
+            case (
+                c.RequestCapture()
+                | c.FailCapture()
+                | c.RequestCancel()
+                | c.FailCancel()
+                | c.FailRefund()
+            ):
                 return self._request(command, able)
             case c.Authorize() if len(able) < len(self._meant(order_id)):
                 return None
@@ -151,7 +168,7 @@ class Auditor:
             case c.OpenDispute():
                 return self._dispute(command, able)
             case c.WinDispute():
-                return Expected(event, sum(o.disputed + o.excess for o in able)) if able else None
+                return self._win(command, able)
             case c.LoseDispute():
                 return Expected(event, sum(o.disputed for o in able)) if able else None
             case c.AmountChange():
@@ -184,20 +201,59 @@ class Auditor:
             return None
         return Expected(command.event_type.value, total)
 
-    def _where(self, command: c.Capture | c.RecordRefund) -> str:
+    def _returned(self, command: c.ReturnRefund) -> Expected | None:
+        total = sum(order.gone[self._refund_key(command)] for order in self.orders.values())
+        return Expected("refund_returned", total) if total > 0 else None
+
+    def _win(self, command: c.WinDispute, able: list[Order]) -> Expected | None:
+        if strays := self._open_strays(command):
+            return Expected("stray_dispute_won", sum(minor for _, minor in strays.values()))
+        if lost := self._lost(command):
+            return Expected("dispute_reversed", sum(map(sum, lost.values())))
+        total = sum(order.disputed + order.excess for order in able)
+        return Expected("dispute_won", total) if able else None
+
+    def _refund_key(self, command: c.ReturnRefund) -> tuple[str, str | None, str | None]:
+        by_id = command.refund_id if command.psp_reference is None else None
+        if command.psp_reference is None and by_id is None:
+            return self._where(command), "none is named", None
+        return self._where(command), command.psp_reference, by_id
+
+    def _open_strays(self, command: c.WinDispute) -> dict[str, tuple[str, int]]:
+        """The stray dispute of this reference, by order; one reference is at one PSP."""
+        reference = command.psp_reference or "none is named"
+        named = (key for key in self.orders if command.order_id in (None, key))
+        found = {key: self.orders[key].strays.get(reference) for key in named}
+        there = {key: stray for key, stray in found.items() if stray is not None}
+        first = min(there.values(), key=lambda stray: self.stray_at[reference, stray], default=None)
+        return {key: stray for key, stray in there.items() if first and stray[0] == first[0]}
+
+    def _lost(self, command: c.WinDispute) -> dict[str, tuple[int, int]]:
+        """What the named dispute lost, by order; one without a name may be the open one."""
+        return {
+            key: order.lost[command.psp_reference or ""]
+            for key, order in self.orders.items()
+            if command.order_id in (None, key)
+            and (command.psp_reference or "") in order.lost
+            and (command.psp_reference or not order.is_disputed)
+        }
+
+    def _where(self, command: c.Capture | c.RecordRefund | c.OpenDispute | c.ReturnRefund) -> str:
         return self.psp if command.psp is None else command.psp
 
-    def _is_stray(self, command: c.Capture | c.RecordRefund) -> bool:
+    def _is_stray(self, command: c.Capture | c.RecordRefund | c.OpenDispute) -> bool:
+        if command.is_stray or isinstance(command, c.OpenDispute):
+            return command.is_stray or self._where(command) != self.psp
         is_over = all(order.is_over for order in self._meant(command.order_id).values())
         return self._where(command) != self.psp or is_over
 
-    def _stray(self, command: c.Capture | c.RecordRefund) -> Expected | None:
+    def _stray(self, command: c.Capture | c.RecordRefund | c.OpenDispute) -> Expected | None:
         weights = self._stray_lefts(command)
         total = sum(weights.values()) if command.amount_minor is None else command.amount_minor
         return Expected(STRAYS[command.event_type.value], total) if total else None
 
-    def _stray_lefts(self, command: c.Capture | c.RecordRefund) -> dict[str, int]:
-        where, is_refund = self._where(command), isinstance(command, c.RecordRefund)
+    def _stray_lefts(self, command: c.Capture | c.RecordRefund | c.OpenDispute) -> dict[str, int]:
+        where, is_refund = self._where(command), not isinstance(command, c.Capture)
         return {
             key: max(
                 0, order.suspense[where] if is_refund else order.amount - order.suspense[where]
@@ -207,6 +263,8 @@ class Auditor:
 
     def _request(self, command: c.Change, able: list[Order]) -> Expected | None:
         event = command.event_type.value
+        if isinstance(command, c.FailRefund):
+            return None
         if isinstance(command, c.FailCapture):
             return Expected(event) if any(o.is_capturing for o in able) else None
         if isinstance(command, c.FailCancel):
@@ -238,11 +296,17 @@ class Auditor:
         expected = self.predicts(command)
         assert expected is not None, f"accepted, but should be refused: {command}"
         assert {row.event_type.value for row in rows} == {expected.event}
-        excess = {"dispute_opened": -1, "dispute_won": +1}.get(expected.event, 0)
+        excess = {"dispute_opened": -1, "dispute_won": +1, "dispute_reversed": +1}.get(
+            expected.event, 0
+        )
         total = sum(row.amount_minor + excess * row.suspense_minor for row in rows)
         assert total == expected.total, (command, rows)
         self._check_spread(command, rows)
-        where = self._where(command) if isinstance(command, c.Capture | c.RecordRefund) else None
+        where = None
+        if isinstance(command, c.Capture | c.RecordRefund | c.OpenDispute | c.ReturnRefund):
+            where = self._where(command)
+        if isinstance(command, c.WinDispute) and (strays := self._open_strays(command)):
+            [where] = {psp for psp, _ in strays.values()}
         if isinstance(command, c.Attempt):
             self.psp = command.psp
         for row in rows:
@@ -258,11 +322,13 @@ class Auditor:
         event, total = command.event_type.value, command.amount_minor
         lefts = {key: order.left(event) for key, order in self.orders.items()
                  if command.order_id in (None, key)}  # fmt: skip
-        if isinstance(command, c.Capture | c.RecordRefund) and self._is_stray(command):
+        if isinstance(command, c.Capture | c.RecordRefund | c.OpenDispute) and self._is_stray(
+            command
+        ):
             lefts = self._stray_lefts(command)
             if isinstance(command, c.Capture) or not any(lefts.values()):
                 lefts = {key: self.orders[key].amount for key in lefts}
-        if isinstance(command, c.OpenDispute):  # what goes beyond is in suspense
+        elif isinstance(command, c.OpenDispute):  # what goes beyond is in suspense
             total = min(total, sum(lefts.values()))
         got = {row.order_id: row.amount_minor for row in rows}
         for key, left in lefts.items():
@@ -314,8 +380,10 @@ class Auditor:
                 assert amount <= order.suspense[self.psp], row
                 order.suspense[self.psp] -= amount
                 order.authorized = 0
-        elif event in STRAYS.values():
-            order.suspense[row.psp] += amount if event == "stray_captured" else -amount
+        elif event in ("stray_captured", "refund_returned", "stray_dispute_won"):
+            order.suspense[row.psp] += amount
+        elif event in ("stray_refunded", "stray_disputed"):
+            order.suspense[row.psp] -= amount
         elif event == "released":
             order.pending -= amount
             order.released += amount
@@ -324,7 +392,26 @@ class Auditor:
             order.asked_back[str(refund_id)] = amount
         elif event == "refund_failed":
             del order.asked_back[str(refund_id)]
-        elif event == "dispute_opened":
+        elif event.startswith("dispute_"):
+            self._enter_dispute(order, row)
+        self._enter_reference(order, row, refund_id)
+        if event in ("refunded", "dispute_lost"):
+            order.asked_back.pop(str(refund_id), None)
+            order.refunded += amount
+            order.commission_kept -= row.commission_minor
+            order.logistics_kept -= row.logistics_fee_minor
+            if event == "dispute_lost":
+                order.lost_from[row.psp_reference or ""] = (
+                    row.commission_minor,
+                    row.logistics_fee_minor,
+                    max(0, seller - order.pending),
+                )
+            order.available -= max(0, seller - order.pending)
+            order.pending = max(0, order.pending - seller)
+
+    def _enter_dispute(self, order: Order, row: NewEvent) -> None:
+        event, amount = row.event_type.value, row.amount_minor
+        if event == "dispute_opened":
             order.excess = -row.suspense_minor
             assert order.excess == 0 or amount == order.left(event), row
             order.is_disputed, order.disputed = True, amount
@@ -332,16 +419,34 @@ class Auditor:
         elif event == "dispute_won":
             order.suspense[self.psp] += order.excess
             order.is_disputed, order.disputed, order.excess = False, 0, 0
-        if event in ("refunded", "dispute_lost"):
-            if event == "dispute_lost":
-                order.is_disputed, order.disputed, order.excess = False, 0, 0
-            else:
-                order.asked_back.pop(str(refund_id), None)
-            order.refunded += amount
-            order.commission_kept -= row.commission_minor
-            order.logistics_kept -= row.logistics_fee_minor
-            order.available -= max(0, seller - order.pending)
-            order.pending = max(0, order.pending - seller)
+        elif event == "dispute_reversed":
+            lost, excess = order.lost.pop(row.psp_reference or "")
+            assert (amount, row.suspense_minor) == (lost, excess), row
+            order.suspense[self.psp] += excess
+            order.refunded -= amount
+            commission, logistics, available = order.lost_from.pop(row.psp_reference or "")
+            assert (row.commission_minor, row.logistics_fee_minor) == (commission, logistics), row
+            order.available += available
+            order.pending += amount - commission - logistics - available
+            order.commission_kept += row.commission_minor
+            order.logistics_kept += row.logistics_fee_minor
+        elif event == "dispute_lost":
+            order.lost[row.psp_reference or ""] = (order.disputed, order.excess)
+            order.is_disputed, order.disputed, order.excess = False, 0, 0
+
+    def _enter_reference(self, order: Order, row: NewEvent, refund_id: str | None) -> None:
+        """What can come back later, and under which name."""
+        event, amount, reference = row.event_type.value, row.amount_minor, row.psp_reference
+        by_id = refund_id if reference is None else None
+        if event in ("refunded", "stray_refunded") and (reference or by_id):
+            order.gone[row.psp, reference, by_id] += amount
+        elif event == "refund_returned":
+            order.gone[row.psp, reference, by_id] -= amount
+        elif event == "stray_disputed" and reference is not None:
+            order.strays[reference] = (row.psp, amount)
+            self.stray_at[reference, (row.psp, amount)] = row.seq
+        elif event == "stray_dispute_won":
+            del order.strays[str(reference)]
 
     def _check(self, order: Order, row: NewEvent) -> None:
         """The books and the row agree, and nothing is owed that nobody paid."""

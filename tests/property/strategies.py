@@ -16,8 +16,8 @@ CHARGE_KINDS: tuple[type[c.Change], ...] = (
     c.FailCapture, c.RequestCancel, c.FailCancel, c.Fail, c.Cancel, c.Expire, c.Ship, c.Deliver,
 )  # fmt: skip
 MONEY_KINDS: tuple[type[c.Change], ...] = (
-    c.Capture, c.Release, c.RequestRefund, c.RecordRefund, c.FailRefund, c.OpenDispute,
-    c.WinDispute, c.LoseDispute, c.Honour,
+    c.Capture, c.Release, c.RequestRefund, c.RecordRefund, c.FailRefund, c.ReturnRefund,
+    c.OpenDispute, c.WinDispute, c.LoseDispute, c.Honour,
 )  # fmt: skip
 # Most commands move money: an order that failed early has no more to tell.
 KINDS: st.SearchStrategy[type[c.Change]] = st.one_of(
@@ -67,8 +67,14 @@ def changes(
         fields["amount_minor"] = amount if amount is None else max(1, amount)
     if kind is c.Attempt:
         fields["psp"] = draw(PSPS)
-    if kind in (c.Capture, c.RecordRefund):
+    if kind in (c.Capture, c.RecordRefund, c.ReturnRefund, c.OpenDispute):
         fields["psp"] = draw(st.sampled_from([None] * 6 + ["stripe", "adyen"]))
+    if kind in (c.Capture, c.RecordRefund, c.OpenDispute):
+        fields["is_stray"] = draw(st.sampled_from([False] * 5 + [True]))
+    if kind in (c.RecordRefund, c.ReturnRefund, c.OpenDispute, c.WinDispute, c.LoseDispute):
+        fields["psp_reference"] = draw(st.sampled_from([None, "x1", "x2"]))
+    if kind is c.ReturnRefund and draw(st.booleans()):
+        fields["refund_id"] = draw(REFUND_IDS)
     if kind in (c.RequestRefund, c.FailRefund):
         fields["refund_id"] = draw(REFUND_IDS)
     if kind is c.RecordRefund and draw(st.booleans()):

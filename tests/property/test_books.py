@@ -28,7 +28,8 @@ STEPS = {"EUR": 1, "JPY": 1, "KWD": 10, "ISK": 1, "HUF": 1, "MGA": 100}
 """Currency -> the smallest amount of ours that Stripe can write."""
 KINDS_OF_STEP = (
     "capture", "capture", "capture", "refund", "refund", "requested refund", "failing refund",
-    "dispute", "win", "lose", "fail", "honour", "by hand", "payout",
+    "dispute", "win", "lose", "appeal", "returned refund", "stray refund", "second charge",
+    "fail", "honour", "by hand", "payout",
 )  # fmt: skip
 steps = st.lists(st.tuples(st.sampled_from(KINDS_OF_STEP), st.integers(1, 40)), max_size=14)
 histories = st.lists(
@@ -81,6 +82,7 @@ class _Life:
     intent: str
     currency: str
     open_dispute: str | None = None
+    lost: str | None = None
     refunds: int = 0
 
     def do(self, what: str, amount: int) -> None:
@@ -131,7 +133,40 @@ class _Life:
     def lose(self, _: int) -> None:
         if self.open_dispute is not None:
             assert self._record(c.LoseDispute, psp_reference=self.open_dispute)
-            self.open_dispute = None
+            self.lost, self.open_dispute = self.open_dispute, None
+
+    def appeal(self, _: int) -> None:
+        """A dispute that was lost is won after all."""
+        if self.lost is not None:
+            assert self._record(c.WinDispute, psp_reference=self.lost)
+            self.world.model.reinstate(self.lost)
+            self.lost = None
+
+    def returned_refund(self, amount: int) -> None:
+        """It is recorded as made, and comes back."""
+        reference = self.world.model.refund(self.intent, amount)
+        if self._unless_refused(c.RecordRefund, amount_minor=amount, psp_reference=reference):
+            self.world.model.fail_refund(reference)
+            assert self._record(c.ReturnRefund, psp_reference=reference)
+
+    def stray_refund(self, amount: int) -> None:
+        """It gives back what the orders do not have."""
+        reference = self.world.model.refund(self.intent, amount)
+        assert self._record(
+            c.RecordRefund, amount_minor=amount, psp_reference=reference, is_stray=True
+        )
+
+    def second_charge(self, amount: int) -> None:
+        """Nobody asked for it, and a bank disputes it in vain."""
+        intent = self.world.model.charge(self.payment_id, self.currency, amount)
+        self.world.model.capture(intent, amount)
+        assert self._record(c.Capture, amount_minor=amount, psp_reference=intent, is_stray=True)
+        dispute = self.world.model.dispute(intent, amount)
+        assert self._record(
+            c.OpenDispute, amount_minor=amount, psp_reference=dispute, is_stray=True
+        )
+        self.world.model.reinstate(dispute)
+        assert self._record(c.WinDispute, psp_reference=dispute)
 
     def fail(self, _: int) -> None:
         """What is captured afterwards is a stray."""

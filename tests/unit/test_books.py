@@ -439,18 +439,39 @@ def test_the_table_for_people() -> None:
     model, intent, events = paid(150_000, "EUR")
     refund = model.refund(intent, 300)
     model.capture(model.charge(None, "JPY", 250), 250)
-    report = compare(MemoryRecorded(events), model.books())
-    console = Console(width=110, record=True, file=io.StringIO())
-    show(report, console)
-    text = console.export_text()
+    model.payout("EUR", 900)
+    text = shown(compare(MemoryRecorded(events), model.books()))
     for words in (
         "1,500.00",
         f"differs: payment {PAID}  {refund}  refunds: payments 0.00 EUR, PSP 3.00 EUR",
         "At stripe without a payment of ours: 1",
         "charges: 250 JPY",
+        "4 lines; not in payments: 1 payout of stripe to us -9.00 EUR",
         "DIFFER: 1 amount differs",
     ):
         assert words in text, text
+
+
+def shown(report: Report) -> str:
+    """The report as people see it."""
+    console = Console(width=110, record=True, file=io.StringIO())
+    show(report, console)
+    return console.export_text()
+
+
+def test_one_of_a_thing_is_told_in_the_singular() -> None:
+    model, _, events = paid()
+    text = shown(compare(MemoryRecorded(events), model.books()))
+    assert ("books      1 line\n" in text, "(1 look)" in text) == (True, True), text
+
+
+def test_payments_of_another_psp_are_told_to_be_beside() -> None:
+    model = StripeModel()
+    report = compare(MemoryRecorded([]), model.books())
+    assert " ".join(shown(report).split()).endswith(
+        "AGREE: neither side has money at stripe; payments with another psp, such as imported"
+        " ones, are not compared"
+    )
 
 
 @pytest.mark.parametrize(

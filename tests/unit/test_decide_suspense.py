@@ -1,5 +1,7 @@
 """Money that the rules have no place for: strays, honouring, disputes above what is left."""
 
+from typing import Any
+
 import pytest
 
 from schemas.errors import Rejection
@@ -28,6 +30,8 @@ CAPTURED, REFUNDED = do(c.Capture), do(c.RecordRefund)
 A_OVER = do(c.Cancel, order_id="A")
 AT_ADYEN = do(c.Attempt, psp="adyen")
 ELSEWHERE = do(c.Capture, psp="adyen")
+DP: dict[str, Any] = {"psp_reference": "dp_1"}
+RE: dict[str, Any] = {"psp_reference": "re_1"}
 Rows = dict[str, tuple[int, int]]
 
 # (before, command) -> (event type, {order: (amount, suspense)})
@@ -94,6 +98,35 @@ ACCEPTED: list[tuple[str, tuple[Step, ...], Step, E, Rows]] = [
     ("lost: what was in excess stays in suspense",
      (CAPTURED, do(c.OpenDispute, order_id="A", amount_minor=1050)), do(c.LoseDispute),
      E.DISPUTE_LOST, {"A": (1000, 0)}),
+    ("lost and won after all: the loss is undone, also in suspense",
+     (CAPTURED, do(c.OpenDispute, order_id="A", amount_minor=1050, **DP), do(c.LoseDispute, **DP)),
+     do(c.WinDispute, **DP), E.DISPUTE_REVERSED, {"A": (1000, 50)}),
+    ("lost and won after all, of every order",
+     (CAPTURED, do(c.OpenDispute, **DP), do(c.LoseDispute, **DP)), do(c.WinDispute, **DP),
+     E.DISPUTE_REVERSED, {"A": (1000, 0), "B": (500, 0)}),
+    ("lost and won after all, while another is open",
+     (CAPTURED, do(c.OpenDispute, amount_minor=300, order_id="A", **DP), do(c.LoseDispute, **DP),
+      do(c.OpenDispute, order_id="A", psp_reference="dp_2")), do(c.WinDispute, **DP),
+     E.DISPUTE_REVERSED, {"A": (300, 0)}),
+    ("won, that is the open one and not the lost one",
+     (CAPTURED, do(c.OpenDispute, amount_minor=300, order_id="A", **DP), do(c.LoseDispute, **DP),
+      do(c.OpenDispute, order_id="A", psp_reference="dp_2")),
+     do(c.WinDispute, psp_reference="dp_2"), E.DISPUTE_WON, {"A": (700, 0)}),
+    ("a second charge", (CAPTURED,), do(c.Capture, amount_minor=1500, is_stray=True),
+     E.STRAY_CAPTURED, {"A": (1000, 1000), "B": (500, 500)}),
+    ("and it goes back", (CAPTURED, do(c.Capture, amount_minor=1500, is_stray=True)),
+     do(c.RecordRefund, is_stray=True), E.STRAY_REFUNDED, {"A": (1000, -1000), "B": (500, -500)}),
+    ("a dispute of the second charge", (CAPTURED, do(c.Capture, amount_minor=900, is_stray=True)),
+     do(c.OpenDispute, amount_minor=900, is_stray=True), E.STRAY_DISPUTED,
+     {"A": (600, -600), "B": (300, -300)}),
+    ("a dispute at another PSP", (CAPTURED, ELSEWHERE), do(c.OpenDispute, psp="adyen", **DP),
+     E.STRAY_DISPUTED, {"A": (1000, -1000), "B": (500, -500)}),
+    ("and won there", (CAPTURED, ELSEWHERE, do(c.OpenDispute, psp="adyen", **DP)),
+     do(c.WinDispute, **DP), E.STRAY_DISPUTE_WON, {"A": (1000, 1000), "B": (500, 500)}),
+    ("a refund came back", (CAPTURED, do(c.RecordRefund, amount_minor=300, **RE)),
+     do(c.ReturnRefund, **RE), E.REFUND_RETURNED, {"A": (200, 200), "B": (100, 100)}),
+    ("a refund of a stray came back", (EXPIRED, CAPTURED, do(c.RecordRefund, **RE)),
+     do(c.ReturnRefund, **RE), E.REFUND_RETURNED, {"A": (1000, 1000), "B": (500, 500)}),
     ("lost when all of it was in excess",
      (CAPTURED, REFUNDED, do(c.OpenDispute, order_id="A", amount_minor=1000)), do(c.LoseDispute),
      E.DISPUTE_LOST, {"A": (0, 0)}),
@@ -128,6 +161,16 @@ REFUSED: list[tuple[tuple[Step, ...], Step, Code, str]] = [
     ((EXPIRED, CAPTURED), do(c.RequestRefund, refund_id="r"), Code.ILLEGAL_TRANSITION, "command"),
     ((CAPTURED, do(c.RequestRefund, refund_id="r")), do(c.RecordRefund, refund_id="r", psp="adyen"),
      Code.AMOUNT_DIFFERS, "psp"),
+    ((CAPTURED, do(c.OpenDispute, **DP), do(c.LoseDispute, **DP), do(c.WinDispute, **DP)),
+     do(c.WinDispute, **DP), Code.ILLEGAL_TRANSITION, "command"),
+    ((CAPTURED, do(c.OpenDispute, **DP), do(c.LoseDispute, **DP)),
+     do(c.WinDispute, psp_reference="dp_2"), Code.ILLEGAL_TRANSITION, "command"),
+    ((CAPTURED,), do(c.ReturnRefund, **RE), Code.UNKNOWN_REFUND, "psp_reference"),
+    ((CAPTURED, REFUNDED), do(c.ReturnRefund), Code.UNKNOWN_REFUND, "psp_reference"),
+    ((CAPTURED, do(c.RecordRefund, **RE), do(c.ReturnRefund, **RE)), do(c.ReturnRefund, **RE),
+     Code.UNKNOWN_REFUND, "psp_reference"),
+    ((CAPTURED, do(c.RecordRefund, **RE)), do(c.ReturnRefund, psp="adyen", **RE),
+     Code.UNKNOWN_REFUND, "psp_reference"),
     ((CAPTURED,), do(c.RecordRefund, amount_minor=1501), Code.REFUND_ABOVE_CAPTURED,
      "amount_minor"),
     ((EXPIRED, CAPTURED, do(c.RecordRefund, refund_id="r", amount_minor=1)),
@@ -188,6 +231,19 @@ def test_what_is_honoured_can_be_refunded_and_disputed() -> None:
     assert {row.event_type for row in refunded} == {E.REFUNDED}
     lost = after(*honoured, do(c.OpenDispute), do(c.LoseDispute))
     assert {order.refunded_minor for order in lost.orders.values()} == {1000, 500}
+
+
+def test_a_reversed_loss_is_as_if_the_dispute_had_been_won() -> None:
+    taken = (CAPTURED, do(c.Release, order_id="A"), do(c.OpenDispute, amount_minor=1530, **DP))
+    won = after(*taken, do(c.WinDispute, **DP))
+    reversed_ = after(*taken, do(c.LoseDispute, **DP), do(c.WinDispute, **DP))
+    for order_id, order in reversed_.orders.items():
+        before = won.orders[order_id]
+        assert order.state == before.state
+        assert (order.refunded_minor, order.reserved_minor, dict(order.lost)) == (0, 0, {})
+        assert (order.taken, order.given_back) == (before.taken, before.given_back)
+        assert order.suspense_minor == before.suspense_minor
+        assert order.pending_minor == before.pending_minor
 
 
 def test_a_won_dispute_leaves_nothing_in_suspense() -> None:

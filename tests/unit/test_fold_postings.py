@@ -154,6 +154,15 @@ CASES: list[tuple[str, Event, tuple[Posting, ...]]] = [
         ),
     ),
     (
+        "lost dispute reversed: what came out of available is there again",
+        pay_in(E.DISPUTE_REVERSED, amount_minor=1_000, available_delta_minor=700),
+        legs(
+            (A.PSP_RECEIVABLE, "stripe", 1_000),
+            (A.SELLER_PENDING, "seller-1", -300),
+            (A.SELLER_AVAILABLE, "seller-1", -700),
+        ),
+    ),
+    (
         "honoured: what was in suspense is the seller's and ours",
         pay_in(E.HONOURED, amount_minor=700, commission_minor=70, suspense_minor=-700),
         legs(

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
-from connectors.charges import ChargeStatus
+from connectors.charges import RefundStatus
 from payins.answers import Answered, InFlight, NotFound
 from payins.execute import RequestLimits
 from payins.intents import intents
+from payins.policies import TAKE_OVER_AFTER
 from schemas.errors import Rejection
 from schemas.lifecycle import EventType as E
 from schemas.rejections import RejectionCode
+from service.render import refund as shown_refund
 from tests.builders import line
 from tests.model_psp import Fault
 from tests.payins_world import World, answered, books_agree, failing
-from writer.commands import CreatePayment, RequestCancel, RequestCapture, RequestRefund
+from writer.commands import Attempt, CreatePayment, RequestCancel, RequestCapture, RequestRefund
 
 TWO = (line("A"), line("B", 500, 0, logistics_fee_minor=0))
 
@@ -112,6 +114,29 @@ def test_a_call_that_was_not_sent_in_time_goes_to_no_other_processor() -> None:
     command = world.payment()
     assert answered(run(world.payins.create(command))) == [E.CREATED, E.UNKNOWN]
     assert not world.psps["adyen"].charges
+
+
+def test_an_attempt_that_is_recorded_too_late_is_left_to_the_worker() -> None:
+    """It may have called at the first processor while this one waited for the database."""
+    world = World(others=("adyen",))
+    world.psp.faults = failing(("charge", Fault.NOT_SENT))
+    handle = world.ledger.handle
+
+    async def handle_slowly(command: Any) -> Any:
+        if isinstance(command, Attempt):
+            world.clock.advance(TAKE_OVER_AFTER.total_seconds())
+        return await handle(command)
+
+    world.ledger.handle = handle_slowly  # type: ignore[method-assign]
+    payment = world.payment()
+    assert isinstance(run(world.payins.create(payment)), InFlight)
+    assert world.types(payment.payment_id) == ["created", "attempted"]
+    assert not world.psps["adyen"].calls
+
+
+def test_who_begins_a_request_stops_well_before_the_worker_goes_on() -> None:
+    """The two have clocks of their own, and the answer of the database takes its time."""
+    assert RequestLimits().alone_seconds <= TAKE_OVER_AFTER.total_seconds() / 2
 
 
 def test_without_another_processor_a_call_that_was_not_sent_is_unknown() -> None:
@@ -299,17 +324,6 @@ def test_one_order_of_an_authorized_charge_is_cancelled_without_the_processor() 
     assert world.psp.charges["pi_stripe_1"].status == "captured"
 
 
-def test_the_last_order_that_is_cancelled_gives_back_what_is_left_of_the_charge() -> None:
-    world = World()
-    payment = authorized(world, lines=TWO)
-    capture = world.change(RequestCapture, payment.payment_id, order_id="A")
-    run(world.payins.capture(capture))
-    command = world.change(RequestCancel, payment.payment_id, order_id="B")
-    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
-    assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
-    assert books_agree(world, payment.payment_id)
-
-
 def test_an_order_is_not_cancelled_before_the_capture_of_another_one_has_an_outcome() -> None:
     """Only after it is known whether the rest of the charge is still needed."""
     world = World()
@@ -319,6 +333,29 @@ def test_an_order_is_not_cancelled_before_the_capture_of_another_one_has_an_outc
     cancel = world.change(RequestCancel, payment.payment_id, order_id="B")
     assert isinstance(run(world.payins.cancel(cancel)), InFlight)
     assert "cancel" not in world.psp.calls
+
+
+def test_the_last_order_that_is_not_captured_is_given_back_at_the_processor() -> None:
+    """Nobody would capture it any more, and the buyer's money would be held for a week."""
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="A")[-1] == E.CAPTURED
+    command = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 1000)
+    assert books_agree(world, payment.payment_id)
+
+
+def test_an_order_is_cancelled_without_the_processor_while_another_has_something_left() -> None:
+    world = World()
+    payment = authorized(world, lines=TWO)
+    assert captured(world, payment, order_id="A", amount_minor=400)[-1] == E.CAPTURED
+    command = world.change(RequestCancel, payment.payment_id, order_id="B")
+    assert answered(run(world.payins.cancel(command)))[-1] == E.CANCELLED
+    assert captured(world, payment)[-1] == E.CAPTURED
+    charge = world.psp.charges["pi_stripe_1"]
+    assert (charge.status, charge.captured_minor) == ("captured", 1000)
 
 
 def test_a_payment_that_was_never_asked_for_is_cancelled_without_the_processor() -> None:
@@ -423,3 +460,17 @@ def test_an_answer_can_be_asked_for() -> None:
     found = run(world.payins.answer(payment.payment_id, payment.idempotency_key))
     assert answered(found) == [E.CREATED, E.CAPTURED]
     assert run(world.payins.answer(payment.payment_id, "another")) == NotFound()
+
+
+def test_a_refund_that_fails_after_it_was_made_is_shown_as_failed() -> None:
+    world = World()
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    asked = world.change(RequestRefund, payment.payment_id, refund_id="r-1", amount_minor=300)
+    asyncio.run(world.payins.refund(asked))
+    assert shown_refund(world.events(payment.payment_id), "r-1")["status"] == "succeeded"
+    world.psp.settle_refund("pi_stripe_1", 0, RefundStatus.FAILED)
+    asyncio.run(world.payins.observe(world.psp.charges["pi_stripe_1"]))
+    shown = shown_refund(world.events(payment.payment_id), "r-1")
+    assert (shown["status"], shown["amount_minor"]) == ("failed", 300)
+    assert books_agree(world, payment.payment_id)

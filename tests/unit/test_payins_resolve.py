@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connectors.charges import Charge, ChargeStatus, RefundStatus
-from payins.policies import Question
+from payins.policies import LONGEST_REQUEST, Question
 from payins.work import Resolved, Visit
 from schemas.errors import ProcessorRefused
 from schemas.ids import PaymentId
@@ -17,6 +17,7 @@ from tests.payins_resolver import resolver_of
 from tests.payins_world import World, books_agree, failing
 from writer.commands import (
     Cancel,
+    Capture,
     CreatePayment,
     Expire,
     RequestCancel,
@@ -272,17 +273,70 @@ def test_a_lost_capture_is_repeated_as_it_was_whatever_happened_to_another_order
     assert books_agree(world, payment.payment_id)
 
 
-def test_a_capture_of_a_part_gives_back_what_nobody_can_capture_any_more() -> None:
+def test_a_capture_of_a_part_that_is_final_gives_back_the_rest() -> None:
     world = World()
     payment = world.payment(capture="manual", lines=TWO)
     asyncio.run(world.payins.create(payment))
     for order_id, amount_minor in (("A", 400), ("B", 300)):
         capture = world.change(
-            RequestCapture, payment.payment_id, order_id=order_id, amount_minor=amount_minor
+            RequestCapture,
+            payment.payment_id,
+            order_id=order_id,
+            amount_minor=amount_minor,
+            final=True if order_id == "B" else None,
         )
         asyncio.run(world.payins.capture(capture))
     assert captured(world, payment.payment_id) == {"A": 400, "B": 300}
     assert world.psp.charges["pi_stripe_1"].status is ChargeStatus.CAPTURED
+
+
+def test_late_money_that_cannot_go_back_keeps_no_other_order_waiting() -> None:
+    world = World()
+    payment = world.payment(capture="manual", lines=TWO)
+    asyncio.run(world.payins.create(payment))
+    payment_id = payment.payment_id
+    asyncio.run(world.payins.cancel(world.change(RequestCancel, payment_id, order_id="A")))
+    gone = {"order_id": "A", "psp": "stripe", "psp_reference": "pi_gone"}
+    asyncio.run(world.ledger.handle(world.change(Capture, payment_id, **gone)))
+    capture = world.change(RequestCapture, payment_id, order_id="B")
+    asyncio.run(world.payins.capture(capture, respond_async=True))
+    found = visit(world, payment_id, after=5)
+    assert captured(world, payment_id) == {"A": 0, "B": 500}
+    assert found.error is not None
+    assert found.error.code == "resource_missing"
+
+
+def test_a_request_that_fails_keeps_no_other_one_waiting() -> None:
+    world = World()
+    payment = world.payment()
+    asyncio.run(world.payins.create(payment))
+    for refund_id in ("r-1", "r-2", "r-3"):
+        request = world.change(
+            RequestRefund, payment.payment_id, refund_id=refund_id, amount_minor=100
+        )
+        asyncio.run(world.payins.refund(request, respond_async=True))
+    world.psp.faults = failing(("refund", Fault.BROKEN))
+    found = visit(world, payment.payment_id, after=5)
+    made = [refund.refund_id for refund in world.psp.charges["pi_stripe_1"].refunds]
+    assert made == ["r-2", "r-3"]
+    assert world.types(payment.payment_id)[-2:] == ["refunded", "refunded"]
+    assert (found.question, found.step) == (Question.REQUEST, "carry")
+    assert found.error is not None
+    assert found.error.code == "http_500"
+
+
+def test_a_cancellation_waits_for_a_charge_that_was_begun_just_before_it() -> None:
+    """Who read the stream before the cancellation may send the charge up to a minute later."""
+    world = World()
+    payment = lost(world)
+    world.clock.advance(300)
+    cancel = world.change(RequestCancel, payment.payment_id)
+    asyncio.run(world.payins.cancel(cancel, respond_async=True))
+    settled = LONGEST_REQUEST + world.psp.terms.under_way_most
+    visit(world, payment.payment_id, after=settled.total_seconds() - 1)
+    assert world.types(payment.payment_id)[-1] == "cancel_requested"
+    visit(world, payment.payment_id, after=2)
+    assert world.types(payment.payment_id)[-1] == "cancelled"
 
 
 def test_what_is_held_for_a_payment_that_is_over_is_let_go() -> None:

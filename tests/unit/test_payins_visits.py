@@ -10,6 +10,7 @@ from payins.journal import MemoryMap
 from payins.letters import DeadLetter
 from payins.metrics import PayInsMetrics
 from payins.pending import PendingMemory
+from payins.policies import LONGEST_REQUEST
 from payins.poller import Poller
 from payins.retries import Retry
 from schemas.ids import PaymentId
@@ -72,6 +73,18 @@ def test_a_refusal_is_believed_once_nobody_else_can_have_charged() -> None:
         minutes=5
     )
     assert world.psp.calls.count("charge") == 2
+
+
+def test_the_worker_before_may_have_called_after_it_lost_the_payment() -> None:
+    world = World()
+    payment = created(world, "no_such_token")
+    world.clock.advance(3600 - 100)  # in the last minutes in which it may be charged
+    worker = Worker(world)
+    settled_at = worker.owned_since + LONGEST_REQUEST + world.psp.terms.under_way_most
+    worker.run(payment.payment_id, settled_at - timedelta(seconds=1))
+    assert world.types(payment.payment_id) == ["created", "unknown"]
+    worker.run(payment.payment_id, settled_at + timedelta(seconds=5))
+    assert world.types(payment.payment_id) == ["created", "unknown", "failed"]
 
 
 @pytest.mark.parametrize("others", [(), ("adyen",)])

@@ -84,6 +84,7 @@ def test_ready_means_that_the_writer_gets_answers(
         writer.close()
 
     monkeypatch.setattr(main, "open_async_writer", opened)
+    monkeypatch.setattr(main, "open_async_reader", opened)
     monkeypatch.setattr(main, "fetch_from", lambda _url: keys)
     monkeypatch.setenv("PURSER_STRIPE_API_KEY", "sk_test_1")
     monkeypatch.setenv("PURSER_STRIPE_WEBHOOK_SECRET", "whsec_1")

@@ -16,6 +16,7 @@ from service.problems import (
     REJECTIONS,
     FieldError,
     Problem,
+    no_such_payment,
     of_rejection,
     pointer,
 )
@@ -83,11 +84,11 @@ def test_the_writers_names_become_pointers(name: str, expected: str) -> None:
 
 def test_a_refusal_keeps_its_code_and_takes_the_bodys_names() -> None:
     rejection = Rejection(code="amount_too_large", field="orders[0].amount_minor", problem="is big")
-    problem = of_rejection(rejection, names={"orders[0].amount_minor": "amount"})
+    problem = of_rejection(rejection, names={"orders[0].amount_minor": "amount"}, currency="EUR")
     assert (problem.code, problem.field, problem.detail) == (
         "amount_too_large",
         "/amount",
-        "amount: in minor units it is big; correct the field that `field` names",
+        "amount: is big; correct the field that `field` names",
     )
 
 
@@ -131,7 +132,63 @@ def test_details_speak_of_payments_and_not_of_events() -> None:
         "amount_minor: is 2501, but only 2500 of it can be refunded; read the payment or the"
         " balance and ask for at most what is left"
     )
-    assert found[5].startswith("amount: in minor units it is 100, ")
+    assert found[5].startswith("amount: is 1.00, but seller s-7 has 0.00 available in EUR; ")
+
+
+@pytest.mark.parametrize(
+    ("currency", "problem", "detail"),
+    [
+        ("EUR", "is 0; give at least 1", "amount: is 0.00; give at least 0.01"),
+        ("JPY", "is 0; give at least 1", "amount: is 0; give at least 1"),
+        ("KWD", "is 9; at most 1000000", "amount: is 0.009; at most 1000.000"),
+        (
+            "EUR",
+            "is 100, but seller 7 has 5 available; ask for less",
+            "amount: is 1.00, but seller 7 has 0.05 available; ask for less",
+        ),
+        (
+            "EUR",
+            "is 100, more than seller has-8 has available; ask for less",
+            "amount: is 1.00, more than seller has-8 has available; ask for less",
+        ),
+    ],
+)
+def test_what_was_asked_in_major_units_is_answered_in_them(
+    currency: str, problem: str, detail: str
+) -> None:
+    rejection = Rejection(code="amount_too_large", field="amount_minor", problem=problem)
+    names = {"amount_minor": "amount"}
+    assert of_rejection(rejection, names=names, currency=currency).detail == detail
+    assert of_rejection(rejection, currency=currency).detail == f"amount_minor: {problem}"
+
+
+@pytest.mark.parametrize("code", ["unknown_payment", "wrong_direction"])
+def test_an_id_of_no_payment_is_told_to_everybody_in_the_same_words(code: str) -> None:
+    rejection = Rejection(code=code, field="payment_id", problem="there is no payment; create it")
+    problem = of_rejection(rejection)
+    assert (problem.code, problem.detail) == (code, no_such_payment().detail)
+
+
+def test_a_field_is_named_in_one_way() -> None:
+    world = ApiWorld()
+
+    async def work() -> list[str]:
+        async with world.client("service") as client:
+            bodies: tuple[Any, ...] = (
+                body(orders=[{"order_id": "o-1", "seller_id": "s-7", "amount_minor": "1"}]),
+                [],
+            )
+            answers = [
+                await client.post("/v1/payments", json=each, headers=key()) for each in bodies
+            ]
+            return [each.json()["detail"] for each in answers]
+
+    try:
+        [order, whole] = asyncio.run(work())
+    finally:
+        world.close()
+    assert order.startswith("orders[0].amount_minor: input should be a valid integer")
+    assert whole == "the body: is no JSON object"
 
 
 def test_a_field_that_no_body_has_is_not_pointed_at() -> None:

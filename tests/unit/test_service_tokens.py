@@ -152,6 +152,15 @@ def test_a_bad_token_is_refused_with_a_challenge(name: str) -> None:
     assert (code == "token_missing") == ("error=" not in challenge)
 
 
+@pytest.mark.parametrize("subject", ["a" * 129, "a b", "", 7])
+def test_a_subject_that_is_no_id_is_named(subject: Any) -> None:
+    with pytest.raises(Problem, match="subject") as caught:
+        ask(Issuer().tokens(), f"Bearer {signed(EC_KEY, 'ES256', 'ec', sub=subject)}")
+    assert caught.value.detail == (
+        "the token's subject (sub) is not 1 to 128 printable ASCII characters; get a new one"
+    )
+
+
 @pytest.mark.parametrize(
     ("scope", "roles"),
     [

@@ -92,6 +92,7 @@ def test_whoever_is_not_stripe_stores_nothing(header: str) -> None:
     world = ApiWorld()
     answer = post(world, CONTENT, Stripe_Signature=header)
     assert (answer.status_code, answer.json()["code"]) == (400, "signature_invalid")
+    assert "PURSER_" not in answer.text  # anybody can ask
     assert world.inbox.events == {}
 
 

@@ -70,7 +70,7 @@ def test_good_values_are_taken_and_frozen(settings: type[Settings]) -> None:
 )
 def test_missing_variable_is_named_with_what_to_do(settings: type[Settings], field: str) -> None:
     variable = settings.variable(field)
-    message = f"^{variable}: Field required; set it; for the local stack `purser env` prints the"
+    message = f"^{variable}: Field required; set it; `purser up` starts a local stack, whose "
     given = {name: value for name, value in _given(settings).items() if name != field}
     with pytest.raises(ConfigurationError, match=message):
         settings.load(**given)

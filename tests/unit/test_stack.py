@@ -353,6 +353,32 @@ def test_worker_gets_what_purser_env_prints_and_its_port(
     assert environment["PURSER_WORKER_METRICS_PORT"] == str(settings.port(Port.WORKER_METRICS))
 
 
+def test_up_says_which_settings_do_not_reach_what_runs(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    running: set[str] = set()
+    monkeypatch.setattr(Stack, "_running", lambda _: running)
+    monkeypatch.setattr(Stack, "_start_together", lambda _, names: running.update(names))
+    monkeypatch.setattr("stack.ports.check_free", lambda *_: None)
+    Credentials.read_or_create(home)
+
+    def up() -> list[str]:
+        said.clear()
+        Stack(StackSettings(home=home.path), said.append).start_workers()
+        return list(said)
+
+    assert up() == []
+    assert up() == []
+    monkeypatch.setenv("PURSER_VIEWS_WORKERS", "1")  # is the stack's own, and counts at once
+    monkeypatch.setenv("PURSER_LINGER_SECONDS", "0.3")
+    [line] = up()
+    assert line == (
+        "what runs already keeps its settings; run `purser down` and `purser up` for what has"
+        " changed: PURSER_LINGER_SECONDS"
+    )
+
+
 def test_each_views_worker_has_a_name_a_port_and_a_place_in_the_group_of_its_own(
     home: Home,
 ) -> None:

@@ -354,3 +354,19 @@ def test_a_connection_is_used_again() -> None:
             return len(server._connections)
 
     assert asyncio.run(main()) == 1
+
+
+@pytest.mark.parametrize(
+    ("base", "warned"),
+    [
+        ("http://stripe.example", True),
+        ("https://stripe.example", False),
+        ("http://127.0.0.1:1", False),
+    ],
+)
+def test_a_key_on_an_open_line_is_warned_of(
+    base: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    StripeClient(settings(base, under_way_seconds=300))
+    assert ("PURSER_STRIPE_API_BASE is http" in caplog.text) is warned
+    assert "sk_test" not in caplog.text

@@ -7,7 +7,7 @@ import pytest
 from connectors.stripe.failures import Answer, after, judge, no_answer, not_connected
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused
 
-OURS = {"error_type": "invalid_request_error"}
+OURS: dict[str, Any] = {"error_type": "invalid_request_error"}
 USED = {"error_type": "idempotency_error"}
 IN_USE = USED | {"code": "idempotency_key_in_use"}
 
@@ -15,10 +15,12 @@ IN_USE = USED | {"code": "idempotency_key_in_use"}
 @pytest.mark.parametrize(
     ("answer", "kind", "code", "repeat"),
     [
-        (OURS | {"status": 400, "code": "amount_too_small"}, ProcessorRefused, "amount_too_small", False),
+        (OURS | {"status": 400, "code": "amount_too_small"}, ProcessorRefused, "amount_too_small",
+         False),
         ({"status": 400, "error_type": "api_error"}, ProcessorRefused, "api_error", False),
         (OURS | {"status": 402, "code": "card_declined"}, ProcessorRefused, "card_declined", False),
-        (OURS | {"status": 404, "code": "resource_missing"}, ProcessorRefused, "resource_missing", False),
+        (OURS | {"status": 404, "code": "resource_missing"}, ProcessorRefused, "resource_missing",
+         False),
         (OURS | {"status": 401}, NotSent, "http_401", False),
         (OURS | {"status": 403}, NotSent, "http_403", False),
         # Not Stripe's: a proxy on the way, which says nothing about an earlier attempt.

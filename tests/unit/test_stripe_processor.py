@@ -114,6 +114,28 @@ def test_every_other_operation_is_one_call(what: Use, path: str) -> None:
     assert isinstance(found, Charge)
 
 
+CARD = charge(created=int(CREATED_AT.timestamp()))
+BANK = CARD | {"payment_method_details": {"type": "sepa_debit", "sepa_debit": {}}}
+HELD: Json = {"capture_method": "manual", "latest_charge": CARD}
+
+
+@pytest.mark.parametrize(
+    ("read", "at"),
+    [
+        (intent(latest_charge=CARD), CREATED_AT),
+        (intent("processing", latest_charge=BANK), CREATED_AT),
+        (intent("requires_capture", **HELD), CREATED_AT),
+        # Stripe does not tell when it was captured, or when the bank paid.
+        (intent(latest_charge=BANK), NOW),
+        (intent(**HELD), NOW),
+        (intent("requires_capture", amount_received=500, **HELD), NOW),
+    ],
+)
+def test_money_is_not_dated_before_it_was_taken(read: Json, at: datetime) -> None:
+    found, _ = use(lambda s: s.retrieve("pi_3PqA"), answer(read))
+    assert found.at == at
+
+
 def test_a_refund_is_one_call_and_in_the_charge_that_comes_back() -> None:
     new = refund(
         2, "pending", payment_intent=intent(latest_charge=charge(refunds=listed("/", refund(1))))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import stripe.params
 
 from connectors.stripe import declines, requests
 from connectors.stripe.requests import direct, hosted, our_field
@@ -111,6 +112,14 @@ def test_only_a_capture_that_leaves_something_to_capture_says_so() -> None:
     last = {"amount_to_capture": 400, "expand": requests.CHARGE_WHOLE}
     assert requests.capture("EUR", 400, final=True) == last
     assert requests.capture("EUR", 400, final=False) == last | {"final_capture": False}
+
+
+def test_the_version_of_the_sdk_knows_the_options_of_a_card_except_those_of_a_preview() -> None:
+    """When this fails, Stripe's API has the parameter: the setting may then be used at Stripe."""
+    known = stripe.params.PaymentIntentCreateParamsPaymentMethodOptionsCard.__annotations__
+    sent = direct(request(capture_manually=True), partial=True)["payment_method_options"]
+    assert isinstance(sent, dict)
+    assert set(sent["card"]) - set(known) == {"request_partial_authorization"}
 
 
 def test_nothing_personal_is_sent() -> None:

@@ -54,6 +54,8 @@ def test_a_simulator_may_take_less_time_than_stripe() -> None:
         ({"api_key": "sk_live_1\n"}, "PURSER_STRIPE_API_KEY: is no secret key"),
         ({"webhook_secret": ""}, "PURSER_STRIPE_WEBHOOK_SECRET: secret number 1 is empty"),
         ({"webhook_secret": "whsec_1,"}, "PURSER_STRIPE_WEBHOOK_SECRET: secret number 2 is empty"),
+        ({"webhook_secret": "bogus"}, "secret number 1 is no signing secret of Stripe; it begins"),
+        ({"webhook_secret": "whsec_1, sk_1"}, "secret number 2 is no signing secret of Stripe"),
         ({"webhook_secret": ",".join("abcdefghi")}, "names 9 secrets; at most 8"),
         ({"api_base": "api.stripe.com"}, "PURSER_STRIPE_API_BASE: is no URL"),
         ({"api_base": "https://"}, "PURSER_STRIPE_API_BASE: is no URL"),
@@ -67,6 +69,7 @@ def test_a_simulator_may_take_less_time_than_stripe() -> None:
         ({"connect_seconds": 0}, "PURSER_STRIPE_CONNECT_SECONDS"),
         ({"answer_seconds": float("inf")}, "PURSER_STRIPE_ANSWER_SECONDS"),
         ({"call_seconds": 1, "answer_seconds": 30}, "must not decrease in this order"),
+        ({"partial_authorization": True}, "PURSER_STRIPE_PARTIAL_AUTHORIZATION must be false"),
         ({"find_pages_most": -1}, "PURSER_STRIPE_FIND_PAGES_MOST"),
     ],
 )
@@ -80,6 +83,11 @@ def test_a_bad_value_refuses_to_start_and_names_the_variable(
 
 def test_a_test_key_may_go_to_a_container_without_encryption() -> None:
     assert load(api_key="sk_test_1", api_base="http://simulator:8500").api_base
+
+
+def test_partial_authorizations_can_be_tried_where_the_simulator_is() -> None:
+    base = "http://simulator:8500"
+    assert load(api_key="sk_test_1", api_base=base, partial_authorization=True)
 
 
 @pytest.mark.parametrize("missing", ["api_key", "webhook_secret"])

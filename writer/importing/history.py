@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.effects import Claim, effect_of
+from schemas.effects import Claim, Move, effect_of
 from schemas.errors import InputError, Rejection
 from schemas.events import NewEvent
 from schemas.history import HistoryEvent, HistoryPayment
@@ -203,7 +203,10 @@ def _check_said(
 
 def _moved(state: PaymentState, row: NewEvent) -> int:
     """Return what an event is about, in the words of a line: a dispute's amount is all it took."""
-    match effect_of(row).dispute:
+    effect = effect_of(row)
+    if effect.move is Move.RESTORE:
+        return row.amount_minor + row.suspense_minor
+    match effect.dispute:
         case Claim.OPENS:
             return row.amount_minor - row.suspense_minor
         case Claim.ENDS:

@@ -105,6 +105,8 @@ def test_three_d_secure_leads_back_to_the_page(
     answer = send(session, card_number=SECURED)
     page = answer.headers["Location"]
     assert "/3ds/pi_" in page
+    assert "Pay 25.00 EUR" in httpx.get(str(session.url)).text
+    assert "want to pay 25.00 EUR." in httpx.get(page).text
     back = httpx.post(page, data={"decision": decision})
     landed = httpx.get(back.headers["Location"])
     done = client.v1.checkout.sessions.retrieve(session.id)

@@ -256,6 +256,22 @@ def test_an_inquiry_moves_no_money_until_it_is_escalated(
     simulator.books()
 
 
+def test_a_lost_dispute_can_be_won_on_appeal(
+    client: stripe.StripeClient, simulator: Simulator
+) -> None:
+    intent = paid(client, amount=1000)
+    asked = {"charge": intent.id, "amount": 600}
+    _, dispute = simulator.ask("POST", "/_simulator/disputes", asked)
+    path = f"/_simulator/disputes/{dispute['id']}/reverse"
+    assert simulator.ask("POST", path, {})[0] == 422
+    client.v1.disputes.close(dispute["id"])
+    status, won = simulator.ask("POST", path, {})
+    assert (status, won["status"]) == (200, "won")
+    assert [line["amount"] for line in won["balance_transactions"]] == [-600, 600]
+    assert simulator.ask("POST", path, {})[0] == 422
+    simulator.books()
+
+
 def test_a_test_can_open_any_dispute(client: stripe.StripeClient, simulator: Simulator) -> None:
     intent = paid(client, amount=1000)
     client.v1.refunds.create({"payment_intent": intent.id})

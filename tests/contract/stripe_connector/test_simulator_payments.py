@@ -192,6 +192,13 @@ def test_an_authorization_is_given_back_once(simulator: Simulator) -> None:
         assert (found.status, found.authorized_minor) == (ChargeStatus.CANCELLED, 0)
 
 
+def test_what_a_part_has_left_is_given_back(simulator: Simulator) -> None:
+    held = charged(simulator, capture_manually=True)
+    captured(simulator, held, 1000, final=False)
+    found = cancelled(simulator, held, 1)
+    assert (found.status, found.captured_minor) == (ChargeStatus.CAPTURED, 1000)
+
+
 def test_an_authorization_expires(simulator: Simulator) -> None:
     held = charged(simulator, capture_manually=True)
     simulator.advance(days=8)

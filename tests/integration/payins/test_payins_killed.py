@@ -34,7 +34,7 @@ from stack.native import Stack
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
 from writer.append import Writer, open_writer
-from writer.commands import Capture, CreatePayment, OrderLine
+from writer.commands import Capture, CreatePayment, Fail, OrderLine
 
 pytestmark = pytest.mark.integration
 
@@ -230,7 +230,7 @@ def test_a_webhook_that_cannot_be_read_is_a_dead_letter_and_blocks_nothing(stack
     wait_until(lambda: event_id in asyncio.run(dead_letters(stack)), "a dead letter")
 
 
-def test_the_table_is_read_whole_in_pages_and_knows_who_paid_an_order(stack: Stack) -> None:
+def test_the_table_is_read_whole_in_pages_and_knows_who_claims_an_order(stack: Stack) -> None:
     order_id = f"order-{uuid4().hex}"
     payments = created(2, order_id)
     first, second = payments
@@ -243,16 +243,28 @@ def test_the_table_is_read_whole_in_pages_and_knows_who_paid_an_order(stack: Sta
         writer.handle(capture)
     table = Table(stack.endpoints.postgres_dsn, page_rows=7)
 
-    async def read() -> tuple[list[tuple[UUID, int]], frozenset[str], frozenset[str]]:
-        orders = frozenset({order_id, "another"})
-        seen = [(row.payment_id, row.seq) async for page in table.rows() for row in page]
-        by_first = await table.paid_elsewhere(second.payment_id, orders)
-        return seen, by_first, await table.paid_elsewhere(first.payment_id, orders)
+    async def read() -> list[tuple[UUID, int]]:
+        return [(row.payment_id, row.seq) async for page in table.rows() for row in page]
 
-    seen, by_first, by_second = asyncio.run(read())
+    def claimed_beside(payment: CreatePayment) -> frozenset[str]:
+        orders = frozenset({order_id, "another"})
+        return asyncio.run(table.claimed(payment.payment_id, orders))
+
+    seen = asyncio.run(read())
     assert seen == sorted(set(seen))
     assert {(first.payment_id, 1), (first.payment_id, 2), (second.payment_id, 1)} <= set(seen)
-    assert (by_first, by_second) == (frozenset({order_id}), frozenset())
+    # The first has paid the order, and the second can still do so, until it has failed.
+    assert claimed_beside(second) == claimed_beside(first) == {order_id}
+    with open_writer(stack.endpoints.postgres_dsn) as writer:
+        fail = Fail(
+            idempotency_key="fail",
+            occurred_at=datetime.now(UTC),
+            payment_id=second.payment_id,
+            reason="declined",
+        )
+        writer.handle(fail)
+    assert claimed_beside(first) == frozenset()
+    assert claimed_beside(second) == {order_id}
 
 
 def checkpoints(stack: Stack) -> dict[int, tuple[datetime, set[UUID]]]:

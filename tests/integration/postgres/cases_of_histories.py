@@ -183,8 +183,8 @@ SUMS = [
         "submitted": payout(E.SUBMITTED),
         "returned": payout(E.SUBMITTED, E.PAID, E.RETURNED),
     }.items()
-    # What a reversal brings back from suspense is compared with what was lost.
-    if (name, field) != ("dispute_reversed", "suspense_minor")
+    # What a reversal brings back to two balances is compared with what was lost.
+    if name != "dispute_reversed" or field not in ("suspense_minor", "available_delta_minor")
 ] + [
     Case(
         name="a refund that frees half of its request",
@@ -425,15 +425,12 @@ SHARES = [
                 (E.DISPUTE_LOST, 100, (41, 9, 50)),
             ),
         },
-        GuardCode.SHARE_ABOVE_GIVEN_BACK: {
-            ("commission restored above given back", "commission_minor"): with_shares(
+        GuardCode.DISPUTE_DIFFERS: {
+            ("more commission restored than was lost", "commission_minor"): with_shares(
                 *_LOST, (E.DISPUTE_REVERSED, 500, (51, 25, 424))
             ),
-            ("logistics restored above given back", "logistics_fee_minor"): with_shares(
-                *_LOST, (E.DISPUTE_REVERSED, 500, (50, 26, 424))
-            ),
-            ("seller's share restored above given back", "amount_minor"): with_shares(
-                *_LOST, (E.DISPUTE_REVERSED, 500, (49, 25, 426))
+            ("less logistics restored than was lost", "logistics_fee_minor"): with_shares(
+                *_LOST, (E.DISPUTE_REVERSED, 500, (50, 24, 426))
             ),
         },
     }.items()
@@ -550,6 +547,13 @@ SUSPENSE = [
             "reversed under the name of another": history(
                 (E.CAPTURED, None), (E.DISPUTE_OPENED, 500), (E.DISPUTE_LOST, 500),
                 (E.DISPUTE_REVERSED, 500), last={"psp_reference": "dp_2"},
+            ),
+        }),
+        (GuardCode.DISPUTE_DIFFERS, "available_delta_minor", {
+            "reversed to pending, lost from the available balance": history(
+                (E.CAPTURED, None), (E.RELEASED, 850), (E.DISPUTE_OPENED, 1000),
+                (E.DISPUTE_LOST, 1000), (E.DISPUTE_REVERSED, 1000),
+                last={"available_delta_minor": 0, "pending_minor": 850},
             ),
         }),
         (GuardCode.DISPUTE_DIFFERS, "suspense_minor", {

@@ -42,7 +42,8 @@ class Order:
     left: tuple[int, int, int] = (0, 0, 0)
     taken: tuple[int, int, int] = (0, 0, 0)
     disputed: tuple[int, int] = (0, 0)
-    lost: tuple[int, int] | None = None
+    lost: tuple[int, int, tuple[int, int, int], int] | None = None
+    """Of the dispute that was lost: amount, excess, shares, and what was available."""
     suspense: dict[str, int] = field(default_factory=dict)
     gone: Counter[tuple[str, Suspense]] = field(default_factory=Counter)
     is_capturing: bool = False
@@ -67,20 +68,17 @@ class Order:
                 self.pending -= from_pending
                 return parts, share - from_pending
             case Move.RESTORE:
-                parts = shares or _split(amount, self.given_back)
+                _, _, lost, available = self.lost or (0, 0, (0, 0, amount), 0)
+                parts = shares or lost
                 self.taken = _minus(self.taken, parts, sign=+1)
-                self.pending += amount - parts[0] - parts[1]
+                self.pending += amount - parts[0] - parts[1] - available
+                return parts, -available
             case Move.RELEASE:
                 self.pending -= amount
             case Move.PLAN:
                 parts = shares or self.shares
                 self.shares = self.left = parts
         return parts, 0
-
-    @property
-    def given_back(self) -> tuple[int, int, int]:
-        """What was planned is left, taken, or was given back."""
-        return _minus(self.shares, _minus(self.left, self.taken, sign=+1))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,7 +167,7 @@ class Book:
         if effect.dispute is Claim.OPENS:
             order.disputed = (amount, excess or 0)
         if effect.move is Move.CHARGE_BACK:
-            order.lost = (amount, order.disputed[1])
+            order.lost = (amount, order.disputed[1], parts, taken)
         if effect.move is Move.RESTORE:
             order.lost = None
         order.is_capturing = _open_after(effect.capture_request, before=order.is_capturing)

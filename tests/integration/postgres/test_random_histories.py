@@ -278,7 +278,10 @@ def _past_is_legal(effect: Effect, known: Order, row: Row) -> bool:
             covered = known.captured - known.refunded - known.reserved
             return bool(suspense == 0 or (suspense < 0 and amount == covered))
         case Suspense.RETURN if effect.move is Move.RESTORE:
-            return bool((amount, suspense) == known.lost)
+            parts = (row["commission_minor"], row["logistics_fee_minor"])
+            available = row["available_delta_minor"]
+            lost = known.lost and (*known.lost[:2], known.lost[2][:2], known.lost[3])
+            return bool((amount, suspense, parts, available) == lost)
         case Suspense.RETURNED | Suspense.GIVEN_BACK:
             return bool(amount <= known.gone[row["psp"], effect.suspense])
         case Suspense.RETURN:
@@ -306,9 +309,6 @@ def _shares_are_legal(
         case Move.REVERSE | Move.CHARGE_BACK:
             assert known is not None
             return all(part <= left for part, left in zip(parts, known.taken, strict=True))
-        case Move.RESTORE:
-            assert known is not None
-            return all(part <= back for part, back in zip(parts, known.given_back, strict=True))
-        case Move.PLAN:
+        case Move.PLAN | Move.RESTORE:
             return True
     return parts[:2] == (0, 0)

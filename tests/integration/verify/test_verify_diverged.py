@@ -241,6 +241,11 @@ AT_THE_PSP = [
     ("dispute_won", "psp_disputed"),
     ("dispute_won", "suspense"),
     ("dispute_lost", "psp_disputed"),
+    ("dispute_reversed", "psp_receivable"),
+    ("dispute_reversed", "suspense"),
+    ("refund_returned", "suspense"),
+    ("stray_disputed", "psp_receivable"),
+    ("stray_dispute_won", "suspense"),
 ]
 
 

@@ -288,6 +288,11 @@ def _strange(rng: random.Random) -> list[list[Row]]:
             above.event(EventType.REFUNDED, amount=300),
             above.event(EventType.DISPUTE_OPENED, amount=600, excess=345),
             above.event(EventType.DISPUTE_LOST),
+            # Every second row has a reference; what comes back has that with which it went.
+            above.event(EventType.STRAY_DISPUTED, amount=40),
+            above.event(EventType.DISPUTE_REVERSED),
+            above.event(EventType.STRAY_DISPUTE_WON, amount=40),
+            above.event(EventType.REFUND_RETURNED, amount=300),
         ],
         [
             moved.create("order-moved", seller_id=seller),

@@ -28,9 +28,10 @@ EVERY_EVENT = [
         an_event("authorized"), an_event("captured", amount_minor=1001), an_event("captured"),
         an_event("shipped"), an_event("delivered"), an_event("released", amount_minor=901),
         an_event("refund_requested", amount_minor=300), an_event("refund_failed"),
-        an_event("refund_requested", amount_minor=200), an_event("refunded"),
+        an_event("refund_requested", amount_minor=200, refund_id="re_1"),
+        an_event("refunded", refund_id="re_1"), an_event("refund_returned", refund_id="re_1"),
         an_event("dispute_opened", amount_minor=400), an_event("dispute_won"),
-        an_event("dispute_opened"), an_event("dispute_lost"),
+        an_event("dispute_opened"), an_event("dispute_lost"), an_event("dispute_won"),
         idempotency_key="every-event",
     ),
     a_history(
