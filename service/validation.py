@@ -58,7 +58,7 @@ def of_http_exception(error: HTTPException) -> Problem:
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:
     where, *names = error["loc"]
-    path = [_cut(str(name)) for name in names]
+    path = [name if isinstance(name, int) else _cut(name) for name in names]
     code = _CODES.get(error["type"], "field_invalid")
     return FieldError(
         field=json_pointer(path),
