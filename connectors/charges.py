@@ -129,6 +129,13 @@ class Charge:
     at: datetime
     """When it came to be so, as near as the PSP tells; else when it was seen to be so."""
 
+    def has_refund(self, refund_id: str | None, status: RefundStatus | None = None) -> bool:
+        """Whether it has a refund of ours, in that status if one is given."""
+        return refund_id is not None and any(
+            refund.refund_id == refund_id and status in (None, refund.status)
+            for refund in self.refunds
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargeRequest:

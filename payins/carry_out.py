@@ -9,12 +9,21 @@ same functions.
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 from connectors.charges import Charge, Processor
-from payins.intents import Intent, IntentKind, attempts, charge_request, intent_of, last_attempt
-from payins.keys import REFUSED, step_key
+from payins.intents import (
+    Intent,
+    IntentKind,
+    attempt_number,
+    attempts,
+    charge_request,
+    intent_of,
+    last_attempt,
+    reference_for,
+)
+from payins.keys import REFUSED, attempt_key, step_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observer, extended
@@ -23,7 +32,8 @@ from payins.processors import Processors
 from schemas.errors import NotSent, OutcomeUnknown, ProcessorError, ProcessorRefused, Rejection
 from schemas.events import Event
 from schemas.ids import PaymentId
-from schemas.lifecycle import EventType, Status
+from schemas.lifecycle import Status
+from schemas.runtime import utc_now
 from writer.commands import (
     AnyCommand,
     Attempt,
@@ -34,7 +44,7 @@ from writer.commands import (
     FailRefund,
     MarkUnknown,
 )
-from writer.state import OrderState, PaymentState, fold
+from writer.state import PaymentState, fold
 
 Answer = TypeVar("Answer")
 Stream: TypeAlias = tuple[Event, ...]
@@ -45,11 +55,6 @@ NO_CHARGE = "no_charge"
 """Reason of a request that has nothing at the processor to be about."""
 PART_OF_A_CHARGE = "part_of_a_charge"
 """Reason why one order of several cannot be cancelled before the charge is authorized."""
-
-_PAID = frozenset({EventType.CAPTURED, EventType.HONOURED})
-_TAKEN = _PAID | {EventType.STRAY_CAPTURED}
-"""Events whose reference is that of a charge with money; a stray's is the orders' only if nothing
-else has paid for them."""
 
 _log = logging.getLogger("purser.payins")
 
@@ -64,11 +69,6 @@ class Progress:
     events: Stream
     error: ProcessorError | None = None
     is_refused: bool = False
-
-
-def utc_now() -> datetime:
-    """Return the time, in UTC."""
-    return datetime.now(UTC)
 
 
 class CarryOut:
@@ -221,7 +221,7 @@ class CarryOut:
         capture is refused instead, and the shop decides. Only what was there when it was requested
         counts: under its key a processor takes the same request only.
         """
-        before = _live(_state(stream[: intent.seq - 1]))
+        before = _state(stream[: intent.seq - 1]).live
         left_minor = sum(order.capturable_minor for order in before)
         if intent.is_final or intent.amount_minor >= left_minor:
             return True
@@ -241,7 +241,7 @@ class CarryOut:
             return Progress(events=await self._fail(Cancel, stream, intent, None))
         reference = state.attempts[-1].reference
         if not _is_whole(state, intent):
-            others = [order for order in _live(state) if order.order_id not in intent.amounts]
+            others = [order for order in state.live if order.order_id not in intent.amounts]
             if any(order.capture_requested_seq for order in others):
                 # Whether the rest of the charge is needed is known after that. The worker goes on.
                 return Progress(events=stream)
@@ -383,32 +383,6 @@ class CarryOut:
         }
 
 
-def reference_for(stream: Stream, intent: Intent) -> str | None:
-    """Return the charge that an intent is about: a refund is of the one that paid the orders."""
-    attempt = _state(stream).attempts[-1]
-    if intent.kind is not IntentKind.REFUND:
-        return attempt.reference
-    taken = [
-        row
-        for row in stream
-        if row.event_type in _TAKEN and row.psp == intent.psp and row.psp_reference
-    ]
-    orders = intent.amounts.keys()
-    paid = [row for row in taken if row.event_type in _PAID and row.order_id in orders]
-    latest = (paid or taken)[-1:]
-    return latest[0].psp_reference if latest else attempt.reference
-
-
-def attempt_number(stream: Stream, intent: Intent) -> int:
-    """Return the number of the attempt that an intent to charge began."""
-    return next(each.number for each in _state(stream).attempts if each.seq == intent.seq)
-
-
-def attempt_key(number: int) -> str:
-    """Return the key of a payment's attempt number `number`: there is one of each number."""
-    return f"payins:attempt:{number}"
-
-
 def _state(stream: Stream) -> PaymentState:
     state = fold(stream)
     assert state is not None
@@ -417,11 +391,7 @@ def _state(stream: Stream) -> PaymentState:
 
 def _is_whole(state: PaymentState, intent: Intent) -> bool:
     """Whether an intent is about all that its charge holds: of other orders all was captured."""
-    others = [order for order in _live(state) if order.order_id not in intent.amounts]
+    others = [order for order in state.live if order.order_id not in intent.amounts]
     return all(
-        order.state.status is Status.CAPTURED and not order.capturable_minor for order in others
+        each.state.status is Status.CAPTURED and not each.capturable_minor for each in others
     )
-
-
-def _live(state: PaymentState) -> list[OrderState]:
-    return [order for order in state.orders.values() if not order.is_over]

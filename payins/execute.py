@@ -16,8 +16,9 @@ from typing import TypeAlias
 
 from connectors.charges import Charge
 from payins.answers import Answered, InFlight, NotFound, answer_to
-from payins.carry_out import CarryOut, attempt_key, utc_now
+from payins.carry_out import CarryOut
 from payins.intents import CONFIRM_LATER, created_details, intent_of, is_managed
+from payins.keys import attempt_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
 from payins.observe import Observed
@@ -26,6 +27,7 @@ from schemas.errors import Rejection, ServiceUnavailable
 from schemas.events import Event
 from schemas.ids import PaymentId
 from schemas.rejections import RejectionCode
+from schemas.runtime import utc_now
 from writer.commands import (
     Attempt,
     Change,

@@ -27,6 +27,7 @@ from schemas.details import (
 from schemas.effects import Kind, effect_of
 from schemas.events import Event
 from schemas.lifecycle import EventType
+from writer.state import PaymentState, fold
 
 _E = EventType
 
@@ -269,3 +270,36 @@ def _outcome(kind: IntentKind, step: Step, later: Sequence[Step]) -> Step:
         if not waiting:
             return each
     return ()
+
+
+_PAID = frozenset({EventType.CAPTURED, EventType.HONOURED})
+_TAKEN = _PAID | {EventType.STRAY_CAPTURED}
+"""Events whose reference is that of a charge with money; a stray's is the orders' only if nothing
+else has paid for them."""
+
+
+def reference_for(stream: Sequence[Event], intent: Intent) -> str | None:
+    """Return the charge that an intent is about: a refund is of the one that paid the orders."""
+    attempt = _folded(stream).attempts[-1]
+    if intent.kind is not IntentKind.REFUND:
+        return attempt.reference
+    taken = [
+        row
+        for row in stream
+        if row.event_type in _TAKEN and row.psp == intent.psp and row.psp_reference
+    ]
+    orders = intent.amounts.keys()
+    paid = [row for row in taken if row.event_type in _PAID and row.order_id in orders]
+    latest = (paid or taken)[-1:]
+    return latest[0].psp_reference if latest else attempt.reference
+
+
+def attempt_number(stream: Sequence[Event], intent: Intent) -> int:
+    """Return the number of the attempt that an intent to charge began."""
+    return next(each.number for each in _folded(stream).attempts if each.seq == intent.seq)
+
+
+def _folded(stream: Sequence[Event]) -> PaymentState:
+    state = fold(stream)
+    assert state is not None
+    return state

@@ -54,3 +54,8 @@ def step_key(seq: int, what: str) -> str:
 def is_refusal(key: str) -> bool:
     """Whether an event says that the processor refused the request: no bank was asked."""
     return key.startswith(f"{_STEP}:") and key.endswith(f":{REFUSED}")
+
+
+def attempt_key(number: int) -> str:
+    """Return the key of a payment's attempt number `number`: there is one of each number."""
+    return f"payins:attempt:{number}"

@@ -12,9 +12,18 @@ from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
 from connectors.charges import Charge, ChargeStatus, Lookup, RefundStatus, Terms
-from payins.carry_out import CarryOut, Stream, attempt_number, reference_for
+from payins.carry_out import CarryOut, Stream
 from payins.evidence import Unrecordable
-from payins.intents import Intent, IntentKind, attempts, intent_of, is_managed, last_attempt
+from payins.intents import (
+    Intent,
+    IntentKind,
+    attempt_number,
+    attempts,
+    intent_of,
+    is_managed,
+    last_attempt,
+    reference_for,
+)
 from payins.keys import release_key, step_key
 from payins.late import HonourLate, LateStep, RefundLate, late_orders, late_steps
 from payins.ledger import Ledger
@@ -148,7 +157,7 @@ class Resolver:
                 await self._observe(work, charge)
                 if work.last_seq != seq:
                     return False  # the books say more than the stream did: decide anew
-                if _has_refund(charge, step.intent.refund_id):
+                if charge.has_refund(step.intent.refund_id):
                     # It is under way. Under a forgotten key it would be made once more.
                     work.wait(step.question, step.intent.at, self._clock())
                     return True
@@ -285,11 +294,11 @@ class Resolver:
         await self._observe(work, charge)
         if work.last_seq != seq:
             return False  # the books say more than the stream did, such as a dispute: decide anew
-        if not _has_refund(charge, step.refund_id):
+        if not charge.has_refund(step.refund_id):
             charge = await self._refund(work, step, charge)
             await self._observe(work, charge)
-        if not _has_refund(charge, step.refund_id) or _has_refund(
-            charge, step.refund_id, RefundStatus.FAILED
+        if not charge.has_refund(step.refund_id) or charge.has_refund(
+            step.refund_id, RefundStatus.FAILED
         ):
             fact = Unrecordable(
                 reason=LATE_REFUND_FAILED,
@@ -386,10 +395,3 @@ class Resolver:
             "occurred_at": self._clock(),
             "payment_id": work.payment_id,
         }
-
-
-def _has_refund(charge: Charge, refund_id: str | None, status: RefundStatus | None = None) -> bool:
-    return refund_id is not None and any(
-        refund.refund_id == refund_id and status in (None, refund.status)
-        for refund in charge.refunds
-    )

@@ -16,7 +16,7 @@ from connectors.stripe import webhook as stripe_webhook
 from connectors.stripe.amounts import STRIPE
 from connectors.stripe.processor import StripeProcessor
 from connectors.stripe.settings import StripeSettings
-from payins.carry_out import CarryOut, utc_now
+from payins.carry_out import CarryOut
 from payins.catch_up import CatchUp
 from payins.checkpoints import Checkpoints
 from payins.inbox import PARTITIONS, TOPIC_CONFIG
@@ -34,7 +34,7 @@ from payins.rounds import Rounds
 from payins.settings import PayInsSettings
 from payins.webhooks import Webhooks
 from schemas.errors import DecodeError, PurserError
-from schemas.runtime import entry_point
+from schemas.runtime import entry_point, utc_now
 from streams.decode import decode
 from streams.source_topic import Brokers, SourceTopic
 from streams.worker.process import run_worker

@@ -325,10 +325,7 @@ EFFECTS: Mapping[Direction, Mapping[EventType, Effect]] = {
             details=ReasonDetails,
         ),
         _E.DISPUTE_WON: Effect(
-            amount=Amount.COVERED,
-            move=Move.UNDISPUTE,
-            dispute=Claim.ENDS,
-            suspense=Suspense.RETURN,
+            amount=Amount.COVERED, move=Move.UNDISPUTE, dispute=Claim.ENDS, suspense=Suspense.RETURN
         ),
         # What it took in excess stays in suspense.
         _E.DISPUTE_LOST: Effect(
@@ -364,8 +361,7 @@ INSTEAD_OF: Mapping[EventType, EventType] = {
     EventType.STRAY_DISPUTE_WON: EventType.DISPUTE_WON,
     EventType.DISPUTE_REVERSED: EventType.DISPUTE_WON,
 }
-"""Event -> the event that its command is about. A caller reports what happened; what the order was
-before makes it this event instead."""
+"""Event -> the one its command is about: what the order was before makes it this one instead."""
 
 
 class Kind(Protocol):

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import wraps
 from types import FrameType
 from typing import ParamSpec, TypeVar
@@ -163,3 +164,8 @@ def _written(status: int) -> int:
         " elsewhere\n"
     )
     return status or COULD_NOT
+
+
+def utc_now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from payins.answers import Answered, InFlight
-from payins.carry_out import attempt_key
 from payins.execute import CONFIRM_NUMBER, Result
+from payins.keys import attempt_key
 from schemas.errors import Rejection
 from schemas.events import Event
 from schemas.ids import PaymentId

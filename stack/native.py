@@ -5,7 +5,6 @@ and the records on disk say what runs, so any process can take over.
 """
 
 import fcntl
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from stack import ports, postgres, supervisord
 from stack.credentials import Credentials
 from stack.disk import Disk, check_free_space, disks_of
 from stack.endpoints import Endpoints
-from stack.layout import Home, last_lines, write_private
+from stack.layout import Home, last_lines
 from stack.process import POLL_SECONDS, living, read_record, stop_all
 from stack.programs import (
     check_ready,
@@ -28,6 +27,7 @@ from stack.programs import (
     worker_health,
     worker_specification,
 )
+from stack.remembered import remember, remembered, stored
 from stack.settings import StackSettings
 from stack.status import ProcessStatus, process_statuses
 from stack.supervisord import AT_REST, UP, State, Supervisor
@@ -41,7 +41,6 @@ from stack.topology import (
     workers_of,
 )
 
-REMEMBERED = ("port_base", "views_workers")
 DEATHS_MOST = 4  # a server that dies this often while starting will not come up
 
 
@@ -58,7 +57,7 @@ class Stack:
 
     def __init__(self, settings: StackSettings, say: Callable[[str], None] = _silent) -> None:
         self.home = Home(settings.home)
-        self.settings = self._remembered(settings)
+        self.settings = remembered(self.home, settings)
         self._say = say
         self._supervisor = Supervisor(self.home)
 
@@ -125,7 +124,7 @@ class Stack:
             running = self._running()
             missing = [name for name in wanted if name not in running]
             ports.check_free(self.settings, _ports(missing))
-            self._remember()
+            remember(self.home, self.settings)
             try:
                 prepare_servers(missing, self.settings, self.home, credentials, self._say)
             except OSError as error:
@@ -146,7 +145,7 @@ class Stack:
         workers = workers_of(self.settings.views_workers)
         wanted = tuple(names if names is not None else (each.name for each in workers))
         with self._locked():
-            self._remember()
+            remember(self.home, self.settings)
             running = self._running()
             surplus = running & set(VIEWS_WORKER_NAMES[self.settings.views_workers :])
             if surplus:
@@ -378,33 +377,11 @@ class Stack:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _remember(self) -> None:
-        """Store settings with the data, so that later commands find them without the variable."""
-        kept = {name: getattr(self.settings, name) for name in REMEMBERED}
-        write_private(self.home.ports_file, json.dumps(kept))
-
-    def _remembered(self, settings: StackSettings) -> StackSettings:
-        """The settings of the last start of this home, unless the caller chose others."""
-        stored = {name: self._stored(name) for name in REMEMBERED}
-        return settings.model_copy(
-            update={
-                name: value
-                for name, value in stored.items()
-                if value is not None and name not in settings.model_fields_set
-            }
-        )
-
-    def _stored(self, name: str) -> int | None:
-        try:
-            return int(json.loads(self.home.ports_file.read_text(encoding="utf-8"))[name])
-        except (OSError, ValueError, KeyError):
-            return None
-
     def _refuse_other_ports(self) -> None:
         """Raise ConfigurationError if the stack runs on other ports than the configured ones."""
-        stored = self._stored("port_base")
-        if stored not in (None, self.settings.port_base) and living(self.home):
+        port_base = stored(self.home, "port_base")
+        if port_base not in (None, self.settings.port_base) and living(self.home):
             raise ConfigurationError(
-                f"PURSER_PORT_BASE: the stack in {self.home.path} runs on ports from {stored} on,"
-                f" not {self.settings.port_base}; unset it, or run `purser down` first"
+                f"PURSER_PORT_BASE: the stack in {self.home.path} runs on ports from {port_base}"
+                f" on, not {self.settings.port_base}; unset it, or run `purser down` first"
             )

@@ -151,6 +151,11 @@ class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[str, tuple[NewEvent, ...]]
     attempts: tuple[AttemptMade, ...] = ()
 
+    @property
+    def live(self) -> list[OrderState]:
+        """The orders that are not over."""
+        return [order for order in self.orders.values() if not order.is_over]
+
 
 def fold(events: Iterable[NewEvent]) -> PaymentState | None:
     """Return the state after a whole stream in the order of `seq`; None without events."""

@@ -195,6 +195,21 @@ def _disputed_above_all() -> _Story:
         .then(c.WinDispute, order_id="P", psp_reference="dp_2")
         .then(c.OpenDispute, order_id="P", amount_minor=525, psp_reference="dp_3")
         .then(c.LoseDispute, order_id="P", psp_reference="dp_3")
+        .then(c.WinDispute, order_id="P", psp_reference="dp_3")  # on appeal
+    )
+
+
+def _came_back() -> _Story:
+    # A refund that the buyer's bank did not take, and a second charge that nobody asked for.
+    return (
+        _payment("came-back", "EUR", ("Q", "shop-1", 900, 90, 9), ("R", "shop-2", 300, 0, 0))
+        .then(c.Capture, psp_reference="pi_back")
+        .then(c.RequestRefund, refund_id="r-back", amount_minor=400)
+        .then(c.RecordRefund, refund_id="r-back", psp_reference="re_back")
+        .then(c.ReturnRefund, refund_id="r-back", psp_reference="re_back", reason="account_closed")
+        .then(c.Capture, psp_reference="pi_again", is_stray=True)
+        .then(c.OpenDispute, amount_minor=600, psp_reference="dp_again", is_stray=True)
+        .then(c.WinDispute, psp_reference="dp_again")
     )
 
 
@@ -221,6 +236,7 @@ def _after() -> Iterator[_Story]:
     yield _disputed()
     yield _asked_twice()
     yield _disputed_above_all()
+    yield _came_back()
     yield (
         _payment("unknown", "JPY", ("H", "shop-4", 7_777, 777, 77), method="bank_transfer")
         .then(c.MarkProcessing)
