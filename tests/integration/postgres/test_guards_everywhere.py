@@ -56,10 +56,15 @@ def test_every_partition_has_a_guard_that_always_fires(owner: psycopg.Connection
 
 
 def _long_payment(*events: tuple[E, int | None]) -> tuple[Book, list[Row]]:
-    """A payment of many orders of 1000 (100 commission, 50 logistics), each event for all."""
+    """A payment of many orders of 1000 (100 commission, 50 logistics), each event for all.
+
+    The rows of an event have one key, as those of a command have: together they are one request.
+    """
     book = Book()
     rows = [book.create(order) for order in ORDERS]
-    rows += [book.event(event, order, amount) for event, amount in events for order in ORDERS]
+    for number, (event, amount) in enumerate(events):
+        key = {"idempotency_key": f"command-{number}"}
+        rows += [book.event(event, order, amount) | key for order in ORDERS]
     return book, rows
 
 
