@@ -4,16 +4,14 @@ The writer's async face is one; tests and simulations bring their own. Payments 
 nothing else.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 from schemas.errors import Rejection
 from schemas.events import Event
 from schemas.ids import PaymentId
-from writer.append import Appended, Writer
+from writer.append import Appended
 from writer.commands import AnyCommand
-from writer.store import EventStore
 
 
 class Ledger(Protocol):
@@ -24,17 +22,3 @@ class Ledger(Protocol):
 
     async def load(self, payment_id: PaymentId) -> Sequence[Event]:
         """Return a payment's stream in the order of `seq`; empty if there is none."""
-
-
-class ThreadedLedger:
-    """A ledger on the blocking writer, for processes that append little: each call in a thread."""
-
-    def __init__(self, store: EventStore) -> None:
-        self._store = store
-        self._writer = Writer(store)
-
-    async def handle(self, command: AnyCommand) -> Appended | Rejection:
-        return await asyncio.to_thread(self._writer.handle, command)
-
-    async def load(self, payment_id: PaymentId) -> Sequence[Event]:
-        return await asyncio.to_thread(self._store.load, payment_id)

@@ -280,12 +280,6 @@ class PendingMemory:
             moved_on = entry.last_seq > last_seq
             self._due(payment_id, entry, min(due_at, entry.due_at) if moved_on else due_at)
 
-    def hasten(self, payment_id: PaymentId, due_at: datetime) -> None:
-        """Look at a payment earlier than planned."""
-        entry = self._entries.get(payment_id)
-        if entry is not None and not entry.in_hand and due_at < entry.due_at:
-            self._due(payment_id, entry, due_at)
-
     def keep_partitions(self, kept: Iterable[int]) -> None:
         """Forget the payments of all other partitions: another worker has them."""
         owned = frozenset(kept)

@@ -10,11 +10,11 @@ from schemas.events import NewEvent
 from schemas.lifecycle import Dispute, EventType
 from schemas.money import allocate
 from writer.commands import LoseDispute, OpenDispute, WinDispute
-from writer.parts import Part, concerned, meant, nothing_left
+from writer.parts import Part, concerned, nothing_left
 from writer.pay_in_rows import pay_in_rows
 from writer.rows import Place
 from writer.state import LostDispute, PaymentState
-from writer.suspense import in_suspense, psp_of, rows_about, stray_rows
+from writer.suspense import in_suspense, psp_of, rows_about, take_out
 
 
 def open_dispute(state: PaymentState, command: OpenDispute) -> tuple[NewEvent, ...]:
@@ -24,7 +24,7 @@ def open_dispute(state: PaymentState, command: OpenDispute) -> tuple[NewEvent, .
     that is in suspense.
     """
     if command.is_stray or psp_of(state, command) != state.psp:
-        return _stray_dispute(state, command)
+        return take_out(state, command, EventType.STRAY_DISPUTED)
     orders = concerned(state, command)
     covered: Sequence[int] = [order.refundable_minor for order in orders]
     there = [max(0, in_suspense(order, state.psp)) for order in orders]
@@ -41,15 +41,6 @@ def open_dispute(state: PaymentState, command: OpenDispute) -> tuple[NewEvent, .
     if not parts:
         raise nothing_left(command.event_type)
     return pay_in_rows(state, command, parts)
-
-
-def _stray_dispute(state: PaymentState, command: OpenDispute) -> tuple[NewEvent, ...]:
-    """Take out of suspense what a dispute takes of no order's money; by default all there is."""
-    orders = meant(state, command.order_id)
-    there = [max(0, in_suspense(order, psp_of(state, command))) for order in orders]
-    amounts = [order.amount_minor for order in orders]
-    weights = there if any(there) else amounts
-    return stray_rows(state, command, EventType.STRAY_DISPUTED, orders, there, weights)
 
 
 def win_dispute(state: PaymentState, command: WinDispute) -> tuple[NewEvent, ...]:

@@ -8,7 +8,7 @@ that the rules may have no place for.
 from schemas.details import NO_DETAILS
 from schemas.effects import Amount, effect_of
 from schemas.events import NewEvent
-from schemas.lifecycle import Direction, Dispute, next_state
+from schemas.lifecycle import Direction, Dispute, EventType, next_state
 from schemas.rejections import RejectionCode
 from writer import suspense
 from writer.commands import (
@@ -112,7 +112,7 @@ def record_refund(state: PaymentState, command: RecordRefund) -> tuple[NewEvent,
     if command.refund_id is not None:
         _refuse_known_refund(state, command.refund_id)
     if suspense.is_stray(state, command):
-        return suspense.stray_refund(state, command)
+        return suspense.take_out(state, command, EventType.STRAY_REFUNDED)
     return move_amount(state, command)
 
 

@@ -40,13 +40,15 @@ def stray_capture(state: PaymentState, command: Capture) -> tuple[NewEvent, ...]
     return stray_rows(state, command, EventType.STRAY_CAPTURED, orders, due, amounts)
 
 
-def stray_refund(state: PaymentState, command: RecordRefund) -> tuple[NewEvent, ...]:
-    """Take money out of suspense that went back; without an amount, all that is there."""
+def take_out(
+    state: PaymentState, command: RecordRefund | OpenDispute, event_type: EventType
+) -> tuple[NewEvent, ...]:
+    """Take out of suspense what went back or is disputed; without an amount, all that is there."""
     orders = meant(state, command.order_id)
     there = [max(0, in_suspense(order, psp_of(state, command))) for order in orders]
     amounts = [order.amount_minor for order in orders]
     weights = there if any(there) else amounts
-    return stray_rows(state, command, EventType.STRAY_REFUNDED, orders, there, weights)
+    return stray_rows(state, command, event_type, orders, there, weights)
 
 
 def return_refund(state: PaymentState, command: ReturnRefund) -> tuple[NewEvent, ...]:
