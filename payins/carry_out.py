@@ -120,7 +120,7 @@ class CarryOut:
 
     async def append(self, stream: Stream, command: AnyCommand) -> Stream:
         """Append a command and return the stream after it; a refusal changes nothing."""
-        answer = await self._ledger.handle(command)
+        answer = await self._ledger.handle(command, stream)
         if isinstance(answer, Rejection):
             _log.info("payment %s: %s", command.payment_id, answer)
         elif longer := extended(stream, answer):

@@ -21,7 +21,7 @@ from payins.intents import CONFIRM_LATER, created_details, intent_of, is_managed
 from payins.keys import attempt_key
 from payins.ledger import Ledger
 from payins.metrics import PayInsMetrics
-from payins.observe import Observed
+from payins.observe import Observed, extended
 from payins.processors import Processors
 from schemas.errors import Rejection, ServiceUnavailable
 from schemas.events import Event
@@ -88,13 +88,13 @@ class PayIns:
             ServiceUnavailable: the intent may not be recorded; repeat the request.
         """
         assert command.flow is not None, "without a flow nothing is asked of a processor"
-        result = await self._request(command, respond_async=respond_async)
+        result = await self._request(command, (), respond_async=respond_async)
         if isinstance(result, Rejection) and result.code == RejectionCode.IDEMPOTENCY_CONFLICT:
             # Which processor is asked is not the caller's wish: it stays the one that was asked.
             events = await self._ledger.load(command.payment_id)
             if events and events[0].psp != command.psp:
                 same = replace(command, psp=events[0].psp)
-                return await self._request(same, respond_async=respond_async)
+                return await self._request(same, events, respond_async=respond_async)
         return result
 
     async def confirm(
@@ -125,7 +125,7 @@ class PayIns:
             method=method,
             payment_token=payment_token,
         )
-        return await self._request(command, respond_async=respond_async)
+        return await self._request(command, events, respond_async=respond_async)
 
     async def capture(self, command: RequestCapture, *, respond_async: bool = False) -> Result:
         """Capture what is authorized, wholly or in part."""
@@ -162,17 +162,19 @@ class PayIns:
                 f"payment {command.payment_id} was not made through this service, so its processor"
                 " cannot be asked; change it where it was made",
             )
-        return await self._request(command, respond_async=respond_async)
+        return await self._request(command, events, respond_async=respond_async)
 
-    async def _request(self, command: CreatePayment | Change, *, respond_async: bool) -> Result:
+    async def _request(
+        self, command: CreatePayment | Change, known: Sequence[Event], *, respond_async: bool
+    ) -> Result:
         started = monotonic()
         key = command.idempotency_key
-        recorded = await self._ledger.handle(command)
+        recorded = await self._ledger.handle(command, known)
         if isinstance(recorded, Rejection):
             return recorded
         is_new = not recorded.already_done
-        events: Sequence[Event] = recorded.events
-        if not (is_new and isinstance(command, CreatePayment)):
+        events: Sequence[Event] = extended(tuple(known), recorded) if is_new else ()
+        if not events:
             events = await self._ledger.load(command.payment_id)
         # From here on the request is durable: whatever fails, the worker finishes it.
         intent = intent_of(events, key)

@@ -17,8 +17,14 @@ from writer.commands import AnyCommand
 class Ledger(Protocol):
     """The only door to `payments`. Every method may raise ServiceUnavailable."""
 
-    async def handle(self, command: AnyCommand) -> Appended | Rejection:
-        """Record one command, once, however often it is sent."""
+    async def handle(
+        self, command: AnyCommand, known: Sequence[Event] | None = None
+    ) -> Appended | Rejection:
+        """Record one command, once, however often it is sent.
+
+        `known` is the payment's stream as it was read or appended before, empty for a new payment:
+        it saves reading it. It may have moved on since.
+        """
 
     async def load(self, payment_id: PaymentId) -> Sequence[Event]:
         """Return a payment's stream in the order of `seq`; empty if there is none."""

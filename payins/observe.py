@@ -70,7 +70,7 @@ class Observer:
     ) -> tuple[Event, ...]:
         """Append until one is refused; return the stream, read again unless it is known."""
         for command in missing:
-            answer = await self._ledger.handle(command)
+            answer = await self._ledger.handle(command, stream)
             follows = isinstance(answer, Appended) and not answer.already_done
             result = "appended" if follows else "known"
             if isinstance(answer, Rejection):

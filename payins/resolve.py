@@ -379,7 +379,7 @@ class Resolver:
 
     async def _append(self, work: Work, command: AnyCommand) -> bool:
         """Append what Purser itself decided; return True if it was refused."""
-        answer = await self._ledger.handle(command)
+        answer = await self._ledger.handle(command, work.stream)
         seq = work.last_seq
         work.stream = tuple(await self._ledger.load(work.payment_id))
         if isinstance(answer, Rejection):

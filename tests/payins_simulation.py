@@ -7,7 +7,7 @@ gives the same interleaving each time, and a failing one can be replayed.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -99,9 +99,11 @@ class SimulatedLedger:
         self._point = point
         self._writer = Writer(store)
 
-    async def handle(self, command: AnyCommand) -> Appended | Rejection:
+    async def handle(
+        self, command: AnyCommand, known: Sequence[Event] | None = None
+    ) -> Appended | Rejection:
         await self._point()
-        answer = self._writer.handle(command)
+        answer = self._writer.handle(command, known)
         await self._point()
         return answer
 

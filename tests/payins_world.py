@@ -28,8 +28,10 @@ class DirectLedger:
         self.store = store
         self._writer = Writer(store)
 
-    async def handle(self, command: AnyCommand) -> Appended | Rejection:
-        return self._writer.handle(command)
+    async def handle(
+        self, command: AnyCommand, known: Sequence[Event] | None = None
+    ) -> Appended | Rejection:
+        return self._writer.handle(command, known)
 
     async def load(self, payment_id: PaymentId) -> Sequence[Event]:
         return self.store.load(payment_id)

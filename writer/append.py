@@ -18,7 +18,7 @@ from schemas.runtime import require_assertions
 from writer.commands import AnyCommand
 from writer.group import Answer as Answer
 from writer.group import Appended as Appended
-from writer.group import append_group
+from writer.group import Asked, GroupAppender
 from writer.lanes import Lanes
 from writer.postgres import open_store
 from writer.retry import RETRY_SECONDS, retrying
@@ -34,14 +34,17 @@ class Writer:
     def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._lanes = command_lanes(store, retry_seconds=retry_seconds)
 
-    def handle(self, command: AnyCommand) -> Answer:
+    def handle(self, command: AnyCommand, known: Sequence[Event] | None = None) -> Answer:
         """Record one command, once, however often it is sent.
+
+        `known` is the payment's stream as it was read or appended before, empty for a new payment:
+        it saves reading it. It may have moved on since.
 
         Raises:
             ServiceUnavailable: not possible now; send the same command again with the same key.
             ConfigurationError, SchemaVersionError: not possible until somebody fixes the cause.
         """
-        return self._lanes.run(command)
+        return self._lanes.run(_asked(command, known))
 
     def close(self) -> None:
         """Take no new commands, and wait until all others are answered."""
@@ -83,8 +86,8 @@ class AsyncWriter:
         self._commands = command_lanes(store, retry_seconds=retry_seconds)
         self._reader = AsyncReader(store, retry_seconds=retry_seconds)
 
-    async def handle(self, command: AnyCommand) -> Answer:
-        """Record one command, once, however often it is sent.
+    async def handle(self, command: AnyCommand, known: Sequence[Event] | None = None) -> Answer:
+        """Record one command, once, however often it is sent; `known` as in `Writer.handle`.
 
         If the caller is cancelled, the command may be appended or not; its neighbours are.
 
@@ -92,7 +95,7 @@ class AsyncWriter:
             ServiceUnavailable: not possible now; send the same command again with the same key.
             ConfigurationError, SchemaVersionError: not possible until somebody fixes the cause.
         """
-        return await asyncio.wrap_future(self._commands.submit(command))
+        return await asyncio.wrap_future(self._commands.submit(_asked(command, known)))
 
     async def load(self, payment_id: PaymentId) -> tuple[Event, ...]:
         """Return the stream of a payment or payout; see `AsyncReader.load`."""
@@ -104,12 +107,16 @@ class AsyncWriter:
         self._reader.close()
 
 
-def command_lanes(store: EventStore, *, retry_seconds: float) -> Lanes[AnyCommand, Answer]:
+def _asked(command: AnyCommand, known: Sequence[Event] | None) -> Asked:
+    return Asked(command, None if known is None else tuple(known))
+
+
+def command_lanes(store: EventStore, *, retry_seconds: float) -> Lanes[Asked, Answer]:
     """Return what appends the commands of all callers in groups."""
     return Lanes(
-        lambda commands: append_group(store, commands),
+        GroupAppender(store).append,
         retrying=retrying(store, retry_seconds=retry_seconds),
-        key=lambda command: command.payment_id,
+        key=lambda asked: asked.command.payment_id,
         retry_seconds=retry_seconds,
     )
 

@@ -6,11 +6,16 @@ payment follow each other: the second is decided on the state that the first one
 
 If the attempt raises, nothing is known of any command, and each must be read and decided again.
 `writer.lanes` decides when, and with whom.
+
+A caller that has just read or appended a stream may hand it in, and it is not read again. Should it
+have moved on, its next position is taken: the insert fails, and the group is read after all.
 """
 
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from schemas.effects import effect_of
 from schemas.errors import Rejection
@@ -19,10 +24,16 @@ from schemas.ids import PaymentId
 from writer.commands import AnyCommand, RequestPayout
 from writer.decide import AlreadyDone, Decision, decide
 from writer.state import PaymentState, apply, fold
-from writer.store import Account, EventStore
+from writer.store import Account, EventStore, StreamMoved
 
 ROWS_MAX = 500
 """Rows of one transaction. A command with more is appended by itself."""
+READ_SECONDS = 1.0
+"""So long every stream is read after one that was handed in had moved on. Whatever makes that
+frequent, such as clients that send everything twice, costs a failed insert a second at most."""
+
+Streams = Mapping[PaymentId, tuple[Event, ...]]
+NO_STREAMS: Streams = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +47,66 @@ class Appended:
 Answer = Appended | Rejection
 
 
+@dataclass(slots=True, eq=False)
+class Asked:
+    """A command, and its stream if the caller knows it; empty if the payment should be new."""
+
+    command: AnyCommand
+    known: tuple[Event, ...] | None = None
+
+
+class GroupAppender:
+    """Appends groups; uses what callers know of the streams, once, and reads the others."""
+
+    def __init__(self, store: EventStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._read_until = float("-inf")
+
+    def append(self, asked: Sequence[Asked]) -> list[Answer | None]:
+        """Carry out commands in one transaction; None for those that must be tried again.
+
+        Raises what `append_group` raises.
+        """
+        commands = [each.command for each in asked]
+        if known := self._known(asked):
+            try:
+                return append_group(self._store, commands, known=known)
+            except StreamMoved:
+                self._read_until = self._clock() + READ_SECONDS
+            except Rejection:
+                pass  # decided again on what the database has
+        return append_group(self._store, commands)
+
+    def _known(self, asked: Sequence[Asked]) -> Streams:
+        """Take the streams that were handed in; nobody uses them a second time."""
+        known: dict[PaymentId, tuple[Event, ...]] = {}
+        for each in asked:
+            stream, each.known = each.known, None
+            if stream is not None:
+                payment_id = each.command.payment_id
+                known[payment_id] = max(known.get(payment_id, ()), stream, key=len)
+        return known if self._clock() >= self._read_until else NO_STREAMS
+
+
 def append_group(
-    store: EventStore, commands: Sequence[AnyCommand], *, rows_max: int = ROWS_MAX
+    store: EventStore,
+    commands: Sequence[AnyCommand],
+    *,
+    known: Streams = NO_STREAMS,
+    rows_max: int = ROWS_MAX,
 ) -> list[Answer | None]:
     """Carry out commands in one transaction; None for those that must wait for the next one.
 
-    At least one command gets an answer.
+    `known` has streams that need not be read. They may have moved on, so no command about them is
+    rejected: it gets None. Without them at least one command gets an answer.
 
     Raises:
         Rejection: the database refused one of several commands, and so all of them.
-        PurserError: whatever the store raises.
+        StreamMoved: a stream has moved on since it was read.
+        PurserError: whatever else the store raises.
     """
-    group = _Group(commands, rows_max)
+    group = _Group(commands, known, rows_max)
     group.read(store)
     decisions = group.decide_all()
     rows = sorted(
@@ -78,12 +137,13 @@ def _lock_order(row: NewEvent) -> tuple[bool, str, str, int, int]:
 class _Group:
     """The commands of a group, and the states and balances as its decisions leave them."""
 
-    def __init__(self, commands: Sequence[AnyCommand], rows_max: int) -> None:
+    def __init__(self, commands: Sequence[AnyCommand], known: Streams, rows_max: int) -> None:
         self._commands = commands
         self._payment_ids = [command.payment_id for command in commands]
+        self._known = known
         self._rows_max = rows_max
         self._rows = 0
-        self._streams: Mapping[PaymentId, tuple[Event, ...]] = {}
+        self._streams: dict[PaymentId, tuple[Event, ...]] = {}
         self._states: dict[PaymentId, PaymentState | None] = {}
         self._decided: dict[PaymentId, tuple[NewEvent, ...]] = {}  # and not yet in its state
         self._balances: defaultdict[Account, int] = defaultdict(int)
@@ -115,12 +175,13 @@ class _Group:
         return request.seller_id, request.currency
 
     def read(self, store: EventStore) -> None:
-        """Read all streams with one statement, and all balances of who is to be paid with one."""
-        payment_ids = list(dict.fromkeys(self._payment_ids))
-        if len(payment_ids) == 1:
-            self._streams = {payment_ids[0]: store.load(payment_ids[0])}
-        else:
-            self._streams = store.load_many(payment_ids)
+        """Read what is not known: streams with one statement, balances of payees with one."""
+        self._streams.update(self._known)
+        unknown = [each for each in dict.fromkeys(self._payment_ids) if each not in self._known]
+        if len(unknown) == 1:
+            self._streams[unknown[0]] = store.load(unknown[0])
+        elif unknown:
+            self._streams.update(store.load_many(unknown))
         accounts = {
             self._account(index)
             for index, command in enumerate(self._commands)
@@ -138,6 +199,8 @@ class _Group:
         decisions: list[Decision | None] = [None] * len(self._commands)
         for index in self._order:
             decision = self._decide(index)
+            if isinstance(decision, Rejection) and self._payment_ids[index] in self._known:
+                continue
             if isinstance(decision, tuple):
                 if self._rows and self._rows + len(decision) > self._rows_max:
                     break

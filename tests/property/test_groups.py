@@ -27,7 +27,7 @@ from tests.property.strategies import changes, payments
 from writer import commands as c
 from writer.append import Writer
 from writer.decide import decide
-from writer.group import Answer, Appended, append_group
+from writer.group import READ_SECONDS, Answer, Appended, Asked, GroupAppender, append_group
 from writer.memory import MemoryStore
 from writer.state import fold
 from writer.store import EventStore, StreamMoved, TookTooLong
@@ -217,9 +217,15 @@ def test_whatever_happens_no_answer_is_lost_and_no_neighbour_fails(
     cursed = data.draw(st.sets(st.sampled_from(keys), max_size=2))
     store = Gate(seed, cursed, troubles)
     with opened(store) as writer:
-        futures = [writer._lanes.submit(command) for command in commands]
+        cut = data.draw(st.integers(0, len(commands)))
+        asked = [Asked(command, _prefix(store, command)) for command in commands[:cut]]
+        futures = [writer._lanes.submit(each) for each in asked]
         store.opened.set()
         answers = [future.result(WAIT_SECONDS) for future in futures]
+        # The others are asked by callers that know how far their streams are, or were.
+        asked = [Asked(command, _prefix(store, command)) for command in commands[cut:]]
+        futures = [writer._lanes.submit(each) for each in asked]
+        answers += [future.result(WAIT_SECONDS) for future in futures]
     store.troubles = 0
     by_payment: dict[PaymentId, list[tuple[c.AnyCommand, Answer]]] = {}
     for command, answer in zip(commands, answers, strict=True):
@@ -228,6 +234,16 @@ def test_whatever_happens_no_answer_is_lost_and_no_neighbour_fails(
         _assert_fits(store.load(payment_id), answered, store)
     for seller in SELLERS:
         assert store.available_minor(seller, "EUR") >= _refunded_from(store, seller, by_payment)
+
+
+def _prefix(store: Troubled, command: c.AnyCommand) -> tuple[Event, ...] | None:
+    """What a caller may know of a command's stream: nothing, or how it once was."""
+    stream = MemoryStore.load(store, command.payment_id)
+    # Between two commands: the rows of one are there together or not at all.
+    ends = [0, *(seq for seq, (one, next_one) in enumerate(pairwise(stream), 1)
+                 if one.idempotency_key != next_one.idempotency_key)]  # fmt: skip
+    with store.troubles_lock:
+        return store.chance.choice([None, stream, stream[: store.chance.choice(ends)]])
 
 
 def _assert_fits(
@@ -308,3 +324,63 @@ def test_a_payout_may_use_what_its_own_group_releases() -> None:
     payout = a_payout(seller_id="s1", amount_minor=1000)
     answers = append_group(store, [payout, change(c.Release, payment.payment_id)])
     assert all(isinstance(answer, Appended) for answer in answers)
+
+
+class Counting(MemoryStore):
+    """Counts the statements."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: NOW)
+        self.reads = 0
+        self.refused = 0
+
+    def load(self, payment_id: PaymentId) -> tuple[Event, ...]:
+        self.reads += 1
+        return super().load(payment_id)
+
+    def append(self, events: Sequence[NewEvent]) -> tuple[Event, ...]:
+        try:
+            return super().append(events)
+        except StreamMoved:
+            self.refused += 1
+            raise
+
+
+def test_a_stream_that_is_known_is_not_read() -> None:
+    store = Counting()
+    appender = GroupAppender(store)
+    payment = a_payment()
+    (created,) = appender.append([Asked(payment, ())])
+    assert isinstance(created, Appended)
+    (captured,) = appender.append([Asked(change(c.Capture, payment.payment_id), created.events)])
+    assert isinstance(captured, Appended)
+    assert store.reads == 0
+    assert store.load(payment.payment_id) == created.events + captured.events
+
+
+def test_a_stream_that_has_moved_on_is_read_and_so_are_those_soon_after() -> None:
+    store, clock = Counting(), [0.0]
+    appender = GroupAppender(store, lambda: clock[0])
+    payment = a_payment()
+    (first,) = appender.append([Asked(payment, ())])
+    for _ in range(3):  # a client that sends everything twice costs no more failed inserts
+        (again,) = appender.append([Asked(payment, ())])
+        assert isinstance(first, Appended)
+        assert again == Appended(first.events, already_done=True)
+    assert (store.reads, store.refused) == (3, 1)
+    clock[0] = READ_SECONDS
+    other = a_payment(idempotency_key="other")
+    assert isinstance(appender.append([Asked(other, ())])[0], Appended)
+    assert store.reads == 3
+
+
+def test_nobody_is_refused_because_of_how_a_stream_once_was() -> None:
+    store = Counting()
+    appender = GroupAppender(store)
+    payment = a_payment()
+    (created,) = appender.append([Asked(payment, ())])
+    assert isinstance(created, Appended)
+    appender.append([Asked(change(c.Capture, payment.payment_id), created.events)])
+    asked = Asked(change(c.Release, payment.payment_id), created.events)
+    assert appender.append([asked]) == [None]  # nothing to release, as the caller knows it
+    assert isinstance(appender.append([asked])[0], Appended)
