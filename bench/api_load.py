@@ -25,6 +25,7 @@ from marketplace.freshness import quantile
 from marketplace.purchases import PAYMENT, Purchase
 from marketplace.shop import Plan, Shop, ShopSettings, by_the_older_names
 from marketplace.shopping import Shopping, ShoppingReport
+from schemas.gc_tuning import tune_gc
 from schemas.runtime import entry_point
 
 TOKEN = "PURSER_API_TOKEN"
@@ -132,6 +133,7 @@ def main() -> None:
     url, token = os.environ["PURSER_API_URL"], os.environ[TOKEN]
     before = purchases(options.variant, options.rate, options.warm_up, options.seed + WARM_UP_SEED)
     due = purchases(options.variant, options.rate, options.seconds, options.seed)
+    tune_gc()  # else it looks at all of them now and then, and nothing is sent meanwhile
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(open_loop(url, token, before))
         time.sleep(DRAIN_SECONDS)

@@ -52,15 +52,17 @@ class Observer:
             return self._without_payment(charge)
         payment_id = PaymentId(charge.payment_id)
         stream = tuple(events) or tuple(await self._ledger.load(payment_id))
+        state = fold(stream)
+        if state is None:
+            return self._without_payment(charge)
         refused: dict[Change, Rejection] = {}
         for _ in range(ROUNDS_MAX):
-            state = fold(stream)
-            if state is None:
-                return self._without_payment(charge)
             missing = [each for each in commands(state, charge) if each not in refused]
             if not missing:
                 break
             stream = await self._record(stream, missing, refused)
+            state = fold(stream)
+            assert state is not None, "a stream does not vanish"
         else:
             raise AssertionError(f"the facts of {charge.psp} {charge.reference} do not end")
         return self._observed(stream, state, charge, refused)
@@ -92,7 +94,7 @@ class Observer:
         refused: dict[Change, Rejection],
     ) -> Observed:
         # A command that was refused because the payment had moved on is not missing any more.
-        missing = commands(state, charge)
+        missing = commands(state, charge) if refused else ()
         found = [*unrecordable(state, charge)]
         for command, rejection in refused.items():
             if command in missing:

@@ -7,6 +7,7 @@ prevents a payment from being submitted twice. Ids contain no personal data.
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NewType
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -43,6 +44,7 @@ _CALLERS = uuid5(NAMESPACE_URL, "https://purser/callers")
 _NOT_PRINTABLE_ASCII = re.compile(r"[^!-~]")
 
 
+@lru_cache(maxsize=4096)  # a command is asked for its id a dozen times
 def payment_id(scope: str, idempotency_key: str) -> PaymentId:
     """Return the id of the payment (scope "payment") or payout (scope "payout") of a key."""
     return PaymentId(uuid5(_NAMESPACE, f"{scope}:{idempotency_key}"))

@@ -6,6 +6,7 @@ flushed, slow, or that gives another key's answer changes only how long an answe
 never change, so an old one is as good as a new one.
 """
 
+import asyncio
 import hmac
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 PREFIX = "purser:answer:"
 CONNECTIONS_MOST = 512
+PUT_SECONDS = 0.02
+"""Answers of this time are put into Redis by one request, after they were given."""
 _MAC_BYTES = 32
 
 
@@ -69,12 +72,16 @@ class AnswerCache:
         self._breaker = breaker
         self._metrics = metrics
         self._kept_seconds = kept_seconds
+        self._waiting: dict[str, bytes] = {}
+        self._putting: asyncio.Task[None] | None = None
 
     async def get(self, key: str, request: bytes) -> StoredAnswer | None:
         """The answer that the same request got under this key; None if it is not known here.
 
         `request` is a digest of everything that makes it the same.
         """
+        if waiting := self._waiting.get(key):
+            return self._verified(key, request, waiting)
         if self._redis is None or not self._breaker.closed:
             return None
         async with self._breaker.guarded():
@@ -83,14 +90,31 @@ class AnswerCache:
                 return self._verified(key, request, stored)
         return None
 
-    async def put(self, key: str, request: bytes, answer: StoredAnswer) -> None:
-        """Keep a final answer for a while."""
+    def put(self, key: str, request: bytes, answer: StoredAnswer) -> None:
+        """Keep a final answer for a while; it goes into Redis a moment later."""
         if self._redis is None or not self._breaker.closed:
             return
         payload = msgspec.msgpack.encode(answer)
-        async with self._breaker.guarded():
-            value = self._mac(key, request, payload) + payload
-            await self._redis.set(PREFIX + key, value, ex=self._kept_seconds)
+        self._waiting[key] = self._mac(key, request, payload) + payload
+        if self._putting is None:
+            self._putting = asyncio.create_task(self._put_soon())
+
+    async def flush(self) -> None:
+        """Put into Redis what waits for that."""
+        if self._putting is not None:
+            await self._putting
+
+    async def _put_soon(self) -> None:
+        assert self._redis is not None
+        await asyncio.sleep(PUT_SECONDS)
+        while self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            async with self._breaker.guarded():
+                together = self._redis.pipeline(transaction=False)
+                for key, value in waiting.items():
+                    together.set(PREFIX + key, value, ex=self._kept_seconds)
+                await together.execute()
+        self._putting = None
 
     def _verified(self, key: str, request: bytes, stored: bytes) -> StoredAnswer | None:
         mac, payload = stored[:_MAC_BYTES], stored[_MAC_BYTES:]

@@ -68,8 +68,8 @@ def new_application() -> FastAPI:
         app.add_exception_handler(handled, answer_error)
     # Starlette raises the error again after this answer, so the frame sees and reports it.
     app.add_exception_handler(Exception, answer_defect)
+    _add_others(app)  # first, because routes are tried one by one, and webhooks are frequent
     _add_operations(app)
-    _add_others(app)
     documents.add_pages(app)
     return app
 

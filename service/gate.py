@@ -179,7 +179,7 @@ async def once(
         stored = StoredAnswer(
             response.status_code, headers, bytes(response.body), response.request_id
         )
-        await gate.answers.put(key, digest, stored)
+        gate.answers.put(key, digest, stored)
     return marked(gate, facts, response)
 
 

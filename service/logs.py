@@ -82,6 +82,9 @@ class BatchedLines(logging.Handler):
 
 def configure_logging(level: str) -> None:
     """Write lines to standard error; libraries from WARNING on."""
+    # What these find out is in no line: https://docs.python.org/3/howto/logging.html#optimization
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = BatchedLines(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)

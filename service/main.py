@@ -29,7 +29,7 @@ with loading():
     from payins.metrics import PayInsMetrics
     from payins.processors import Processors
     from schemas.errors import ConfigurationError, ServiceUnavailable
-    from schemas.gc_tuning import tune_gc
+    from schemas.gc_tuning import YOUNG_OBJECTS_OF_A_SERVICE, tune_gc
     from schemas.ids import PaymentId
     from service.answer_cache import AnswerCache, open_redis
     from service.app import make_app
@@ -217,6 +217,7 @@ async def _open_gate(
     answers = AnswerCache(
         redis, secret, breaker, metrics, kept_seconds=settings.answers_kept_seconds
     )
+    stack.push_async_callback(answers.flush)
     quotas = [
         RateLimits(
             requests=requests,
@@ -255,7 +256,7 @@ def main() -> None:
     """Run until told to stop."""
     settings = ServiceSettings.load()
     configure_logging(settings.log_level)
-    tune_gc()
+    tune_gc(YOUNG_OBJECTS_OF_A_SERVICE)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 

@@ -25,6 +25,8 @@ class ApiMetrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        # Kept, because looking a child up costs more than counting.
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.in_flight = Gauge(
             "purser_api_requests_in_flight", "Requests being worked on", registry=self.registry
         )
@@ -46,8 +48,13 @@ class ApiMetrics:
 
     def finished(self, route: str, status: int, seconds: float) -> None:
         """Count one request; without a status its client left before the answer began."""
-        self._requests.labels(route, str(status) if status else "left").inc()
-        self._seconds.labels(route).observe(seconds)
+        found = self._children.get((route, status))
+        if found is None:
+            labels = route, str(status) if status else "left"
+            found = self._requests.labels(*labels), self._seconds.labels(route)
+            self._children[route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def refused(self, status: int) -> None:
         """Count an answer to what was no request."""

@@ -60,7 +60,7 @@ class StripeWebhooks:
         except InputError as error:
             raise Problem("signature_invalid", str(error)) from None
         try:
-            event = webhook.read(body)
+            event = webhook.read(body, whole=False)
         except InputError:
             event = _unreadable(body, now)
         if event.kind is EventKind.IGNORED:

@@ -20,7 +20,7 @@ from schemas.errors import ConfigurationError
 from schemas.runtime import entry_point
 from simulators.clock import Clock, Tasks
 from simulators.control import Control
-from simulators.database import Checkpoints, Database
+from simulators.database import Database
 from simulators.faults import Faults
 from simulators.server import Protocol
 from simulators.settings import SimulatorSettings
@@ -79,20 +79,17 @@ def application(database: Database, settings: SimulatorSettings) -> Application:
             *books.routes(),
             *simulator.routes(),
         ],
-        lifespan=_lifespan(simulator, database),
+        lifespan=_lifespan(simulator),
     )
     return Application(simulator.api, rest)
 
 
-def _lifespan(simulator: Stripe, database: Database) -> Any:
+def _lifespan(simulator: Stripe) -> Any:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        checkpoints = Checkpoints(database.path)
-        checkpoints.start()
         simulator.start()
         yield
         await simulator.stop()
-        checkpoints.stop()
 
     return lifespan
 

@@ -6,13 +6,13 @@ and what they mean, is decided in `failures`; nothing of a body, a token or a ke
 
 import asyncio
 import logging
+import random
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 import stripe
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
-from tenacity.wait import wait_random_exponential
+from stripe import _api_requestor
 
 from connectors.charges import Charge
 from connectors.stripe import translate
@@ -41,6 +41,15 @@ _log = logging.getLogger("purser.stripe")
 logging.getLogger("stripe").setLevel(logging.WARNING)
 stripe.log = None
 stripe.enable_telemetry = False
+
+
+def _say_nothing(_message: str, **_parameters: object) -> None:
+    """Replace what makes log lines of whole bodies before it asks whether anybody wants them."""
+
+
+for _name in ("log_debug", "log_info"):
+    assert hasattr(_api_requestor, _name), "the SDK logs otherwise now; silence that"
+    setattr(_api_requestor, _name, _say_nothing)
 
 
 class Declined(Exception):  # noqa: N818 - an answer, not an error
@@ -145,29 +154,25 @@ class StripeClient:
     async def _call(self, method: str, path: str, params: Params) -> Object:
         """Make attempts until one succeeds, is not worth repeating, or time is up."""
         error: ProcessorError | None = None
+        verdict: Verdict | None = None
         under_way = False
-        attempts = AsyncRetrying(
-            stop=stop_after_attempt(self.settings.attempts),
-            wait=_wait,
-            retry=retry_if_exception(_worth_repeating),
-            sleep=self._pause,
-            reraise=True,
-        )
         try:
             async with asyncio.timeout(self.settings.call_seconds):
-                async for attempt in attempts:
-                    with attempt:
-                        under_way = True
-                        try:
-                            return await self._attempt(method, path, params)
-                        except Failed as failed:
-                            under_way = False
-                            error = after(error, failed.verdict.error)
-                            number = attempt.retry_state.attempt_number
-                            _log.info("attempt %d: %s %s: %s", number, method, path, error)
-                            raise
-        except Failed:
-            pass
+                # Not by tenacity: what it makes for each call are cycles, and to collect those
+                # stopped the service for a tenth of a second now and then.
+                for number in range(1, self.settings.attempts + 1):
+                    if verdict is not None:
+                        await self._pause(_pause_seconds(number - 1, verdict.error))
+                    under_way = True
+                    try:
+                        return await self._attempt(method, path, params)
+                    except Failed as failed:
+                        under_way = False
+                        verdict = failed.verdict
+                    error = after(error, verdict.error)
+                    _log.info("attempt %d: %s %s: %s", number, method, path, error)
+                    if not verdict.repeat:
+                        break
         except TimeoutError:
             if under_way:  # else in a pause, and the last attempt's error stands
                 error = after(error, no_answer("call_timeout").error)
@@ -218,20 +223,11 @@ class StripeClient:
         return self._sdk
 
 
-def _worth_repeating(error: BaseException) -> bool:
-    return isinstance(error, Failed) and error.verdict.repeat
-
-
-_jittered = wait_random_exponential(multiplier=PAUSE_SECONDS, max=PAUSE_SECONDS_MOST)
-
-
-def _wait(state: RetryCallState) -> float:
+def _pause_seconds(attempts: int, error: ProcessorError) -> float:
     """Wait as long as Stripe asks, if it does, and a random time that grows with the attempts."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = None
-    if isinstance(error, Failed) and isinstance(error.verdict.error, NotSent):
-        asked = error.verdict.error.retry_after_seconds
-    return max(asked or 0.0, _jittered(state))
+    asked = error.retry_after_seconds if isinstance(error, NotSent) else None
+    longest = min(PAUSE_SECONDS_MOST, PAUSE_SECONDS * 2 ** (attempts - 1))
+    return max(asked or 0.0, random.uniform(0, longest))
 
 
 def _declined(error: stripe.CardError) -> Exception:

@@ -68,8 +68,8 @@ def _signatures(header: str) -> tuple[str, list[str]]:
     return stamps[0], signatures
 
 
-def read(body: bytes) -> ProcessorEvent:
-    """Parse a verified body.
+def read(body: bytes, *, whole: bool = True) -> ProcessorEvent:
+    """Parse a verified body; unless `whole`, the charge in it is not translated.
 
     Raises:
         InputError: it is no event of Stripe's; names the field, never its value.
@@ -80,11 +80,11 @@ def read(body: bytes) -> ProcessorEvent:
         raise InputError("body", "is not JSON; only Stripe may call this address") from None
     if not isinstance(parsed, Mapping):
         raise InputError("body", "is no JSON object; only Stripe may call this address")
-    return event(parsed)
+    return event(parsed, whole=whole)
 
 
-def event(source: Object) -> ProcessorEvent:
-    """Translate an event, from a webhook or from the list of events.
+def event(source: Object, *, whole: bool = True) -> ProcessorEvent:
+    """Translate an event, from a webhook or from the list of events; `whole` as in `read`.
 
     A charge inside that this code cannot read is left out: retrieving it tells why.
 
@@ -106,7 +106,7 @@ def event(source: Object) -> ProcessorEvent:
             object_id=_own(about) or "",
             reference=subject.reference(about) if subject else None,
             payment_id=objects.payment_id(about, PAYMENT_ID),
-            charge=_charge(subject, about) if subject else None,
+            charge=_charge(subject, about) if subject and whole else None,
         )
     except OutcomeUnknown as error:
         raise InputError("body", error.problem) from None

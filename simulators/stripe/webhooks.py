@@ -183,6 +183,7 @@ class Deliverer:
             async with session.post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as answer:
+                await answer.read()  # else the connection cannot be used again
                 return 200 <= answer.status < 300
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             _log.debug("event %s was not delivered to %s: %r", event["id"], url, error)

@@ -126,7 +126,6 @@ class Work:
                 async with self._lock:
                     await self._until(self._account.clock.now())
                 self._answers.forget(self._account.clock.now())
-                self._account.database.empty_log()
                 self.problem = None
             except Exception as error:  # noqa: BLE001 - it is told, and the task is still due
                 self.problem = f"a task cannot be done: {error!r}"

@@ -122,10 +122,10 @@ def test_an_attempt_that_is_recorded_too_late_is_left_to_the_worker() -> None:
     world.psp.faults = failing(("charge", Fault.NOT_SENT))
     handle = world.ledger.handle
 
-    async def handle_slowly(command: Any) -> Any:
+    async def handle_slowly(command: Any, known: Any = None) -> Any:
         if isinstance(command, Attempt):
             world.clock.advance(TAKE_OVER_AFTER.total_seconds())
-        return await handle(command)
+        return await handle(command, known)
 
     world.ledger.handle = handle_slowly  # type: ignore[method-assign]
     payment = world.payment()

@@ -30,15 +30,36 @@ class FakeRedis:
         self._called()
         return self.values.get(name)
 
-    async def set(self, name: str, value: bytes, ex: int) -> None:
-        assert ex == 300
-        self._called()
-        self.values[name] = value
+    def pipeline(self, *, transaction: bool) -> "FakePipeline":
+        assert not transaction
+        return FakePipeline(self)
 
     def _called(self) -> None:
         self.calls += 1
         if self.error is not None:
             raise self.error
+
+
+class FakePipeline:
+    """Sets that reach the map together."""
+
+    def __init__(self, redis: FakeRedis) -> None:
+        self._redis = redis
+        self._values: dict[str, bytes] = {}
+
+    def set(self, name: str, value: bytes, ex: int) -> None:
+        assert ex == 300
+        self._values[name] = value
+
+    async def execute(self) -> None:
+        self._redis._called()
+        self._redis.values |= self._values
+
+
+async def put(cache: AnswerCache, name: str, request: bytes, answer: StoredAnswer) -> None:
+    """Put an answer, and wait until Redis has it."""
+    cache.put(name, request, answer)
+    await cache.flush()
 
 
 def cache_on(
@@ -56,7 +77,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
 def test_an_answer_comes_back_as_it_was() -> None:
     redis = FakeRedis()
-    run(cache_on(redis).put("api:1", b"request", ANSWER))
+    run(put(cache_on(redis), "api:1", b"request", ANSWER))
     assert run(cache_on(redis).get("api:1", b"request")) == ANSWER
 
 
@@ -64,7 +85,7 @@ def lie(change: Callable[[bytes], Any]) -> Any:
     """What is found if Redis returns something else than what was stored."""
     redis = FakeRedis()
     cache = cache_on(redis)
-    run(cache.put("api:1", b"request", ANSWER))
+    run(put(cache, "api:1", b"request", ANSWER))
     redis.values[f"{PREFIX}api:1"] = change(redis.values[f"{PREFIX}api:1"])
     return run(cache.get("api:1", b"request"))
 
@@ -100,7 +121,7 @@ def test_every_byte_counts() -> None:
 
 def test_an_answer_of_another_key_request_or_secret_is_none() -> None:
     redis = FakeRedis()
-    run(cache_on(redis).put("api:1", b"request", ANSWER))
+    run(put(cache_on(redis), "api:1", b"request", ANSWER))
     redis.values[f"{PREFIX}api:2"] = redis.values[f"{PREFIX}api:1"]
     assert run(cache_on(redis).get("api:2", b"request")) is None
     assert run(cache_on(redis).get("api:1", b"another")) is None
@@ -113,22 +134,41 @@ def test_an_answer_of_another_key_request_or_secret_is_none() -> None:
 def test_after_a_failure_it_is_left_alone_for_a_while(error: Exception) -> None:
     redis, now = FakeRedis(), [0.0]
     cache = cache_on(redis, now=now)
-    run(cache.put("api:1", b"request", ANSWER))
+    run(put(cache, "api:1", b"request", ANSWER))
     redis.error = error
     assert run(cache.get("api:1", b"request")) is None
     calls = redis.calls
     for _ in range(10):
         assert run(cache.get("api:1", b"request")) is None
-        run(cache.put("api:2", b"request", ANSWER))
+        run(put(cache, "api:2", b"request", ANSWER))
     assert redis.calls == calls
     now[0], redis.error = 1.0, None
     assert run(cache.get("api:1", b"request")) == ANSWER
 
 
+def test_answers_of_a_moment_go_into_redis_together_and_are_known_at_once() -> None:
+    redis = FakeRedis()
+
+    async def work() -> None:
+        cache = cache_on(redis)
+        for number in range(10):
+            cache.put(f"api:{number}", b"request", ANSWER)
+        assert redis.calls == 0
+        assert await cache.get("api:3", b"request") == ANSWER
+        assert await cache.get("api:3", b"another") is None
+        await cache.flush()
+        assert (len(redis.values), redis.calls) == (10, 1)
+        cache.put("api:10", b"request", ANSWER)  # after a pause, too
+        await cache.flush()
+        assert len(redis.values) == 11
+
+    run(work())
+
+
 def test_without_redis_there_is_nothing() -> None:
     breaker = Breaker(ApiMetrics(), pause_seconds=1)
     cache = AnswerCache(None, b"", breaker, ApiMetrics(), kept_seconds=300)
-    run(cache.put("api:1", b"request", ANSWER))
+    run(put(cache, "api:1", b"request", ANSWER))
     assert run(cache.get("api:1", b"request")) is None
 
 
@@ -137,11 +177,13 @@ def test_without_redis_there_is_nothing() -> None:
 
 def test_a_repeated_request_does_not_reach_postgresql() -> None:
     redis, world = FakeRedis(), World()
-    one, two = (ApiWorld(world, answers=cache_on(redis)) for _ in range(2))
+    caches = [cache_on(redis) for _ in range(2)]
+    one, two = (ApiWorld(world, answers=cache) for cache in caches)
 
     async def work() -> None:
         async with one.client() as client:
             first = await client.post("/v1/payments", json=body(), headers=key("k"))
+        await caches[0].flush()
 
         async def unreachable(*_: Any) -> Any:
             raise AssertionError("PostgreSQL was asked")
@@ -180,7 +222,8 @@ def test_another_request_is_judged_by_postgresql(change: dict[str, Any], status:
 
 def test_only_final_answers_are_kept() -> None:
     redis = FakeRedis()
-    world = ApiWorld(answers=cache_on(redis))
+    cache = cache_on(redis)
+    world = ApiWorld(answers=cache)
 
     async def work() -> None:
         async with world.client() as client:
@@ -188,11 +231,14 @@ def test_only_final_answers_are_kept() -> None:
             await client.post(
                 "/v1/payments", json=body(), headers={**key("b"), "Prefer": "respond-async"}
             )
+            await cache.flush()
             found = len(redis.values)
             waiting = await client.post("/v1/payments", json=body(), headers=key("b"))
             assert waiting.status_code == 409
+            await cache.flush()
             assert len(redis.values) == found
             await client.post("/v1/payments", json=body(payment_token="declined"), headers=key("c"))
+            await cache.flush()
             assert len(redis.values) == found + 1
 
     run(work())

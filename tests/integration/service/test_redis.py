@@ -132,11 +132,15 @@ def answered_by_redis(api: RealApi) -> float:
 
 def test_a_repeated_request_is_answered_by_redis(api: RealApi) -> None:
     """The second process has answered first, so the first one can only have it from Redis."""
+    # A process that was killed again and again is started after ever longer pauses: not now.
+    api.stack.stop("valkey")
+    api.stack.start("valkey")
+    api.stack.wait_ready("valkey")
 
     async def work(client: Client) -> None:
         key, body = str(uuid4()), payment()
         first = await client.send("POST", "/v1/payments", key=key, json=body, process=1)
-        for _ in range(100):  # Redis may have been killed just now
+        for _ in range(100):  # the API leaves Redis alone for a while after a failure
             again = await client.send("POST", "/v1/payments", key=key, json=body, process=1)
             before = answered_by_redis(api)
             other = await client.send("POST", "/v1/payments", key=key, json=body)
