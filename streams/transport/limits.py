@@ -18,8 +18,10 @@ class TransportLimits:
     """Most memory of unacknowledged records, over all partitions; at this limit nothing is read."""
     fetch_response_bytes_max: int = 16 * 1024 * 1024
     """Most bytes of one fetch response of a broker, over all partitions."""
+    fetch_response_bytes_min: int = 1
+    """A broker delays a response with fewer bytes, for `fetch_wait_milliseconds` at most."""
     fetch_wait_milliseconds: int = 100
-    """How long a broker delays an empty fetch response. A broker serves one request at a time, so
+    """How long a broker delays a fetch response that is too small. A broker serves one request at a time, so
     this bounds how long a busy partition waits behind idle ones.
     """
     gather_milliseconds: int = 5

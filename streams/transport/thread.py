@@ -117,6 +117,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             # The stock driver waits 1.5 s and uses the client's default of 50 MB.
             fetch_max_wait_ms=self.limits.fetch_wait_milliseconds,
+            fetch_min_bytes=self.limits.fetch_response_bytes_min,
             fetch_max_bytes=self.limits.fetch_response_bytes_max,
             request_timeout_ms=int(conf.broker_request_timeout * 1000.0),
             check_crcs=conf.broker_check_crcs,
