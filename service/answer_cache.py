@@ -43,12 +43,15 @@ class StoredAnswer(NamedTuple):
 _decoder = msgspec.msgpack.Decoder(tuple[int, list[tuple[bytes, bytes]], bytes, str])
 
 
-def open_redis(url: str, answer_seconds: float) -> "Redis":
-    """A client that gives up soon and never tries twice by itself; connects when it is used."""
+def open_redis(url: str) -> "Redis":
+    """A client that never tries twice by itself; connects when it is used.
+
+    It waits for ever: `Breaker` has the time limit. The client's own makes a task of each command.
+    """
     return Redis.from_url(
         url,
-        socket_timeout=answer_seconds,
-        socket_connect_timeout=answer_seconds,
+        socket_timeout=None,
+        socket_connect_timeout=None,
         retry=Retry(NoBackoff(), 0),
         max_connections=CONNECTIONS_MOST,
         driver_info=DriverInfo(),  # else each connection reads the version from the package's files

@@ -3,6 +3,7 @@
 A slow Redis costs a request its time limit once in each pause, not every request.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,17 +17,22 @@ _log = logging.getLogger("purser.api")
 
 
 class Breaker:
-    """Closed while Redis works; open for `pause_seconds` after a failure."""
+    """Closed while Redis works; open for `pause_seconds` after a failure.
+
+    That it takes more than `answer_seconds` is one.
+    """
 
     def __init__(
         self,
         metrics: ApiMetrics,
         *,
         pause_seconds: float,
+        answer_seconds: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
         self._pause_seconds = pause_seconds
+        self._answer_seconds = answer_seconds
         self._clock = clock
         self._open_until = float("-inf")
         self._failing = False
@@ -40,7 +46,8 @@ class Breaker:
     async def guarded(self) -> AsyncIterator[None]:
         """Ask Redis in the body. A failure ends the body, opens the breaker and is not raised."""
         try:
-            yield
+            async with asyncio.timeout(self._answer_seconds):
+                yield
         except (RedisError, OSError, TimeoutError, ValueError, TypeError) as error:
             self._open_until = self._clock() + self._pause_seconds
             self._metrics.cache_failures.labels("no_answer").inc()

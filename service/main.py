@@ -201,13 +201,17 @@ async def _open_gate(
         remembered_most=settings.tokens_remembered,
         remembered_seconds=settings.jwks_refresh_seconds,
     )
-    breaker = Breaker(metrics, pause_seconds=settings.redis_pause_seconds)
+    breaker = Breaker(
+        metrics,
+        pause_seconds=settings.redis_pause_seconds,
+        answer_seconds=settings.redis_answer_seconds,
+    )
     redis, shared, secret = None, None, b""
     if settings.redis_url is not None:
         assert settings.answers_secret is not None, "checked when the settings were made"
         secret = settings.answers_secret.get_secret_value().encode()
         url = settings.redis_url.get_secret_value()
-        redis = open_redis(url, settings.redis_answer_seconds)
+        redis = open_redis(url)
         stack.push_async_callback(redis.aclose)
         shared = RedisStorage(
             f"async+{url}",

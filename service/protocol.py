@@ -14,6 +14,7 @@ from typing import Any
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from schemas.joined_writes import JoinedWrites
 from service.facts import new_request_id
 from service.frame import FIXED_HEADERS
 from service.problems import MEDIA_TYPE, PROBLEMS, Problem
@@ -36,7 +37,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _reads_headers = True
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:

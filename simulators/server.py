@@ -7,11 +7,17 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from schemas.joined_writes import JoinedWrites
+
 TRANSPORT = "simulator.transport"
 
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which also lets an application drop its connection."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin a connection."""
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
         """Begin a request; its scope names the connection."""
