@@ -8,9 +8,11 @@ How long a request takes at the most: the writer's retries (15 s) and two calls 
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import TypeAlias
 
@@ -42,6 +44,9 @@ Result: TypeAlias = Answered | InFlight | Rejection
 
 CONFIRM_NUMBER = 2
 """A payment that is confirmed later has one confirmation: its attempt number 2."""
+
+REMEMBERED_MOST = 5_000
+"""Payments to be confirmed whose streams are kept in memory: those of half a minute at the peak."""
 
 _log = logging.getLogger("purser.payins")
 
@@ -75,6 +80,7 @@ class PayIns:
         self._ledger = ledger
         self._limits = limits
         self._clock = clock
+        self._to_confirm: OrderedDict[PaymentId, Sequence[Event]] = OrderedDict()
         self.processors = processors
         self.carry_out = CarryOut(ledger, processors, metrics, clock)
 
@@ -89,6 +95,8 @@ class PayIns:
         """
         assert command.flow is not None, "without a flow nothing is asked of a processor"
         result = await self._request(command, (), respond_async=respond_async)
+        if command.flow == CONFIRM_LATER and isinstance(result, Answered) and not result.replayed:
+            self._remember(command.payment_id, result.events)
         if isinstance(result, Rejection) and result.code == RejectionCode.IDEMPOTENCY_CONFLICT:
             # Which processor is asked is not the caller's wish: it stays the one that was asked.
             events = await self._ledger.load(command.payment_id)
@@ -110,7 +118,35 @@ class PayIns:
         A payment is confirmed once, whatever key a caller uses: the same confirmation gets the same
         answer, another one is refused as an idempotency conflict.
         """
-        events = await self._ledger.load(payment_id)
+        confirm = partial(
+            self._confirm,
+            payment_id,
+            method=method,
+            payment_token=payment_token,
+            respond_async=respond_async,
+        )
+        if remembered := self._to_confirm.pop(payment_id, ()):
+            result = await confirm(remembered)
+            if not isinstance(result, Rejection):
+                return result
+        # Nobody is refused on a stream that may have moved on.
+        return await confirm(await self._ledger.load(payment_id))
+
+    def _remember(self, payment_id: PaymentId, events: Sequence[Event]) -> None:
+        """Keep the stream of a payment that will be confirmed, most likely soon and here."""
+        self._to_confirm[payment_id] = events
+        if len(self._to_confirm) > REMEMBERED_MOST:
+            self._to_confirm.popitem(last=False)
+
+    async def _confirm(
+        self,
+        payment_id: PaymentId,
+        events: Sequence[Event],
+        *,
+        method: str | None,
+        payment_token: str | None,
+        respond_async: bool,
+    ) -> Result:
         if not events:
             return _unknown_payment(payment_id)
         if not is_managed(events) or created_details(events).flow != CONFIRM_LATER:

@@ -9,12 +9,13 @@ Source: https://docs.stripe.com/webhooks#verify-manually.
 """
 
 import hmac
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from types import MappingProxyType
+
+import msgspec
 
 from connectors.charges import Charge, EventKind, ProcessorEvent
 from connectors.stripe import objects, translate
@@ -75,8 +76,8 @@ def read(body: bytes, *, whole: bool = True) -> ProcessorEvent:
         InputError: it is no event of Stripe's; names the field, never its value.
     """
     try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
+        parsed = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
         raise InputError("body", "is not JSON; only Stripe may call this address") from None
     if not isinstance(parsed, Mapping):
         raise InputError("body", "is no JSON object; only Stripe may call this address")

@@ -9,10 +9,12 @@ import pytest
 
 from connectors.charges import RefundStatus
 from payins.answers import Answered, InFlight, NotFound
-from payins.execute import RequestLimits
+from payins.execute import PayIns, RequestLimits
 from payins.intents import intents
 from payins.policies import TAKE_OVER_AFTER
+from payins.processors import Processors
 from schemas.errors import Rejection
+from schemas.ids import PaymentId
 from schemas.lifecycle import EventType as E
 from schemas.rejections import RejectionCode
 from service.render import refund as shown_refund
@@ -435,6 +437,57 @@ def test_two_confirmations_at_once_charge_once() -> None:
 
     run(both())
     assert len(world.psp.charges) == 1
+
+
+def test_whoever_created_a_payment_a_moment_ago_does_not_read_it_to_confirm_it() -> None:
+    world = World()
+    reads: list[PaymentId] = []
+    load, load_stored = world.ledger.load, world.store.load
+
+    async def counted(payment_id: PaymentId) -> Any:
+        reads.append(payment_id)
+        return await load(payment_id)
+
+    def counted_stored(payment_id: PaymentId) -> Any:
+        reads.append(payment_id)
+        return load_stored(payment_id)
+
+    world.ledger.load, world.store.load = counted, counted_stored  # type: ignore[method-assign]
+    payment = world.payment(flow="confirm_later", payment_token=None)
+    run(world.payins.create(payment))
+    first = run(world.payins.confirm(payment.payment_id, payment_token="ok"))
+    assert answered(first) == [E.CREATED, E.ATTEMPTED, E.CAPTURED]
+    assert reads == []
+
+
+@pytest.mark.parametrize("token", ["ok", "another"])
+def test_a_confirmation_at_another_process_counts(token: str) -> None:
+    """The one that created the payment remembers it as it was, and prefers another processor."""
+    world = World(others=("adyen",))
+    payment = world.payment(flow="confirm_later", payment_token=None)
+    run(world.payins.create(payment))
+    processors = Processors([world.psps["adyen"], world.psp], world.metrics)
+    other = PayIns(world.ledger, processors, world.metrics, clock=world.clock)
+    first = run(other.confirm(payment.payment_id, payment_token="ok"))
+    again = run(world.payins.confirm(payment.payment_id, payment_token=token))
+    if token == "ok":
+        assert again == replace(first, replayed=True)
+    else:
+        assert isinstance(again, Rejection)
+        assert again.code == RejectionCode.IDEMPOTENCY_CONFLICT
+    assert (len(world.psp.charges), len(world.psps["adyen"].charges)) == (0, 1)
+
+
+def test_a_payment_that_another_process_has_cancelled_is_not_confirmed() -> None:
+    world = World()
+    payment = world.payment(flow="confirm_later", payment_token=None)
+    run(world.payins.create(payment))
+    other = PayIns(world.ledger, world.processors, world.metrics, clock=world.clock)
+    run(other.cancel(world.change(RequestCancel, payment.payment_id)))
+    refused = run(world.payins.confirm(payment.payment_id, payment_token="ok"))
+    assert isinstance(refused, Rejection)
+    assert world.types(payment.payment_id)[-1] == "cancelled"
+    assert not world.psp.charges
 
 
 def test_only_a_payment_to_be_confirmed_later_can_be_confirmed() -> None:
