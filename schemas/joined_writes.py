@@ -3,22 +3,25 @@
 At the peak rate that is a twentieth of the service's CPU, and as much of its clients'.
 """
 
-from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from typing import Any
 
 
 class JoinedWrites:
-    """A transport whose writes of one turn of its loop are one; for the rest it is the other."""
+    """A transport whose writes of one turn of its loop are one; for the rest it is the other.
 
-    def __init__(self, transport: Any, loop: AbstractEventLoop) -> None:
+    `call_soon` is that of the loop.
+    """
+
+    def __init__(self, transport: Any, call_soon: Callable[[Callable[[], None]], Any]) -> None:
         self._transport = transport
-        self._loop = loop
+        self._call_soon = call_soon
         self._kept: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         """Write it when this turn ends."""
         if not self._kept:
-            self._loop.call_soon(self._flush)
+            self._call_soon(self._flush)
         self._kept.append(data)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Begin a connection."""
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(JoinedWrites(transport, self.loop.call_soon))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
         """Begin a request; its scope names the connection."""

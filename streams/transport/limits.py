@@ -21,8 +21,8 @@ class TransportLimits:
     fetch_response_bytes_min: int = 1
     """A broker delays a response with fewer bytes, for `fetch_wait_milliseconds` at most."""
     fetch_wait_milliseconds: int = 100
-    """How long a broker delays a fetch response that is too small. A broker serves one request at a time, so
-    this bounds how long a busy partition waits behind idle ones.
+    """How long a broker delays a fetch response that is too small. A broker serves one request at a
+    time, so this bounds how long a busy partition waits behind idle ones.
     """
     gather_milliseconds: int = 5
     """Pause after a fetch that returned few records. A fetch costs as much CPU as 500 records.

@@ -32,7 +32,7 @@ def done_by(work: Callable[[JoinedWrites], Any]) -> list[bytes | str]:
 
     async def run() -> list[bytes | str]:
         transport = Transport()
-        work(JoinedWrites(transport, asyncio.get_running_loop()))
+        work(JoinedWrites(transport, asyncio.get_running_loop().call_soon))
         await asyncio.sleep(0)
         return transport.done
 
@@ -40,7 +40,11 @@ def done_by(work: Callable[[JoinedWrites], Any]) -> list[bytes | str]:
 
 
 def test_writes_of_one_turn_are_one() -> None:
-    assert done_by(lambda joined: (joined.write(b"head"), joined.write(b"body"))) == [b"headbody"]
+    def work(joined: JoinedWrites) -> None:
+        joined.write(b"head")
+        joined.write(b"body")
+
+    assert done_by(work) == [b"headbody"]
 
 
 def test_what_was_written_is_sent_before_the_end() -> None:
@@ -58,13 +62,25 @@ def test_what_was_written_is_sent_before_the_end() -> None:
 def test_writes_of_two_turns_are_two() -> None:
     async def run() -> list[bytes | str]:
         transport = Transport()
-        joined = JoinedWrites(transport, asyncio.get_running_loop())
+        joined = JoinedWrites(transport, asyncio.get_running_loop().call_soon)
         for part in (b"1", b"2"):
             joined.write(part)
             await asyncio.sleep(0)
         return transport.done
 
     assert asyncio.run(run()) == [b"1", b"2"]
+
+
+class Started(uvicorn.Server):
+    """Tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_started = asyncio.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.is_started.set()
 
 
 def test_uvicorn_answers_in_one_write() -> None:
@@ -96,10 +112,9 @@ def test_uvicorn_answers_in_one_write() -> None:
         config = uvicorn.Config(
             application, port=0, http=Watched, log_config=None, lifespan="off", access_log=False
         )
-        server = uvicorn.Server(config)
+        server = Started(config)
         serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
+        await server.is_started.wait()
         port = server.servers[0].sockets[0].getsockname()[1]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             for length in (10, 1_000, 3_000_000):
