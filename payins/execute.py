@@ -47,6 +47,8 @@ CONFIRM_NUMBER = 2
 
 REMEMBERED_MOST = 5_000
 """Payments to be confirmed whose streams are kept in memory: those of half a minute at the peak."""
+REMEMBERED_ROWS_MOST = 10
+"""Longer streams are read again, because they would fill the memory."""
 
 _log = logging.getLogger("purser.payins")
 
@@ -134,6 +136,8 @@ class PayIns:
 
     def _remember(self, payment_id: PaymentId, events: Sequence[Event]) -> None:
         """Keep the stream of a payment that will be confirmed, most likely soon and here."""
+        if len(events) > REMEMBERED_ROWS_MOST:
+            return
         self._to_confirm[payment_id] = events
         if len(self._to_confirm) > REMEMBERED_MOST:
             self._to_confirm.popitem(last=False)

@@ -20,9 +20,9 @@ PSP_HEADER = "psp"
 EVENT_HEADER = "event_id"
 REQUEST_SECONDS = 5.0
 LINGER_MILLISECONDS = 10
+"""Webhooks of this time go in one request; a processor waits for its answer for seconds."""
 POLL_SECONDS = 0.005
-"""Webhooks of the first time go in one request, and deliveries are looked at this often. A
-processor waits for its answer for seconds."""
+"""How often it is asked what was delivered, while a webhook waits for that."""
 PARTITIONS = 6
 RETENTION_DAYS = 30
 
@@ -39,7 +39,7 @@ class Inbox:
         self._bootstrap = bootstrap
         self._topic = topic
         self._producer: Producer | None = None
-        self._waiting = 0
+        self._waiting: set[asyncio.Future[Exception | None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     async def put(self, event: ProcessorEvent, body: bytes) -> None:
@@ -47,11 +47,10 @@ class Inbox:
 
         Raises ServiceUnavailable: answer 503, and the processor sends it again.
         """
-        delivered = asyncio.get_running_loop().create_future()
+        delivered: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
         def report(error: KafkaError | None, _message: object) -> None:
-            if not delivered.done():  # else its request was cut off
-                delivered.set_result(error)
+            _tell(delivered, None if error is None else KafkaException(error))
 
         key = event.reference or event.object_id or event.event_id
         headers = [(PSP_HEADER, event.psp.encode()), (EVENT_HEADER, event.event_id.encode())]
@@ -63,18 +62,18 @@ class Inbox:
             )
         except (KafkaException, BufferError) as error:
             raise self._failed(error) from error
-        self._waiting += 1
+        self._waiting.add(delivered)
         self._poll_later()
         try:
-            refused: KafkaError | None = await delivered
+            refused = await delivered
         finally:
-            self._waiting -= 1
+            self._waiting.discard(delivered)
         if refused is not None:
-            raise self._failed(KafkaException(refused))
+            raise self._failed(refused)
 
     async def stop(self) -> None:
         """Close the connection, if there is one; what is waiting is given up."""
-        self._producer = None
+        self._give_up(ServiceUnavailable("stopped"))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -87,16 +86,25 @@ class Inbox:
     def _poll(self) -> None:
         """Let the client report what was delivered, on this thread: it never blocks."""
         self._timer = None
-        if self._producer is not None:
+        if self._producer is None:
+            return
+        try:
             self._producer.poll(0)
-            if self._waiting:
-                self._poll_later()
+        except KafkaException as error:  # only if it is fatal
+            self._give_up(error)
+        if self._waiting:
+            self._poll_later()
 
     def _failed(self, error: Exception) -> ServiceUnavailable:
-        reason = error.args[0] if error.args else None
-        if isinstance(reason, KafkaError) and reason.fatal():
-            self._producer = None  # the next webhook gets a new one
+        if _is_fatal(error):
+            self._give_up(error)
         return ServiceUnavailable(f"Kafka topic {self._topic}: {error}; is Kafka up?")
+
+    def _give_up(self, error: Exception) -> None:
+        """Drop the producer, which reports nothing any more; the next webhook gets a new one."""
+        self._producer = None
+        for delivered in self._waiting:
+            _tell(delivered, error)
 
     def _connected(self) -> Producer:
         return Producer(
@@ -111,3 +119,14 @@ class Inbox:
                 "log_level": 0,
             }
         )
+
+
+def _tell(delivered: asyncio.Future[Exception | None], error: Exception | None) -> None:
+    if not delivered.done():  # else its request was cut off
+        delivered.set_result(error)
+
+
+def _is_fatal(error: Exception) -> bool:
+    """Whether an idempotent producer is of no more use."""
+    reason = error.args[0] if isinstance(error, KafkaException) else None
+    return isinstance(reason, KafkaError) and (reason.fatal() or reason.code() == KafkaError._FATAL)

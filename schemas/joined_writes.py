@@ -8,7 +8,7 @@ from typing import Any
 
 
 class JoinedWrites:
-    """A transport whose writes of one turn of its loop are one; for the rest it is the other.
+    """A transport that joins the writes of one turn of the loop; everything else is passed on.
 
     `call_soon` is that of the loop.
     """

@@ -109,15 +109,18 @@ class AnswerCache:
 
     async def _put_soon(self) -> None:
         assert self._redis is not None
-        await asyncio.sleep(PUT_SECONDS)
-        while self._waiting:
-            waiting, self._waiting = self._waiting, {}
-            async with self._breaker.guarded():
-                together = self._redis.pipeline(transaction=False)
-                for key, value in waiting.items():
-                    together.set(PREFIX + key, value, ex=self._kept_seconds)
-                await together.execute()
-        self._putting = None
+        try:
+            await asyncio.sleep(PUT_SECONDS)
+            while self._waiting:
+                waiting, self._waiting = self._waiting, {}
+                if self._breaker.closed:
+                    async with self._breaker.guarded():
+                        together = self._redis.pipeline(transaction=False)
+                        for key, value in waiting.items():
+                            together.set(PREFIX + key, value, ex=self._kept_seconds)
+                        await together.execute()
+        finally:
+            self._putting = None
 
     def _verified(self, key: str, request: bytes, stored: bytes) -> StoredAnswer | None:
         mac, payload = stored[:_MAC_BYTES], stored[_MAC_BYTES:]

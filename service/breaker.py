@@ -19,7 +19,7 @@ _log = logging.getLogger("purser.api")
 class Breaker:
     """Closed while Redis works; open for `pause_seconds` after a failure.
 
-    That it takes more than `answer_seconds` is one.
+    An answer that takes longer than `answer_seconds` counts as a failure.
     """
 
     def __init__(

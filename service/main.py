@@ -9,7 +9,7 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import FrameType
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -20,6 +20,7 @@ with loading():
     import uvicorn
     import uvloop
     from limits.aio.storage import RedisStorage
+    from redis.asyncio import Redis
 
     from connectors.debezium.settings import DebeziumSettings
     from connectors.stripe.processor import StripeProcessor
@@ -212,7 +213,7 @@ async def _open_gate(
         secret = settings.answers_secret.get_secret_value().encode()
         url = settings.redis_url.get_secret_value()
         redis = open_redis(url)
-        stack.push_async_callback(redis.aclose)
+        stack.push_async_callback(_close, redis, settings.redis_answer_seconds)
         shared = RedisStorage(
             f"async+{url}",
             implementation="redispy",
@@ -240,6 +241,12 @@ async def _open_gate(
         in_flight={},
     )
     return gate, keys, document
+
+
+async def _close(redis: "Redis", seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await redis.aclose()
 
 
 async def _patiently(open_it: Callable[[], Awaitable[_Opened]], wait_seconds: float) -> _Opened:

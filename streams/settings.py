@@ -36,7 +36,7 @@ class StreamSettings(Settings):
     """Most bytes of one partition in one fetch; a single larger record is still delivered."""
     fetch_response_bytes_max: Bytes = 16 * 1024**2
     fetch_response_bytes_min: Annotated[int, Field(ge=1, le=16 * 1024**2)] = 1
-    """A fetch waits a tenth of a second for so many: more is fresh later and costs less CPU."""
+    """The broker waits up to a tenth of a second for so many. More cost less CPU and come later."""
     in_flight_batches_max: Count = 256
     """Most unacknowledged batches per partition; at this limit the partition is not read."""
     in_flight_bytes_max: Bytes = 192 * 1024**2

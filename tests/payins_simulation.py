@@ -97,7 +97,7 @@ class SimulatedLedger:
     def __init__(self, store: MemoryStore, point: Callable[[], Awaitable[None]]) -> None:
         self.store = store
         self._point = point
-        self._writer = Writer(store)
+        self._writer = Writer(store, read_seconds=0)  # known streams are used after lost races, too
 
     async def handle(
         self, command: AnyCommand, known: Sequence[Event] | None = None

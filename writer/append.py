@@ -16,9 +16,9 @@ from schemas.events import Event
 from schemas.ids import PaymentId
 from schemas.runtime import require_assertions
 from writer.commands import AnyCommand
+from writer.group import READ_SECONDS, Asked, GroupAppender
 from writer.group import Answer as Answer
 from writer.group import Appended as Appended
-from writer.group import Asked, GroupAppender
 from writer.lanes import Lanes
 from writer.postgres import open_store
 from writer.retry import RETRY_SECONDS, retrying
@@ -31,8 +31,14 @@ _Face = TypeVar("_Face", "AsyncWriter", "AsyncReader")
 class Writer:
     """Appends the rows of commands; thread-safe if its store is."""
 
-    def __init__(self, store: EventStore, *, retry_seconds: float = RETRY_SECONDS) -> None:
-        self._lanes = command_lanes(store, retry_seconds=retry_seconds)
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        self._lanes = command_lanes(store, retry_seconds=retry_seconds, read_seconds=read_seconds)
 
     def handle(self, command: AnyCommand, known: Sequence[Event] | None = None) -> Answer:
         """Record one command, once, however often it is sent.
@@ -111,10 +117,12 @@ def _asked(command: AnyCommand, known: Sequence[Event] | None) -> Asked:
     return Asked(command, None if known is None else tuple(known))
 
 
-def command_lanes(store: EventStore, *, retry_seconds: float) -> Lanes[Asked, Answer]:
+def command_lanes(
+    store: EventStore, *, retry_seconds: float, read_seconds: float = READ_SECONDS
+) -> Lanes[Asked, Answer]:
     """Return what appends the commands of all callers in groups."""
     return Lanes(
-        GroupAppender(store).append,
+        GroupAppender(store, read_seconds=read_seconds).append,
         retrying=retrying(store, retry_seconds=retry_seconds),
         key=lambda asked: asked.command.payment_id,
         retry_seconds=retry_seconds,

@@ -29,7 +29,7 @@ from writer.store import Account, EventStore, StreamMoved
 ROWS_MAX = 500
 """Rows of one transaction. A command with more is appended by itself."""
 READ_SECONDS = 1.0
-"""So long every stream is read after one that was handed in had moved on. Whatever makes that
+"""How long every stream is read after a group with a known one lost a race. Whatever makes that
 frequent, such as clients that send everything twice, costs a failed insert a second at most."""
 
 Streams = Mapping[PaymentId, tuple[Event, ...]]
@@ -58,9 +58,16 @@ class Asked:
 class GroupAppender:
     """Appends groups; uses what callers know of the streams, once, and reads the others."""
 
-    def __init__(self, store: EventStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._read_seconds = read_seconds
         self._read_until = float("-inf")
 
     def append(self, asked: Sequence[Asked]) -> list[Answer | None]:
@@ -73,13 +80,15 @@ class GroupAppender:
             try:
                 return append_group(self._store, commands, known=known)
             except StreamMoved:
-                self._read_until = self._clock() + READ_SECONDS
+                self._read_until = self._clock() + self._read_seconds
             except Rejection:
                 pass  # decided again on what the database has
         return append_group(self._store, commands)
 
     def _known(self, asked: Sequence[Asked]) -> Streams:
-        """Take the streams that were handed in; nobody uses them a second time."""
+        """Take the streams that were handed in. Nobody uses them a second time: `Lanes` relies on
+        an answer for whatever it tries alone.
+        """
         known: dict[PaymentId, tuple[Event, ...]] = {}
         for each in asked:
             stream, each.known = each.known, None
@@ -99,10 +108,12 @@ def append_group(
     """Carry out commands in one transaction; None for those that must wait for the next one.
 
     `known` has streams that need not be read. They may have moved on, so no command about them is
-    rejected: it gets None. Without them at least one command gets an answer.
+    rejected: it gets None, as do those about the same payment behind it. Without such streams at
+    least one command gets an answer.
 
     Raises:
-        Rejection: the database refused one of several commands, and so all of them.
+        Rejection: the database refused one of several commands, or one on a known stream, and so
+            all of them.
         StreamMoved: a stream has moved on since it was read.
         PurserError: whatever else the store raises.
     """
@@ -116,7 +127,7 @@ def append_group(
     try:
         stored = store.append(rows) if rows else ()
     except Rejection as rejection:
-        if len(commands) > 1:
+        if len(commands) > 1 or known:
             raise
         return [rejection]
     event_of = {id(row): event for row, event in zip(rows, stored, strict=True)}
@@ -141,6 +152,7 @@ class _Group:
         self._commands = commands
         self._payment_ids = [command.payment_id for command in commands]
         self._known = known
+        self._doubtful: set[PaymentId] = set()  # of which a command is refused as it is known
         self._rows_max = rows_max
         self._rows = 0
         self._streams: dict[PaymentId, tuple[Event, ...]] = {}
@@ -198,8 +210,11 @@ class _Group:
         """Decide one command after the other, until there are enough rows."""
         decisions: list[Decision | None] = [None] * len(self._commands)
         for index in self._order:
+            if self._payment_ids[index] in self._doubtful:
+                continue
             decision = self._decide(index)
             if isinstance(decision, Rejection) and self._payment_ids[index] in self._known:
+                self._doubtful.add(self._payment_ids[index])
                 continue
             if isinstance(decision, tuple):
                 if self._rows and self._rows + len(decision) > self._rows_max:

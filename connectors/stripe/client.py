@@ -44,7 +44,7 @@ stripe.enable_telemetry = False
 
 
 def _say_nothing(_message: str, **_parameters: object) -> None:
-    """Replace what makes log lines of whole bodies before it asks whether anybody wants them."""
+    """Stands for the SDK's log functions, which format whole bodies even if nobody listens."""
 
 
 for _name in ("log_debug", "log_info"):

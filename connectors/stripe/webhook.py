@@ -77,7 +77,7 @@ def read(body: bytes, *, whole: bool = True) -> ProcessorEvent:
     """
     try:
         parsed = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InputError("body", "is not JSON; only Stripe may call this address") from None
     if not isinstance(parsed, Mapping):
         raise InputError("body", "is no JSON object; only Stripe may call this address")

@@ -201,7 +201,7 @@ class Gate(Troubled):
 
 @contextmanager
 def opened(store: EventStore) -> Iterator[Writer]:
-    writer = Writer(store)
+    writer = Writer(store, read_seconds=0)  # known streams are used after lost races, too
     try:
         yield writer
     finally:
@@ -384,3 +384,34 @@ def test_nobody_is_refused_because_of_how_a_stream_once_was() -> None:
     asked = Asked(change(c.Release, payment.payment_id), created.events)
     assert appender.append([asked]) == [None]  # nothing to release, as the caller knows it
     assert isinstance(appender.append([asked])[0], Appended)
+
+
+class Refusing(Counting):
+    """Refuses every row, as a guard that runs before the primary key would."""
+
+    def append(self, events: Sequence[NewEvent]) -> tuple[Event, ...]:
+        raise Rejection(code=Code.REFUSED_BY_DATABASE, field="row", problem="is refused")
+
+
+def test_the_database_refuses_nobody_because_of_how_a_stream_once_was() -> None:
+    store = Counting()
+    payment = a_payment()
+    (created,) = GroupAppender(store).append([Asked(payment, ())])
+    assert isinstance(created, Appended)
+    store.__class__ = Refusing
+    (again,) = GroupAppender(store).append([Asked(payment, ())])
+    assert again == Appended(created.events, already_done=True)
+
+
+def test_commands_about_one_payment_keep_their_order_if_the_first_is_in_doubt() -> None:
+    store = Counting()
+    appender = GroupAppender(store)
+    payment = a_payment()
+    (created,) = appender.append([Asked(payment, ())])
+    assert isinstance(created, Appended)
+    commands = [change(c.Release, payment.payment_id), change(c.Capture, payment.payment_id)]
+    asked = [Asked(command, created.events) for command in commands]
+    assert appender.append(asked) == [None, None]
+    refused, captured = appender.append(asked)
+    assert isinstance(refused, Rejection)
+    assert isinstance(captured, Appended)

@@ -460,6 +460,16 @@ def test_whoever_created_a_payment_a_moment_ago_does_not_read_it_to_confirm_it()
     assert reads == []
 
 
+def test_long_streams_are_not_remembered() -> None:
+    world = World()
+    lines = tuple(line(f"o{number}", 10, 0, logistics_fee_minor=0) for number in range(11))
+    payment = world.payment(flow="confirm_later", payment_token=None, lines=lines)
+    run(world.payins.create(payment))
+    assert not world.payins._to_confirm
+    first = run(world.payins.confirm(payment.payment_id, payment_token="ok"))
+    assert isinstance(first, Answered)
+
+
 @pytest.mark.parametrize("token", ["ok", "another"])
 def test_a_confirmation_at_another_process_counts(token: str) -> None:
     """The one that created the payment remembers it as it was, and prefers another processor."""

@@ -165,6 +165,41 @@ def test_answers_of_a_moment_go_into_redis_together_and_are_known_at_once() -> N
     run(work())
 
 
+def test_a_defect_does_not_end_the_cache() -> None:
+    redis = FakeRedis()
+
+    async def work() -> None:
+        cache = cache_on(redis)
+        redis.error = RuntimeError("the handler is closed")
+        with pytest.raises(RuntimeError):
+            await put(cache, "api:1", b"request", ANSWER)
+        redis.error = None
+        await put(cache, "api:2", b"request", ANSWER)
+        assert await cache.get("api:2", b"request") == ANSWER
+
+    run(work())
+
+
+def test_a_redis_that_hangs_is_waited_for_once_and_not_long() -> None:
+    class Hanging(FakeRedis):
+        async def get(self, name: str) -> Any:
+            self._called()
+            await asyncio.Event().wait()
+
+    redis, metrics = Hanging(), ApiMetrics()
+    breaker = Breaker(metrics, pause_seconds=60, answer_seconds=0.01)
+    cache = AnswerCache(cast(Redis, redis), b"secret", breaker, metrics, kept_seconds=300)
+
+    async def work() -> None:
+        async with asyncio.timeout(10):
+            assert await cache.get("api:1", b"request") is None
+            assert not breaker.closed
+            assert await cache.get("api:1", b"request") is None
+
+    run(work())
+    assert redis.calls == 1
+
+
 def test_without_redis_there_is_nothing() -> None:
     breaker = Breaker(ApiMetrics(), pause_seconds=1)
     cache = AnswerCache(None, b"", breaker, ApiMetrics(), kept_seconds=300)
