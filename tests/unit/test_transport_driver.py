@@ -196,11 +196,15 @@ def test_app_reads_through_the_batch_transport_with_the_limits_of_its_settings(
         in_flight_batches_max=7,
         in_flight_bytes_max=8,
         fetch_response_bytes_max=9,
+        fetch_response_bytes_min=5,
     )
     app = make_app(settings)
     assert isinstance(app.transport, BatchTransport)
     assert app.transport.limits == TransportLimits(
-        in_flight_batches_max=7, in_flight_bytes_max=8, fetch_response_bytes_max=9
+        in_flight_batches_max=7,
+        in_flight_bytes_max=8,
+        fetch_response_bytes_max=9,
+        fetch_response_bytes_min=5,
     )
     assert driver.server_list(app.transport.url, 9092) == ["a:1", "b:2"]
 
@@ -220,8 +224,10 @@ def test_client_differs_from_the_stock_one_only_where_it_should(
     assert {name for name in stock.keys() | ours.keys() if stock.get(name) != ours.get(name)} == {
         "isolation_level",
         "fetch_max_wait_ms",
+        "fetch_min_bytes",
         "fetch_max_bytes",
     }
+    assert ours["fetch_min_bytes"] == 1
     assert ours["isolation_level"] == "read_committed"
     assert ours["check_crcs"] is True
     assert ours["session_timeout_ms"] == 10_000
