@@ -346,27 +346,31 @@ class Counting(MemoryStore):
             raise
 
 
+def created_by(appender: GroupAppender) -> tuple[c.CreatePayment, tuple[Event, ...]]:
+    """A new payment, and its stream."""
+    payment = a_payment()
+    (answer,) = appender.append([Asked(payment, ())])
+    assert isinstance(answer, Appended)
+    return payment, answer.events
+
+
 def test_a_stream_that_is_known_is_not_read() -> None:
     store = Counting()
     appender = GroupAppender(store)
-    payment = a_payment()
-    (created,) = appender.append([Asked(payment, ())])
-    assert isinstance(created, Appended)
-    (captured,) = appender.append([Asked(change(c.Capture, payment.payment_id), created.events)])
+    payment, created = created_by(appender)
+    (captured,) = appender.append([Asked(change(c.Capture, payment.payment_id), created)])
     assert isinstance(captured, Appended)
     assert store.reads == 0
-    assert store.load(payment.payment_id) == created.events + captured.events
+    assert store.load(payment.payment_id) == created + captured.events
 
 
 def test_a_stream_that_has_moved_on_is_read_and_so_are_those_soon_after() -> None:
     store, clock = Counting(), [0.0]
     appender = GroupAppender(store, lambda: clock[0])
-    payment = a_payment()
-    (first,) = appender.append([Asked(payment, ())])
+    payment, created = created_by(appender)
     for _ in range(3):  # a client that sends everything twice costs no more failed inserts
         (again,) = appender.append([Asked(payment, ())])
-        assert isinstance(first, Appended)
-        assert again == Appended(first.events, already_done=True)
+        assert again == Appended(created, already_done=True)
     assert (store.reads, store.refused) == (3, 1)
     clock[0] = READ_SECONDS
     other = a_payment(idempotency_key="other")
@@ -377,11 +381,9 @@ def test_a_stream_that_has_moved_on_is_read_and_so_are_those_soon_after() -> Non
 def test_nobody_is_refused_because_of_how_a_stream_once_was() -> None:
     store = Counting()
     appender = GroupAppender(store)
-    payment = a_payment()
-    (created,) = appender.append([Asked(payment, ())])
-    assert isinstance(created, Appended)
-    appender.append([Asked(change(c.Capture, payment.payment_id), created.events)])
-    asked = Asked(change(c.Release, payment.payment_id), created.events)
+    payment, created = created_by(appender)
+    appender.append([Asked(change(c.Capture, payment.payment_id), created)])
+    asked = Asked(change(c.Release, payment.payment_id), created)
     assert appender.append([asked]) == [None]  # nothing to release, as the caller knows it
     assert isinstance(appender.append([asked])[0], Appended)
 
@@ -395,22 +397,18 @@ class Refusing(Counting):
 
 def test_the_database_refuses_nobody_because_of_how_a_stream_once_was() -> None:
     store = Counting()
-    payment = a_payment()
-    (created,) = GroupAppender(store).append([Asked(payment, ())])
-    assert isinstance(created, Appended)
+    payment, created = created_by(GroupAppender(store))
     store.__class__ = Refusing
     (again,) = GroupAppender(store).append([Asked(payment, ())])
-    assert again == Appended(created.events, already_done=True)
+    assert again == Appended(created, already_done=True)
 
 
 def test_commands_about_one_payment_keep_their_order_if_the_first_is_in_doubt() -> None:
     store = Counting()
     appender = GroupAppender(store)
-    payment = a_payment()
-    (created,) = appender.append([Asked(payment, ())])
-    assert isinstance(created, Appended)
+    payment, created = created_by(appender)
     commands = [change(c.Release, payment.payment_id), change(c.Capture, payment.payment_id)]
-    asked = [Asked(command, created.events) for command in commands]
+    asked = [Asked(command, created) for command in commands]
     assert appender.append(asked) == [None, None]
     refused, captured = appender.append(asked)
     assert isinstance(refused, Rejection)
