@@ -22,15 +22,13 @@ _BEGIN, _END = "(/* processes */", "/* end of processes */)"
 _ASKED: Final = r"'(?s)\\(/\\* processes \\*/.*?/\\* end of processes \\*/\\)'"
 
 PROCESSES: Final = f"""(SELECT p.query_id AS engine_query_id, p.* REPLACE (
- if(empty(extract(p.query, {_AT_END})), p.query_id, unhex(extract(p.query, {_AT_END}))) AS query_id,
- if(empty(extract(p.query, {_AT_END})), p.initial_query_id, unhex(extract(p.query, {_AT_END})))
-  AS initial_query_id,
- if(empty(extract(p.query, {_AT_END})), p.user,
-  unhex(regexpExtract(p.query, {_AT_END}, 2))) AS user,
+ unhex(extract(p.query, {_AT_END})) AS query_id,
+ unhex(extract(p.query, {_AT_END})) AS initial_query_id,
+ unhex(regexpExtract(p.query, {_AT_END}, 2)) AS user,
  replaceRegexpAll(replaceRegexpAll(p.query, {_OURS}, ''), {_ASKED}, 'system.processes') AS query)
- FROM system.processes AS p)"""
-"""`system.processes` as clients know it: their ids, their names and their own text.
-`engine_query_id` is the engine's id.
+ FROM system.processes AS p WHERE match(p.query, {_AT_END}))"""
+"""`system.processes` as clients know it: their statements, ids, names and text.
+`engine_query_id` is the engine's id. What this server asks the engine for itself is left out.
 """
 
 SHOWN_PROCESSES: Final = f"{_BEGIN} SELECT * EXCEPT (engine_query_id) FROM {PROCESSES} {_END}"

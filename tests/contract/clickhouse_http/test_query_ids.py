@@ -1,5 +1,6 @@
 """A query runs under its client's id: it is seen, stopped and refused by that, also by drivers."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,6 +135,29 @@ def test_read_only_request_stops_own_queries_only(world: World) -> None:
         refused = admin.get("/", params={"query": "KILL QUERY WHERE 1"})
         assert _code(refused) == "497"
         assert admin.get("/", params={"query": "KILL QUERY WHERE query_id = 'x'"}).text == ""
+
+
+def test_statements_of_the_server_itself_are_not_seen(world: World) -> None:
+    done = threading.Event()
+
+    def ask_with_ever_other_settings() -> None:
+        with world.reader() as reader:
+            for threads in itertools.cycle("1234"):
+                ask(reader, "SELECT 1", max_threads=threads)
+                if done.is_set():
+                    return
+
+    others = [threading.Thread(target=ask_with_ever_other_settings) for _ in range(3)]
+    for other in others:
+        other.start()
+    seen: set[str] = set()
+    with world.admin() as admin:
+        for _ in range(300):
+            seen.update(ask(admin, "SELECT DISTINCT user FROM system.processes").split())
+    done.set()
+    for other in others:
+        other.join()
+    assert seen <= {world.server.user, READER}
 
 
 def test_no_mark_is_seen(world: World) -> None:
