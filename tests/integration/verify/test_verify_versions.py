@@ -105,4 +105,4 @@ def test_a_row_whose_upcaster_fails_is_parked_and_missed(
     append(new_world.database.writer, marketplace(payments=1, seed=13)[:1])
     with pytest.raises(AssertionError, match="schema_version 1: its upcaster failed"):
         new_world.pump.pump()
-    assert new_world.verify().exit_status == 2  # nothing arrived: late, not equal
+    assert new_world.verify(timeout=1.0).exit_status == 2  # nothing arrived: late, not equal

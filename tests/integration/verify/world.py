@@ -161,7 +161,7 @@ class World:
 
     def verify(
         self,
-        timeout: float = 2.0,
+        timeout: float = 60.0,
         rows: int = 20,
         window: Window | None = None,
         on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
