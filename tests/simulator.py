@@ -150,10 +150,11 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if receiver.status == 200:
-                receiver.bodies.append(body)
+            status = receiver.status  # a test may change it meanwhile
+            if status == 200:
                 receiver.signatures.append(self.headers["Stripe-Signature"])
-            self.send_response(receiver.status)
+                receiver.bodies.append(body)
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -95,7 +95,10 @@ class Simulator:
 @contextmanager
 def running(home: Path) -> Iterator[Simulator]:
     """Run the simulator with empty books."""
-    with simulator.running(home) as started, httpx.Client() as http:
+    with (
+        simulator.running(home) as started,
+        httpx.Client(verify=False, timeout=simulator.ANSWER_SECONDS) as http,
+    ):
         yield Simulator(started.url, http)
 
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from cli.status import Verdict, report
 from operations.bring_up import bring_up
 from schemas.topics import PAYMENTS_TOPIC
 from stack.native import Stack
@@ -17,6 +18,7 @@ from stack.settings import CHECKOUT
 from streams.decode import Record
 from tests.documentation import PAGES, blocks, fenced, reason_not_to_run
 from tests.integration.dead_letters.support import Parked
+from tests.waiting import wait_until
 from tests.whole_stack import quiet, whole_stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -49,6 +51,11 @@ def stack(own_stack: Stack) -> Stack:
     """The same, running, with two parked records that fold by now, and no replay's old tables."""
     with quiet():
         bring_up(own_stack, print)
+    wait_until(
+        lambda: report(own_stack).verdict is Verdict.HEALTHY,
+        "a healthy stack",
+        seen=lambda: report(own_stack).problems,
+    )
     statuses, output = run(own_stack, ["purser replay --cleanup"])
     assert statuses == [0], output
     parked = Parked.at(own_stack.endpoints.clickhouse_url)

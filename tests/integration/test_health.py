@@ -35,9 +35,10 @@ from tests.whole_stack import quiet, whole_stack
 from writer.append import open_writer
 from writer.commands import CreatePayment, OrderLine
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
-VISIBLE_SECONDS = "4"
+VISIBLE_SECONDS = "8"
+CONNECT_SECONDS = 60.0
 PAUSE_SECONDS = 0.2
 
 
@@ -145,7 +146,7 @@ def purser_status(stack: Stack, *options: str) -> subprocess.CompletedProcess[st
 def put(stack: Stack, verb: str) -> None:
     """Pause, stop or resume the connector."""
     url = f"{stack.endpoints.connect_url}/connectors/{CONNECTOR}/{verb}"
-    httpx.put(url).raise_for_status()
+    httpx.put(url, timeout=CONNECT_SECONDS).raise_for_status()
 
 
 def execute(dsn: str, statement: str) -> None:
@@ -168,10 +169,20 @@ def test_a_suspended_worker(busy: Stack) -> None:
         assert "  see docs/reference/status.md#events-invisible\n" in printed.stdout
     finally:
         os.kill(worker, signal.SIGCONT)
-    wait_until_healthy(busy)
-    printed = purser_status(busy)
-    assert (printed.returncode, printed.stdout.splitlines()[-1]) == (0, "healthy")
-    assert "are visible, the newest recorded" in printed.stdout
+
+    # One event that came late is enough for another answer.
+    def all_is_well() -> subprocess.CompletedProcess[str] | None:
+        said = purser_status(busy)
+        return said if said.returncode == 0 else None
+
+    well = wait_until(
+        all_is_well,
+        "purser status says that all is well again",
+        seen=lambda: report(busy).problems,
+    )
+    assert well is not None
+    assert well.stdout.splitlines()[-1] == "healthy"
+    assert "are visible, the newest recorded" in well.stdout
 
 
 def test_a_connector_that_is_halted_or_unregistered(busy: Stack) -> None:
@@ -230,7 +241,7 @@ def test_topic_publication_and_slot(busy: Stack) -> None:
     wait_for(busy, LoudState.SLOT_MISSING, LoudState.EVENTS_INVISIBLE)
 
     url = f"{endpoints.connect_url}/connectors/{CONNECTOR}/offsets"
-    httpx.delete(url).raise_for_status()
+    httpx.delete(url, timeout=CONNECT_SECONDS).raise_for_status()
     put(busy, "resume")  # takes a new snapshot
     wait_until_visible(busy, passed_over)
     topic = Brokers(endpoints.kafka_bootstrap, PAYMENTS_TOPIC).topic()

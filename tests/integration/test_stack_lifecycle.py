@@ -131,8 +131,8 @@ def test_up_repairs_after_supervisord_was_killed(own: Stack) -> None:
 
 
 def test_supervisord_that_hangs_is_replaced(own: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisord, "ANSWER_SECONDS", 0.5)
     own.up(POSTGRES)
+    monkeypatch.setattr(supervisord, "ANSWER_SECONDS", 3.0)
     hanging = own.pid(supervisord.NAME)
     assert hanging is not None
     os.kill(hanging, signal.SIGSTOP)

@@ -64,14 +64,16 @@ def problem(status: int, code: str, **headers: str) -> web.Response:
     )
 
 
-def post_once(handler: Handler, **options: float) -> tuple[api_client.Answer, ApiReport]:
+def post_once(
+    handler: Handler, *, give_up_seconds: float = 30.0, **options: float
+) -> tuple[api_client.Answer, ApiReport]:
     """The answer to one POST under the key k-1."""
 
     async def run() -> tuple[api_client.Answer, ApiReport]:
         report = ApiReport()
         async with (
             serving(handler) as url,
-            ApiClient(url, "token", report, give_up_seconds=0.5) as api,
+            ApiClient(url, "token", report, give_up_seconds=give_up_seconds) as api,
         ):
             return await api.post("create", "/v1/payments", {"a": 1}, "k-1", **options), report
 
@@ -132,7 +134,7 @@ def test_no_answer_for_long_is_told() -> None:
         return problem(503, "unavailable")
 
     with pytest.raises(ServiceUnavailable, match=r"create has no answer .*503 unavailable"):
-        post_once(handler)
+        post_once(handler, give_up_seconds=0.5)
 
 
 def test_whoever_hangs_up_sends_it_again() -> None:
@@ -144,7 +146,7 @@ def test_whoever_hangs_up_sends_it_again() -> None:
             await asyncio.sleep(5)
         return web.json_response(CREATED, status=201)
 
-    answer, report = post_once(handler, hang_up_seconds=0.05)
+    answer, report = post_once(handler, hang_up_seconds=1.0)
     assert answer.status == 201
     assert keys == ["k-1", "k-1"]
     assert report.resent == {"hung up": 1}

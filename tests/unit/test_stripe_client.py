@@ -37,10 +37,14 @@ GOOD = answer(intent())
 INTENTS = "/v1/payment_intents"
 
 
+QUICK = {"connect_seconds": 0.2, "answer_seconds": 0.3, "call_seconds": 5.0}
+"""Limits for what does not answer."""
+PATIENT = {"connect_seconds": 10.0, "answer_seconds": 10.0, "call_seconds": 60.0}
+
+
 def settings(url: str, **changed: Any) -> StripeSettings:
-    quick = {"connect_seconds": 0.2, "answer_seconds": 0.3, "call_seconds": 5.0}
     return StripeSettings.load(
-        api_base=url, api_key="sk_test_key", webhook_secret="whsec_1", **(quick | changed)
+        api_base=url, api_key="sk_test_key", webhook_secret="whsec_1", **(PATIENT | changed)
     )
 
 
@@ -62,10 +66,12 @@ async def call(url: str, pauses: list[float] | None = None, **changed: Any) -> s
 def against(*answers: Behaviour, **changed: Any) -> tuple[str | ProcessorError | Declined, Server]:
     """Return what one call gave against a server with these answers, and that server."""
 
+    limits = QUICK if {hang, hang_in_the_body}.intersection(answers) else PATIENT
+
     async def main() -> tuple[str | ProcessorError | Declined, Server]:
         async with Server(*answers) as server:
             try:
-                return await call(server.url, **changed), server
+                return await call(server.url, **(limits | changed)), server
             except (ProcessorError, Declined) as raised:
                 return raised, server
 
@@ -175,7 +181,8 @@ def test_a_call_ends_in_time_whatever_happens() -> None:
 
     async def main() -> tuple[OutcomeUnknown, float]:
         async with Server(hang) as server:
-            client = StripeClient(settings(server.url, attempts=10, call_seconds=0.5))
+            limits = QUICK | {"attempts": 10, "call_seconds": 0.5}
+            client = StripeClient(settings(server.url, **limits))
             started = asyncio.get_running_loop().time()
             with pytest.raises(OutcomeUnknown) as caught:
                 await client.post(INTENTS, {}, KEY)
@@ -190,7 +197,7 @@ def test_a_call_ends_in_time_whatever_happens() -> None:
 def test_time_that_runs_out_in_a_pause_leaves_what_was_known() -> None:
     async def main() -> str:
         async with Server(answer({"error": {}}, 429, Retry_After="7")) as server:
-            client = StripeClient(settings(server.url, call_seconds=0.5))
+            client = StripeClient(settings(server.url, **(QUICK | {"call_seconds": 2.0})))
             with pytest.raises(NotSent) as caught:
                 await client.post(INTENTS, {}, KEY)
             await client.close()
@@ -202,7 +209,7 @@ def test_time_that_runs_out_in_a_pause_leaves_what_was_known() -> None:
 def test_who_waits_for_a_call_can_give_up() -> None:
     async def main() -> None:
         async with Server(hang) as server:
-            client = StripeClient(settings(server.url, answer_seconds=5.0))
+            client = StripeClient(settings(server.url, **(QUICK | {"answer_seconds": 5.0})))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await client.post(INTENTS, {}, KEY)
@@ -214,8 +221,8 @@ def test_who_waits_for_a_call_can_give_up() -> None:
 def test_a_full_pool_is_a_request_that_was_not_sent() -> None:
     async def main() -> None:
         async with Server(hang) as server:
-            limits = {"connections": 1, "attempts": 1, "connect_seconds": 0.1}
-            client = StripeClient(settings(server.url, answer_seconds=1.0, **limits))
+            limits = {"connections": 1, "attempts": 1, "connect_seconds": 0.5}
+            client = StripeClient(settings(server.url, answer_seconds=1.5, **limits))
             calls = [client.post(INTENTS, {}, f"{KEY}-{number}") for number in range(2)]
             raised = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(each) for each in raised} == {OutcomeUnknown, NotSent}
@@ -293,7 +300,7 @@ def test_a_certificate_that_is_not_trusted_ends_the_call_before_anything_is_sent
 def test_a_server_without_tls_is_a_request_that_was_not_sent() -> None:
     async def main() -> None:
         async with Server(GOOD) as server:
-            await call(server.url.replace("http:", "https:"))
+            await call(server.url.replace("http:", "https:"), None, **QUICK)
 
     with pytest.raises(NotSent):
         asyncio.run(main())

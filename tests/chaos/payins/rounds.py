@@ -16,7 +16,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -189,14 +189,14 @@ class _Round:
         victim, waits_for = HELD.get(one.target, (one.target, None))
         held = self._held(waits_for)
         for pid in held:
-            os.kill(pid, signal.SIGSTOP)
+            _signal(pid, signal.SIGSTOP)
         try:
             if held:
                 time.sleep(HELD_SECONDS)
             self._kill_one(victim)
         finally:
             for pid in held:
-                os.kill(pid, signal.SIGCONT)
+                _signal(pid, signal.SIGCONT)
         killed_at = time.monotonic()
         wait_all_ready(self._stack, TARGETS)
         return Killed(kill=one, ready_seconds=time.monotonic() - killed_at)
@@ -277,3 +277,9 @@ def beside(
         ),
         without_charge=sorted(payment for payment in charged if payment not in real),
     )
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a backend may have ended by itself."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -23,7 +23,7 @@ CACHE: Final = SOURCES.parents[2] / "build" / "clients"
 ATTEMPTS: Final = 3
 PAUSE_SECONDS: Final = 3.0
 INSTALL_SECONDS: Final = 280.0
-RUN_SECONDS: Final = 200.0
+RUN_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Program:
             made = Path(partial) / "made"
             shutil.copytree(self.folder, made)
             retrying = Retrying(
-                retry=retry_if_exception_type(subprocess.CalledProcessError),
+                retry=retry_if_exception_type(subprocess.SubprocessError),
                 stop=stop_after_attempt(ATTEMPTS),
                 wait=wait_fixed(PAUSE_SECONDS),
                 reraise=True,

@@ -53,6 +53,7 @@ class Target:
             "auth": (self.user, self.password),
             "params": {"database": self.database},
             "timeout": 60.0,
+            "verify": False,
         }
         return httpx.Client(**{**arguments, **options})
 

@@ -13,6 +13,8 @@ from stack.clickhouse_http.testing import READER
 from tests.contract.clickhouse_clients.programs import Program, programs
 from tests.contract.clickhouse_http.reader_world import World, ask
 
+pytestmark = pytest.mark.timeout(1800)  # the first one may have to fetch and build programs
+
 DATABASE = "clients"
 METHODS = ("none", "lz4", "zstd", "gzip")
 CHECKS = {

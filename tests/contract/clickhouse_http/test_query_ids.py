@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from schemas.sql_words import clickhouse_literal
 from stack.clickhouse_http.testing import READER
 from tests.contract.clickhouse_http.reader_world import World, ask
 from tests.waiting import wait_until
@@ -34,8 +35,14 @@ def running(
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield answers
-    thread.join()
+    try:
+        yield answers
+    except BaseException:  # its statement would be in the way of the next test
+        with client() as http:
+            http.post("/", content=f"KILL QUERY WHERE query_id = {clickhouse_literal(query_id)}")
+        raise
+    finally:
+        thread.join()
 
 
 def _wait_until_seen(world: World, query_id: str, user: str) -> None:
@@ -151,12 +158,14 @@ def test_statements_of_the_server_itself_are_not_seen(world: World) -> None:
     for other in others:
         other.start()
     seen: set[str] = set()
-    with world.admin() as admin:
-        for _ in range(300):
-            seen.update(ask(admin, "SELECT DISTINCT user FROM system.processes").split())
-    done.set()
-    for other in others:
-        other.join()
+    try:
+        with world.admin() as admin:
+            for _ in range(300):
+                seen.update(ask(admin, "SELECT DISTINCT user FROM system.processes").split())
+    finally:
+        done.set()
+        for other in others:
+            other.join()
     assert seen <= {world.server.user, READER}
 
 

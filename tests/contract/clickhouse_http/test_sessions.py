@@ -1,7 +1,6 @@
 """HTTP sessions: what they keep, what they do not, one query at a time."""
 
 import threading
-import time
 import uuid
 from collections.abc import Callable
 
@@ -81,18 +80,20 @@ def test_read_only_request_in_a_session_does_not_lock_it(ask: Ask) -> None:
 
 def test_session_serves_one_query_at_a_time(target: Target, ask: Ask) -> None:
     session = uuid.uuid4().hex
-    begun = threading.Event()
+    query_id = uuid.uuid4().hex
 
     def occupy() -> None:
+        options = {"session_id": session, "query_id": query_id}
         with target.http() as http:
-            begun.set()
-            http.post("/", params={"session_id": session}, content="SELECT sleep(2)")
+            http.post("/", params=options, content="SELECT sleep(3)")
 
     thread = threading.Thread(target=occupy)
-    thread.start()
-    begun.wait()
-    time.sleep(0.7)
     with target.http() as http:
+        running = f"SELECT count() FROM system.processes WHERE query_id = '{query_id}'"
+        thread.start()
+        wait_until(
+            lambda: http.post("/", content=running).text == "1\n", "it runs", poll_seconds=0.01
+        )
         response = http.post("/", params={"session_id": session}, content="SELECT 1")
         thread.join()
         assert response.headers["X-ClickHouse-Exception-Code"] == "373"

@@ -57,7 +57,7 @@ def running() -> Iterator[str]:
     command = [*_PROGRAM.command(_PROGRAM.installed()), *addresses]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: _listens(port), "stripe-mock listens", seconds=30)
+            wait_until(lambda: _listens(port), "stripe-mock listens", seconds=90)
             yield f"http://{HOST}:{port}"
         finally:
             process.kill()

@@ -39,7 +39,9 @@ def client(stack: Stack) -> stripe.StripeClient:
 def test_it_is_started_shown_killed_and_restarted(stack: Stack) -> None:
     (shown,) = [each for each in stack.status() if each.name == NAME]
     assert (shown.state, shown.problem) == (ProcessState.RUNNING, None)
-    assert stack.worker_reports()[NAME]["webhooks_waiting"] == 0
+    reports = wait_until(lambda: stack.worker_reports().get(NAME), "its report")
+    assert reports is not None
+    assert reports["webhooks_waiting"] == 0
     made = client(stack).v1.payment_intents.create({"amount": 500, "currency": "eur"})
     pid = stack.pid(NAME)
     stack.kill(NAME)

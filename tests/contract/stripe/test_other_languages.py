@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from stack.settings import HOST
 from tests.contract.clickhouse_clients.programs import Program, npm
 from tests.simulator import KEY, Simulator
+
+pytestmark = pytest.mark.timeout(1800)  # the first one may have to fetch and build programs
 
 CHECKS = {
     "payment", "decline", "refund", "idempotency", "search", "paging", "checkout", "events",

@@ -14,6 +14,8 @@ from tests.contract.stripe import stripe_mock
 from tests.contract.stripe.openapi import Description
 from tests.simulator import Simulator, running
 
+pytestmark = pytest.mark.timeout(1800)  # the first one may have to fetch and build programs
+
 PRICE: Any = {"currency": "eur", "unit_amount": 900, "product_data": {"name": "An umbrella"}}
 INTENT: Any = {
     "amount": 2500,

@@ -14,7 +14,7 @@ from connectors.stripe.processor import StripeProcessor
 from schemas.errors import NotSent, OutcomeUnknown
 from tests.stripe_simulator import Receiver, Simulator
 
-QUICK = {"connect_seconds": 1.0, "answer_seconds": 1.0, "call_seconds": 30.0}
+PATIENT = {"connect_seconds": 10.0, "answer_seconds": 10.0, "call_seconds": 60.0}
 
 
 def look(simulator: Simulator, asked: ChargeRequest, **changed: Any) -> Lookup:
@@ -109,7 +109,7 @@ def test_whatever_fails_no_payment_is_charged_twice_and_none_is_lost(
         return await asyncio.gather(*made, return_exceptions=True)
 
     with simulator.faults(seed, **FAULTS):
-        answers = simulator.use(all_of, attempts=attempts, **QUICK)
+        answers = simulator.use(all_of, attempts=attempts, **PATIENT)
 
     async def judge(stripe: StripeProcessor) -> None:
         for asked, answer in zip(everything, answers, strict=True):

@@ -18,6 +18,8 @@ from connectors.stripe.settings import StripeSettings
 from schemas.errors import OutcomeUnknown, ProcessorRefused
 from tests.stripe_charges import CREATED_AT, DIRECT, PAGE, PAYMENT
 
+pytestmark = pytest.mark.timeout(1800)  # the first one may have to fetch and build programs
+
 Use = Callable[[StripeProcessor], Awaitable[object]]
 
 

@@ -36,7 +36,7 @@ from tests.whole_stack import whole_stack
 from writer.append import Writer, open_writer
 from writer.commands import Capture, CreatePayment, Fail, OrderLine
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 PAYMENTS = 60
 FAULTS = {

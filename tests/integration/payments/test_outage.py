@@ -155,7 +155,7 @@ def test_a_week_s_outage_resolves_completely(stack: PaymentsStack) -> None:
         "left on the page": "expired",
         **{f"in doubt {number}": "captured" for number in range(3)},
     }
-    ended = stack.books(timeout=120.0)
+    ended = stack.books(timeout=120.0, grace=60.0)
     assert ended.status == 0, ended
     totals = {t["kind"]: t["actual"] for t in ended.json["totals"]}
     assert totals["refunds"] == {"count": 2, "amount_minor": 1_934}
@@ -224,5 +224,5 @@ def test_a_payment_in_doubt_for_a_day_is_not_charged_twice(stack: PaymentsStack)
         assert statuses[payment] in ("unknown", "expired"), stack.story(payment)
     again = asyncio.run(_again(stack, doubtful))
     assert [each.same for each in again] == [answer.same for *_, answer in doubtful]
-    ended = stack.books(timeout=60.0)
+    ended = stack.books(timeout=120.0, grace=60.0)
     assert ended.status == 0, ended

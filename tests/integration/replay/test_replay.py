@@ -178,8 +178,7 @@ def test_it_stops_when_the_disk_fills_up_and_goes_on_once_there_is_room(world: W
 def test_a_reader_that_dies_is_started_anew_where_it_stopped(world: World) -> None:
     run = world.start(PURSER_REPLAY_ROWS_MAX="500")
     assert run.wait_for("read "), run.said
-    wait_until(lambda: readers_of(run), "readers")
-    kill(readers_of(run)[0])
+    kill(wait_until(lambda: readers_of(run), "readers")[0])
     assert run.finish() == 0, run.said
     world.assert_equal()
 

@@ -334,7 +334,7 @@ class World:
             return bool(self.one("SELECT count() FROM payment_events") >= events)
 
         def has_no_lag() -> bool:
-            return self.stack.worker_reports()[WORKER].get("lag_records") == 0
+            return self.stack.worker_reports().get(WORKER, {}).get("lag_records") == 0
 
         wait_until(is_through, f"{events} events in the views", seconds=PATIENCE_SECONDS)
         time.sleep(PROBES * PROBE_SECONDS)  # what the worker reports is so old

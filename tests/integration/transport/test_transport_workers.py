@@ -16,6 +16,7 @@ from tests.waiting import throughout, wait_until
 pytestmark = pytest.mark.integration
 
 CHAOS_SECONDS = 30.0
+EVERY_STRIKE = {"kill", "stop", "join"}
 STOP_SECONDS = 10.0
 
 
@@ -99,11 +100,11 @@ def test_nothing_is_lost_while_workers_come_and_go(
     watch = Watch(topic, workers)
     alive = [workers.start(topic, "shuffled"), workers.start(topic, "steady")]
     traffic = Traffic(topic, chance=random.Random(seed + 1))
-    happened = []
+    happened: list[str] = []
     try:
         wait_until(workers.handed_out, "the first batch")
         end = time.monotonic() + CHAOS_SECONDS
-        while time.monotonic() < end:
+        while time.monotonic() < end or not set(happened) >= EVERY_STRIKE:
             watch.look_for(chance.uniform(0.5, 4.0))
             happened.append(strike(chance, workers, topic, alive))
     finally:
@@ -119,7 +120,6 @@ def test_nothing_is_lost_while_workers_come_and_go(
     assert done.keys() == topic.committed.keys()
     for partition, offsets in topic.committed.items():
         assert done[partition] == offsets, "exactly what was committed, nothing that was aborted"
-    assert {"kill", "stop", "join"} <= set(happened)
     assert sum(map(len, topic.aborted.values())) > 0
     assert watch.looks > 20
 
@@ -242,13 +242,13 @@ def test_stop_in_time_with_a_kafka_that_does_not_answer(
     stack: Stack, topic: Topic, workers: Workers
 ) -> None:
     topic.append(300)
-    holding = workers.start(topic, "holding")
+    holding = workers.start(topic, "holding", stop_timeout_seconds=5)
     wait_until(lambda: holding.health().get("records_in_flight") == 300, "all is read")
     kafka = stack.pid("kafka")
     assert kafka is not None
     os.kill(kafka, signal.SIGSTOP)
     try:
-        wait_until(lambda: holding.health()["seconds_since_answer"] > 1, "no answer", seconds=10)
+        wait_until(lambda: holding.health().get("seconds_since_answer", 0) > 1, "no answer")
         _, seconds = holding.terminate(seconds=STOP_SECONDS)
     finally:
         os.kill(kafka, signal.SIGCONT)

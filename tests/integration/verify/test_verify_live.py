@@ -18,7 +18,7 @@ from tests.integration.postgres.rows import Book
 from tests.integration.verify.world import World, append, marketplace
 from tests.waiting import throughout
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 WRITERS = 5
 CUTS_LEAST = 6

@@ -12,7 +12,8 @@ from random import Random
 
 from tests.builders import a_payment, change, line
 from writer import commands as c
-from writer.append import Appended, AsyncWriter, open_async_writer
+from writer.append import Appended, AsyncWriter
+from writer.postgres import open_store
 
 
 def lives_of(seed: int, count: int) -> list[list[c.AnyCommand]]:
@@ -49,8 +50,11 @@ async def send(writer: AsyncWriter, lives: list[list[c.AnyCommand]], callers: in
 
 async def main() -> None:
     callers, count, seed = map(int, sys.argv[1:])
-    async with open_async_writer(os.environ["PURSER_POSTGRES_DSN"]) as writer:
+    with open_store(os.environ["PURSER_POSTGRES_DSN"]) as store:
+        # PostgreSQL is killed again and again, and its manager waits ever longer.
+        writer = AsyncWriter(store, retry_seconds=120.0)
         await send(writer, lives_of(seed, count), callers)
+        writer.close()
 
 
 if __name__ == "__main__":
