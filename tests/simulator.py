@@ -131,6 +131,7 @@ class Receiver:
     status: int = 200
     bodies: list[bytes] = field(default_factory=list)
     signatures: list[str] = field(default_factory=list)
+    taking: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -152,8 +153,9 @@ def receiving() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status = receiver.status  # a test may change it meanwhile
             if status == 200:
-                receiver.signatures.append(self.headers["Stripe-Signature"])
-                receiver.bodies.append(body)
+                with receiver.taking:  # a body and its signature have the same place
+                    receiver.signatures.append(self.headers["Stripe-Signature"])
+                    receiver.bodies.append(body)
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -10,7 +10,7 @@ from tests.chaos.plan import plan
 from tests.chaos.rounds import play
 from tests.whole_stack import whole_stack
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.chaos.payins.plan import CHOICES, plan
 from tests.chaos.payins.rounds import play
 from tests.payments_stack import whole_payments_stack
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

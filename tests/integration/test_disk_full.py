@@ -23,7 +23,7 @@ from tests.whole_stack import quiet, stack_in
 from writer.append import Writer
 from writer.postgres import open_store
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 DISK_MEGABYTES = 900
 CHUNK = bytes(256 * 1024)

@@ -31,7 +31,7 @@ from writer.commands import CreatePayment, OrderLine
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 BEFORE = 40
-HEAL_SECONDS = 300.0
+HEAL_SECONDS = 180.0
 PAUSE_SECONDS = 0.3
 WAL_MEGABYTES = 64
 
@@ -202,7 +202,7 @@ def test_broken_part_is_loud_and_its_command_heals_it(
     assert topology(stack) == before
 
     killed_at(stack, killed_in, "repair", part, "--apply")
-    code, healed = answer_of(stack, "repair", part, "--apply", "--timeout", "240")
+    code, healed = answer_of(stack, "repair", part, "--apply", "--timeout", "90")
     assert (code, healed["status"]) == (0, "healed"), healed
 
     wait_until(

@@ -105,13 +105,13 @@ def test_whole_stack_is_healthy_and_takes_less_than_3_gb(stack: Stack) -> None:
     def servers_of(stack: Stack) -> list[ProcessStatus]:
         return [each for each in stack.status() if each.name not in WORKER_NAMES]
 
-    def running() -> list[ProcessStatus] | None:
-        servers = servers_of(stack)
-        fine = (each.state is ProcessState.RUNNING and each.problem is None for each in servers)
-        return servers if all(fine) else None
-
-    servers = wait_until(running, "all servers run", seen=lambda: servers_of(stack))
-    assert servers is not None
+    wait_until(
+        lambda: all(each.state is ProcessState.RUNNING for each in servers_of(stack)),
+        "all servers run",
+        seen=lambda: servers_of(stack),
+    )
+    servers = servers_of(stack)
+    assert [each.problem for each in servers] == [None] * len(servers)
     assert all(each.memory_bytes for each in servers)
     assert sum(each.memory_bytes or 0 for each in servers) < MEMORY_BYTES_MOST
 

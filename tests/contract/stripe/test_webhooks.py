@@ -48,7 +48,9 @@ def test_the_sdk_verifies_what_comes(
     assert endpoint.secret.startswith("whsec_")
     intent = pay(client, metadata={"purser_payment_id": "p-1"})
     wait_until(lambda: len(of(receiver, intent)) == 3, "three events", seconds=20)
-    for body, signature in zip(list(receiver.bodies), receiver.signatures, strict=False):
+    with receiver.taking:
+        taken = list(zip(receiver.bodies, receiver.signatures, strict=True))
+    for body, signature in taken:
         event = stripe.Webhook.construct_event(body, signature, endpoint.secret)
         kept = client.v1.events.retrieve(event.id)
         assert kept.type == event.type

@@ -224,5 +224,5 @@ def test_a_payment_in_doubt_for_a_day_is_not_charged_twice(stack: PaymentsStack)
         assert statuses[payment] in ("unknown", "expired"), stack.story(payment)
     again = asyncio.run(_again(stack, doubtful))
     assert [each.same for each in again] == [answer.same for *_, answer in doubtful]
-    ended = stack.books(timeout=120.0, grace=60.0)
+    ended = stack.books(timeout=60.0, grace=60.0)
     assert ended.status == 0, ended

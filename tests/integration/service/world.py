@@ -23,7 +23,7 @@ from stack.topology import PAYINS_WORKER
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
 
-SECONDS = 120
+SECONDS = 30
 
 
 @dataclass(frozen=True)

@@ -242,13 +242,15 @@ def test_stop_in_time_with_a_kafka_that_does_not_answer(
     stack: Stack, topic: Topic, workers: Workers
 ) -> None:
     topic.append(300)
-    holding = workers.start(topic, "holding", stop_timeout_seconds=5)
+    holding = workers.start(topic, "holding")
     wait_until(lambda: holding.health().get("records_in_flight") == 300, "all is read")
     kafka = stack.pid("kafka")
     assert kafka is not None
     os.kill(kafka, signal.SIGSTOP)
     try:
-        wait_until(lambda: holding.health().get("seconds_since_answer", 0) > 1, "no answer")
+        wait_until(
+            lambda: holding.health().get("seconds_since_answer", 0) > 1, "no answer", seconds=10
+        )
         _, seconds = holding.terminate(seconds=STOP_SECONDS)
     finally:
         os.kill(kafka, signal.SIGCONT)

@@ -145,7 +145,7 @@ def test_a_stop_while_clickhouse_is_away_is_quick_and_acknowledges_nothing(
 ) -> None:
     events = some_events(seed=13, count=1_000)
     pipeline.send(events[:500])
-    worker = pipeline.start_worker(stop_timeout_seconds=5, drain_seconds=2)
+    worker = pipeline.start_worker()
     pipeline.wait_for_rows(500)
     pipeline.wait_for_acknowledgement()
     committed = pipeline.committed()
@@ -251,9 +251,7 @@ def test_a_stop_while_an_insert_hangs_is_quick_and_acknowledges_nothing(
 ) -> None:
     events = some_events(seed=17, count=1_000)
     pipeline.send(events[:500])
-    worker = pipeline.start_worker(
-        stall_unhealthy_seconds=1, stop_timeout_seconds=5, drain_seconds=2
-    )
+    worker = pipeline.start_worker(stall_unhealthy_seconds=1)
     pipeline.wait_for_rows(500)
     pipeline.wait_for_acknowledgement()
     committed = pipeline.committed()
