@@ -8,7 +8,9 @@ shows whether the first attempt succeeded.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -51,6 +53,20 @@ class Writer:
             ConfigurationError, SchemaVersionError: not possible until somebody fixes the cause.
         """
         return self._lanes.run(_asked(command, known))
+
+    def submit(self, command: AnyCommand, known: Sequence[Event] | None = None) -> "Future[Answer]":
+        """Like `handle`, for a caller with many commands at once; never blocks.
+
+        The answer, or what `handle` raises, will be in the future.
+
+        Raises:
+            ServiceUnavailable: too many commands are waiting, or the writer is closed.
+        """
+        return self._lanes.submit(_asked(command, known))
+
+    def group_sizes(self) -> Counter[int]:
+        """Commands that were answered together -> how many such groups there were so far."""
+        return self._lanes.sizes()
 
     def close(self) -> None:
         """Take no new commands, and wait until all others are answered."""

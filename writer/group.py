@@ -122,7 +122,7 @@ def append_group(
     decisions = group.decide_all()
     rows = sorted(
         (row for decision in decisions if isinstance(decision, tuple) for row in decision),
-        key=_lock_order,
+        key=lock_order,
     )
     try:
         stored = store.append(rows) if rows else ()
@@ -134,7 +134,7 @@ def append_group(
     return [_answer(decision, event_of) for decision in decisions]
 
 
-def _lock_order(row: NewEvent) -> tuple[bool, str, str, int, int]:
+def lock_order(row: NewEvent) -> tuple[bool, str, str, int, int]:
     """Sort key of rows: the same in all groups, so that no two groups wait for each other.
 
     Each row locks its place in its payment. A payout request locks its seller's balance as well,

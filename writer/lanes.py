@@ -98,6 +98,7 @@ class Lanes(Generic[Item, Result]):
         self._expected = 1
         self._running = 0
         self._ended_at = -math.inf
+        self._sizes: Counter[int] = Counter()
 
     def submit(self, item: Item) -> "Future[Result]":
         """Hand in an item; its result, or error, will be in the future. Never blocks.
@@ -143,6 +144,11 @@ class Lanes(Generic[Item, Result]):
                 self._lanes_busy -= 1
                 self._start_lane()
         return ticket.future.result()
+
+    def sizes(self) -> Counter[int]:
+        """Items answered by one attempt -> how many such attempts there were so far."""
+        with self._changed:
+            return self._sizes.copy()
 
     def close(self) -> None:
         """Take nothing new, and wait until everything is answered."""
@@ -331,6 +337,8 @@ class Lanes(Generic[Item, Result]):
             # First, so that a caller who comes again at once does not count twice.
             for ticket in tickets:
                 self._leave(ticket)
+            if answered := sum(ticket.error is None for ticket in tickets):
+                self._sizes[answered] += 1
             self._ended_at = time.monotonic()
             self._start_lane()
             if not self._unanswered:

@@ -333,3 +333,14 @@ def test_many_threads_get_each_their_own_answer() -> None:
         assert [*threads.map(lanes.run, range(2000))] == [-item for item in range(2000)]
     assert sum(sizes) == 2000
     assert max(sizes) > 1, "they never met; the test shows nothing"
+
+
+def test_sizes_count_what_was_answered_together() -> None:
+    bad = ValueError("is bad")
+    attempt = Attempt(lambda items: bad if 6 in items else None)
+    with open_lanes(attempt) as lanes:
+        futures = submit_all(lanes, attempt, range(7))
+        assert [outcome(future) for future in futures] == [*range(6), bad]
+        assert lanes.run(7) == 7
+    # 1 to 3 together. Alone: the first, the last, and two halves of the group that was spoiled.
+    assert lanes.sizes() == {3: 1, 1: 4}
