@@ -6,6 +6,8 @@ waits for every answer. With `--rate`, payments begin at their times instead.
 
 `one-by-one` is the append path without groups: a load and an insert for each command, by threads
 that share a store. `groups` is `open_writer` with threads, `coroutines` is `open_async_writer`.
+With `--rate` nobody waits for an answer but the next command of the same payment; one by one, as
+many commands as there are callers are worked off at the same time.
 """
 
 import argparse
@@ -14,9 +16,10 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
@@ -24,9 +27,9 @@ from threading import Lock
 from bench.load import MEASURING
 from marketplace.freshness import quantile
 from marketplace.market import Marketplace, MarketplaceSettings, Step
-from marketplace.traffic import Recorder, Traffic
+from marketplace.traffic import Traffic
 from schemas.runtime import entry_point
-from writer.append import open_async_writer, open_writer
+from writer.append import Writer, open_async_writer, open_writer
 from writer.commands import AnyCommand
 from writer.group import Answer, Appended, append_group
 from writer.postgres import open_store
@@ -44,15 +47,28 @@ Life = Sequence[AnyCommand]
 
 
 class OneByOne:
-    """The append path without groups, in place of `Writer`."""
+    """The append path without groups, in place of `Writer`; `callers` work at the same time."""
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: EventStore, callers: int) -> None:
         self._store = store
         self._retrying = retrying(store)
+        self._threads = ThreadPoolExecutor(callers)
 
     def handle(self, command: AnyCommand) -> Answer:
         """Load, decide and append one command."""
         return self._retrying.copy()(self._append, command)
+
+    def submit(self, command: AnyCommand) -> "Future[Answer]":
+        """Hand a command to one of the threads."""
+        return self._threads.submit(self.handle, command)
+
+    def group_sizes(self) -> Counter[int]:
+        """There are none."""
+        return Counter()
+
+    def close(self) -> None:
+        """Wait until every command is answered."""
+        self._threads.shutdown()
 
     def _append(self, command: AnyCommand) -> Answer:
         (answer,) = append_group(self._store, [command])
@@ -90,17 +106,17 @@ def lives_of(count: int, seed: int) -> list[Life]:
 
 
 @contextmanager
-def opened(mode: str, dsn: str) -> Iterator[Recorder]:
+def opened(mode: str, dsn: str, callers: int) -> Iterator[Writer | OneByOne]:
     """The writer of a mode with threads."""
     if mode == GROUPS:
         with open_writer(dsn) as writer:
             yield writer
         return
-    with open_store(dsn) as store:
-        yield OneByOne(store)
+    with open_store(dsn) as store, closing(OneByOne(store, callers)) as one_by_one:
+        yield one_by_one
 
 
-def send_by_threads(writer: Recorder, lives: Sequence[Life], callers: int) -> Counted:
+def send_by_threads(writer: Writer | OneByOne, lives: Sequence[Life], callers: int) -> Counted:
     """Every caller is a thread."""
     counted = Counted()
     waiting, lock = iter(lives), Lock()
@@ -141,10 +157,10 @@ async def send_by_coroutines(dsn: str, batches: Sequence[Sequence[Life]], caller
         return counted
 
 
-def send_at_rate(writer: Recorder, steps: Sequence[Step], callers: int) -> Counted:
+def send_at_rate(writer: Writer | OneByOne, steps: Sequence[Step]) -> Counted:
     """Send each step at its time."""
     counted = Counted()
-    report = Traffic(writer, steps, lanes=callers).run()
+    report = Traffic(writer, steps).run()
     counted.events, counted.seconds = report.events, report.append_seconds
     return counted
 
@@ -178,12 +194,12 @@ def main() -> None:
         lives = lives_of(options.payments, options.seed)
         counted = asyncio.run(send_by_coroutines(dsn, [warm_up, lives], options.callers))
     else:
-        with opened(options.mode, dsn) as writer:
+        with opened(options.mode, dsn, options.callers) as writer:
             send_by_threads(writer, warm_up, options.callers)
             if options.rate:
                 steps = steps_of(options.payments, options.seed, options.rate)
                 begin()
-                counted = send_at_rate(writer, steps, options.callers)
+                counted = send_at_rate(writer, steps)
             else:
                 lives = lives_of(options.payments, options.seed)
                 begin()

@@ -3,27 +3,31 @@
 `python -m bench.load --rate 208 --seconds 30` prints a line when it begins to measure, and then one
 JSON object. All events are decided before the clock starts, as a payment service on another machine
 would do. So it measures the path from PostgreSQL's commit to the visible row, and not the decisions
-of the load itself.
+of the load itself. What is due at about the same time is appended in groups, as the writer of a
+service at that rate does it.
 """
 
 import argparse
 import json
 import os
-import re
 import sys
-import threading
 import time
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
+from itertools import accumulate
+from operator import attrgetter
+from queue import SimpleQueue
 from typing import Any
 
 import psycopg
-from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
+from tenacity import Retrying, stop_after_attempt
 
 from marketplace.freshness import FreshnessProbe, quantile
 from marketplace.market import Marketplace, MarketplaceSettings, Step
@@ -33,6 +37,8 @@ from schemas.events import Event, NewEvent
 from schemas.runtime import entry_point
 from writer.append import Answer, Appended, Writer
 from writer.commands import AnyCommand
+from writer.group import ROWS_MAX, lock_order
+from writer.lanes import LANES, Lanes
 from writer.memory import MemoryStore
 from writer.postgres import PostgresStore, configure_session
 
@@ -43,6 +49,9 @@ DRAIN_SECONDS = 2.0
 """By then the events of the warm-up are in the views."""
 MEASURING = "measuring"
 """The line printed when measuring begins, so that the reader can take the servers' CPU time."""
+NAME = b"append"
+"""Of the prepared statement."""
+_PLACE = attrgetter("place")
 
 
 class _Recorder(MemoryStore):
@@ -61,93 +70,114 @@ class _Statements:
     """Replaces the store's pool and records what the store would have sent."""
 
     def __init__(self) -> None:
-        self._sent: list[tuple[bytes, Sequence[object]]] = []
+        self._sent: list[tuple[bytes, Sequence[str]]] = []
         self._rows = 0
 
     @contextmanager
     def connection(self) -> Iterator["_Statements"]:
         yield self
 
-    def execute(self, statement: bytes, values: Sequence[object]) -> "_Statements":
+    def execute(self, statement: bytes, values: Sequence[str]) -> "_Statements":
         self._sent.append((statement, values))
         return self
 
     def fetchall(self) -> list[tuple[datetime]]:
         return [(datetime.now(UTC),)] * self._rows
 
-    def of(self, rows: Sequence[NewEvent]) -> tuple[bytes, Sequence[object], tuple[Event, ...]]:
-        """The statement of one append, its values, and the events that it returns."""
+    def of(self, rows: Sequence[NewEvent]) -> tuple[bytes, str, tuple[Event, ...]]:
+        """The statement of one append, its one parameter, and the events that it returns."""
         self._sent.clear()
         self._rows = len(rows)
         store = PostgresStore(self)  # type: ignore[arg-type]
         events = store.append(rows)
-        ((statement, values),) = self._sent
-        return statement, values, events
+        ((statement, (text,)),) = self._sent
+        return statement, text, events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    """One append, ready to send: statement, parameters in PostgreSQL's format, and the answer."""
+    """What one command adds to the statement of its group, and its answer."""
 
-    statement: bytes
-    parameters: Sequence[Any]
-    formats: Sequence[Any]
+    place: tuple[Any, ...]  # among the rows of a group: see `lock_order`
+    text: bytes  # its rows in JSON, with commas between them
     events: tuple[Event, ...]
+    answer: Appended
 
 
-class _Sender:
-    """Sends prepared appends, in place of `Writer`, with one connection per thread.
+class PreparedWriter:
+    """Appends what was decided before, in place of `Writer`: in the same groups, by the same lanes.
 
-    The statements are those of `PostgresStore`, prepared on the server as psycopg does. Building
-    them is not part of the run, because a payment service does that on another machine.
+    A group is one statement, that of `PostgresStore`, prepared on the server as psycopg does. It
+    reads nothing, as `Writer` does for callers that hand in the stream. The parts of the statements
+    are made before the run, because a payment service does that on another machine.
     """
 
     def __init__(self, dsn: str, decided: Mapping[str, Sequence[NewEvent]]) -> None:
-        self._dsn = dsn
-        self._threads = threading.local()
-        self._connections: list[psycopg.Connection] = []
-        with psycopg.connect(dsn) as connection:
-            self._prepared = {key: _prepare(connection, rows) for key, rows in decided.items()}
+        statements = _Statements()
+        self._prepared = {key: _prepare(statements, rows) for key, rows in decided.items()}
+        self._connections: SimpleQueue[psycopg.Connection] = SimpleQueue()
+        for _ in range(LANES):
+            connection = psycopg.connect(dsn, autocommit=True)
+            configure_session(connection)
+            statement, _text, _events = statements.of(())
+            _check(connection.pgconn, connection.pgconn.prepare(NAME, _numbered(statement)))
+            self._connections.put(connection)
+        self._lanes: Lanes[_Prepared, Answer] = Lanes(
+            self._append,
+            retrying=Retrying(stop=stop_after_attempt(1), reraise=True),
+            key=lambda prepared: prepared.events[0].payment_id,
+        )
 
-    def handle(self, command: AnyCommand) -> Answer:
-        """Append and wait for the commit; raises ServiceUnavailable if it was refused."""
-        append = self._prepared[command.idempotency_key]
-        connection, names = self._connection()
-        server = connection.pgconn
-        name = names.get(append.statement)
-        if name is None:
-            name = names[append.statement] = f"append_{len(names)}".encode()
-            # As text with the columns' types, so that one statement serves amounts of any size.
-            _check(server, server.prepare(name, append.statement))
-        _check(server, server.exec_prepared(name, append.parameters, append.formats))
-        return Appended(append.events)
+    def submit(self, command: AnyCommand) -> "Future[Answer]":
+        """Append a command's rows with those of others that wait.
+
+        The future has the answer after the commit, or a ConfigurationError if PostgreSQL refuses.
+        """
+        return self._lanes.submit(self._prepared[command.idempotency_key])
+
+    def group_sizes(self) -> Counter[int]:
+        """Commands that were appended together -> how many such groups there were so far."""
+        return self._lanes.sizes()
 
     def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        """Wait until everything is appended."""
+        self._lanes.close()
+        while not self._connections.empty():
+            self._connections.get().close()
 
-    def _connection(self) -> tuple[psycopg.Connection, dict[bytes, bytes]]:
-        if not hasattr(self._threads, "own"):
-            connection = psycopg.connect(self._dsn, autocommit=True)
-            configure_session(connection)
-            self._connections.append(connection)
-            self._threads.own = connection, {}
-        own: tuple[psycopg.Connection, dict[bytes, bytes]] = self._threads.own
-        return own
+    def _append(self, group: Sequence[_Prepared]) -> list[Answer | None]:
+        taken, text = joined(group)
+        connection = self._connections.get()
+        try:
+            server = connection.pgconn
+            _check(server, server.exec_prepared(NAME, [text]))
+        finally:
+            self._connections.put(connection)
+        return [prepared.answer for prepared in group[:taken]] + [None] * (len(group) - taken)
 
 
-def _prepare(connection: psycopg.Connection, rows: Sequence[NewEvent]) -> _Prepared:
-    statement, values, events = _Statements().of(rows)
-    numbers = count(1)
-    text = re.sub(b"%s", lambda _: b"$%d" % next(numbers), statement)
-    transformer = Transformer(connection)
-    parameters = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
+def joined(group: Sequence[_Prepared], rows_max: int = ROWS_MAX) -> tuple[int, bytes]:
+    """How many of a group fit into one transaction, and the one parameter of its statement."""
+    ends = [*accumulate(len(prepared.events) for prepared in group)]
+    taken = max(1, bisect_right(ends, rows_max))
+    pieces = [prepared.text for prepared in sorted(group[:taken], key=_PLACE)]
+    return taken, b"[%b]" % b",".join(pieces)
+
+
+def _prepare(statements: _Statements, rows: Sequence[NewEvent]) -> _Prepared:
+    _statement, text, events = statements.of(rows)
     return _Prepared(
-        statement=text,
-        parameters=parameters,
-        formats=transformer.formats or (),
+        place=lock_order(rows[0]),
+        text=text.removeprefix("[").removesuffix("]").encode(),
         events=events,
+        answer=Appended(events),
     )
+
+
+def _numbered(statement: bytes) -> bytes:
+    """As the server wants it; psycopg writes the parameter otherwise."""
+    assert statement.count(b"%s") == 1, statement
+    return statement.replace(b"%s", b"$1")
 
 
 def _check(server: PGconn, result: PGresult) -> None:
@@ -187,13 +217,13 @@ def main() -> None:
     before = list(Marketplace(options.seed + WARM_UP_SEED, now, settings).steps(options.warm_up))
     steps = list(Marketplace(options.seed, now, settings).steps(options.seconds))
     rows = decide_all(before) | decide_all(steps)
-    with closing(_Sender(os.environ["PURSER_POSTGRES_DSN"], rows)) as sender:
-        Traffic(sender, before).run()
+    with closing(PreparedWriter(os.environ["PURSER_POSTGRES_DSN"], rows)) as writer:
+        Traffic(writer, before).run()
         time.sleep(DRAIN_SECONDS)
         sys.stdout.write(MEASURING + "\n")
         sys.stdout.flush()
         with FreshnessProbe(os.environ["PURSER_CLICKHOUSE_URL"]) as probe:
-            traffic = Traffic(sender, steps, on_appended=probe.watch)
+            traffic = Traffic(writer, steps, on_appended=probe.watch)
             cpu = time.process_time()
             report = traffic.run()
             deadline = time.monotonic() + SETTLE_SECONDS
@@ -210,6 +240,7 @@ def main() -> None:
                 "cpu_seconds": time.process_time() - cpu,
                 "append_p50": quantile(report.append_seconds, 0.5),
                 "append_p99": quantile(report.append_seconds, 0.99),
+                **report.groups.to_json(),
             }
     sys.stdout.write(json.dumps(result) + "\n")
 

@@ -24,8 +24,7 @@ from marketplace.traffic import Traffic, run_in_background
 from operations.console import say
 from operations.verify import Report
 from schemas.errors import ServiceUnavailable
-from writer.append import Writer
-from writer.postgres import open_store
+from writer.append import open_writer
 
 TRAFFIC_RATE = 10.0
 """Live payments per second: low enough to leave the replay its share of the machine."""
@@ -45,8 +44,8 @@ def rebuild(bench: Bench) -> list[Figure]:
         bench.seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=TRAFFIC_RATE)
     )
     reports: list[Report] = []
-    with open_store(bench.stack.endpoints.postgres_dsn) as store:
-        finish = run_in_background(Traffic(Writer(store), market.steps(86_400)))
+    with open_writer(bench.stack.endpoints.postgres_dsn) as writer:
+        finish = run_in_background(Traffic(writer, market.steps(86_400)))
         try:
             with analyst.asking():
                 reports.append(verify_stack(bench.stack))

@@ -150,8 +150,22 @@ def _latency_at(bench: Bench, section: str, rate: float, *, goal: bool = False) 
             )
             for name in ("p50", "p99")
         ),
+        *group_figures(section, seen),
         *visible,
         *_cpu(section, {**spent, "the load itself": seen["cpu_seconds"]}, seen["events"]),
+    ]
+
+
+def group_figures(section: str, seen: dict[str, float]) -> list[Figure]:
+    """How many commands the load appended in one transaction."""
+    return [
+        Figure(
+            section=section,
+            name=f"commands in a group, {name}",
+            value=seen[f"group_{name}"],
+            unit="commands",
+        )
+        for name in ("mean", "p50", "p99", "largest")
     ]
 
 

@@ -39,8 +39,7 @@ from schemas.runtime import entry_point
 from stack.native import Stack
 from stack.settings import CHECKOUT
 from stack.topology import programs_of
-from writer.append import Writer
-from writer.postgres import open_store
+from writer.append import open_writer
 
 RESULTS = CHECKOUT / "bench" / "results"
 VIEWS_WORKERS = 2
@@ -125,12 +124,12 @@ def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
     acknowledged = Acknowledged()
     endpoints = stack.endpoints
     names = [program.name for program in programs_of(stack.settings.views_workers)]
-    with open_store(endpoints.postgres_dsn) as store, LagWatch(endpoints.clickhouse_url) as lag:
+    with open_writer(endpoints.postgres_dsn) as writer, LagWatch(endpoints.clickhouse_url) as lag:
 
         def send(seed: int, rate: float) -> Traffic:
             settings = MarketplaceSettings(payments_per_second=rate)
             steps = Marketplace(seed, datetime.now(UTC), settings).steps(86_400)
-            return Traffic(Writer(store), steps, on_appended=acknowledged.add)
+            return Traffic(writer, steps, on_appended=acknowledged.add)
 
         began = time.monotonic()
         trial = _try_out(send(options.seed + 1, options.rate))
@@ -235,6 +234,12 @@ def _load(options: Options, seen: Seen, traffic: TrafficReport) -> list[Figure]:
             name="events acknowledged",
             value=traffic.events / traffic.seconds,
             unit="events/s",
+        ),
+        Figure(
+            section="load",
+            name="commands appended together, mean",
+            value=traffic.groups.mean,
+            unit="commands",
         ),
         Figure(section="load", name="commands sent again", value=traffic.resent, unit="commands"),
     ]

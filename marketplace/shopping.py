@@ -248,7 +248,7 @@ class Shopping:
             return
         while True:
             try:
-                answer = await asyncio.to_thread(self._writer.handle, command)
+                answer = await asyncio.wrap_future(self._writer.submit(command))
                 break
             except ServiceUnavailable:
                 if self._stop.is_set():

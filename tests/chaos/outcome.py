@@ -104,6 +104,7 @@ class Outcome:
             "live_payments": self.traffic.payments,
             "live_events": self.traffic.events,
             "commands_resent": self.traffic.resent,
+            **self.traffic.groups.to_json(),
             "commands_rejected": dict(self.traffic.rejections),
             "imports": self.imports,
             "import_runs": self.import_runs,
@@ -137,6 +138,7 @@ class Outcome:
             f" {self.traffic.events:,} of live traffic"
             f" ({self.traffic.resent:,} commands sent again),"
             f" {self.imported_events:,} of {self.imports} imports ({self.import_runs} runs)\n"
+            f"appended together by live traffic: {self.traffic.groups}\n"
             f"verify: {self.report.verdict if self.report else 'not run'}"
             f" ({(self.report.postgres_events or 0) if self.report else 0:,} events);"
             f" of all checks: {', '.join(f'{n} {v}' for v, n in self.verdicts.items())}"

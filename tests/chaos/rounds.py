@@ -29,8 +29,7 @@ from stack.native import Stack
 from tests.chaos.imports import Imports
 from tests.chaos.outcome import Killed, Outcome
 from tests.chaos.plan import Kill
-from writer.append import Writer
-from writer.postgres import open_store
+from writer.append import open_writer
 
 TRAFFIC_SECONDS = 7 * 86_400
 """Longer than any round; the traffic ends when it is stopped."""
@@ -90,10 +89,10 @@ class _Round:
         steps = Marketplace(seed, datetime.now(UTC), settings).steps(TRAFFIC_SECONDS)
         endpoints = self._stack.endpoints
         with (
-            open_store(endpoints.postgres_dsn) as store,
+            open_writer(endpoints.postgres_dsn) as writer,
             Imports(self._stack, seed, self._acknowledged.add) as imports,
         ):
-            traffic = Traffic(Writer(store), steps, on_appended=self._acknowledged.add)
+            traffic = Traffic(writer, steps, on_appended=self._acknowledged.add)
             self.outcome.traffic = traffic.report
             finish = run_in_background(traffic)
             try:

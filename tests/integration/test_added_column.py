@@ -21,7 +21,7 @@ from tests.integration.postgres.database import insert, refusal
 from tests.integration.postgres.rows import Book
 from tests.waiting import wait_until
 from tests.whole_stack import whole_stack
-from writer.append import Writer
+from writer.append import open_writer
 from writer.postgres import PostgresStore, open_store
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -68,11 +68,12 @@ def test_a_column_added_under_traffic_disturbs_nothing(own_stack: Stack) -> None
     )
     with (
         open_store(endpoints.postgres_dsn) as store,
+        open_writer(endpoints.postgres_dsn) as writer,
         psycopg.connect(endpoints.postgres_dsn, autocommit=True) as session,
     ):
         # A session that is open all the time: what it has prepared must not stand in the way.
         others = _refused_after(session)
-        traffic = Traffic(Writer(store), market.steps(86_400))
+        traffic = Traffic(writer, market.steps(86_400))
         finish = run_in_background(traffic)
         try:
             _wait_for_events(traffic, 100)

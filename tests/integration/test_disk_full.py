@@ -20,8 +20,7 @@ from stack import disk, supervisord
 from stack.native import Stack
 from tests.waiting import throughout, wait_until
 from tests.whole_stack import quiet, stack_in
-from writer.append import Writer
-from writer.postgres import open_store
+from writer.append import open_writer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -77,10 +76,10 @@ def test_servers_stop_without_loss_and_come_back_by_themselves(
             bring_up(stack, print)
         manager = stack.pid(supervisord.NAME)
         acknowledged = Acknowledged()
-        with open_store(stack.endpoints.postgres_dsn) as store:
+        with open_writer(stack.endpoints.postgres_dsn) as writer:
             market = Marketplace(7, datetime.now(UTC), MarketplaceSettings(payments_per_second=10))
             steps = market.steps(86_400)
-            traffic = Traffic(Writer(store), steps, on_appended=acknowledged.add)
+            traffic = Traffic(writer, steps, on_appended=acknowledged.add)
             finish = run_in_background(traffic)
             try:
                 wait_until(lambda: len(acknowledged) > 50, "traffic flows")

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -184,9 +185,11 @@ class _Writer:
     def __init__(self) -> None:
         self.commands: list[AnyCommand] = []
 
-    def handle(self, command: AnyCommand) -> Answer:
+    def submit(self, command: AnyCommand) -> "Future[Answer]":
         self.commands.append(command)
-        return Appended((pay_in(EventType.RELEASED),))
+        answer: Future[Answer] = Future()
+        answer.set_result(Appended((pay_in(EventType.RELEASED),)))
+        return answer
 
 
 def carry_out(

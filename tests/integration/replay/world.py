@@ -35,9 +35,8 @@ from stack.settings import CHECKOUT
 from tests.integration.postgres.database import Refused, copy, refusal
 from tests.integration.postgres.rows import largest_row
 from tests.waiting import wait_until
-from writer.append import Appended, Writer, open_writer
+from writer.append import Appended, open_writer
 from writer.commands import AnyCommand, Capture, CreatePayment, OrderLine
-from writer.postgres import open_store
 
 WORKER = "views-worker"
 PATIENCE_SECONDS = 240.0
@@ -225,8 +224,8 @@ class World:
     def traffic(self, seed: int, rate: float = 4.0) -> Iterator[None]:
         """Live traffic while the body runs."""
         market = Marketplace(seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=rate))
-        with open_store(self.stack.endpoints.postgres_dsn) as store:
-            finish = run_in_background(Traffic(Writer(store), market.steps(86_400)))
+        with open_writer(self.stack.endpoints.postgres_dsn) as writer:
+            finish = run_in_background(Traffic(writer, market.steps(86_400)))
             try:
                 yield
             finally:
