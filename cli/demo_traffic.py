@@ -3,11 +3,13 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
 from rich.console import Console
 
 from marketplace.freshness import FreshnessProbe, quantile
+from marketplace.groups import GroupSizes, appended_since
 from marketplace.psp_faults import EVERY_FAULT
 from marketplace.shop import ShopSettings
 from marketplace.shop_day import Day, run_day
@@ -29,10 +31,11 @@ class Live:
 
     shop: ShoppingReport = field(default_factory=ShoppingReport)
     freshness: list[float] = field(default_factory=list)
+    groups: GroupSizes = field(default_factory=lambda: GroupSizes.of({}))
 
 
 def live_traffic(stack: Stack, seed: int, rate: float, seconds: float) -> Live:
-    """Let the shop buy for so long; return its report and the seconds from commit to visible."""
+    """Let the shop buy for so long; return what was seen of it and of its events."""
     say(f"live traffic through the API: {rate:g} purchases/s for {seconds:g} s, seed {seed}")
     say("  the PSP's simulator has faults by the same seed:")
     for about_webhooks in (False, True):
@@ -43,6 +46,7 @@ def live_traffic(stack: Stack, seed: int, rate: float, seconds: float) -> Live:
         ]
         say(f"    {', '.join(faults)}")
     live = Live()
+    began = datetime.now(UTC)
     endpoints = stack.endpoints
     environment = endpoints.environment()
     day = Day(
@@ -72,6 +76,7 @@ def live_traffic(stack: Stack, seed: int, rate: float, seconds: float) -> Live:
         while probe.pending() and time.monotonic() < deadline:
             time.sleep(0.05)
         live.freshness = probe.seconds
+    live.groups = appended_since(endpoints.postgres_reader_dsn, began)
     return live
 
 
@@ -98,7 +103,7 @@ def _progress(report: ShoppingReport, probe: FreshnessProbe) -> str:
 
 
 def summarize(console: Console, live: Live) -> None:
-    """Print latencies, statuses, repeats and freshness."""
+    """Print latencies, statuses, repeats, groups and freshness."""
     shop, api = live.shop, live.shop.api
     line = _Lines(console)
     line("live traffic", f"{shop.purchases:,} purchases, {sum(api.answers.values()):,} requests")
@@ -115,6 +120,7 @@ def summarize(console: Console, live: Live) -> None:
         f" {len(api.different)} differed",
     )
     line("buyers", ", ".join(f"{what} × {n:,}" for what, n in sorted(shop.visits.items())))
+    line("groups", f"commands that came together were appended together: {live.groups}")
     line(
         "freshness",
         f"{_quantiles(live.freshness)} from commit to visible in ClickHouse"

@@ -8,6 +8,7 @@ from rich.console import Console
 from cli.demo import exit_status
 from cli.demo_traffic import Live, summarize
 from marketplace.api_client import Answer
+from marketplace.groups import GroupSizes
 
 
 def said(live: Live) -> str:
@@ -16,8 +17,8 @@ def said(live: Live) -> str:
     return output.getvalue()
 
 
-def test_the_summary_has_latencies_statuses_repeats_and_freshness() -> None:
-    live = Live(freshness=[0.2])
+def test_the_summary_has_latencies_statuses_repeats_groups_and_freshness() -> None:
+    live = Live(freshness=[0.2], groups=GroupSizes.of({1: 3, 5: 1}))
     live.shop.purchases = 3
     api = live.shop.api
     api.answers.update({("POST /v1/payments", 201): 2, ("POST /v1/payments", 402): 1})
@@ -30,6 +31,10 @@ def test_the_summary_has_latencies_statuses_repeats_and_freshness() -> None:
     assert "               POST /v1/payments      p50 100 ms, p99 400 ms" in lines
     assert "sent again     hung up × 1" in lines
     assert "repeated       0 answers were repeats; of 1 compared with the first 0 differed" in lines
+    assert (
+        "groups         commands that came together were appended together: 4 groups of 2.0"
+        " commands on average; half had at most 1, 99 % at most 5, the largest 5"
+    ) in lines
     assert lines[-1].startswith("freshness      p50 200 ms, p99 200 ms")
 
 
