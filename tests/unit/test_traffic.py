@@ -2,11 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import Future
+from contextlib import closing
 from threading import Event as Flag
-from threading import Lock
+from threading import Lock, Thread
 
 import pytest
 
@@ -106,13 +105,18 @@ def at_once(*lives: int) -> list[Step]:
     return [Step(at_seconds=0, life=life, command=a_payment()) for life in lives]
 
 
-@contextmanager
-def running(sent: Traffic) -> Iterator["Future[TrafficReport]"]:
-    """It runs in a thread; what does not end fails the test."""
-    with ThreadPoolExecutor(1) as threads:
-        outcome = threads.submit(sent.run)
-        yield outcome
-        outcome.exception(WAIT_SECONDS)
+def start(sent: Traffic) -> "Future[TrafficReport]":
+    """Run it in a thread that keeps no failed test from ending."""
+    outcome: Future[TrafficReport] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(sent.run())
+        except BaseException as error:  # noqa: BLE001 - the test raises it
+            outcome.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return outcome
 
 
 def test_a_writer_that_breaks_ends_the_run_and_is_told() -> None:
@@ -142,34 +146,34 @@ def test_a_stopped_run_tells_that_a_command_could_never_be_recorded(
 def test_lives_go_on_side_by_side_and_each_waits_for_its_answers() -> None:
     writer, steps = _Held(), at_once(0, 0, 1, 0, 2)
     first, second, other, third, last = (step.command for step in steps)
-    with running(Traffic(writer, steps)) as outcome:
-        wait_until(lambda: writer.sent == [first, other, last], "one of each life is sent")
-        writer.answer(other)
-        writer.answer(first)
-        assert writer.sent[3:] == [second]
-        writer.answer(second)
-        assert writer.sent[4:] == [third]
-        writer.answer(last)
-        assert not outcome.done()
-        writer.answer(third)
-        report = outcome.result(WAIT_SECONDS)
+    outcome = start(Traffic(writer, steps))
+    wait_until(lambda: writer.sent == [first, other, last], "one of each life is sent")
+    writer.answer(other)
+    writer.answer(first)
+    assert writer.sent[3:] == [second]
+    writer.answer(second)
+    assert writer.sent[4:] == [third]
+    writer.answer(last)
+    assert not outcome.done()
+    writer.answer(third)
+    report = outcome.result(WAIT_SECONDS)
     assert (report.commands, len(report.append_seconds)) == (5, 5)
 
 
 def test_no_more_than_so_many_are_unanswered() -> None:
     writer, steps = _Held(), at_once(0, 0, 1, 2)
     first, second, other, last = (step.command for step in steps)
-    with running(Traffic(writer, steps, unanswered_max=2)) as outcome:
-        wait_until(lambda: writer.sent == [first], "the first is sent, and its successor waits")
-        time.sleep(0.05)
-        assert writer.sent == [first]
-        writer.answer(first)
-        wait_until(lambda: writer.sent == [first, second, other], "there is room for one")
-        writer.answer(second)
-        wait_until(lambda: writer.sent[3:] == [last], "there is room for one")
-        writer.answer(other)
-        writer.answer(last)
-        assert outcome.result(WAIT_SECONDS).commands == 4
+    outcome = start(Traffic(writer, steps, unanswered_max=2))
+    wait_until(lambda: writer.sent == [first], "the first is sent, and its successor waits")
+    time.sleep(0.05)
+    assert writer.sent == [first]
+    writer.answer(first)
+    wait_until(lambda: writer.sent == [first, second, other], "there is room for one")
+    writer.answer(second)
+    wait_until(lambda: writer.sent[3:] == [last], "there is room for one")
+    writer.answer(other)
+    writer.answer(last)
+    assert outcome.result(WAIT_SECONDS).commands == 4
 
 
 def test_what_cannot_be_recorded_is_sent_again_before_what_follows_it(
@@ -178,14 +182,14 @@ def test_what_cannot_be_recorded_is_sent_again_before_what_follows_it(
     monkeypatch.setattr(traffic, "RESEND_SECONDS", 0.01)
     writer, steps = _Held(), at_once(0, 0)
     first, second = (step.command for step in steps)
-    with running(Traffic(writer, steps)) as outcome:
-        for times in (1, 2):
-            wait_until(lambda times=times: writer.sent == [first] * times, "it is sent")  # type: ignore[misc]
-            writer.answer(first, AWAY)
-        wait_until(lambda: writer.sent == [first] * 3, "it is sent again")
-        writer.answer(first)
-        writer.answer(second)
-        report = outcome.result(WAIT_SECONDS)
+    outcome = start(Traffic(writer, steps))
+    for times in (1, 2):
+        wait_until(lambda times=times: writer.sent == [first] * times, "it is sent")  # type: ignore[misc]
+        writer.answer(first, AWAY)
+    wait_until(lambda: writer.sent == [first] * 3, "it is sent again")
+    writer.answer(first)
+    writer.answer(second)
+    report = outcome.result(WAIT_SECONDS)
     assert (report.resent, report.commands) == (2, 2)
 
 
@@ -201,15 +205,15 @@ def test_a_failure_waits_for_what_is_at_the_writer_and_sends_nothing_more(
     monkeypatch.setattr(traffic, "RESEND_SECONDS", 600.0)
     writer, steps = _Held(), at_once(0, 0, 1, 1, 2, 3)
     first, _behind, other, _behind, away, late = (step.command for step in steps)
-    with running(Traffic(writer, steps)) as outcome:
-        wait_until(lambda: len(writer.sent) == 4, "one of each life is sent")
-        writer.answer(away, AWAY)
-        writer.answer(first, ConfigurationError("the schema is missing"))
-        writer.answer(late, AWAY)
-        assert not outcome.done()
-        writer.answer(other)
-        with pytest.raises(ConfigurationError, match="the schema is missing"):
-            outcome.result(WAIT_SECONDS)
+    outcome = start(Traffic(writer, steps))
+    wait_until(lambda: len(writer.sent) == 4, "one of each life is sent")
+    writer.answer(away, AWAY)
+    writer.answer(first, ConfigurationError("the schema is missing"))
+    writer.answer(late, AWAY)
+    assert not outcome.done()
+    writer.answer(other)
+    with pytest.raises(ConfigurationError, match="the schema is missing"):
+        outcome.result(WAIT_SECONDS)
     assert len(writer.sent) == 4
 
 
