@@ -12,6 +12,7 @@ SECTIONS = {
     "replay": "bench.rebuild:rebuild",
     "api": "bench.api:api",
     "peers": "bench.peers.run:peers",
+    "trickle": "bench.peers.trickle:trickle",
 }
-ON_REQUEST = ("elasticity", "queries", "replay", "api", "peers")
+ON_REQUEST = ("elasticity", "queries", "replay", "api", "peers", "trickle")
 """Run only when named: they take minutes each, and `make peers` installs the peers."""

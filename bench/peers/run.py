@@ -6,39 +6,33 @@ servers share the cores with the measured process, so CPU per event is reported 
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from tempfile import mkdtemp
 from typing import Protocol
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psutil
-from clickhouse_connect.driver.client import Client
 
 from bench.figures import Figure, at_least
-from bench.peers.topic import fill
+from bench.peers import clickhouse_sink
+from bench.peers.clickhouse_sink import FORMS, Form
+from bench.peers.field import Field, Run, end, prepared, spent_seconds, started
+from bench.peers.trickle import trickles
 from bench.sections import Bench, worker_stopped
-from bench.servers import cpu_seconds, wait_until
+from bench.servers import wait_until
 from bench.workers import has_partitions
+from operations.console import say
 from schemas.errors import ConfigurationError, ServiceUnavailable
-from schemas.views import PAYMENT_EVENTS, RAW_SUFFIX
-from sinks.client import connect
-from sinks.migrate import migrate
-from sinks.settings import ClickHouseSettings
-from stack.native import Stack
+from schemas.views import PAYMENT_EVENTS
 from stack.ports import lend_port
 from stack.settings import CHECKOUT
 from streams.fold import FOLDED_TABLES
 
 PEERS_PYTHON = CHECKOUT / ".venv-peers" / "bin" / "python"
 RUN_SECONDS = 240.0
-STOP_SECONDS = 20.0
 SLOW_SHARE = 10
 """Stock Faust reads only this part of the topic; all of it would take minutes."""
 
@@ -81,87 +75,23 @@ GOALS: Mapping[str, tuple[Goal, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """The result of one or several processes; `server_seconds` is ClickHouse's CPU meanwhile."""
-
-    events: int
-    seconds: float
-    cpu_seconds: float
-    server_seconds: float
-    rows: int
-
-    @property
-    def rate(self) -> float:
-        """Events per second."""
-        return self.events / self.seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """A topic that is filled once, and a database that is emptied before each run."""
-
-    client: Client
-    stack: Stack
-    topic: str
-    events: int
-    amount_minor: int
-    last_offsets: Mapping[int, int]
-    environment: Mapping[str, str] = field(repr=False)
-
-    def empty(self) -> None:
-        """Delete all rows."""
-        for table in FOLDED_TABLES:
-            self.client.command(f"TRUNCATE TABLE {table.raw}")
-
-    def rows(self, view: str = PAYMENT_EVENTS.name) -> int:
-        """Rows of a view's raw table, including duplicates."""
-        return int(self.client.query(f"SELECT count() FROM {view}{RAW_SUFFIX}").result_rows[0][0])
-
-    def events_once(self) -> int:
-        """Distinct events: when a worker joins, others may read a few records again."""
-        query = f"SELECT count() FROM {PAYMENT_EVENTS.raw} FINAL"
-        return int(self.client.query(query).result_rows[0][0])
-
-    def is_complete(self) -> bool:
-        """Whether every partition's last record is there. Polled often, so it must be cheap."""
-        query = f"SELECT kafka_partition, max(kafka_offset) FROM {PAYMENT_EVENTS.raw} GROUP BY 1"
-        return dict(self.client.query(query).result_rows) == self.last_offsets
-
-    def server_seconds(self) -> float:
-        """CPU seconds of ClickHouse so far."""
-        return cpu_seconds(self.stack)["clickhouse"]
-
-    def check(self, name: str, *, whole: bool) -> None:
-        """Raise ServiceUnavailable unless all events arrived, with the sum of their amounts."""
-        if not whole:
-            return
-        found = self.client.query(
-            "SELECT uniqExact(payment_id, seq), sum(toInt128(amount_minor))"
-            f" FROM {PAYMENT_EVENTS.raw} FINAL"
-        ).result_rows[0]
-        if found != (self.events, self.amount_minor):
-            raise ServiceUnavailable(
-                f"{name}: ended with {found}, not {(self.events, self.amount_minor)};"
-                " its rate is invalid"
-            )
-
-
 def peers(bench: Bench) -> list[Figure]:
     """The rate of every peer, and Purser's ratio to it."""
     if not PEERS_PYTHON.exists():
         raise ConfigurationError("the peers are not installed; run `make peers`")
     section = "peers, payment_events only"
-    with worker_stopped(bench), _prepared(bench) as where:
+    with worker_stopped(bench), prepared(bench) as where:
         runs = {name: _peer(where, name, module) for name, module in PEERS.items()}
         runs["live worker"] = _live(where, "live worker", PAYMENT_EVENTS.name)
         runs["replay"] = _peer(where, "replay", "bench.peers.replay", python=sys.executable)
+        runs |= _sinks(where)
         figures = [figure for name, run in runs.items() for figure in _figures(section, name, run)]
         figures += _ratios(section, runs)
         return (
             figures
             + _scaling("live worker, all views", where, _live)
             + _scaling("replay, all views", where, _replay)
+            + trickles(where, bench.seconds, bench.seed)
         )
 
 
@@ -185,37 +115,6 @@ def _scaling(section: str, where: Field, run: "Runner") -> list[Figure]:
             ratio=runs[1].rate / runs[0].rate,
         ),
     ]
-
-
-@contextmanager
-def _prepared(bench: Bench) -> Iterator[Field]:
-    """A separate topic and database, so that no other section sees them."""
-    endpoints = bench.stack.endpoints
-    topic, database = f"bench.peers-{uuid4()}", "purser_bench_peers"
-    address = urlsplit(endpoints.clickhouse_url)
-    url = address._replace(path=f"/{database}").geturl()
-    with connect(ClickHouseSettings.load(endpoints.clickhouse_url)) as admin:
-        admin.command(f"DROP DATABASE IF EXISTS {database}")
-        admin.command(f"CREATE DATABASE {database}")
-        migrate(url)
-        filled = fill(endpoints.kafka_bootstrap, topic, bench.events, bench.seed)
-        with connect(ClickHouseSettings.load(url)) as client:
-            yield Field(
-                client=client,
-                stack=bench.stack,
-                topic=topic,
-                events=bench.events,
-                amount_minor=filled.amount_minor,
-                last_offsets=filled.last_offsets,
-                environment={
-                    **os.environ,
-                    **endpoints.environment(),
-                    "PURSER_CLICKHOUSE_URL": url,
-                    "PURSER_PAYMENTS_TOPIC": topic,
-                    "PYTHONPATH": str(CHECKOUT),
-                },
-            )
-        admin.command(f"DROP DATABASE {database}")
 
 
 def _peer(where: Field, name: str, module: str, python: str = str(PEERS_PYTHON)) -> Run:
@@ -255,7 +154,7 @@ def _replay(where: Field, name: str, views: str, *, processes: int) -> Run:
     """The bulk path of a replay; each process reads a share of the partitions."""
     where.empty()
     readers = [
-        _started(
+        started(
             where,
             [sys.executable, "-m", "bench.peers.replay"],
             name,
@@ -275,7 +174,7 @@ def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
     group = f"bench-{uuid4()}"
     ports = [lend_port() for _ in range(processes)]
     workers = [
-        _started(
+        started(
             where,
             [sys.executable, "-m", "streams.views.worker"],
             group,
@@ -289,52 +188,69 @@ def _live(where: Field, name: str, views: str, *, processes: int = 1) -> Run:
     return run
 
 
-def _started(where: Field, command: list[str], group: str, **extra: str) -> psutil.Popen:
-    return psutil.Popen(
-        command,
-        env={
-            **where.environment,
-            **extra,
-            "PURSER_CONSUMER_GROUP": group,
-            "PURSER_HOME": mkdtemp(prefix="purser-bench-"),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def _sinks(where: Field) -> dict[str, Run]:
+    """Both forms of ClickHouse's sink, if it is there."""
+    if not clickhouse_sink.is_there():
+        say(f"ClickHouse's Kafka Connect sink is not in {clickhouse_sink.PLUGINS}; going on")
+        return {}
+    clickhouse_sink.create_landing(where)
+    return {form.name: _sink(where, form) for form in FORMS}
+
+
+def _sink(where: Field, form: Form) -> Run:
+    """The sink reads the topic twice, because Java's compilers warm up in the first reading."""
+
+    def complete() -> bool:
+        sink.check()
+        # Texts have no offsets; no record comes twice while nothing is restarted.
+        return where.rows() >= where.events
+
+    with clickhouse_sink.running(where, form) as sink:
+        where.empty()
+        sink.read(where.topic)
+        wait_until(complete, "the warm-up did not end", seconds=RUN_SECONDS)
+        sink.stop_reading()
+        where.empty()
+        sink.read(where.topic)
+        run = _measured(where, [sink.process], PAYMENT_EVENTS.name, complete=complete)
+    where.check(form.name, whole=True)
+    return run
 
 
 def _watched(
     where: Field,
-    workers: list[psutil.Popen],
+    workers: Sequence[psutil.Popen],
     views: str,
     *,
     joined: Callable[[], bool] = lambda: True,
 ) -> Run:
-    """Rate and CPU from the first rows, once all have joined, to the last; then stop them."""
-
-    def spent_seconds() -> float:
-        return sum(sum(worker.cpu_times()[:2]) for worker in workers)
-
+    """As `_measured`, until every partition's last record is there; then stop the workers."""
     try:
-        wait_until(
-            lambda: where.rows() > 0 and joined(),
-            "no row came, or not all joined",
-            seconds=RUN_SECONDS,
-        )
-        started, already = time.monotonic(), where.events_once()
-        spent, server = spent_seconds(), where.server_seconds()
-        ended = wait_until(where.is_complete, "rows are missing", seconds=RUN_SECONDS)
-        spent, server = spent_seconds() - spent, where.server_seconds() - server
+        return _measured(where, workers, views, joined=joined, complete=where.is_complete)
     finally:
-        for worker in workers:
-            worker.terminate()
-        _, alive = psutil.wait_procs(workers, timeout=STOP_SECONDS)
-        for left in alive:
-            left.kill()
+        end(workers)
+
+
+def _measured(
+    where: Field,
+    workers: Sequence[psutil.Process],
+    views: str,
+    *,
+    complete: Callable[[], bool],
+    joined: Callable[[], bool] = lambda: True,
+) -> Run:
+    """Rate and CPU from the first rows, once all have joined, to the last."""
+    wait_until(
+        lambda: where.rows() > 0 and joined(), "no row came, or not all joined", seconds=RUN_SECONDS
+    )
+    began, already = time.monotonic(), where.events_once()
+    spent, server = spent_seconds(workers), where.server_seconds()
+    ended = wait_until(complete, "rows are missing", seconds=RUN_SECONDS)
+    spent, server = spent_seconds(workers) - spent, where.server_seconds() - server
     share = (where.events - already) / where.events
     return Run(
         events=where.events - already,
-        seconds=ended - started,
+        seconds=ended - began,
         cpu_seconds=spent,
         server_seconds=server,
         rows=round(share * sum(where.rows(view) for view in views.split(","))),

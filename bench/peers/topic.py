@@ -31,11 +31,16 @@ class Filled:
     last_offsets: Mapping[int, int]
 
 
-def fill(bootstrap: str, topic: str, count: int, seed: int) -> Filled:
-    """Create the topic with `count` records."""
+def create(bootstrap: str, topic: str) -> None:
+    """Create an empty topic."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     new = NewTopic(topic, num_partitions=PARTITIONS, replication_factor=1)
     admin.create_topics([new])[topic].result(SECONDS_MAX)
+
+
+def fill(bootstrap: str, topic: str, count: int, seed: int) -> Filled:
+    """Create the topic with `count` records."""
+    create(bootstrap, topic)
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -57,8 +62,8 @@ def fill(bootstrap: str, topic: str, count: int, seed: int) -> Filled:
         assert offset is not None
         last[partition] = max(offset, last.get(partition, -1))
 
-    records = _records(count, seed)
-    while batch := list(islice(records, TRANSACTION_RECORDS)):
+    left = records(count, seed)
+    while batch := list(islice(left, TRANSACTION_RECORDS)):
         producer.begin_transaction()
         for key, value, amount_minor in batch:
             producer.produce(topic, value=value, key=key, on_delivery=delivered)
@@ -67,7 +72,7 @@ def fill(bootstrap: str, topic: str, count: int, seed: int) -> Filled:
     return Filled(amount_minor=total, last_offsets=last)
 
 
-def _records(count: int, seed: int) -> Iterator[tuple[bytes, bytes, int]]:
+def records(count: int, seed: int) -> Iterator[tuple[bytes, bytes, int]]:
     """Key, value and amount of each record."""
     distinct = list(islice(_events(seed), min(count, DISTINCT_EVENTS)))
     rows = [
