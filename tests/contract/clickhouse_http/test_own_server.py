@@ -439,3 +439,18 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     status, text = start_badly(["--path", str(tmp_path / "file"), "--port", "65534"], CREDENTIALS)
     assert status == 2
     assert str(tmp_path / "file") in text
+
+
+def test_merged_parts_are_deleted_before_they_are_many(shared: ClickHouseServer) -> None:
+    """Hundreds at once, as after the engine's own half minute, hold inserts up."""
+    with connect(shared) as http:
+        create_table(http, "merged")
+        for number in range(5):
+            ask(http, f"INSERT INTO merged VALUES ({number}, 'x')")
+        ask(http, "OPTIMIZE TABLE merged FINAL")
+        inactive = "SELECT count() FROM system.parts WHERE table = 'merged' AND NOT active"
+        wait_until(
+            lambda: ask(http, inactive).strip() == "0",
+            "the parts that were merged are gone",
+            seconds=15.0,
+        )
