@@ -6,17 +6,20 @@ events from created to released, and a payout of three events for every `PAYMENT
 payments. `tests/integration/test_generated.py` compares them with the fold and runs
 `purser verify`'s checks on them.
 
-The times are those of live traffic with a million payments a day. A payment's events reach the
-topic days apart, between the events of other payments. That compresses worse than history imported
-payment by payment, and resembles years of traffic.
+By default the times are those of live traffic with a million payments a day. A payment's events
+reach the topic days apart, between the events of other payments. That compresses worse than history
+imported payment by payment, and resembles years of traffic. A `Shape` gives other times, sellers
+and currencies: `bench.day_load` puts everything into one day.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.views import RevenueKey
+from schemas.views import BUYER_ORDERS, PAYMENT_EVENTS, PAYOUTS, RevenueKey
 from sinks.clickhouse import INSERT_SETTINGS, ClickHouseSink
 from sinks.revenue import ACCOUNT_TYPES
 
@@ -30,13 +33,14 @@ FIRST_DAY = date(2026, 3, 1)
 
 _MEAN_AMOUNT_MINOR = 4_000
 _CHUNK_PAYMENTS = 100_000
-_PAYOUT_SEED = 1 << 32  # so that payouts get different ids
-_STAGING = "generated_events"
+_SECOND, _DAY = 1_000_000, 86_400_000_000
+STAGING = "generated_events"
+"""While a chunk is inserted, this table holds its rows of `payment_events`."""
 
 _ORDER = f"""
 SELECT
-    number AS n,
-    lower(hex(sipHash128(number, {{seed:UInt64}}))) AS random_hex,
+    {{first:UInt64}} + number * {{step:UInt64}} AS n,
+    lower(hex(sipHash128(n, {{kind:String}}, {{seed:UInt64}}))) AS random_hex,
     toUUID(concat(substring(random_hex, 1, 8), '-', substring(random_hex, 9, 4),
         '-5', substring(random_hex, 14, 3), '-a', substring(random_hex, 18, 3),
         '-', substring(random_hex, 21, 12))) AS payment_id,
@@ -44,25 +48,27 @@ SELECT
     sipHash64(n, 'people', {{seed:UInt64}}) AS random_2,
     sipHash64(n, 'times', {{seed:UInt64}}) AS random_3,
     concat('order-', toString({{seed:UInt64}}), '-', toString(n)) AS order_id,
-    concat('seller-', toString(toUInt32({SELLERS} * pow((random_2 % 1000003) / 1000003, 2))))
-        AS seller_id,
+    printf({{seller:String}}, toUInt32({{sellers:UInt32}}
+        * pow((random_2 % 1000003) / 1000003, {{skew:Float64}}))) AS seller_id,
     concat('buyer-', toString(random_1 % {BUYERS})) AS buyer_id,
-    ['EUR', 'EUR', 'USD', 'GBP'][1 + random_2 % 4] AS currency,
+    {{currencies:Array(String)}} AS currencies,
+    currencies[1 + random_2 % length(currencies)] AS currency,
     100 + toInt64(-{_MEAN_AMOUNT_MINOR} * log((1 + random_1 % 999983) / 999984)) AS amount,
     intDiv(amount, 10) AS commission,
     intDiv(amount, 20) AS logistics,
     amount - commission - logistics AS share,
-    -- Microseconds: even arrivals with some jitter; a day and a fortnight with more of it.
-    toInt64(n * {{gap:Int64}} + random_3 % 1000000) AS created,
-    [created,
-     created + 400000 + intDiv(random_3, 7) % 1500000,
-     created + 2000000 + intDiv(random_3, 11) % 3000000,
-     created + 86400000000 + intDiv(random_3, 13) % 36000000000,
-     created + 1209600000000 + intDiv(random_3, 17) % 3600000000] AS times
-FROM numbers({{first:UInt64}}, {{count:UInt64}})
+    -- Microseconds: even arrivals, then a delay for each event, both with some jitter.
+    {{delays:Array(Int64)}} AS delays,
+    {{jitters:Array(Int64)}} AS jitters,
+    toInt64(n * {{gap:Int64}} + random_3 % jitters[1]) AS created,
+    arrayMap((delay, jitter, part) ->
+        created + delay + if(delay = 0, 0, toInt64(intDiv(random_3, part) % jitter)),
+        delays, jitters, [1, 7, 11, 13, 17]) AS times
+FROM numbers({{count:UInt64}})
 """
+_EVENT_COLUMNS = ", ".join(PAYMENT_EVENTS.columns)
 _PAYMENTS = f"""
-INSERT INTO generated_events
+INSERT INTO {STAGING} ({_EVENT_COLUMNS})
 SELECT
     payment_id,
     seq,
@@ -93,23 +99,25 @@ SELECT
     '{{}}' AS details,
     {{start:DateTime64(6, 'UTC')}} + toIntervalMicrosecond(times[seq]) AS occurred_at,
     occurred_at + toIntervalMicrosecond(1500 + sipHash64(n, seq) % 9000) AS recorded_at,
-    random_3 % 6 AS kafka_partition,
-    intDiv(place, 6) AS kafka_offset,
-    (1000 + place) % 4294967296 AS txid,
-    place * 1100 + sipHash64(seq, n) % 700 AS lsn,
-    'c' AS op,
+    if({{placed:UInt8}}, random_3 % 6, 0) AS kafka_partition,
+    if({{placed:UInt8}}, intDiv(place, 6), 0) AS kafka_offset,
+    if({{placed:UInt8}}, (1000 + place) % 4294967296, 0) AS txid,
+    if({{placed:UInt8}}, place * 1100 + sipHash64(seq, n) % 700, 0) AS lsn,
+    if({{placed:UInt8}}, 'c', 'r') AS op,
     toDateTime64(recorded_at, 3, 'UTC') + toIntervalMillisecond(1) AS committed_at
 FROM
 (
     SELECT *, seq,
         -- How many events came before: of each kind, those of the payments that were old enough.
-        toUInt64(arraySum(age -> least(greatest(intDiv(times[seq] - age, {{gap:Int64}}), 0),
-            {{total:Int64}}), [0, 1150000, 3500000, 104400000000, 1211400000000])) AS place
+        toUInt64(arraySum((delay, jitter) -> least(greatest(
+                intDiv(times[seq] - if(delay = 0, 0, delay + intDiv(jitter, 2)), {{gap:Int64}}), 0),
+            {{total:Int64}}), delays, jitters)) AS place
     FROM ({_ORDER}) ARRAY JOIN [1, 2, 3, 4, 5] AS seq
 )
 """
+# A payout of one payment's share, after its release: so no seller's balance is overdrawn.
 _PAYOUTS = f"""
-INSERT INTO generated_events
+INSERT INTO {STAGING} ({_EVENT_COLUMNS})
 SELECT
     payment_id,
     seq,
@@ -119,7 +127,7 @@ SELECT
     'none' AS dispute,
     'out' AS direction,
     toString(payment_id) AS payout, seller_id, '' AS buyer_id, currency,
-    amount * {PAYMENTS_PER_PAYOUT // 2} AS amount_minor,
+    share AS amount_minor,
     0, 0,
     amount_minor AS order_amount_minor,
     0, 0, 0, 0, 0, 0,
@@ -131,14 +139,14 @@ SELECT
     concat('payout-', toString({{seed:UInt64}}), '-', toString(n), ['', '/1', '/2'][seq]) AS key,
     1 AS schema_version,
     '{{}}' AS details,
-    {{start:DateTime64(6, 'UTC')}} + toIntervalDay(15) + toIntervalMicrosecond(times[seq])
-        AS occurred_at,
+    {{start:DateTime64(6, 'UTC')}}
+        + toIntervalMicrosecond({{payout_delay:Int64}} + times[seq]) AS occurred_at,
     occurred_at + toIntervalMicrosecond(1500 + sipHash64(n, seq) % 9000) AS recorded_at,
-    random_3 % 6 AS kafka_partition,
-    intDiv(n * 3 + seq, 6) AS kafka_offset,
-    (1000 + n) % 4294967296 AS txid,
-    n * 1100 + seq AS lsn,
-    'c' AS op,
+    if({{placed:UInt8}}, random_3 % 6, 0) AS kafka_partition,
+    if({{placed:UInt8}}, intDiv(n * 3 + seq, 6), 0) AS kafka_offset,
+    if({{placed:UInt8}}, (1000 + n) % 4294967296, 0) AS txid,
+    if({{placed:UInt8}}, n * 1100 + seq, 0) AS lsn,
+    if({{placed:UInt8}}, 'c', 'r') AS op,
     toDateTime64(recorded_at, 3, 'UTC') + toIntervalMillisecond(1) AS committed_at
 FROM (SELECT *, seq FROM ({_ORDER}) ARRAY JOIN [1, 2, 3] AS seq)
 """
@@ -170,25 +178,57 @@ FROM
 )
 ARRAY JOIN legs AS posting, arrayEnumerate(legs) AS leg
 """
-_ORDERS = """
-INSERT INTO buyer_orders_raw
+_ORDERS = f"""
+INSERT INTO buyer_orders_raw ({", ".join(BUYER_ORDERS.columns)})
 SELECT
     buyer_id, order_id, payment_id, seq, seller_id, currency, status, fulfilment, dispute,
     order_amount_minor, captured_minor, refunded_minor, reserved_minor, psp, method, occurred_at
 FROM generated_events WHERE direction = 'in' AND seq = 5
 """
-_PAYOUT_ROWS = """
-INSERT INTO payouts_raw
+_PAYOUT_ROWS = f"""
+INSERT INTO payouts_raw ({", ".join(PAYOUTS.columns)})
 SELECT
     seller_id, payment_id, seq, currency, order_amount_minor, status, psp, psp_reference, method,
     occurred_at
 FROM generated_events WHERE direction = 'out' AND seq = 3
 """
-_EVENTS = "INSERT INTO payment_events_raw SELECT * FROM generated_events"
+_EVENTS = f"""
+INSERT INTO payment_events_raw ({_EVENT_COLUMNS}) SELECT {_EVENT_COLUMNS} FROM {STAGING}
+"""
 _KEYS = """
 SELECT DISTINCT account_id, currency, day FROM ledger_entries_raw
 WHERE account_type IN {account_types:Array(String)} AND day = {day:Date}
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Who sells, in which currencies, and when; times are in microseconds.
+
+    - `skew`: sellers have numbers below `sellers`, and the higher it is, the more sell the first.
+    - `seller`: a format of the seller's number.
+    - `currencies`: one of these each; a frequent one is there several times.
+    - `gap`: between the arrivals of two payments.
+    - `delays`, `jitters`: of the five events after the arrival, the least and what chance adds.
+    - `payout_delay`: from a payment's arrival until its payout is requested.
+    - `placed`: whether the rows have a made-up position in the topic. Without one, they are like
+      those of a replay from PostgreSQL, and the positions of other rows keep their meaning.
+    """
+
+    first_day: date = FIRST_DAY
+    sellers: int = SELLERS
+    skew: float = 2.0
+    seller: str = "seller-%d"
+    currencies: Sequence[str] = ("EUR", "EUR", "USD", "GBP")
+    gap: int = _DAY // PAYMENTS_PER_DAY
+    delays: Sequence[int] = (0, 400_000, 2 * _SECOND, _DAY, 14 * _DAY)
+    jitters: Sequence[int] = (_SECOND, 1_500_000, 3 * _SECOND, 36_000 * _SECOND, 3_600 * _SECOND)
+    payout_delay: int = 15 * _DAY
+    placed: bool = True
+
+
+def nothing() -> None:
+    """Do nothing with the staged rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,23 +238,22 @@ class Generator:
     client: Client
     total: int
     seed: int = 1
-    per_day: int = PAYMENTS_PER_DAY
-    first_day: date = FIRST_DAY
+    shape: Shape = field(default_factory=Shape)
 
-    def payments(self, first: int, count: int) -> None:
-        """Insert `count` payments from number `first` on, in several inserts per table."""
+    def payments(self, first: int, count: int, on_staged: Callable[[], None] = nothing) -> None:
+        """Insert `count` payments from number `first` on, in several inserts per table.
+
+        `on_staged` is called before each chunk is inserted, while `STAGING` holds its events.
+        """
         for start in range(first, first + count, _CHUNK_PAYMENTS):
             several = min(_CHUNK_PAYMENTS, first + count - start)
-            self.client.command(f"DROP TABLE IF EXISTS {_STAGING}")
-            self.client.command(f"CREATE TABLE {_STAGING} AS payment_events_raw ENGINE = Memory")
-            try:
-                self._insert(_PAYMENTS, self.seed, start, several)
+            with self._staging():
+                self._stage(_PAYMENTS, "payment", start, several, step=1)
                 payouts = several // PAYMENTS_PER_PAYOUT
-                self._insert(_PAYOUTS, self.seed + _PAYOUT_SEED, start, payouts)
+                self._stage(_PAYOUTS, "payout", start, payouts, step=PAYMENTS_PER_PAYOUT)
+                on_staged()
                 for statement in (_LEDGER, _ORDERS, _PAYOUT_ROWS, _EVENTS):
                     self.client.command(statement, settings=INSERT_SETTINGS)
-            finally:
-                self.client.command(f"DROP TABLE {_STAGING}")
 
     def revenue(self, sink: ClickHouseSink) -> None:
         """Compute the totals of every seller and day, as the views worker does."""
@@ -225,13 +264,33 @@ class Generator:
             )
             sink.refresh_revenue(RevenueKey(*row) for row in keys.result_rows)
 
-    def _insert(self, statement: str, seed: int, first: int, count: int) -> None:
+    @contextmanager
+    def _staging(self) -> Iterator[None]:
+        self.client.command(f"DROP TABLE IF EXISTS {STAGING}")
+        self.client.command(f"CREATE TABLE {STAGING} AS payment_events_raw ENGINE = Memory")
+        try:
+            yield
+        finally:
+            self.client.command(f"DROP TABLE {STAGING}")
+
+    def _stage(self, statement: str, kind: str, first: int, count: int, *, step: int) -> None:
+        shape = self.shape
         parameters = {
-            "seed": seed,
+            "seed": self.seed,
+            "kind": kind,
             "first": first,
+            "step": step,
             "count": count,
             "total": self.total,
-            "gap": 86_400_000_000 // self.per_day,
-            "start": f"{self.first_day} 00:00:00.000000",
+            "start": f"{shape.first_day} 00:00:00.000000",
+            "seller": shape.seller,
+            "sellers": shape.sellers,
+            "skew": shape.skew,
+            "currencies": list(shape.currencies),
+            "gap": shape.gap,
+            "delays": list(shape.delays),
+            "jitters": list(shape.jitters),
+            "payout_delay": shape.payout_delay,
+            "placed": int(shape.placed),
         }
         self.client.command(statement, parameters=parameters, settings=INSERT_SETTINGS)
