@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from bench.analyst import Analyst
 from bench.figures import Figure, at_least, at_most
 from bench.sections import WORKER, Bench, warm_up
-from bench.servers import wait_until
+from bench.servers import wait_quiet
 from bench.survival import verify_stack
 from marketplace.market import Marketplace, MarketplaceSettings
 from marketplace.traffic import Traffic, run_in_background
@@ -29,7 +28,6 @@ from writer.append import open_writer
 TRAFFIC_RATE = 10.0
 """Live payments per second: low enough to leave the replay its share of the machine."""
 REPLAY_SECONDS = 1_800.0
-SETTLE_SECONDS = 4.0
 HISTORY_ENDS = "2026-11-01"
 """The history of `bench.orders` ends before this day, and the live traffic begins after it."""
 SECTION = "replay under live traffic"
@@ -38,7 +36,9 @@ SECTION = "replay under live traffic"
 def rebuild(bench: Bench) -> list[Figure]:
     """Import `--events` of history, then replay all views under live traffic."""
     warm_up(bench, bench.events, bench.seed + 10)
-    _wait_quiet(bench)  # totals follow their rows, and the analyst's history must be complete
+    wait_quiet(
+        bench.stack, WORKER
+    )  # totals follow their rows, and the analyst's history must be complete
     analyst = Analyst(bench.stack.endpoints.clickhouse_url, day=HISTORY_ENDS, rest_seconds=0.5)
     market = Marketplace(
         bench.seed, datetime.now(UTC), MarketplaceSettings(payments_per_second=TRAFFIC_RATE)
@@ -109,20 +109,11 @@ class _Replaying:
 
 def _identical(bench: Bench) -> dict[str, bool]:
     """Table -> whether another replay without traffic gives the identical table."""
-    _wait_quiet(bench)
+    wait_quiet(bench.stack, WORKER)
     _purser_replay(bench, "--cleanup")
     _purser_replay(bench)
     live, old = _purser_replay(bench, "--digest")["databases"].values()
     return {name: live[name] == old[name] for name in live}
-
-
-def _wait_quiet(bench: Bench) -> None:
-    time.sleep(SETTLE_SECONDS)  # the worker's lag monitor checks every two seconds
-    wait_until(
-        lambda: bench.stack.worker_reports()[WORKER].get("lag_records") == 0,
-        "the worker did not catch up",
-    )
-    time.sleep(SETTLE_SECONDS)
 
 
 def _purser_replay(bench: Bench, *arguments: str) -> dict[str, Any]:

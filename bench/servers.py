@@ -14,6 +14,8 @@ from stack.native import Stack
 from stack.topology import PROGRAMS
 
 POLL_SECONDS = 0.2
+SETTLE_SECONDS = 4.0
+"""A worker counts its lag every two seconds."""
 ANSWER_SECONDS = 30.0
 
 
@@ -92,3 +94,13 @@ def wait_until(condition: Callable[[], bool], complaint: str, *, seconds: float 
             return time.monotonic()
         time.sleep(POLL_SECONDS)
     raise ServiceUnavailable(f"{complaint} within {seconds:g} s")
+
+
+def wait_quiet(stack: Stack, worker: str) -> None:
+    """Wait until a worker has done everything that is in its topic."""
+    time.sleep(SETTLE_SECONDS)
+    wait_until(
+        lambda: stack.worker_reports()[worker].get("lag_records") == 0,
+        "the worker did not catch up",
+    )
+    time.sleep(SETTLE_SECONDS)
