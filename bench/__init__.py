@@ -16,6 +16,10 @@
     generated.py   makes those payments' rows in ClickHouse
     rebuild.py     a section: a replay of everything under live traffic
     analyst.py     queries the views meanwhile and reports every wrong answer
+    day.py         a section: a full day against an empty one
+    day_load.py    loads such a day into PostgreSQL and ClickHouse, past the pipeline
+    day_questions.py  what an analyst asks of the day meanwhile
+    day_verify.py  times `purser verify` of the day
     api.py         a section: payments through the HTTP API
     api_load.py    a process that pays through it at a fixed rate
     statements.py  counts what programs ask of PostgreSQL

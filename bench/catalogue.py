@@ -10,9 +10,9 @@ SECTIONS = {
     "storage": "bench.sections:storage",
     "queries": "bench.queries:queries",
     "replay": "bench.rebuild:rebuild",
+    "day": "bench.day:day",
     "api": "bench.api:api",
     "peers": "bench.peers.run:peers",
-    "trickle": "bench.peers.trickle:trickle",
 }
-ON_REQUEST = ("elasticity", "queries", "replay", "api", "peers", "trickle")
+ON_REQUEST = ("elasticity", "queries", "replay", "day", "api", "peers")
 """Run only when named: they take minutes each, and `make peers` installs the peers."""

@@ -38,6 +38,9 @@ def bench(
     payments: Annotated[
         int, typer.Option(help="Payments in the data for queries.", min=1000, max=1_000_000_000)
     ] = 5_000_000,
+    day_payments: Annotated[
+        int, typer.Option(help="Payments of the day that is loaded.", min=1000, max=100_000_000)
+    ] = 1_000_000,
 ) -> None:
     """Measure latency, groups, throughput, transport and storage, as ratios within this run.
 
@@ -61,6 +64,7 @@ def bench(
             seconds=seconds,
             seed=seed,
             payments=payments,
+            day_payments=day_payments,
             only=only or [],
         )
     if any(figure.met is False for figure in figures):

@@ -44,6 +44,7 @@ from writer.postgres import PostgresStore, configure_session
 
 SETTLE_SECONDS = 30.0
 MEAN_STEP_SECONDS = 1.0
+SELLERS = 200
 WARM_UP_SEED = 1_000_000
 DRAIN_SECONDS = 2.0
 """By then the events of the warm-up are in the views."""
@@ -208,9 +209,12 @@ def main() -> None:
     parser.add_argument(
         "--warm-up", type=float, default=0.0, help="seconds of warm-up, not counted"
     )
+    parser.add_argument("--sellers", type=int, default=SELLERS)
     options = parser.parse_args()
     settings = MarketplaceSettings(
-        payments_per_second=options.rate, mean_step_seconds=MEAN_STEP_SECONDS
+        payments_per_second=options.rate,
+        sellers=options.sellers,
+        mean_step_seconds=MEAN_STEP_SECONDS,
     )
     now = datetime.now(UTC)
     # Marketplaces with two seeds have no payment and no key in common.

@@ -35,6 +35,7 @@ def run(
     seconds: float,
     seed: int,
     payments: int,
+    day_payments: int,
     only: list[str],
 ) -> list[Figure]:
     """Measure, print the table, write the JSON, and return the figures."""
@@ -54,6 +55,7 @@ def run(
             seconds=seconds,
             seed=seed,
             payments=payments,
+            day_payments=day_payments,
         )
         figures: list[Figure] = []
         say("warming up")

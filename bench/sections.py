@@ -16,7 +16,7 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 
 from bench.figures import Figure, at_least, at_most
-from bench.load import MEASURING
+from bench.load import MEASURING, SELLERS
 from bench.orders import EVENTS_PER_PAYMENT, write_history
 from bench.servers import TopicEnd, cpu_seconds, set_connector, spent_between, wait_until
 from schemas.errors import ServiceUnavailable
@@ -40,7 +40,10 @@ LATENCY_WARM_UP_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What every section needs; `events` are those of a throughput run, `payments` of queries."""
+    """What every section needs.
+
+    `events` are those of a throughput run, `payments` of queries, `day_payments` of a day.
+    """
 
     stack: Stack
     clickhouse: Client
@@ -51,6 +54,7 @@ class Bench:
     seconds: float
     seed: int
     payments: int
+    day_payments: int
 
 
 def run_module(
@@ -99,17 +103,26 @@ def latency(bench: Bench) -> list[Figure]:
     payments = f"latency, {bench.rate:g} payments/s and all their events"
     events = f"latency, {bench.rate:g} events/s"
     return [
-        *_latency_at(bench, payments, bench.rate, goal=True),
-        *_latency_at(bench, events, bench.rate / EVENTS_PER_PAYMENT),
+        *latency_at(bench, payments, bench.rate, goal=True),
+        *latency_at(bench, events, bench.rate / EVENTS_PER_PAYMENT),
     ]
 
 
-def _latency_at(bench: Bench, section: str, rate: float, *, goal: bool = False) -> list[Figure]:
-    """The latency seen by a client, and the CPU time of each process."""
+def latency_at(
+    bench: Bench,
+    section: str,
+    rate: float,
+    *,
+    goal: bool = False,
+    sellers: int = SELLERS,
+    begin: Callable[[], None] = lambda: None,
+) -> list[Figure]:
+    """The latency seen by a client, and each process's CPU time; `begin` follows the warm-up."""
     before: dict[str, float] = {}
 
     def heard(line: str) -> None:
         if line.strip() == MEASURING:
+            begin()
             before.update(cpu_seconds(bench.stack))
 
     seen = run_module(
@@ -117,6 +130,7 @@ def _latency_at(bench: Bench, section: str, rate: float, *, goal: bool = False) 
         "bench.load",
         *("--rate", str(rate), "--seconds", str(bench.seconds)),
         *("--seed", str(bench.seed), "--warm-up", str(LATENCY_WARM_UP_SECONDS)),
+        *("--sellers", str(sellers)),
         heard=heard,
     )
     spent = spent_between(before, cpu_seconds(bench.stack))
