@@ -55,6 +55,7 @@ def verify_of_the_day(stack: Stack, day: date, seed: int) -> list[Figure]:
         finish = run_in_background(Traffic(Writer(store), steps))
         try:
             time.sleep(BEGIN_SECONDS)
+            say("verifying the day beside a little traffic")
             verified = run_verify(stack, day)
         finally:
             traffic = finish()
