@@ -22,7 +22,7 @@ from bench.day import (
 )
 from bench.day_load import SELLER, SELLERS, Day
 from bench.day_questions import Questioner, figures_of, questions_of
-from bench.day_verify import Verified, peak_bytes
+from bench.day_verify import Verified, parsed, peak_bytes
 from bench.day_verify import figures_of as verify_figures
 from bench.figures import Figure
 from bench.generated import EVENTS_PER_PAYMENT
@@ -212,6 +212,13 @@ def test_verify_must_be_quick_and_say_equal(seconds: float, verdict: str, met: l
     )
     assert [each.met for each in figures if each.goal] == met
     assert {each.name: each.value for each in figures}["check payouts"] == 0.5
+
+
+def test_a_verify_that_printed_nothing_is_a_goal_missed_and_no_error() -> None:
+    verified = Verified(
+        seconds=1_800.0, report=parsed(""), own_megabytes=1.0, clickhouse_megabytes=2.0
+    )
+    assert [each.met for each in verify_figures(verified) if each.goal] == [False, False]
 
 
 def test_the_peak_of_a_process_is_known_while_it_lives() -> None:
