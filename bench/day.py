@@ -83,9 +83,11 @@ def _measure(bench: Bench, section: str, today: date) -> list[Figure]:
     measuring = Event()
     lags: list[int] = []
     before: dict[str, StepTime] = {}
+    cpu_before: dict[str, float] = {}
 
     def begin() -> None:
         before.update(step_times(bench))
+        cpu_before.update(cpu_seconds(bench.stack))
         measuring.set()
 
     questioner = Questioner(
@@ -96,10 +98,11 @@ def _measure(bench: Bench, section: str, today: date) -> list[Figure]:
     with questioner.asking(measuring):
         figures = latency_at(bench, section, bench.rate, sellers=SELLERS, begin=begin)
         lag = _lag_records(bench)
-        after = step_times(bench)
     wait_quiet(bench.stack, WORKER)
+    after, cpu_after = step_times(bench), cpu_seconds(bench.stack)
     rounds = len(lags)
     events = bench.seconds * next(f.value for f in figures if f.name == APPENDED)
+    figures = with_all_cpu(figures, section, spent_between(cpu_before, cpu_after), events)
     asked = 1e6 * rounds * _seconds_of_a_round(bench, questioner.questions) / events
     spent = cpu_of(figures)
     return [
@@ -187,6 +190,25 @@ def steps_between(
                 ),
             ]
     return figures
+
+
+def with_all_cpu(
+    figures: Sequence[Figure], section: str, spent: Mapping[str, float], events: float
+) -> list[Figure]:
+    """The figures with this CPU time, which includes what the worker did after the load's end.
+
+    Otherwise a worker that has fallen behind would seem to cost little.
+    """
+    kept = [f for f in figures if not f.name.startswith("CPU, ") or f.name == THE_LOAD]
+    return [
+        *kept,
+        *(
+            Figure(
+                section=section, name=f"CPU, {name}", value=1e6 * seconds / events, unit="µs/event"
+            )
+            for name, seconds in spent.items()
+        ),
+    ]
 
 
 def cpu_of(figures: Sequence[Figure]) -> float:

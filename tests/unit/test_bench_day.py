@@ -19,6 +19,7 @@ from bench.day import (
     cpu_of,
     parsed_steps,
     steps_between,
+    with_all_cpu,
 )
 from bench.day_load import SELLER, SELLERS, Day
 from bench.day_questions import Questioner, figures_of, questions_of
@@ -176,6 +177,16 @@ def of_day(p99: float, postgres: float) -> list[Figure]:
         Figure(section="day", name=THE_LOAD, value=1_000.0, unit="µs/event"),
     ]
     return [*figures, Figure(section="day", name=CPU, value=cpu_of(figures), unit="µs/event")]
+
+
+def test_the_cpu_is_counted_until_the_worker_has_done_everything() -> None:
+    figures = with_all_cpu(of_day(100, 20), "day", {"postgres": 0.5, "kafka": 0.25}, 10_000)
+    values = {each.name: each.value for each in figures}
+    assert values["CPU, postgres"] == 50
+    assert values["CPU, kafka"] == 25
+    assert values[THE_LOAD] == 1_000
+    assert values[P99] == 100
+    assert cpu_of(figures) == 75
 
 
 def test_the_load_is_not_part_of_the_cpu_of_all_processes() -> None:
