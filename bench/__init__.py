@@ -6,6 +6,7 @@
     figures.py     one measured figure, and the table and JSON of many
     servers.py     CPU time per process, Kafka's end offsets, pausing and resuming Debezium
     orders.py      a history file of plain payments, of any size
+    latency.py     a section: commit to visible at a steady rate
     load.py        a process that appends decided events at a fixed rate and looks for them
     consume.py     a process that reads the topic: batch transport or stock Faust
     append.py      the cost of one append in PostgreSQL, with and without guards

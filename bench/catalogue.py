@@ -2,7 +2,7 @@
 
 SECTIONS = {
     # First, because vacuum and merges after a bulk load would distort it.
-    "latency": "bench.sections:latency",
+    "latency": "bench.latency:latency",
     "groups": "bench.groups:groups",
     "throughput": "bench.sections:throughput",
     "transport": "bench.sections:transport",
@@ -13,6 +13,7 @@ SECTIONS = {
     "day": "bench.day:day",
     "api": "bench.api:api",
     "peers": "bench.peers.run:peers",
+    "trickle": "bench.peers.trickle:trickle",
 }
-ON_REQUEST = ("elasticity", "queries", "replay", "day", "api", "peers")
+ON_REQUEST = ("elasticity", "queries", "replay", "day", "api", "peers", "trickle")
 """Run only when named: they take minutes each, and `make peers` installs the peers."""

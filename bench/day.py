@@ -17,7 +17,8 @@ from bench.day_load import SELLERS, Day, DayLoad, begun_day
 from bench.day_questions import Ask, Questioner, figures_of, questions_of
 from bench.day_verify import verify_of_the_day
 from bench.figures import Figure, at_most
-from bench.sections import WORKER, Bench, latency_at
+from bench.latency import latency_at
+from bench.sections import WORKER, Bench
 from bench.servers import cpu_seconds, spent_between, wait_quiet
 from operations.console import say
 from schemas.errors import ServiceUnavailable

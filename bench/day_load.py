@@ -22,14 +22,13 @@ import psycopg
 from clickhouse_connect.driver.client import Client
 from psycopg import sql
 
-from bench.generated import STAGING, Generator, Shape
+from bench.generated import STAGING, Generator, Shape, complete_totals
 from bench.servers import TopicEnd, wait_until
 from marketplace.baskets import CURRENCIES
 from operations.health.checkup import examine
 from schemas.errors import ServiceUnavailable
 from schemas.events import COLUMNS
 from schemas.topics import PUBLICATION, REPLICATION_SLOT
-from sinks.clickhouse import ClickHouseSink
 from sinks.client import connect
 from sinks.settings import ClickHouseSettings
 from stack.endpoints import Endpoints
@@ -156,12 +155,6 @@ class DayLoad:
             raise ServiceUnavailable(f"{sent} records reached the topic while the day was loaded")
         if problems := examine(self.endpoints, SERVER_NAMES).problems:
             raise ServiceUnavailable(f"unhealthy after the load: {problems[0].text}")
-
-
-def complete_totals(settings: ClickHouseSettings) -> None:
-    """Make the sellers' totals right for the rows that were just loaded: the only place for it."""
-    with closing(ClickHouseSink(settings)) as sink:
-        sink.rebuild_revenue()
 
 
 def copy_staged(client: Client, session: psycopg.Connection) -> None:

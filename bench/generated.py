@@ -13,15 +13,17 @@ and currencies: `bench.day_load` puts everything into one day.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date
 
 from clickhouse_connect.driver.client import Client
 
-from schemas.views import BUYER_ORDERS, PAYMENT_EVENTS, PAYOUTS, RevenueKey
+from schemas.views import BUYER_ORDERS, PAYMENT_EVENTS, PAYOUTS
 from sinks.clickhouse import INSERT_SETTINGS, ClickHouseSink
-from sinks.revenue import ACCOUNT_TYPES
+from sinks.client import connect
+from sinks.roll_up import RollUp
+from sinks.settings import ClickHouseSettings
 
 EVENTS_PER_PAYMENT = 5
 EVENTS_PER_PAYOUT = 3
@@ -152,10 +154,11 @@ FROM (SELECT *, seq FROM ({_ORDER}) ARRAY JOIN [1, 2, 3] AS seq)
 """
 _LEDGER = """
 INSERT INTO ledger_entries_raw
-    (account_type, account_id, currency, day, payment_id, seq, leg, event_type, amount_minor)
+    (account_type, account_id, currency, day, payment_id, seq, leg, event_type, amount_minor,
+    recorded_minute)
 SELECT
     posting.1, posting.2, currency, toDate(occurred_at), payment_id, seq, leg - 1, event_type,
-    posting.3
+    posting.3, toStartOfMinute(recorded_at)
 FROM
 (
     SELECT *, arrayFilter(entry -> entry.3 != 0, multiIf(
@@ -195,10 +198,7 @@ FROM generated_events WHERE direction = 'out' AND seq = 3
 _EVENTS = f"""
 INSERT INTO payment_events_raw ({_EVENT_COLUMNS}) SELECT {_EVENT_COLUMNS} FROM {STAGING}
 """
-_KEYS = """
-SELECT DISTINCT account_id, currency, day FROM ledger_entries_raw
-WHERE account_type IN {account_types:Array(String)} AND day = {day:Date}
-"""
+_MINUTES = "SELECT DISTINCT recorded_minute FROM ledger_entries_raw"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,15 +255,6 @@ class Generator:
                 for statement in (_LEDGER, _ORDERS, _PAYOUT_ROWS, _EVENTS):
                     self.client.command(statement, settings=INSERT_SETTINGS)
 
-    def revenue(self, sink: ClickHouseSink) -> None:
-        """Compute the totals of every seller and day, as the views worker does."""
-        days = self.client.query("SELECT DISTINCT day FROM ledger_entries_raw ORDER BY day")
-        for (day,) in days.result_rows:
-            keys = self.client.query(
-                _KEYS, parameters={"account_types": list(ACCOUNT_TYPES), "day": day}
-            )
-            sink.refresh_revenue(RevenueKey(*row) for row in keys.result_rows)
-
     @contextmanager
     def _staging(self) -> Iterator[None]:
         self.client.command(f"DROP TABLE IF EXISTS {STAGING}")
@@ -294,3 +285,15 @@ class Generator:
             "placed": int(shape.placed),
         }
         self.client.command(statement, parameters=parameters, settings=INSERT_SETTINGS)
+
+
+def complete_totals(settings: ClickHouseSettings) -> None:
+    """Roll up the totals of everything that was inserted, as the views worker does."""
+    with (
+        closing(connect(settings)) as client,
+        closing(ClickHouseSink(settings)) as sink,
+        closing(RollUp(settings)) as roll_up,
+    ):
+        minutes = client.query(_MINUTES).result_rows
+        sink.note_minutes(minute.replace(tzinfo=UTC) for (minute,) in minutes)
+        roll_up.finish()

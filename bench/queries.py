@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from clickhouse_connect.driver.client import Client
 
 from bench.figures import Figure
-from bench.generated import Generator
+from bench.generated import Generator, complete_totals
 from bench.sections import Bench
 from operations.console import say
-from schemas.views import RAW_SUFFIX, SELLER_REVENUE, TABLES
-from sinks.clickhouse import ClickHouseSink
+from schemas.views import RAW_SUFFIX, TABLES, TOTALS
 from sinks.client import connect
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
@@ -30,13 +29,14 @@ PAGE = CHECKOUT / "docs" / "reference" / "views.md"
 WARM_RUNS = 5
 RECENT_PARTS = 5
 QUERY_SECONDS = 900
-REVENUE_KEYS_AT_ONCE = 20_000
 BYTES_GOAL = 300.0
 
 _TITLE = re.compile(r"-- (.*)")
 _ANY_PAYMENT = "(SELECT payment_id FROM payment_events WHERE event_type = 'captured' LIMIT 1)"
-_SCALED = ("payment_events", "ledger_entries", "buyer_orders", "seller_revenue", "payouts")
-"""Tables that grow with the number of payments; queries of other tables are not timed."""
+_SCALED = ("payment_events", "ledger_entries", "buyer_orders", "payouts")
+"""Tables that grow with the number of payments."""
+_COMPUTED = ("seller_revenue", "seller_balances", "account_days", "account_balances")
+"""Views that are computed from them; queries of other views are not timed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def documented_queries(page: str, names: dict[str, str]) -> list[Query]:
     """The page's queries of growing tables; `names` replaces the page's example ids."""
     found = []
     for title, section in re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.M):
-        if title not in (*_SCALED, "seller_balances"):
+        if title not in (*_SCALED, *_COMPUTED):
             continue
         for number, sql in enumerate(re.findall(r"```sql\n(.*?)```", section, re.DOTALL), start=1):
             said = _TITLE.search(sql)
@@ -76,9 +76,9 @@ def documented_queries(page: str, names: dict[str, str]) -> list[Query]:
 def typical(client: Client) -> dict[str, str]:
     """The page's example ids -> ids in these data: a seller and a buyer of median size."""
     [(seller,)] = client.query(
-        "SELECT seller_id FROM seller_revenue_raw WHERE currency = 'EUR' GROUP BY seller_id"
+        "SELECT seller_id FROM seller_revenue WHERE currency = 'EUR' GROUP BY seller_id"
         " ORDER BY sum(capture_count), seller_id LIMIT 1 OFFSET"
-        " (SELECT intDiv(uniqExact(seller_id), 2) FROM seller_revenue_raw WHERE currency = 'EUR')"
+        " (SELECT intDiv(uniqExact(seller_id), 2) FROM seller_revenue WHERE currency = 'EUR')"
     ).result_rows
     [(buyer,)] = client.query("SELECT any(buyer_id) FROM buyer_orders_raw").result_rows
     [(payment,)] = client.query("SELECT any(payment_id) FROM buyer_orders_raw").result_rows
@@ -105,7 +105,7 @@ def measure(client: Client, query: Query) -> Timing:
     )
 
 
-def fill(client: Client, sink: ClickHouseSink, payments: int, seed: int) -> None:
+def fill(client: Client, settings: ClickHouseSettings, payments: int, seed: int) -> None:
     """Insert the payments; merge nine tenths and leave the last tenth as inserted."""
     generator = Generator(client=client, total=payments, seed=seed)
     recent = payments // 10 // RECENT_PARTS
@@ -115,26 +115,21 @@ def fill(client: Client, sink: ClickHouseSink, payments: int, seed: int) -> None
         client.command(f"OPTIMIZE TABLE {table}{RAW_SUFFIX} FINAL")
     for part in range(RECENT_PARTS):
         generator.payments(settled + part * recent, recent)
-    generator.revenue(sink)
+    complete_totals(settings)
 
 
 @contextmanager
 def filled_database(url: str, payments: int, seed: int) -> Iterator[Client]:
     """A separate database with that many payments, dropped at the end."""
     settings = ClickHouseSettings.load(_of_database(url)).model_copy(
-        update={
-            "clickhouse_request_seconds": QUERY_SECONDS,
-            "clickhouse_revenue_keys_max": REVENUE_KEYS_AT_ONCE,
-        }
+        update={"clickhouse_request_seconds": QUERY_SECONDS}
     )
     migrate(_of_database(url))
     client = connect(settings)
-    sink = ClickHouseSink(settings)
     try:
-        fill(client, sink, payments, seed)
+        fill(client, settings, payments, seed)
         yield client
     finally:
-        sink.close()
         client.command(f"DROP DATABASE {DATABASE} SYNC")
         client.close()
 
@@ -164,18 +159,18 @@ def bytes_at_rest(client: Client, payments: int) -> list[Figure]:
     """Bytes per payment of each table after merging."""
     section = "storage, live traffic"
     figures = []
-    for table in (*TABLES.values(), SELLER_REVENUE):
-        client.command(f"OPTIMIZE TABLE {table.raw} FINAL")
+    for name in (*(table.raw for table in TABLES.values()), TOTALS):
+        client.command(f"OPTIMIZE TABLE {name} FINAL")
         [(size,)] = client.query(
             "SELECT sum(bytes_on_disk) FROM system.parts"
             " WHERE active AND database = currentDatabase() AND table = {table:String}",
-            parameters={"table": table.raw},
+            parameters={"table": name},
         ).result_rows
         if size:
             figures.append(
                 Figure(
                     section=section,
-                    name=f"ClickHouse {table.name}",
+                    name=f"ClickHouse {name.removesuffix(RAW_SUFFIX)}",
                     value=size / payments,
                     unit="bytes/payment",
                 )

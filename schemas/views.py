@@ -65,7 +65,8 @@ class PaymentEventRow(NamedTuple):
 class LedgerEntryRow(NamedTuple):
     """One posting; key `(account_id, currency, day, payment_id, seq, leg, account_type)`.
 
-    Debit is positive, credit negative; `day` is the event's UTC date.
+    Debit is positive, credit negative; `day` is the event's UTC date. `recorded_minute` is the
+    start of the UTC minute in which PostgreSQL recorded the event.
     """
 
     account_type: str
@@ -77,6 +78,7 @@ class LedgerEntryRow(NamedTuple):
     leg: int
     event_type: str
     amount_minor: int
+    recorded_minute: datetime
 
 
 class BuyerOrderRow(NamedTuple):
@@ -179,11 +181,10 @@ class ReconciliationRow(NamedTuple):
 class SellerRevenueRow(NamedTuple):
     """What one seller earned in one currency on one UTC day; key `(seller_id, currency, day)`.
 
-    Computed from all entries of the key in `ledger_entries` at once. `commission_minor` and
+    Computed from the entries of the key in `ledger_entries`. `commission_minor` and
     `logistics_fee_minor` are net of what refunds and lost disputes gave back, and `net = gross -
     refunds - chargebacks - commission - logistics fee`. The two deltas are the day's changes of the
-    seller's balances, payouts included. `entry_count`, the number of entries counted, is the
-    version: the row with the higher count has seen more.
+    seller's balances, payouts included. `entry_count` is the number of entries counted.
     """
 
     seller_id: str
@@ -218,17 +219,25 @@ class Table:
     Of two rows with the same key, the one with the higher version stays. Without a version column,
     rows with the same key are equal by construction. `name` is the view that people read, which
     shows each row once. Programs write `raw`, the table behind it, and read it with FINAL.
+    `computed_in` names the tables of a view whose rows ClickHouse computes itself.
     """
 
     name: str
     row_type: type[tuple[Any, ...]]
     key: tuple[str, ...]
     version: str | None = None
+    computed_in: tuple[str, ...] = ()
 
     @property
     def raw(self) -> str:
         """The table behind the view; it may contain a row twice until ClickHouse merges it."""
+        assert not self.computed_in, f"{self.name} is computed; nothing writes its rows"
         return f"{self.name}{RAW_SUFFIX}"
+
+    @property
+    def stored_in(self) -> tuple[str, ...]:
+        """All tables behind the view, in the order in which a replay exchanges them."""
+        return self.computed_in or (self.raw,)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -284,11 +293,16 @@ RECONCILIATION_LOG = Table(
     key=("case_id",),
     version="version",
 )
+RECENT_ENTRIES = f"recent_entries{RAW_SUFFIX}"
+"""Table of the entries recorded lately, in the order of their minutes: a copy by ClickHouse."""
+TOTALS = f"totals{RAW_SUFFIX}"
+"""Table of the totals that are rolled up from entries; see `schemas.clickhouse.totals`."""
+
 SELLER_REVENUE = Table(
     name="seller_revenue",
     row_type=SellerRevenueRow,
     key=("seller_id", "currency", "day"),
-    version="entry_count",
+    computed_in=(RECENT_ENTRIES, TOTALS),
 )
 
 TABLES: Mapping[str, Table] = MappingProxyType(
@@ -305,4 +319,4 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         )
     }
 )
-"""Tables to which rows are written; `SELLER_REVENUE` is computed from `LEDGER_ENTRIES`."""
+"""Tables to which rows are written; ClickHouse computes `SELLER_REVENUE` from `LEDGER_ENTRIES`."""

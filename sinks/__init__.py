@@ -6,7 +6,7 @@
     settings.py       addresses, and limits of one sink
     client.py         connects, and converts errors
     arrow.py          columns of rows -> Arrow
-    revenue.py        how `seller_revenue` is computed from `ledger_entries`
+    roll_up.py        adds the totals up beforehand: minutes, hours, days, months
     queries.py        common queries on the views
     queries_figures.py  queries of the API: figures, and how far the views are
     migrate.py        ClickHouse's schema

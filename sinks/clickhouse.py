@@ -6,12 +6,12 @@ idempotent by their keys, and a server that wrongly takes a block for a duplicat
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from threading import Lock
+from uuid import uuid4
 
-import pyarrow
-from clickhouse_connect.driver.external import ExternalData
-
+from schemas.clickhouse.totals import DAY, HOUR, LATE_DAYS, MINUTE, RECENT_DAYS
 from schemas.views import (
     BUYER_ORDERS,
     DEAD_LETTERS,
@@ -20,11 +20,10 @@ from schemas.views import (
     PAYOUTS,
     PIPELINE_PROGRESS,
     RECONCILIATION_LOG,
+    TOTALS,
     Columns,
-    RevenueKey,
     Table,
 )
-from sinks import revenue
 from sinks.arrow import arrow_table
 from sinks.client import connect, translated
 from sinks.settings import ClickHouseSettings
@@ -56,6 +55,23 @@ INSERT_SETTINGS = {
 """Settings of every insert."""
 
 
+_NOTE = f"""
+INSERT INTO {TOTALS} (kind, level, bucket, account_id, version)
+SELECT DISTINCT place.1, place.2, place.3, {{writer:String}}, {{writes:UInt64}}
+FROM
+(
+    SELECT arrayJoin({{minutes:Array(DateTime('UTC'))}}) AS minute,
+        minute < now('UTC') - INTERVAL {LATE_DAYS} DAY AS is_late
+)
+ARRAY JOIN if(is_late, [('written_late', '{DAY}', toStartOfDay(minute))], [
+    ('written', '{MINUTE}', minute),
+    ('written', '{HOUR}', toStartOfHour(minute)),
+    ('written', '{DAY}', toStartOfDay(minute))]) AS place
+"""
+
+MINUTES_PER_NOTE = 1_000
+"""Most minutes of one request: they are parameters, which travel in its address."""
+
 SMALL_ROWS = 4_000
 """Smaller inserts use one server thread: a second one would cost a quarter for coordination."""
 
@@ -68,6 +84,9 @@ class ClickHouseSink:
         self._settings = settings
         self._address = settings.address()
         self._client = connect(settings)
+        self._writer = str(uuid4())
+        self._writes = count(1)
+        self._noting = Lock()
         self._threads = ThreadPoolExecutor(
             max_workers=settings.clickhouse_inserts_max, thread_name_prefix="clickhouse-insert"
         )
@@ -95,33 +114,34 @@ class ClickHouseSink:
             if errors:
                 raise errors[0]
 
-    def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
-        """Recompute the totals of these keys, a limited number at a time."""
-        for chunk in _chunks(sorted(set(keys)), self._settings.clickhouse_revenue_keys_max):
-            with translated(self._address):
+    def note_minutes(self, minutes: Iterable[datetime]) -> None:
+        """Record that entries of these minutes were written, so that totals contain them."""
+        bounded = {
+            minute if minute >= self._late_before() else minute.replace(hour=0, minute=0)
+            for minute in minutes
+        }
+        for several in _chunks(sorted(bounded), MINUTES_PER_NOTE):
+            # One at a time: notes must become visible in the order of their counts.
+            with self._noting, translated(self._address):
                 self._client.command(
-                    revenue.REFRESH,
-                    parameters={"account_types": list(revenue.ACCOUNT_TYPES)},
-                    settings=INSERT_SETTINGS,
-                    external_data=_external_keys(chunk),
-                )
-
-    def rebuild_revenue(self) -> None:
-        """Compute all totals from all entries, for a part of the sellers at a time; repeatable."""
-        with translated(self._address):
-            count = self._client.query(f"SELECT count() FROM {LEDGER_ENTRIES.raw}")
-        parts = 1 + int(count.result_rows[0][0]) // revenue.REBUILD_ENTRIES
-        for part in range(parts):
-            with translated(self._address):
-                self._client.command(
-                    revenue.REBUILD,
+                    _NOTE,
                     parameters={
-                        "account_types": list(revenue.ACCOUNT_TYPES),
-                        "parts": parts,
-                        "part": part,
+                        "minutes": several,
+                        "writer": self._writer,
+                        # Counted before the request and after the entries: whoever sees this
+                        # number also sees the entries of every lower one.
+                        "writes": next(self._writes),
                     },
                     settings=INSERT_SETTINGS,
                 )
+
+    @staticmethod
+    def _late_before() -> datetime:
+        """Return a time before which every minute is late, even if clocks differ by two days.
+
+        ClickHouse notes late minutes by day. Naming the day keeps the request short.
+        """
+        return datetime.now(UTC) - timedelta(days=2 * RECENT_DAYS)
 
     def close(self) -> None:
         """Wait for running inserts and close the connections."""
@@ -139,27 +159,5 @@ class ClickHouseSink:
                 )
 
 
-def _external_keys(keys: list[RevenueKey]) -> ExternalData:
-    """Return the keys as a temporary table of the query: ids never become SQL text."""
-    table = pyarrow.table(
-        {
-            "seller_id": pyarrow.array([key.seller_id for key in keys], pyarrow.string()),
-            "currency": pyarrow.array([key.currency for key in keys], pyarrow.string()),
-            "day": pyarrow.array([key.day for key in keys], pyarrow.date32()),
-        }
-    )
-    sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return ExternalData(
-        file_name=revenue.KEYS_TABLE,
-        fmt="ArrowStream",
-        structure=revenue.KEYS_STRUCTURE,
-        data=sink.getvalue().to_pybytes(),
-    )
-
-
-def _chunks(keys: list[RevenueKey], size: int) -> Iterator[list[Any]]:
-    remaining = iter(keys)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
+def _chunks(minutes: list[datetime], size: int) -> Iterator[list[datetime]]:
+    return (minutes[start : start + size] for start in range(0, len(minutes), size))

@@ -13,35 +13,37 @@ from types import MappingProxyType
 from clickhouse_connect.driver.client import Client
 
 import schemas.clickhouse
-from schemas.accounts import AccountType
+from schemas.accounts import SELLER_ACCOUNTS, AccountType
+from schemas.clickhouse.totals import UNROLLED
 from schemas.runtime import entry_point
 from schemas.views import RAW_SUFFIX
 from sinks.client import connect
-from sinks.revenue import ACCOUNT_TYPES
 from sinks.settings import ClickHouseSettings
 
 FILE = Path(schemas.clickhouse.__path__[0]) / "cluster" / "tables.sql"
 DATABASE = "purser"
 ON_CLUSTER = "ON CLUSTER '{cluster}'"
 
-_NO_SELLERS = ", ".join(f"'{kind}'" for kind in AccountType if kind not in ACCOUNT_TYPES)
+_NO_SELLERS = ", ".join(f"'{kind}'" for kind in AccountType if kind not in SELLER_ACCOUNTS)
+# A seller's entries are on one shard. A provider's accounts have an entry for every payment. On one
+# shard they would be a sixth of all postings, so they are distributed.
+_OF_ENTRIES = f"if(account_type IN ({_NO_SELLERS}), cityHash64(payment_id), cityHash64(account_id))"
 
 SHARDING: Mapping[str, str] = MappingProxyType(
     {
         "payment_events": "cityHash64(payment_id)",
-        # A seller's entries are on the same shard as its revenue. A provider's accounts have an
-        # entry for every payment. On one shard they would be a sixth of all postings, so they are
-        # distributed.
-        "ledger_entries": (
-            f"if(account_type IN ({_NO_SELLERS}), cityHash64(payment_id), cityHash64(account_id))"
-        ),
+        "ledger_entries": _OF_ENTRIES,
+        # Each shard copies its own entries.
+        "recent_entries": _OF_ENTRIES,
         "buyer_orders": "cityHash64(buyer_id)",
-        "seller_revenue": "cityHash64(seller_id)",
         "payouts": "cityHash64(seller_id)",
     }
 )
-"""View -> sharding expression of its raw table. It uses only key columns, so all rows of one key
-are on one shard, and `FINAL` and merges per shard are correct for the whole table.
+"""Raw table without its suffix -> sharding expression. It uses only key columns, so all rows of a
+key are on one shard, and `FINAL` and merges per shard are correct for the whole table.
+
+`totals` is not among them: every node has all of it. A roll-up adds up the entries of all shards
+and stores one row for each key, and which buckets are open is read without asking another node.
 """
 
 _HEAD = """\
@@ -57,14 +59,18 @@ def cluster_ddl(client: Client) -> str:
     database = client.database
     rows = client.query(
         "SELECT name, engine, formatQuery(create_table_query) FROM system.tables"
-        " WHERE database = {database:String} ORDER BY engine = 'View', name",
-        parameters={"database": database},
+        " WHERE database = {database:String}"
+        # Each after what it reads.
+        " ORDER BY engine = 'View', engine = 'MaterializedView', name != {first:String}, name",
+        parameters={"database": database, "first": UNROLLED},
     ).result_rows
     parts = [_HEAD]
     for name, engine, qualified in rows:
         create = qualified.replace(f"{database}.", "")
         if engine == "View":
             parts.append(_view(create))
+        elif engine == "MaterializedView":
+            parts.append(_copy(create, name))
         elif (view := name.removesuffix(RAW_SUFFIX)) in SHARDING:
             parts += [_replicated(create, name, f"{view}_local"), _distributed(view)]
         else:
@@ -96,6 +102,13 @@ def _distributed(view: str) -> str:
         f"CREATE TABLE IF NOT EXISTS {view}{RAW_SUFFIX} {ON_CLUSTER}\nAS {view}_local\n"
         f"ENGINE = Distributed('{{cluster}}', '{DATABASE}', '{view}_local', {SHARDING[view]});\n"
     )
+
+
+def _copy(create: str, name: str) -> str:
+    """Return the materialized view of each shard: from its local table to its local table."""
+    head = f"CREATE MATERIALIZED VIEW IF NOT EXISTS {name} {ON_CLUSTER}"
+    create = re.sub(rf"^CREATE MATERIALIZED VIEW {name}\b", head, create)
+    return re.sub(rf"\b({'|'.join(SHARDING)}){RAW_SUFFIX}\b", r"\1_local", create) + ";\n"
 
 
 def _view(create: str) -> str:

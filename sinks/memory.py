@@ -7,9 +7,11 @@ which it thereby checks.
 
 import threading
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
-from schemas.accounts import AccountType
+from schemas.accounts import SELLER_ACCOUNTS, AccountType
+from schemas.clickhouse.totals import counted_in, events_of
 from schemas.effects import Revenue
 from schemas.views import (
     LEDGER_ENTRIES,
@@ -20,10 +22,8 @@ from schemas.views import (
     RevenueKey,
     SellerRevenueRow,
     Table,
-    columns_of,
     rows_of,
 )
-from sinks import revenue
 
 Row = tuple[Any, ...]
 
@@ -33,9 +33,7 @@ class MemorySink:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rows: dict[Table, dict[Row, Row]] = {
-            table: {} for table in (*TABLES.values(), SELLER_REVENUE)
-        }
+        self._rows: dict[Table, dict[Row, Row]] = {table: {} for table in TABLES.values()}
 
     def write(self, batch: Mapping[Table, Columns]) -> None:
         """Store each row under its key unless a row with a higher version exists."""
@@ -43,18 +41,8 @@ class MemorySink:
             for table, columns in batch.items():
                 self._keep(table, columns)
 
-    def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
-        """Compute the totals of these keys from the entries stored so far."""
-        wanted = frozenset(keys)
-        with self._lock:
-            entries: dict[RevenueKey, list[LedgerEntryRow]] = {}
-            for row in self._rows[LEDGER_ENTRIES].values():
-                entry = LedgerEntryRow(*row)
-                key = RevenueKey(entry.account_id, entry.currency, entry.day)
-                if key in wanted and entry.account_type in revenue.ACCOUNT_TYPES:
-                    entries.setdefault(key, []).append(entry)
-            totals = [totals_of(key, entries[key]) for key in entries]
-            self._keep(SELLER_REVENUE, columns_of(totals))
+    def note_minutes(self, minutes: Iterable[datetime]) -> None:
+        """Do nothing: totals are computed when they are read."""
 
     def close(self) -> None:
         """Do nothing: there are no connections."""
@@ -62,8 +50,18 @@ class MemorySink:
     def rows(self, table: Table) -> list[Row]:
         """Return what a reader of the view would see, in the order of the keys."""
         with self._lock:
-            kept = self._rows[table]
+            kept = self._totals() if table is SELLER_REVENUE else self._rows[table]
             return [kept[key] for key in sorted(kept)]
+
+    def _totals(self) -> dict[Row, Row]:
+        """Compute the totals of all keys."""
+        entries: dict[RevenueKey, list[LedgerEntryRow]] = {}
+        for row in self._rows[LEDGER_ENTRIES].values():
+            entry = LedgerEntryRow(*row)
+            if entry.account_type in SELLER_ACCOUNTS:
+                key = RevenueKey(entry.account_id, entry.currency, entry.day)
+                entries.setdefault(key, []).append(entry)
+        return {key: totals_of(key, of_key) for key, of_key in entries.items()}
 
     def _keep(self, table: Table, columns: Columns) -> None:
         kept = self._rows[table]
@@ -83,11 +81,11 @@ def totals_of(key: RevenueKey, entries: list[LedgerEntryRow]) -> SellerRevenueRo
         return -sum(e.amount_minor for e in entries if e.account_type == account_type)
 
     def of_column(column: Revenue) -> int:
-        events = revenue.events_of(column)
+        events = events_of(column)
         return sum(e.amount_minor for e in entries if e.event_type in events)
 
     def count(column: Revenue) -> int:
-        events = revenue.counted_in(column)
+        events = counted_in(column)
         return len({(e.payment_id, e.seq) for e in entries if e.event_type in events})
 
     gross = -of_column(Revenue.GROSS)

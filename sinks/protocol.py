@@ -4,9 +4,10 @@ A sink is the end of the live path. It never decides what a row contains, only h
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Protocol
 
-from schemas.views import Columns, RevenueKey, Table
+from schemas.views import Columns, Table
 
 
 class ViewSink(Protocol):
@@ -23,16 +24,16 @@ class ViewSink(Protocol):
     def write(self, batch: Mapping[Table, Columns]) -> None:
         """Store rows; returns only after the store has confirmed all of them.
 
-        Rows of `payment_events` become visible after all other rows of the same events (except
-        `seller_revenue`), and the progress after them. A reader who sees an event also sees its
-        postings, and one who sees a progress also sees the events up to it.
+        Rows of `payment_events` become visible after all other rows of the same events, and the
+        progress after them. A reader who sees an event also sees its postings, and one who sees a
+        progress also sees the events up to it.
         """
 
-    def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
-        """Recompute `seller_revenue` of these keys from all entries stored so far.
+    def note_minutes(self, minutes: Iterable[datetime]) -> None:
+        """Record that entries recorded in these UTC minutes were written.
 
-        Call it after the `write` of the entries; it returns after the totals are stored. Two
-        callers may refresh one key at once: the totals of all entries win.
+        Call it after the `write` of the entries: when it returns, totals contain them. Before that
+        they contain most of them; see `schemas.clickhouse.totals`.
         """
 
     def close(self) -> None:

@@ -15,7 +15,6 @@ from schemas.views import (
     Columns,
     DeadLetterRow,
     ProgressRow,
-    RevenueKey,
     Table,
     columns_of,
 )
@@ -41,7 +40,7 @@ def fold_to_arrow(
     pieces: defaultdict[Table, list[Columns]] = defaultdict(list)
     progress: dict[tuple[str, int], ProgressRow] = {}
     dead_letters: list[DeadLetterRow] = []
-    revenue_keys: set[RevenueKey] = set()
+    minutes: set[datetime] = set()
     event_count = 0
     try:
         for piece in _pieces(records):
@@ -54,7 +53,7 @@ def fold_to_arrow(
                 if place not in progress or progress[place].last_offset < row.last_offset:
                     progress[place] = row
             dead_letters += folded.dead_letters
-            revenue_keys |= folded.revenue_keys
+            minutes |= folded.minutes
             event_count += folded.event_count
     except WriteRefused:
         # Return the plain rows: the caller that writes them finds and names the bad row.
@@ -64,7 +63,7 @@ def fold_to_arrow(
             **{table: arrow_columns(table, pieces[table]) for table in pieces},
             PIPELINE_PROGRESS: columns_of(list(progress.values())),
         },
-        revenue_keys=frozenset(revenue_keys),
+        minutes=frozenset(minutes),
         dead_letters=tuple(dead_letters),
         event_count=event_count,
     )

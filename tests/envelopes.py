@@ -15,7 +15,6 @@ from confluent_kafka import Producer
 from marketplace.market import Marketplace, MarketplaceSettings
 from schemas.events import Event, NewEvent
 from schemas.topics import PAYMENTS_TOPIC
-from schemas.views import RevenueKey
 from sinks.memory import MemorySink
 from streams.decode import Record
 from streams.fold import fold_batch
@@ -102,13 +101,10 @@ class EnvelopeProducer:
 def expected_views(events: Iterable[Event]) -> MemorySink:
     """The views of these events, folded one at a time into a sink in memory."""
     sink = MemorySink()
-    keys: set[RevenueKey] = set()
     for offset, event in enumerate(events):
         key, value = message(event)
         record = Record(PAYMENTS_TOPIC, 0, offset, 0, key, value)
         folded = fold_batch([record], consumer="expected", parked_at=START)
         assert not folded.dead_letters, folded.dead_letters
         sink.write(folded.columns)
-        keys |= folded.revenue_keys
-    sink.refresh_revenue(keys)
     return sink

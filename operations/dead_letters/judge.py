@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
 from uuid import UUID
 
@@ -12,7 +13,6 @@ from schemas.views import (
     PAYMENT_EVENTS,
     PIPELINE_PROGRESS,
     Columns,
-    RevenueKey,
     Table,
 )
 from streams.fold import fold_batch
@@ -32,7 +32,7 @@ class Judgement:
     reason: str = ""
     error: str = ""
     columns: Mapping[Table, Columns] = field(default_factory=dict)
-    revenue_keys: frozenset[RevenueKey] = frozenset()
+    minutes: frozenset[datetime] = frozenset()
     payment_id: UUID | None = None
     seq: int = 0
     event_type: str = ""
@@ -68,7 +68,7 @@ def judge(letter: Letter) -> Judgement:
     return Judgement(
         letter=letter,
         columns=columns,
-        revenue_keys=folded.revenue_keys,
+        minutes=folded.minutes,
         payment_id=UUID(str(event["payment_id"][0])),
         seq=int(event["seq"][0]),
         event_type=str(event["event_type"][0]),
@@ -87,6 +87,6 @@ def together(judged: Iterable[Judgement]) -> dict[Table, Columns]:
     }
 
 
-def keys_of(judged: Iterable[Judgement]) -> frozenset[RevenueKey]:
-    """Return the keys of `seller_revenue` that several records touch."""
-    return frozenset().union(*(one.revenue_keys for one in judged))
+def minutes_of(judged: Iterable[Judgement]) -> frozenset[datetime]:
+    """Return the minutes in which the entries of several records were recorded."""
+    return frozenset().union(*(one.minutes for one in judged))

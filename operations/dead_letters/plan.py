@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from operations.dead_letters.judge import Judgement, judge, keys_of, together
+from operations.dead_letters.judge import Judgement, judge, together
 from operations.dead_letters.letter import Chosen, State, chunks
 from operations.dead_letters.position import Position
 from operations.dead_letters.store import DeadLetters
@@ -129,7 +129,7 @@ def make_plan(letters: DeadLetters, chosen: Sequence[Chosen], on_progress: OnPro
             change.rows, change.new = len(seen), change.new + new.count(True)
             if table is LEDGER_ENTRIES:
                 new_entries = _only(columns, new)
-        _count_revenue(plan, judged, new_entries)
+        _count_revenue(plan, new_entries)
     return plan
 
 
@@ -171,11 +171,10 @@ def _only(columns: Columns, wanted: Sequence[bool]) -> Columns:
     ]
 
 
-def _count_revenue(plan: Plan, judged: Sequence[Judgement], new_entries: Columns) -> None:
+def _count_revenue(plan: Plan, new_entries: Columns) -> None:
     """Add up the totals of entries that do not exist yet, with the in-memory sink."""
     sink = MemorySink()
     sink.write({LEDGER_ENTRIES: new_entries})
-    sink.refresh_revenue(keys_of(judged))
     for values in sink.rows(SELLER_REVENUE):
         row = SellerRevenueRow(*values)
         key = RevenueKey(row.seller_id, row.currency, row.day)

@@ -4,7 +4,7 @@ It works in chunks, each in this order. A process that dies at any point is repa
 again:
 
 1. the rows, exactly as the worker would have written them;
-2. the totals of the sellers' days that they touch;
+2. the minutes in which their entries were recorded, for the totals;
 3. the audit row. After a crash before it the record is still open, and the next run writes the
    same rows again.
 """
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from operations.dead_letters.audit import RedriveOutcome, RedriveRow
-from operations.dead_letters.judge import Judgement, judge, keys_of, together
+from operations.dead_letters.judge import Judgement, judge, minutes_of, together
 from operations.dead_letters.letter import Chosen, chunks
 from operations.dead_letters.plan import OnProgress
 from operations.dead_letters.store import DeadLetters
@@ -92,9 +92,11 @@ def _written(sink: ViewSink, judged: list[Judgement]) -> list[Judgement]:
         return judged
     try:
         sink.write(together(folding))
-        sink.refresh_revenue(keys_of(folding))
+        sink.note_minutes(minutes_of(folding))
     except WriteRefused as error:
         if len(judged) == 1:
+            # Its entries may be stored although its event was refused.
+            sink.note_minutes(minutes_of(folding))
             return [replace(judged[0], reason=WRITE_REFUSED, error=str(error))]
         # One record must not block the others; rows already written are written again.
         return [each for one in judged for each in _written(sink, [one])]

@@ -3,7 +3,7 @@
 It must do nothing else: it writes to no topic and calls no other service.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import TracebackType
@@ -13,14 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from schemas.errors import ServiceUnavailable
 from schemas.topics import VIEWS_CONSUMER
-from schemas.views import (
-    DEAD_LETTERS,
-    LEDGER_ENTRIES,
-    PIPELINE_PROGRESS,
-    SELLER_REVENUE,
-    Columns,
-    Table,
-)
+from schemas.views import DEAD_LETTERS, PIPELINE_PROGRESS, Columns, Table
 from sinks.protocol import ViewSink
 from streams.arrow_fold import fold_to_arrow
 from streams.decode import SourceRecord
@@ -46,18 +39,15 @@ def patient(give_up_seconds: float) -> Retrying:
 
 def folded_records(records: Batch, tables: Collection[Table]) -> FoldedBatch:
     """Return rows of these views, with progress under the live worker's name."""
-    wanted = set(tables)
-    if SELLER_REVENUE in wanted:
-        wanted.add(LEDGER_ENTRIES)  # it determines which totals are touched
     return fold_to_arrow(
         records,
         consumer=VIEWS_CONSUMER,
         parked_at=datetime.now(UTC),
-        tables=[table for table in FOLDED_TABLES if table in wanted],
+        tables=[table for table in FOLDED_TABLES if table in tables],
     )
 
 
-def columns_for(folded: FoldedBatch, tables: Sequence[Table]) -> dict[Table, Columns]:
+def columns_for(folded: FoldedBatch, tables: Collection[Table]) -> dict[Table, Columns]:
     """Return the rows that belong to these tables."""
     return {table: folded.columns[table] for table in tables if table in folded.columns}
 
@@ -70,8 +60,8 @@ class Builder:
     ) -> None:
         self._sink = sink
         # Progress and dead letters refer to positions in the topic; other sources have none.
-        places = (DEAD_LETTERS, PIPELINE_PROGRESS) if from_topic else ()
-        self._tables = (*tables, *places)
+        self._tables = (*tables, DEAD_LETTERS) if from_topic else tuple(tables)
+        self._progress = (PIPELINE_PROGRESS,) if from_topic else ()
         self._retrying = patient(give_up_seconds)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay-write")
         self._in_flight: Future[None] | None = None
@@ -91,7 +81,7 @@ class Builder:
         """Fold a batch and start writing it after the previous one; raises that one's error."""
         folded = folded_records(records, self._tables)
         self.finish()
-        self._in_flight = self._thread.submit(self._write, columns_for(folded, self._tables))
+        self._in_flight = self._thread.submit(self._retrying.copy(), self._store, folded)
         return folded
 
     def finish(self) -> None:
@@ -104,5 +94,7 @@ class Builder:
         if pending is not None:
             pending.result()
 
-    def _write(self, columns: Mapping[Table, Columns]) -> None:
-        self._retrying.copy()(self._sink.write, columns)
+    def _store(self, folded: FoldedBatch) -> None:
+        self._sink.write(columns_for(folded, self._tables))
+        self._sink.note_minutes(folded.minutes)
+        self._sink.write(columns_for(folded, self._progress))

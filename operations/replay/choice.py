@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from operations.verify import checks
+from operations.verify.accounts import ACCOUNT_BALANCES, ACCOUNT_DAYS
 from operations.verify.balances import BALANCES
 from operations.verify.compare import Question
 from operations.verify.postings import BALANCE, POSTINGS
@@ -20,11 +21,11 @@ from schemas.views import (
     Table,
 )
 
-VIEWS: tuple[Table, ...] = (LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, SELLER_REVENUE, PAYMENT_EVENTS)
+VIEWS: tuple[Table, ...] = (BUYER_ORDERS, PAYOUTS, LEDGER_ENTRIES, SELLER_REVENUE, PAYMENT_EVENTS)
 """The views that a replay can rebuild, in the order of their exchange.
 
-Totals come after the entries that they are computed from, and the events last, so that a reader who
-sees an event also sees what follows from it.
+Totals come right after the entries that they are computed from, and the events last, so that a
+reader who sees an event also sees what follows from it.
 """
 
 _QUESTIONS: dict[Table, tuple[Question, ...]] = {
@@ -32,7 +33,7 @@ _QUESTIONS: dict[Table, tuple[Question, ...]] = {
     LEDGER_ENTRIES: (POSTINGS, BALANCE),
     BUYER_ORDERS: (ORDERS,),
     PAYOUTS: (PAYOUT_STATES,),
-    SELLER_REVENUE: (REVENUE, BALANCES),
+    SELLER_REVENUE: (REVENUE, BALANCES, ACCOUNT_DAYS, ACCOUNT_BALANCES),
 }
 
 

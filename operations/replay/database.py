@@ -126,41 +126,30 @@ class ReplayDatabase:
     # -- the tables
 
     def uuids(self, tables: Sequence[Table]) -> dict[str, Exchange]:
-        """Return each view's table UUIDs: in the replay's database (`new`) and live (`old`)."""
+        """Return each raw table's UUIDs: in the replay's database (`new`) and live (`old`)."""
+        names = [name for table in tables for name in table.stored_in]
         rows = self._rows(
             "SELECT database, name, toString(uuid) FROM system.tables"
             " WHERE database IN ({live:String}, {replay:String})"
             " AND has({names:Array(String)}, name)",
-            {"live": self.live, "replay": self.name, "names": [table.raw for table in tables]},
+            {"live": self.live, "replay": self.name, "names": names},
         )
         found = {(database, name): uuid for database, name, uuid in rows}
         missing = [
-            f"{database}.{table.raw}"
-            for table in tables
+            f"{database}.{name}"
+            for name in names
             for database in (self.live, self.name)
-            if (database, table.raw) not in found
+            if (database, name) not in found
         ]
         if missing:
             raise ConfigurationError(f"ClickHouse has no table {missing[0]}; run `purser migrate`")
         return {
-            table.name: Exchange(new=found[self.name, table.raw], old=found[self.live, table.raw])
-            for table in tables
+            name: Exchange(new=found[self.name, name], old=found[self.live, name]) for name in names
         }
 
-    def exchange(self, table: Table) -> None:
-        """Exchange the two tables of this name: atomic, and no query is disturbed."""
-        self._command(f"EXCHANGE TABLES {self.live}.{table.raw} AND {self.name}.{table.raw}")
-
-    def running_inserts(self, table: Table) -> frozenset[str]:
-        """Return running inserts into a table of this name: they may still use the swapped one."""
-        rows = self._rows(
-            "SELECT query_id FROM system.processes"
-            # Its kind as the engine parsed it: the text may begin with a comment or a line break.
-            " WHERE query_kind = 'Insert' AND position(query, {name:String}) > 0"
-            " AND query_id != queryID()",
-            {"name": table.raw},
-        )
-        return frozenset(str(query_id) for (query_id,) in rows)
+    def exchange(self, name: str) -> None:
+        """Exchange the two raw tables of this name: atomic, and no query is disturbed."""
+        self._command(f"EXCHANGE TABLES {self.live}.{name} AND {self.name}.{name}")
 
     def copy_missing_dead_letters(self) -> None:
         """Copy dead letters that the live table lacks from the replay's; delete none."""
@@ -172,9 +161,9 @@ class ReplayDatabase:
         )
 
     def live_counts(self, tables: Sequence[Table]) -> dict[str, int]:
-        """Count the deduplicated rows of live tables."""
+        """Count the rows of live views."""
         return {
-            table.name: int(self._rows(f"SELECT count() FROM {self.live}.{table.raw} FINAL")[0][0])
+            table.name: int(self._rows(f"SELECT count() FROM {self.live}.{table.name}")[0][0])
             for table in tables
         }
 
@@ -184,7 +173,8 @@ class ReplayDatabase:
         Raises:
             ServiceUnavailable: less space is free than the new tables are likely to take.
         """
-        names = {"database": self.live, "names": [table.raw for table in tables]}
+        stored_in = [name for table in tables for name in table.stored_in]
+        names = {"database": self.live, "names": stored_in}
         used = self._rows(
             "SELECT toInt64(sum(bytes_on_disk)) FROM system.parts WHERE active"
             " AND database = {database:String} AND has({names:Array(String)}, table)",

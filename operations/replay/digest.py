@@ -3,7 +3,7 @@
 A row's hash is the first eight bytes of the MD5 of its columns' texts. A table's digest is the
 number of rows and the sum of the hashes modulo 2^64. It is a sum and not an exclusive or, so that a
 duplicate row shows. The modulus is on purpose: an amount that differs changes its row's hash, and
-the sum keeps as many bits as a hash has. Rows are read with FINAL, so only the row that survives
+the sum keeps as many bits as a hash has. The views are read, so only the row that survives
 deduplication counts.
 """
 
@@ -42,7 +42,7 @@ def digests(views: Views, tables: Iterable[Table], database: str) -> dict[str, D
     found: dict[str, Digest] = {}
     for table in tables:
         rows, total = views.rows(
-            f"SELECT count(), sum({row_hash_sql(table)}) FROM {database}.{table.raw} FINAL"
+            f"SELECT count(), sum({row_hash_sql(table)}) FROM {database}.{table.name}"
         )[0]
         found[table.name] = Digest(rows=int(rows), sum=int(total) % MODULUS)
     return found

@@ -1,4 +1,4 @@
-"""Follow the topic after the history is loaded: one reader writes rows, totals, then progress.
+"""Follow the topic after the history is loaded: one reader writes rows, notes, then progress.
 
 Progress in the replay's database is written last. `verify` can therefore read it as it reads the
 live worker's: rows and totals up to there are written.
@@ -6,8 +6,9 @@ live worker's: rows and totals up to there are written.
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 from operations.replay.build import columns_for, folded_records, patient
 from operations.replay.choice import Choice
@@ -20,7 +21,6 @@ from schemas.views import (
     LEDGER_ENTRIES,
     PIPELINE_PROGRESS,
     SELLER_REVENUE,
-    RevenueKey,
     Table,
 )
 from sinks.protocol import ViewSink
@@ -56,7 +56,7 @@ class Follower:
         self._notes_progress = notes_progress
         self._retrying = patient(settings.replay_give_up_seconds)
         self._moved: set[Table] = set()
-        self._keys_since_move: set[RevenueKey] = set()
+        self._minutes_since_move: set[datetime] = set()
         self.records = 0
         self.dead = 0
 
@@ -111,30 +111,26 @@ class Follower:
         """Mark the table as exchanged: from now on it is written in the live database."""
         self._moved.add(table)
 
-    def refresh_moved_totals(self) -> None:
-        """Refresh the live totals of everything stored since the first exchange."""
-        if self._keys_since_move and not self._moved.isdisjoint((LEDGER_ENTRIES, SELLER_REVENUE)):
-            self._retrying.copy()(self._live_sink.refresh_revenue, self._keys_since_move)
+    def note_moved(self) -> None:
+        """Note for the live totals what was stored since the first exchange."""
+        if not self._moved.isdisjoint((LEDGER_ENTRIES, SELLER_REVENUE)):
+            self._retrying.copy()(self._live_sink.note_minutes, self._minutes_since_move)
 
     def _store(self, folded: FoldedBatch) -> None:
         here = [table for table in self._choice.built if table not in self._moved]
         self._new_sink.write(columns_for(folded, [*here, DEAD_LETTERS]))
-        there = [table for table in self._choice.built if table in self._moved]
+        there = {table for table in self._choice.built if table in self._moved}
+        if SELLER_REVENUE in self._moved:
+            there.add(LEDGER_ENTRIES)  # the live recent entries are copied from the live ledger
         self._live_sink.write(columns_for(folded, there))
-        # In a rollback keep all keys: the old totals may be next to entries that are not theirs.
+        # In a rollback keep all: the old totals may be next to entries that are not theirs.
         if self._moved or not self._notes_progress:
-            self._keys_since_move |= folded.revenue_keys
-        if self._choice.has_totals:
-            self._refresh(folded.revenue_keys)
-        # After the first exchange no progress is written: a resumed run must redo the totals.
+            self._minutes_since_move |= folded.minutes
+        totals_moved = SELLER_REVENUE in self._moved
+        (self._live_sink if totals_moved else self._new_sink).note_minutes(folded.minutes)
+        # After the first exchange no progress is written: a resumed run must note again.
         if self._notes_progress and not self._moved:
             self._new_sink.write(columns_for(folded, [PIPELINE_PROGRESS]))
-
-    def _refresh(self, keys: Collection[RevenueKey]) -> None:
-        """Refresh totals from their entries, unless the two are in different databases now."""
-        entries_moved, totals_moved = LEDGER_ENTRIES in self._moved, SELLER_REVENUE in self._moved
-        if entries_moved == totals_moved:
-            (self._live_sink if totals_moved else self._new_sink).refresh_revenue(keys)
 
     # -- in the background
 

@@ -6,7 +6,7 @@ nothing, and drops what it built.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -29,6 +29,7 @@ from operations.verify import Report, Verdict, VerifySettings, verify
 from schemas.errors import InputError, PurserError, ServiceUnavailable, UsageError
 from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
+from sinks.roll_up import RollUp
 from sinks.settings import ClickHouseSettings
 
 SHRINK = 2
@@ -285,10 +286,10 @@ class Replay:
 
     def _totals(self, state: State) -> State:
         if self._choice.has_totals and not state.totals_done:
-            self._options.on_step("compute the sellers' totals")
+            self._options.on_step("roll up the totals")
             state = self._save(state.at(Step.TOTALS))
-            with sink_of(self._database.url) as sink:
-                patient(self._settings.replay_give_up_seconds)(sink.rebuild_revenue)
+            with closing(RollUp(ClickHouseSettings.load(self._database.url))) as roll_up:
+                patient(self._settings.replay_give_up_seconds)(roll_up.finish)
         return self._save(replace(state, totals_done=True))
 
     # -- proof and swap

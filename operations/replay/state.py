@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.errors import ConfigurationError
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Source(StrEnum):
@@ -28,7 +28,7 @@ class Step(StrEnum):
     READ = "read"
     """History is folded into tables that nobody reads yet."""
     TOTALS = "totals"
-    """The sellers' totals are computed from the entries, once."""
+    """The totals are rolled up from the entries."""
     VERIFY = "verify"
     """The new tables follow the topic while they are compared with PostgreSQL."""
     SWAP = "swap"
@@ -49,8 +49,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     `views` are exchanged. `start_positions`: where reading the topic starts, by partition.
     `ranges_done`: ranges of payment ids whose rows are stored; `snapshot_done`: all are.
-    `exchanges` by table and `old_positions`, the next offsets that the old tables may lack, are set
-    before the first exchange. `rolled_back`: the old tables are live again, or are to be;
+    `exchanges` by raw table and `old_positions`, the next offsets that the old tables may lack, are
+    set before the first exchange. `rolled_back`: the old tables are live again, or are to be;
     `follow_from` is where bringing them up to date starts.
     """
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from operations.replay.choice import Choice
+from operations.replay.choice import VIEWS, Choice
 from operations.replay.database import ReplayDatabase
 from operations.replay.follow import Follower, start_positions
 from operations.replay.run import Options, sink_of
@@ -13,6 +13,7 @@ from operations.replay.state import State, Step
 from operations.replay.swap import swap
 from operations.replay.topic import Offsets, Topic, check_kept
 from schemas.errors import ConfigurationError, InputError
+from schemas.views import LEDGER_ENTRIES, SELLER_REVENUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,9 @@ def roll_back(settings: ReplaySettings, options: Options, database: ReplayDataba
     if state.step is Step.DONE and state.rolled_back:
         raise InputError("rollback", "it is already done; --cleanup drops the tables of the replay")
     views = Choice.of(state.views)
-    choice = Choice(swapped=views.swapped, built=views.swapped)
+    # The old recent entries are copied from the ledger beside them.
+    needed = {*views.swapped, *([LEDGER_ENTRIES] if SELLER_REVENUE in views.swapped else [])}
+    choice = Choice(swapped=views.swapped, built=tuple(table for table in VIEWS if table in needed))
     if not state.rolled_back:
         with Topic(settings) as topic:
             ranges = topic.ranges()

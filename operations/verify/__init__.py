@@ -15,6 +15,7 @@
     states.py          questions about orders, payouts, refunds and sequences
     revenue.py         the question about sellers' totals
     balances.py        the question about sellers' balances
+    accounts.py        the questions about accounts' days and balances
     wide.py            the type in which sums of money are added up
     report.py          findings, results, the report and its JSON
     checks.py          the table of checks and what each proves

@@ -1,8 +1,9 @@
 """The question about sellers' balances: do they add up what they are computed from?
 
-`seller_balances` holds no rows: it adds up `seller_revenue` and `payouts`, which other questions
-prove. This one compares the figures that people read with sums of its own over the same tables
-(`operations.verify.wide`).
+`seller_balances` holds no rows: it adds up rolled-up totals, whole months where it can, and
+`payouts`. This one compares the figures that people read with sums of its own over the days of
+`seller_revenue` and over `payouts`, which other questions prove (`operations.verify.wide`). So it
+also proves the months.
 
 Both sides say how much they have seen: the number of entries that the totals counted, and the
 number of the payouts' events. Both numbers only grow, so a side that is read later has seen at
@@ -52,7 +53,7 @@ def _sides(condition: str) -> str:
             {wide("available_delta_minor")} AS available_minor,
             {_ZERO} AS in_payout_minor, {_ZERO} AS paid_out_minor,
             {wide("entry_count")} AS entry_count, {_ZERO} AS payout_event_count, 0 AS is_view
-        FROM seller_revenue_raw FINAL WHERE {condition}
+        FROM seller_revenue WHERE {condition}
         UNION ALL
         SELECT seller_id, toString(currency), {_ZERO}, {_ZERO},
             {_amount_if("status IN ('requested', 'submitted')")},
@@ -82,7 +83,7 @@ class BalancesQuestion:
             return self._summary("1", limit)
         since, until = window.bounds()
         return self._summary(
-            "seller_id IN (SELECT seller_id FROM seller_revenue_raw"
+            "seller_id IN (SELECT seller_id FROM seller_revenue"
             f" WHERE day >= toDate('{since[:10]}') AND day < toDate('{until[:10]}'))",
             limit,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from operations.verify.accounts import ACCOUNT_BALANCES, ACCOUNT_DAYS
 from operations.verify.balances import BALANCES
 from operations.verify.compare import Question
 from operations.verify.postings import BALANCE, POSTINGS
@@ -27,6 +28,8 @@ QUESTIONS: Sequence[Question] = (
     PAYOUT_STATES,
     REFUNDS,
     BALANCES,
+    ACCOUNT_DAYS,
+    ACCOUNT_BALANCES,
 )
 """Questions to ClickHouse alone. They assume that its events equal the source's."""
 

@@ -38,6 +38,7 @@ _AMOUNTS = f"""
         payment_id, seq, psp, seller_id,
         toString(currency) AS currency_code, {CLICKHOUSE_DAY} AS event_day,
         toString(event_type) AS type, direction = 'in' AS pay_in,
+        toUnixTimestamp(toStartOfMinute(recorded_at)) AS minute,
         multiIf(NOT pay_in, 0, type IN ({_taking(+1)}), 1, type IN ({_taking(-1)}), -1, 0)
             AS taken,
         multiIf(NOT pay_in, 0, type IN ({_disputing(Claim.OPENS)}), {wide("amount_minor")},
@@ -71,13 +72,16 @@ _LEGS = (
 )
 
 
-def _hash(account_type: str, account_id: str, currency: str, day: str, kind: str, leg: str) -> str:
-    return f"cityHash64({account_type}, {account_id}, {currency}, {day}, {kind}, {wide(leg)})"
+def _hash(
+    account_type: str, account_id: str, currency: str, day: str, kind: str, leg: str, minute: str
+) -> str:
+    columns = (account_type, account_id, currency, day, kind, wide(leg), minute)
+    return f"cityHash64({', '.join(columns)})"
 
 
 _EXPECTED_HASH = " + ".join(
     f"if({amount} = 0, 0, "
-    f"{_hash(repr(account), account_id, 'currency_code', 'event_day', 'type', amount)})"
+    f"{_hash(repr(account), account_id, 'currency_code', 'event_day', 'type', amount, 'minute')})"
     for account, account_id, amount in _LEGS
 )
 _EXPECTED_COUNT = " + ".join(f"({amount} != 0)" for _, _, amount in _LEGS)
@@ -88,10 +92,12 @@ _FOUND_HASH = _hash(
     "toDate(day)",
     "toString(event_type)",
     "amount_minor",
+    "toUnixTimestamp(recorded_minute)",
 )
 _EXPECTED_TEXTS = ", ".join(
     f"if({amount} = 0, '', concat('{account}:', {account_id}, ' ', toString({amount}), ' ',"
-    " currency_code, ' ', toString(event_day), ' ', type))"
+    " currency_code, ' ', toString(event_day), ' ', type, ' ',"
+    " toString(toDateTime(minute, 'UTC'))))"
     for account, account_id, amount in _LEGS
 )
 
@@ -133,7 +139,7 @@ POSTINGS = EventQuestion(
         UNION ALL
         SELECT payment_id, toUInt32(seq), [], [concat(toString(account_type), ':', account_id, ' ',
             toString(amount_minor), ' ', toString(currency), ' ', toString(day), ' ',
-            toString(event_type))]
+            toString(event_type), ' ', toString(recorded_minute))]
         FROM ledger_entries_raw FINAL WHERE {{others}}
     )
     GROUP BY id, seq

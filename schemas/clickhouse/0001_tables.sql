@@ -63,10 +63,10 @@ PARTITION BY toYear(occurred_at)
 ORDER BY (payment_id, seq)
 SETTINGS default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
--- One row per posting. No version: rows with the same key are equal by construction. Small granules
--- make refreshing a seller's day 10 times faster than 8192. A refresh selects by account, currency
--- and day, so these lead the key. The legs of an event are adjacent: this halves the space of its
--- payment's 16 random bytes, which cannot be compressed.
+-- One row per posting. No version: rows with the same key are equal by construction. Questions name
+-- an account, so accounts lead the key. The legs of an event are adjacent: this halves the space of
+-- its payment's 16 random bytes, which cannot be compressed. The recording time is in the partition
+-- key so that a day of recorded time can be found, and so that asking for none reads nothing.
 CREATE TABLE IF NOT EXISTS ledger_entries_raw
 (
     account_type LowCardinality(String),
@@ -77,11 +77,77 @@ CREATE TABLE IF NOT EXISTS ledger_entries_raw
     seq UInt32,
     leg UInt8,
     event_type LowCardinality(String),
-    amount_minor Int64 CODEC(T64('bit'), ZSTD(1))
+    amount_minor Int64 CODEC(T64('bit'), ZSTD(1)),
+    recorded_minute DateTime('UTC') CODEC(T64, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
-PARTITION BY toYear(day)
+PARTITION BY (toYear(day), toYYYYMM(recorded_minute))
 ORDER BY (account_id, currency, day, payment_id, seq, leg, account_type)
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
+
+-- The same rows once more, but only of the last days, in the order of their minutes. ClickHouse
+-- copies them (0002_views.sql); `sinks.roll_up` drops a day after it is rolled up.
+CREATE TABLE IF NOT EXISTS recent_entries_raw
+(
+    account_type LowCardinality(String),
+    account_id String,
+    currency LowCardinality(String),
+    day Date,
+    payment_id UUID,
+    seq UInt32,
+    leg UInt8,
+    event_type LowCardinality(String),
+    amount_minor Int64,
+    recorded_minute DateTime('UTC')
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMMDD(recorded_minute)
+ORDER BY (recorded_minute, account_id, currency, day, payment_id, seq, leg, account_type)
+SETTINGS index_granularity = 1024, merge_selector_base = 20;
+
+-- Sums of entries per account, currency and day of the event, in buckets of recorded time, and what
+-- was written into each bucket. schemas/clickhouse/totals.py explains both. Version: for totals the
+-- number of entries added up, so of two roll-ups that race, the one that counted more stays. Int128:
+-- some nine thousand of the largest amounts do not fit into Int64, whose sums wrap silently.
+-- Accounts lead the key for the sake of questions about one seller. The minutes of an hour have a
+-- partition, so that all sellers' totals read only the hour that is not over. What is noted of one
+-- day lies in one partition: a part appears as a whole, so nobody sees a day's note without those of
+-- its minutes.
+CREATE TABLE IF NOT EXISTS totals_raw
+(
+    kind Enum8(
+        'total' = 1, 'written' = 2, 'written_late' = 3, 'rolled' = 4, 'rolled_late' = 5),
+    level Enum8('minute' = 1, 'hour' = 2, 'day' = 3, 'month' = 4),
+    account_id String CODEC(ZSTD(3)),
+    currency LowCardinality(String),
+    day Date CODEC(Delta, ZSTD(1)),
+    bucket DateTime('UTC') CODEC(Delta, ZSTD(1)),
+    psp_receivable_minor Int128,
+    psp_disputed_minor Int128,
+    suspense_minor Int128,
+    seller_pending_minor Int128,
+    seller_available_minor Int128,
+    platform_commission_minor Int128,
+    platform_logistics_minor Int128,
+    payout_in_transit_minor Int128,
+    bank_minor Int128,
+    psp_fees_minor Int128,
+    gross_minor Int128,
+    refunds_minor Int128,
+    chargebacks_minor Int128,
+    capture_count UInt64,
+    refund_count UInt64,
+    chargeback_count UInt64,
+    seller_entry_count UInt64 CODEC(T64, ZSTD(1)),
+    version UInt64 CODEC(T64, ZSTD(1)),
+    rolled_at DateTime('UTC') DEFAULT now('UTC')
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY multiIf(
+    kind = 'total' AND level = 'minute', toYYYYMMDD(bucket) * 100 + toHour(bucket),
+    level <= 'hour' OR kind = 'written' AND level = 'day', toYYYYMMDD(bucket),
+    toYear(bucket))
+ORDER BY (kind, level, account_id, currency, day, bucket)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 -- One row per order of a payment: its latest state. Not partitioned: no time is part of the key.
@@ -106,31 +172,6 @@ CREATE TABLE IF NOT EXISTS buyer_orders_raw
 )
 ENGINE = ReplacingMergeTree(seq)
 ORDER BY (buyer_id, order_id, payment_id)
-SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
-
--- One row per seller, currency and UTC day, computed from ledger_entries. Version entry_count: if
--- two workers refresh one key at once, the one that counted more entries saw those of both. Int128:
--- some nine thousand of the largest amounts do not fit into Int64, whose sums wrap silently.
-CREATE TABLE IF NOT EXISTS seller_revenue_raw
-(
-    seller_id String CODEC(ZSTD(3)),
-    currency LowCardinality(String),
-    day Date CODEC(Delta, ZSTD(1)),
-    gross_minor Int128,
-    refunds_minor Int128,
-    chargebacks_minor Int128,
-    commission_minor Int128,
-    logistics_fee_minor Int128,
-    net_minor Int128,
-    pending_delta_minor Int128,
-    available_delta_minor Int128,
-    capture_count UInt64 CODEC(T64, ZSTD(1)),
-    refund_count UInt64,
-    chargeback_count UInt64,
-    entry_count UInt64 CODEC(T64, ZSTD(1))
-)
-ENGINE = ReplacingMergeTree(entry_count)
-ORDER BY (seller_id, currency, day)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
 -- One row per payout: its latest state.

@@ -6,6 +6,34 @@
 -- SQL SECURITY DEFINER: reading a view requires no right on its raw table. The columns are listed,
 -- because a view keeps the columns that it had when it was created.
 
+CREATE MATERIALIZED VIEW IF NOT EXISTS recent_entries_copy TO recent_entries_raw
+AS
+SELECT * FROM ledger_entries_raw
+WHERE recorded_minute >= now('UTC') - INTERVAL 2 DAY;
+
+CREATE OR REPLACE VIEW totals_unrolled
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'The open buckets: more was written into them than their settled totals contain.'
+AS
+SELECT
+    level,
+    bucket,
+    sumIf(latest, kind = 'written') AS written,
+    sumIf(latest, kind = 'written_late') AS written_late,
+    sumIf(latest, kind = 'rolled') AS rolled,
+    sumIf(latest, kind = 'rolled_late') AS rolled_late
+FROM
+(
+    SELECT kind, level, bucket, account_id, max(version) AS latest,
+        maxIf(version, rolled_at <= now('UTC') - INTERVAL 60 SECOND) AS settled
+    FROM totals_raw
+    WHERE kind != 'total'
+    GROUP BY kind, level, bucket, account_id
+)
+GROUP BY level, bucket
+HAVING written > sumIf(settled, kind = 'rolled')
+    OR written_late > sumIf(settled, kind = 'rolled_late');
+
 CREATE OR REPLACE VIEW payment_events
 (
     payment_id UUID COMMENT 'the payment, or the payout',
@@ -126,7 +154,8 @@ CREATE OR REPLACE VIEW ledger_entries
     leg UInt8 COMMENT 'number of the posting within the event, from 0',
     event_type LowCardinality(String) COMMENT 'what happened: captured, released, refunded, …',
     amount_minor Int128 COMMENT 'signed: debit positive, credit negative; in minor units of currency',
-    amount Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; in major units of currency'
+    amount Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; in major units of currency',
+    recorded_minute DateTime('UTC') COMMENT 'minute in which the event was recorded; UTC'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per posting of double-entry bookkeeping; the postings of an event sum to zero.'
@@ -142,7 +171,8 @@ SELECT
     leg,
     event_type,
     toInt128(amount_minor) AS amount_minor,
-    toDecimal128(amount_minor, 4) / minor_units AS amount
+    toDecimal128(amount_minor, 4) / minor_units AS amount,
+    recorded_minute
 FROM ledger_entries_raw FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
@@ -222,14 +252,14 @@ CREATE OR REPLACE VIEW seller_revenue
     capture_count UInt64 COMMENT 'number of captures',
     refund_count UInt64 COMMENT 'number of refunds',
     chargeback_count UInt64 COMMENT 'number of lost disputes',
-    entry_count UInt64 COMMENT 'number of entries added up; the highest one wins'
+    entry_count UInt64 COMMENT 'number of entries added up'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per seller, currency and UTC day: what the seller earned, from ledger_entries.'
 AS
 WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
-    seller_id,
+    account_id AS seller_id,
     currency,
     day,
     toInt128(gross_minor) AS gross_minor,
@@ -238,21 +268,56 @@ SELECT
     toDecimal128(refunds_minor, 4) / minor_units AS refunds,
     toInt128(chargebacks_minor) AS chargebacks_minor,
     toDecimal128(chargebacks_minor, 4) / minor_units AS chargebacks,
-    toInt128(commission_minor) AS commission_minor,
+    -platform_commission_minor AS commission_minor,
     toDecimal128(commission_minor, 4) / minor_units AS commission,
-    toInt128(logistics_fee_minor) AS logistics_fee_minor,
+    -platform_logistics_minor AS logistics_fee_minor,
     toDecimal128(logistics_fee_minor, 4) / minor_units AS logistics_fee,
-    toInt128(net_minor) AS net_minor,
+    gross_minor - refunds_minor - chargebacks_minor - commission_minor - logistics_fee_minor AS net_minor,
     toDecimal128(net_minor, 4) / minor_units AS net,
-    toInt128(pending_delta_minor) AS pending_delta_minor,
+    -seller_pending_minor AS pending_delta_minor,
     toDecimal128(pending_delta_minor, 4) / minor_units AS pending_delta,
-    toInt128(available_delta_minor) AS available_delta_minor,
+    -seller_available_minor AS available_delta_minor,
     toDecimal128(available_delta_minor, 4) / minor_units AS available_delta,
     capture_count,
     refund_count,
     chargeback_count,
-    entry_count
-FROM seller_revenue_raw FINAL;
+    seller_entry_count AS entry_count
+FROM (
+    WITH (
+        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'),
+            groupArrayIf(bucket, level = 'day'),
+            groupArrayIf(bucket, level = 'day' AND written_late > 0),
+            groupArrayIf(bucket, level = 'month'),
+            toStartOfMinute(now('UTC')) - INTERVAL 3 MINUTE)
+        FROM totals_unrolled
+    ) AS open
+    SELECT account_id, currency, day, sum(gross_minor) AS gross_minor, sum(refunds_minor) AS refunds_minor, sum(chargebacks_minor) AS chargebacks_minor, sum(platform_commission_minor) AS platform_commission_minor, sum(platform_logistics_minor) AS platform_logistics_minor, sum(seller_pending_minor) AS seller_pending_minor, sum(seller_available_minor) AS seller_available_minor, sum(capture_count) AS capture_count, sum(refund_count) AS refund_count, sum(chargeback_count) AS chargeback_count, sum(seller_entry_count) AS seller_entry_count
+    FROM
+    (
+        SELECT account_id, currency, day, gross_minor, refunds_minor, chargebacks_minor, platform_commission_minor, platform_logistics_minor, seller_pending_minor, seller_available_minor, capture_count, refund_count, chargeback_count, seller_entry_count
+        FROM totals_raw FINAL
+        WHERE kind = 'total' AND (
+            level = 'day' AND NOT (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
+            OR level = 'hour' AND NOT (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)) AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
+            OR level = 'minute' AND NOT has(open.1, bucket) AND bucket < open.6 AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)))
+        UNION ALL
+        SELECT account_id, currency, day, -sumIf(toInt128(amount_minor), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('captured', 'honoured')) AS gross_minor, sumIf(toInt128(amount_minor), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('refunded')) AS refunds_minor, sumIf(toInt128(amount_minor), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('dispute_lost', 'dispute_reversed')) AS chargebacks_minor, sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor, sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor, sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor, sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor, uniqExactIf((payment_id, seq), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('captured', 'honoured')) AS capture_count, uniqExactIf((payment_id, seq), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('refunded')) AS refund_count, uniqExactIf((payment_id, seq), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('dispute_lost')) AS chargeback_count, countIf(account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AS seller_entry_count
+        FROM
+        (
+            SELECT * FROM recent_entries_raw FINAL
+            WHERE NOT has(open.4, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.6
+                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.6))
+                    AND (has(open.3, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.6)))
+            UNION ALL
+            SELECT * FROM ledger_entries_raw FINAL
+            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.4))
+        )
+        GROUP BY account_id, currency, day
+    )
+    GROUP BY account_id, currency, day
+)
+WHERE seller_entry_count > 0
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
 
 CREATE OR REPLACE VIEW seller_balances
 (
@@ -288,15 +353,50 @@ SELECT
     sum(payout_event_part) AS payout_event_count
 FROM (
     SELECT
-        seller_id,
+        account_id AS seller_id,
         currency,
-        pending_delta_minor AS pending_part,
-        available_delta_minor AS available_part,
+        -seller_pending_minor AS pending_part,
+        -seller_available_minor AS available_part,
         toInt128(0) AS in_payout_part,
         toInt128(0) AS paid_out_part,
-        entry_count AS entry_part,
+        seller_entry_count AS entry_part,
         toUInt64(0) AS payout_event_part
-    FROM seller_revenue_raw FINAL
+    FROM (
+    WITH (
+        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'),
+            groupArrayIf(bucket, level = 'day'),
+            groupArrayIf(bucket, level = 'day' AND written_late > 0),
+            groupArrayIf(bucket, level = 'month'),
+            toStartOfMinute(now('UTC')) - INTERVAL 3 MINUTE)
+        FROM totals_unrolled
+    ) AS open
+    SELECT account_id, currency, sum(seller_pending_minor) AS seller_pending_minor, sum(seller_available_minor) AS seller_available_minor, sum(seller_entry_count) AS seller_entry_count
+    FROM
+    (
+        SELECT account_id, currency, seller_pending_minor, seller_available_minor, seller_entry_count
+        FROM totals_raw FINAL
+        WHERE kind = 'total' AND (
+            level = 'month' AND NOT ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.6), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.3))
+            OR level = 'day' AND NOT (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.6), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.3))
+            OR level = 'hour' AND NOT (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)) AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
+            OR level = 'minute' AND NOT has(open.1, bucket) AND bucket < open.6 AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)))
+        UNION ALL
+        SELECT account_id, currency, sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor, sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor, countIf(account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AS seller_entry_count
+        FROM
+        (
+            SELECT * FROM recent_entries_raw FINAL
+            WHERE NOT has(open.4, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.6
+                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.6))
+                    AND (has(open.3, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.6)))
+            UNION ALL
+            SELECT * FROM ledger_entries_raw FINAL
+            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.4))
+        )
+        GROUP BY account_id, currency
+    )
+    GROUP BY account_id, currency
+)
+    WHERE seller_entry_count > 0
     UNION ALL
     SELECT
         seller_id,
@@ -309,7 +409,135 @@ FROM (
         toUInt64(seq)
     FROM payouts_raw FINAL
 )
-GROUP BY seller_id, currency;
+GROUP BY seller_id, currency
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
+
+CREATE OR REPLACE VIEW account_days
+(
+    account_type LowCardinality(String) COMMENT 'kind of account, such as seller_pending or bank',
+    account_id String COMMENT 'seller or provider that the account belongs to',
+    currency LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    day Date COMMENT 'UTC day of the events',
+    amount_minor Int128 COMMENT 'signed: debit positive, credit negative; days that sum to zero have no row; in minor units of currency',
+    amount Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; days that sum to zero have no row; in major units of currency',
+    entry_count UInt64 COMMENT 'number of the day\'s entries of this account_id, of all its account types'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per account, currency and UTC day: the sum of the day\'s postings.'
+AS
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    account_type,
+    account_id,
+    currency,
+    day,
+    toInt128(amount_minor) AS amount_minor,
+    toDecimal128(amount_minor, 4) / minor_units AS amount,
+    entry_count
+FROM (
+    SELECT toLowCardinality(kind) AS account_type, account_id, currency, day, account_sum AS amount_minor,
+        version AS entry_count
+    FROM (
+    WITH (
+        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'),
+            groupArrayIf(bucket, level = 'day'),
+            groupArrayIf(bucket, level = 'day' AND written_late > 0),
+            groupArrayIf(bucket, level = 'month'),
+            toStartOfMinute(now('UTC')) - INTERVAL 3 MINUTE)
+        FROM totals_unrolled
+    ) AS open
+    SELECT account_id, currency, day, sum(psp_receivable_minor) AS psp_receivable_minor, sum(psp_disputed_minor) AS psp_disputed_minor, sum(suspense_minor) AS suspense_minor, sum(seller_pending_minor) AS seller_pending_minor, sum(seller_available_minor) AS seller_available_minor, sum(platform_commission_minor) AS platform_commission_minor, sum(platform_logistics_minor) AS platform_logistics_minor, sum(payout_in_transit_minor) AS payout_in_transit_minor, sum(bank_minor) AS bank_minor, sum(psp_fees_minor) AS psp_fees_minor, sum(version) AS version
+    FROM
+    (
+        SELECT account_id, currency, day, psp_receivable_minor, psp_disputed_minor, suspense_minor, seller_pending_minor, seller_available_minor, platform_commission_minor, platform_logistics_minor, payout_in_transit_minor, bank_minor, psp_fees_minor, version
+        FROM totals_raw FINAL
+        WHERE kind = 'total' AND (
+            level = 'day' AND NOT (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
+            OR level = 'hour' AND NOT (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)) AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
+            OR level = 'minute' AND NOT has(open.1, bucket) AND bucket < open.6 AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)))
+        UNION ALL
+        SELECT account_id, currency, day, sumIf(toInt128(amount_minor), account_type = 'psp_receivable') AS psp_receivable_minor, sumIf(toInt128(amount_minor), account_type = 'psp_disputed') AS psp_disputed_minor, sumIf(toInt128(amount_minor), account_type = 'suspense') AS suspense_minor, sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor, sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor, sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor, sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor, sumIf(toInt128(amount_minor), account_type = 'payout_in_transit') AS payout_in_transit_minor, sumIf(toInt128(amount_minor), account_type = 'bank') AS bank_minor, sumIf(toInt128(amount_minor), account_type = 'psp_fees') AS psp_fees_minor, count() AS version
+        FROM
+        (
+            SELECT * FROM recent_entries_raw FINAL
+            WHERE NOT has(open.4, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.6
+                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.6))
+                    AND (has(open.3, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.6)))
+            UNION ALL
+            SELECT * FROM ledger_entries_raw FINAL
+            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.4))
+        )
+        GROUP BY account_id, currency, day
+    )
+    GROUP BY account_id, currency, day
+)
+    ARRAY JOIN ['psp_receivable', 'psp_disputed', 'suspense', 'seller_pending', 'seller_available', 'platform_commission', 'platform_logistics', 'payout_in_transit', 'bank', 'psp_fees'] AS kind, [psp_receivable_minor, psp_disputed_minor, suspense_minor, seller_pending_minor, seller_available_minor, platform_commission_minor, platform_logistics_minor, payout_in_transit_minor, bank_minor, psp_fees_minor] AS account_sum
+    WHERE account_sum != 0
+)
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
+
+CREATE OR REPLACE VIEW account_balances
+(
+    account_type LowCardinality(String) COMMENT 'kind of account, such as seller_pending or bank',
+    account_id String COMMENT 'seller or provider that the account belongs to',
+    currency LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    balance_minor Int128 COMMENT 'signed: debit positive, credit negative; never zero; in minor units of currency',
+    balance Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; never zero; in major units of currency',
+    entry_count UInt64 COMMENT 'number of all entries of this account_id, of all its account types'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per account and currency: the sum of all its postings.'
+AS
+WITH transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    account_type,
+    account_id,
+    currency,
+    toInt128(balance_minor) AS balance_minor,
+    toDecimal128(balance_minor, 4) / minor_units AS balance,
+    entry_count
+FROM (
+    SELECT toLowCardinality(kind) AS account_type, account_id, currency, account_sum AS balance_minor,
+        version AS entry_count
+    FROM (
+    WITH (
+        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'),
+            groupArrayIf(bucket, level = 'day'),
+            groupArrayIf(bucket, level = 'day' AND written_late > 0),
+            groupArrayIf(bucket, level = 'month'),
+            toStartOfMinute(now('UTC')) - INTERVAL 3 MINUTE)
+        FROM totals_unrolled
+    ) AS open
+    SELECT account_id, currency, sum(psp_receivable_minor) AS psp_receivable_minor, sum(psp_disputed_minor) AS psp_disputed_minor, sum(suspense_minor) AS suspense_minor, sum(seller_pending_minor) AS seller_pending_minor, sum(seller_available_minor) AS seller_available_minor, sum(platform_commission_minor) AS platform_commission_minor, sum(platform_logistics_minor) AS platform_logistics_minor, sum(payout_in_transit_minor) AS payout_in_transit_minor, sum(bank_minor) AS bank_minor, sum(psp_fees_minor) AS psp_fees_minor, sum(version) AS version
+    FROM
+    (
+        SELECT account_id, currency, psp_receivable_minor, psp_disputed_minor, suspense_minor, seller_pending_minor, seller_available_minor, platform_commission_minor, platform_logistics_minor, payout_in_transit_minor, bank_minor, psp_fees_minor, version
+        FROM totals_raw FINAL
+        WHERE kind = 'total' AND (
+            level = 'month' AND NOT ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.6), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.3))
+            OR level = 'day' AND NOT (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.6), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.3))
+            OR level = 'hour' AND NOT (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)) AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
+            OR level = 'minute' AND NOT has(open.1, bucket) AND bucket < open.6 AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)))
+        UNION ALL
+        SELECT account_id, currency, sumIf(toInt128(amount_minor), account_type = 'psp_receivable') AS psp_receivable_minor, sumIf(toInt128(amount_minor), account_type = 'psp_disputed') AS psp_disputed_minor, sumIf(toInt128(amount_minor), account_type = 'suspense') AS suspense_minor, sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor, sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor, sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor, sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor, sumIf(toInt128(amount_minor), account_type = 'payout_in_transit') AS payout_in_transit_minor, sumIf(toInt128(amount_minor), account_type = 'bank') AS bank_minor, sumIf(toInt128(amount_minor), account_type = 'psp_fees') AS psp_fees_minor, count() AS version
+        FROM
+        (
+            SELECT * FROM recent_entries_raw FINAL
+            WHERE NOT has(open.4, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.6
+                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.6))
+                    AND (has(open.3, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.6)))
+            UNION ALL
+            SELECT * FROM ledger_entries_raw FINAL
+            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.4))
+        )
+        GROUP BY account_id, currency
+    )
+    GROUP BY account_id, currency
+)
+    ARRAY JOIN ['psp_receivable', 'psp_disputed', 'suspense', 'seller_pending', 'seller_available', 'platform_commission', 'platform_logistics', 'payout_in_transit', 'bank', 'psp_fees'] AS kind, [psp_receivable_minor, psp_disputed_minor, suspense_minor, seller_pending_minor, seller_available_minor, platform_commission_minor, platform_logistics_minor, payout_in_transit_minor, bank_minor, psp_fees_minor] AS account_sum
+    WHERE account_sum != 0
+)
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
 
 CREATE OR REPLACE VIEW payouts
 (

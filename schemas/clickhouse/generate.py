@@ -8,6 +8,7 @@ file can be applied on top of an older one.
 from pathlib import Path
 
 from schemas.clickhouse.catalogue import VIEWS
+from schemas.clickhouse.totals import COPY_SQL, UNROLLED_SQL
 from schemas.clickhouse.view import MINOR, Column, View
 from schemas.money import CURRENCY_EXPONENTS
 from schemas.runtime import entry_point
@@ -32,7 +33,8 @@ _HEAD = """\
 
 def views_sql() -> str:
     """Return the whole text of the migration."""
-    return "\n".join([_HEAD, *(f"{view_sql(view)};\n" for view in VIEWS.values())])
+    internal = (f"{COPY_SQL};\n", f"{UNROLLED_SQL};\n")
+    return "\n".join([_HEAD, *internal, *(f"{view_sql(view)};\n" for view in VIEWS.values())])
 
 
 def view_sql(view: View) -> str:

@@ -93,3 +93,22 @@ class View:
     def has_amounts(self) -> bool:
         """Whether there are amounts, and therefore a currency in every row."""
         return any(isinstance(content, Amount) for content in self.contents)
+
+
+TEXT = "String"
+WORD = "LowCardinality(String)"
+MICROSECONDS = "DateTime64(6, 'UTC')"
+MILLISECONDS = "DateTime64(3, 'UTC')"
+
+
+def column(name: str, type_: str, meaning: str, expression: str = "") -> Column:
+    """Return a column; see `Column`."""
+    return Column(name=name, type=type_, meaning=meaning, expression=expression)
+
+
+def amount(name: str, meaning: str, expression: str = "") -> Amount:
+    """Return an amount; see `Amount`."""
+    return Amount(name=name, meaning=meaning, expression=expression)
+
+
+CURRENCY = column("currency", WORD, "ISO 4217 code, such as EUR")

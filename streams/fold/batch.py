@@ -11,8 +11,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from schemas.accounts import SELLER_ACCOUNTS
-from schemas.columns import DayTexts, instant
+from schemas.columns import InstantTexts, instant
 from schemas.envelope import WireEnvelope
 from schemas.errors import DecodeError
 from schemas.events import WireEvent
@@ -27,7 +26,6 @@ from schemas.views import (
     Columns,
     DeadLetterRow,
     ProgressRow,
-    RevenueKey,
     Table,
     columns_of,
 )
@@ -55,12 +53,12 @@ class FoldedBatch:
     """The result of folding a batch; every record is an event or a dead letter.
 
     `columns` goes to the sink unchanged and includes the dead letters and the progress.
-    `revenue_keys` are the keys of `seller_revenue` whose entries the batch touches. `row_count`
-    counts the rows of all tables.
+    `minutes` are those in which its ledger entries were recorded. `row_count` counts the rows of
+    all tables.
     """
 
     columns: Mapping[Table, Columns]
-    revenue_keys: frozenset[RevenueKey]
+    minutes: frozenset[datetime]
     dead_letters: tuple[DeadLetterRow, ...]
     event_count: int
 
@@ -115,7 +113,7 @@ def fold_batch(
     columns[PIPELINE_PROGRESS] = columns_of(_progress(records, batch, consumer))
     return FoldedBatch(
         columns=columns,
-        revenue_keys=_revenue_keys(columns.get(LEDGER_ENTRIES)),
+        minutes=_minutes(columns.get(LEDGER_ENTRIES)),
         dead_letters=tuple(dead_letters),
         event_count=len(batch.envelopes),
     )
@@ -194,19 +192,13 @@ def _latest(envelopes: Iterable[WireEnvelope]) -> Collection[WireEvent]:
     return latest.values()
 
 
-def _revenue_keys(entries: Columns | None) -> frozenset[RevenueKey]:
-    """Return the keys of `seller_revenue` that these rows of `ledger_entries` belong to."""
+def _minutes(entries: Columns | None) -> frozenset[datetime]:
+    """Return the minutes in which these rows of `ledger_entries` were recorded."""
     if not entries:
         return frozenset()
-    account_types, account_ids, currencies, days = entries[:4]
-    assert isinstance(days, DayTexts)
-    return frozenset(
-        RevenueKey(account_id, currency, days.read(day))
-        for account_type, account_id, currency, day in set(
-            zip(account_types, account_ids, currencies, days.raw, strict=True)
-        )
-        if account_type in SELLER_ACCOUNTS
-    )
+    minutes = entries[LEDGER_ENTRIES.columns.index("recorded_minute")]
+    assert isinstance(minutes, InstantTexts)
+    return frozenset(map(minutes.read, set(minutes.raw)))
 
 
 def _progress(records: Records, batch: DecodedBatch, consumer: str) -> list[ProgressRow]:

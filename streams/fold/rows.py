@@ -17,6 +17,7 @@ from schemas.views import BUYER_ORDERS, PAYOUTS, Columns, columns_of
 from streams.fold.postings import postings
 
 _DAY_LENGTH = len("2026-01-05")
+_MINUTE_LENGTH = len("2026-01-05T12:30")
 
 
 EventFields = Mapping[str, Sequence[Any]]
@@ -56,7 +57,9 @@ def payment_event_columns(
 
 
 def ledger_entry_rows(event: WireEvent) -> list[tuple[Any, ...]]:
-    """Return rows of `ledger_entries`, one per posting; id and day are text, legs count from 0.
+    """Return rows of `ledger_entries`, one per posting; legs count from 0.
+
+    The id, the day and the minute are text.
 
     Raises:
         BrokenInvariant: as `postings` does.
@@ -65,6 +68,7 @@ def ledger_entry_rows(event: WireEvent) -> list[tuple[Any, ...]]:
     if not legs:
         return []
     day = event.occurred_at[:_DAY_LENGTH]
+    recorded_minute = event.recorded_at[:_MINUTE_LENGTH] + ":00Z"
     return [
         (
             posting.account_type,
@@ -76,6 +80,7 @@ def ledger_entry_rows(event: WireEvent) -> list[tuple[Any, ...]]:
             leg,
             event.event_type,
             posting.amount_minor,
+            recorded_minute,
         )
         for leg, posting in enumerate(legs)
     ]
@@ -85,8 +90,12 @@ def ledger_entry_columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
     """Return columns of `ledger_entries` from the rows of `ledger_entry_rows`."""
     if not rows:
         return []
-    account_types, account_ids, currencies, days, payment_ids, *rest = columns_of(rows)
-    return [account_types, account_ids, currencies, DayTexts(days), IdTexts(payment_ids), *rest]
+    account_types, account_ids, currencies, days, payment_ids, *rest, minutes = columns_of(rows)
+    return [
+        *(account_types, account_ids, currencies, DayTexts(days), IdTexts(payment_ids)),
+        *rest,
+        InstantTexts(minutes),
+    ]
 
 
 def buyer_order_columns(events: Sequence[WireEvent]) -> Columns:

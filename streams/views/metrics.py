@@ -4,6 +4,7 @@ from datetime import datetime
 
 from prometheus_client import Counter, Histogram
 
+from sinks.roll_up import Rolled
 from streams.worker.metrics import TopicWorkerMetrics
 
 ROWS_BUCKETS = (1, 10, 30, 100, 300, 1_000, 3_000, 10_000, 20_000, 100_000)
@@ -39,14 +40,15 @@ class ViewsMetrics(TopicWorkerMetrics):
         )
         self.step_seconds = Histogram(
             "purser_views_step_seconds",
-            "Duration of each fold, write and refresh in seconds.",
+            "Duration of each fold, write and settle in seconds.",
             ["step"],
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
         )
-        self.refreshed_keys = Counter(
-            "purser_views_refreshed_keys",
-            "Keys of seller_revenue recomputed.",
+        self.rolled_up = Counter(
+            "purser_views_rolled_up_buckets",
+            "Buckets of the totals that were rolled up, by level.",
+            ["level"],
             registry=self.registry,
         )
         self.freshness = Histogram(
@@ -63,3 +65,10 @@ class ViewsMetrics(TopicWorkerMetrics):
         self.flush_rows.observe(records)
         if newest is not None:
             self.freshness.observe(max(0.0, (now - newest).total_seconds()))
+
+    def rolled(self, rolled: Rolled) -> None:
+        """Count the buckets that were rolled up."""
+        self.rolled_up.labels(level="minute").inc(rolled.minutes)
+        self.rolled_up.labels(level="hour").inc(rolled.hours)
+        self.rolled_up.labels(level="day").inc(rolled.days)
+        self.rolled_up.labels(level="month").inc(rolled.months)

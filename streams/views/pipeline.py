@@ -1,9 +1,9 @@
-"""The pipeline for batches: fold, write, park, refresh totals, acknowledge.
+"""The pipeline for batches: fold, write, park, settle, acknowledge.
 
 Three tasks of the event loop pass flushes to each other; the work itself runs in threads. A full
 flush is folded while the previous one is written. A smaller one waits until no flush is in
-progress, and grows meanwhile. The pipeline must never acknowledge a batch before its rows *and* its
-totals are written, and never continue after a step has failed for good.
+progress, and grows meanwhile. The pipeline must never acknowledge a batch before its rows are
+written *and* noted for the totals, and never continue after a step has failed for good.
 
 The cost of a crash at each step (a restarted worker reads all unacknowledged records again):
 
@@ -11,7 +11,7 @@ The cost of a crash at each step (a restarted worker reads all unacknowledged re
 2. fold    records become rows                             as 1
 3. write   rows go into their tables                       rows are written again, to the same keys
 4. park    dead letters go to their topic                  as 3, and parked again under the same key
-5. refresh totals of the touched keys are recomputed       as 4; the totals are absolute
+5. settle  minutes that got entries and progress are noted  as 4; a note more changes no total
 6. ack     the transport may commit the batches' offsets   as 5, for what was not committed yet
 """
 
@@ -52,32 +52,29 @@ class Steps(Protocol[Folded, Receipt]):
     def write(self, folded: Folded) -> Receipt:
         """Write the rows; when it returns, readers see all of them.
 
-        The receipt is small, because it is kept until the refresh; the rows are not.
+        The receipt is small, because it is kept until the flush is settled; the rows are not.
         """
 
     async def park(self, folded: Folded) -> None:
         """Send records that could not be folded to the dead letters' topic."""
 
-    def refresh(self, written: list[Receipt]) -> None:
-        """Recompute the totals that these flushes touch, and record the progress of the views."""
+    def settle(self, written: list[Receipt]) -> None:
+        """Note the minutes that got entries, for the totals, and the progress of the views."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineLimits:
-    """How much is in progress at once, how often totals are refreshed, how long to retry.
+    """How much is in progress at once, how often flushes are settled, how long to retry.
 
-    - `refresh_seconds`: least time between the starts of two refreshes.
-    - `refresh_share_max`: largest share of the time spent on refreshing totals. After a slow
-      refresh the next one waits longer and covers more flushes, up to half of
-      `flushes_unrefreshed_max`. The other half leaves room for rows to become visible during a
-      refresh.
+    - `settle_seconds`: least time between the starts of two settlements. Each costs two small
+      inserts, however many flushes it covers.
+    - `flushes_unsettled_max`: most flushes that wait for it; from half of it on it does not wait.
     - `retry_first_seconds`, `retry_most_seconds`: the first and the longest wait between attempts.
     - `give_up_seconds`: after this time without success the worker exits without acknowledging.
     """
 
-    refresh_seconds: float = 0.5
-    refresh_share_max: float = 0.25
-    flushes_unrefreshed_max: int = 128
+    settle_seconds: float = 0.5
+    flushes_unsettled_max: int = 128
     retry_first_seconds: float = 0.1
     retry_most_seconds: float = 5.0
     give_up_seconds: float = 300.0
@@ -126,7 +123,7 @@ class Pipeline(Generic[Folded, Receipt]):
 
     def start(self) -> None:
         """Start to process flushes."""
-        for stage in (self._fold_stage, self._write_stage, self._refresh_stage):
+        for stage in (self._fold_stage, self._write_stage, self._settle_stage):
             self._tasks.append(asyncio.create_task(self._guard(stage()), name=stage.__name__))
 
     async def put(self, batch: Batch) -> None:
@@ -209,7 +206,7 @@ class Pipeline(Generic[Folded, Receipt]):
                         await self._changed.wait()
 
     def _seconds_to_flush(self, now: float) -> float | None:
-        if self._is_closed() or self._unacknowledged >= self._limits.flushes_unrefreshed_max:
+        if self._is_closed() or self._unacknowledged >= self._limits.flushes_unsettled_max:
             return None
         if self._coalescer.is_full and self._under_way < FLUSHES_UNDER_WAY_MAX:
             return 0.0
@@ -226,32 +223,34 @@ class Pipeline(Generic[Folded, Receipt]):
                 self._written.append((batches, receipt))
                 self._changed.notify_all()
 
-    async def _refresh_stage(self) -> None:
+    async def _settle_stage(self) -> None:
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._written))
                 written, self._written = self._written, []
             started = monotonic()
             receipts = [receipt for _, receipt in written]
-            await self._persist("refresh", self._in_thread, self._steps.refresh, receipts)
-            # Acknowledge only now that rows and totals are written.
+            await self._persist("settle", self._in_thread, self._steps.settle, receipts)
+            # Acknowledge only now that the rows are written and noted.
             for batches, _ in written:
                 for batch in batches:
                     batch.acknowledge()
             async with self._changed:
                 self._unacknowledged -= len(written)
                 self._changed.notify_all()
-            await self._pause_refresh(monotonic() - started)
+            await self._pause_settling(monotonic() - started)
 
-    async def _pause_refresh(self, took_seconds: float) -> None:
-        """Let flushes accumulate before the next refresh, unless the worker is stopping."""
-        wanted = max(self._limits.refresh_seconds, took_seconds / self._limits.refresh_share_max)
+    async def _pause_settling(self, took_seconds: float) -> None:
+        """Let flushes accumulate before the next settlement, unless the worker is stopping."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(wanted - took_seconds), self._changed:
+            async with (
+                asyncio.timeout(max(0.0, self._limits.settle_seconds - took_seconds)),
+                self._changed,
+            ):
                 await self._changed.wait_for(
                     lambda: (
                         self._is_closed()
-                        or self._unacknowledged >= self._limits.flushes_unrefreshed_max // 2
+                        or self._unacknowledged >= self._limits.flushes_unsettled_max // 2
                     )
                 )
 

@@ -32,8 +32,10 @@ class ViewsSettings(TopicWorkerSettings):
     """How long records wait for more records under load; it shrinks with the load, down to 0."""
     busy_records_per_second: Count = 10_000
     """At this load and above, the linger has its full length."""
-    refresh_seconds: Seconds = 0.5
-    """Least time between two refreshes of the totals."""
+    settle_seconds: Seconds = 0.5
+    """Least time between two records of the progress, and of what late entries do to totals."""
+    roll_up_seconds: Seconds = 5.0
+    """How often the worker looks for totals to roll up."""
 
     give_up_seconds: Seconds = 300.0
     """How long a write is retried before the worker exits without acknowledging it."""
@@ -71,7 +73,7 @@ class ViewsSettings(TopicWorkerSettings):
     def pipeline_limits(self) -> PipelineLimits:
         """Limits of the pipeline."""
         return PipelineLimits(
-            refresh_seconds=self.refresh_seconds, give_up_seconds=self.give_up_seconds
+            settle_seconds=self.settle_seconds, give_up_seconds=self.give_up_seconds
         )
 
     @property

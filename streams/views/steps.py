@@ -1,4 +1,4 @@
-"""The pipeline's steps: fold, write to the sink, send dead letters, refresh totals.
+"""The pipeline's steps: fold, write to the sink, send dead letters, note what was written.
 
 They stand between the pipeline, which decides when, and the fold and the sink, which do the work.
 They must never change the fold's rows: rows that are written again have to be the same rows.
@@ -17,7 +17,6 @@ from schemas.views import (
     Columns,
     DeadLetterRow,
     ProgressRow,
-    RevenueKey,
     Table,
     columns_of,
 )
@@ -37,9 +36,9 @@ class DeadLetterSender(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What remains to do for a flush whose rows are written: refresh totals, record progress."""
+    """What remains to do for a flush whose rows are written: note its minutes and the progress."""
 
-    revenue_keys: frozenset[RevenueKey]
+    minutes: frozenset[datetime]
     progress: tuple[ProgressRow, ...]
 
 
@@ -69,7 +68,7 @@ class ViewSteps:
         return folded
 
     def write(self, folded: FoldedBatch) -> Receipt:
-        """Write the rows of all tables except the progress, which follows after the totals.
+        """Write the rows of all tables except the progress, which follows after the notes.
 
         Raises ServiceUnavailable for temporary errors of the sink, and WriteRefused, which names
         the row, for permanent ones.
@@ -91,7 +90,7 @@ class ViewSteps:
             newest=max((row.committed_at for row in progress), default=None),
             now=self.now(),
         )
-        return Receipt(revenue_keys=folded.revenue_keys, progress=progress)
+        return Receipt(minutes=folded.minutes, progress=progress)
 
     async def park(self, folded: FoldedBatch) -> None:
         """Send the dead letters to their topic; their rows are already in the table."""
@@ -99,22 +98,21 @@ class ViewSteps:
         for row in folded.dead_letters:
             self.metrics.dead_letters.labels(reason=row.reason).inc()
 
-    def refresh(self, written: list[Receipt]) -> None:
-        """Recompute the totals that these flushes touch, then record the progress.
+    def settle(self, written: list[Receipt]) -> None:
+        """Note the minutes that these flushes have entries of, then record the progress.
 
         The progress comes last, so that it never claims more than rows and totals contain.
         """
-        keys: set[RevenueKey] = set()
+        minutes: set[datetime] = set()
         last: dict[tuple[str, int], ProgressRow] = {}
         for receipt in written:
-            keys |= receipt.revenue_keys
+            minutes |= receipt.minutes
             last |= {(row.topic, row.partition): row for row in receipt.progress}
-        with self._timed("refresh"):
-            if keys:
-                self.sink.refresh_revenue(keys)
+        with self._timed("settle"):
+            if minutes:
+                self.sink.note_minutes(minutes)
             if last:
                 self.sink.write({PIPELINE_PROGRESS: columns_of(list(last.values()))})
-        self.metrics.refreshed_keys.inc(len(keys))
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import ClassVar, NoReturn
 
 from schemas.gc_tuning import tune_gc
 from schemas.runtime import entry_point
+from schemas.views import LEDGER_ENTRIES
 from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import check_schema
 from sinks.settings import ClickHouseSettings
@@ -22,6 +23,7 @@ from streams.views.coalescer import Coalescer
 from streams.views.metrics import ViewsMetrics
 from streams.views.parking import DeadLetterTopic, FloodDetector
 from streams.views.pipeline import Pipeline
+from streams.views.rolling import Rolling
 from streams.views.settings import ViewsSettings
 from streams.views.startup import check_topics
 from streams.views.steps import Receipt, ViewSteps
@@ -30,6 +32,8 @@ from streams.worker.startup import check_port_free, wait_for
 from streams.worker.topic_worker import TopicWorker
 
 _log = logging.getLogger("purser.views")
+
+FIRST_PARTITION = 0
 
 # These log unreachable servers, which our own errors report as well.
 TALKATIVE_LOGGERS = ("urllib3", "clickhouse_connect")
@@ -56,6 +60,13 @@ class ViewsWorker(TopicWorker):
             steps, Coalescer(settings.coalescer_limits), settings.pipeline_limits, self
         )
         add_views_agent(self.app, settings.payments_topic, self._pipeline)
+        self._rolling = Rolling(
+            ClickHouseSettings.load(settings.clickhouse_url.get_secret_value()),
+            settings.roll_up_seconds,
+            is_mine=self._reads_first_partition,
+            on_rolled=self._metrics.rolled,
+        )
+        self._rolls_up = LEDGER_ENTRIES in settings.tables
 
     # -- what the pipeline tells
 
@@ -78,6 +89,8 @@ class ViewsWorker(TopicWorker):
         await self.serve_operators()
         self.watch(self._pipeline.fail)
         self.add_future(self._end_on_failure())
+        if self._rolls_up:
+            self.add_future(self._rolling.run())
         self.health.started()
 
     async def on_stop(self) -> None:
@@ -89,6 +102,10 @@ class ViewsWorker(TopicWorker):
     async def finish_work(self) -> None:
         """Write and acknowledge what was read."""
         await self._pipeline.drain()
+
+    def _reads_first_partition(self) -> bool:
+        """Whether this worker rolls the totals up: of several, one does."""
+        return FIRST_PARTITION in self.consumer_state().next_offsets
 
     async def _end_on_failure(self) -> None:
         """End the process when the pipeline fails; nothing more is acknowledged."""

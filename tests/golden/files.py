@@ -68,7 +68,7 @@ def rows_by_table(batch: FoldedBatch) -> Rows:
     """What the views hold afterwards, as JSON has it: table -> rows in the order of their keys."""
     sink = MemorySink()
     sink.write(batch.columns)
-    sink.refresh_revenue(batch.revenue_keys)
+    sink.note_minutes(batch.minutes)
     return {
         table.name: [
             dict(zip(table.columns, msgspec.to_builtins(row), strict=True))

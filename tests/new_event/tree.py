@@ -48,19 +48,25 @@ DECLARATIONS = (
 )
 """File, the line after which to declare, what is declared there."""
 
-GENERATED = "schemas/postgres/0002_guards.sql"
+GENERATED = {
+    "schemas.postgres.generate": "schemas/postgres/0002_guards.sql",
+    "schemas.clickhouse.generate": "schemas/clickhouse/0002_views.sql",
+}
+"""Module that generates -> the file that it writes, which is all that follows."""
+
 SCRIPT = Path(__file__).with_name("goodwill.py")
 
 
 def declare_goodwill(tree: Path) -> None:
-    """Copy the tree to an empty folder, declare the event type and generate the guards."""
+    """Copy the tree to an empty folder, declare the event type and generate the SQL."""
     copy_tree(tree)
     for name, anchor, declared in DECLARATIONS:
         file = tree / name
         before, found, after = file.read_text(encoding="utf-8").partition(anchor)
         assert found, (name, anchor)
         file.write_text(before + found + declared + after, encoding="utf-8")
-    _python(tree, "-m", "schemas.postgres.generate")
+    for module in GENERATED:
+        _python(tree, "-m", module)
 
 
 def changed_files(tree: Path) -> set[str]:

@@ -36,12 +36,12 @@ Rows = dict[Table, list[Any]]
 
 
 def views(batches: Iterable[Sequence[Record]]) -> Rows:
-    """Every table's final rows after these batches, the totals refreshed after each of them."""
+    """Every table's final rows after these batches, the minutes noted after each of them."""
     sink = MemorySink()
     for batch in batches:
         folded = fold_batch(batch, consumer="views", parked_at=PARKED_AT)
         sink.write(folded.columns)
-        sink.refresh_revenue(folded.revenue_keys)
+        sink.note_minutes(folded.minutes)
     return {table: sink.rows(table) for table in (*TABLES.values(), SELLER_REVENUE)}
 
 

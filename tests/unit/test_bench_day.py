@@ -152,19 +152,19 @@ def page(**seconds: float) -> str:
 
 
 def test_the_steps_of_all_workers_are_added_up() -> None:
-    found = parsed_steps([page(write=0.5, refresh=2.0), page(write=0.25)])
-    assert found == {"write": StepTime(2, 0.75), "refresh": StepTime(1, 2.0)}
+    found = parsed_steps([page(write=0.5, settle=2.0), page(write=0.25)])
+    assert found == {"write": StepTime(2, 0.75), "settle": StepTime(1, 2.0)}
 
 
 def test_a_steps_time_is_that_of_the_measurement_alone() -> None:
     before = {"write": StepTime(10, 1.0), "fold": StepTime(4, 1.0)}
-    after = {"write": StepTime(14, 3.0), "fold": StepTime(4, 1.0), "refresh": StepTime(2, 1.0)}
+    after = {"write": StepTime(14, 3.0), "fold": StepTime(4, 1.0), "settle": StepTime(2, 1.0)}
     figures = {each.name: each.value for each in steps_between("day", before, after)}
     assert figures == {
         "worker, write, in all": 2.0,
         "worker, write, mean of 4": 500.0,
-        "worker, refresh, in all": 1.0,
-        "worker, refresh, mean of 2": 500.0,
+        "worker, settle, in all": 1.0,
+        "worker, settle, mean of 2": 500.0,
     }
 
 

@@ -67,7 +67,6 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "REQUEST_SECONDS",
         "INSERTS_MAX",
         "INSERT_ROWS_MAX",
-        "REVENUE_KEYS_MAX",
         "COMPRESSION",
     ],
 )

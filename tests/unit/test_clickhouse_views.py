@@ -7,13 +7,15 @@ import pytest
 
 from docs.generate import VIEWS_PAGE, views_page
 from operations.dead_letters.audit import DEAD_LETTER_REDRIVES
-from schemas.clickhouse.catalogue import SELLER_BALANCES, VIEWS
+from schemas.clickhouse.catalogue import VIEWS
 from schemas.clickhouse.generate import FILE, minor_units_sql, views_sql
-from schemas.clickhouse.view import Amount, View
+from schemas.clickhouse.totals_views import ACCOUNT_BALANCES, ACCOUNT_DAYS, SELLER_BALANCES
+from schemas.clickhouse.view import MAJOR, Amount, View
 from schemas.money import CURRENCY_EXPONENTS
-from schemas.views import SELLER_REVENUE, TABLES, Table
+from schemas.views import RECENT_ENTRIES, SELLER_REVENUE, TABLES, TOTALS, Table
 
-TABLES_OF_VIEWS = (*TABLES.values(), SELLER_REVENUE, DEAD_LETTER_REDRIVES)
+TABLES_OF_VIEWS = (*TABLES.values(), DEAD_LETTER_REDRIVES)
+COMPUTED = (SELLER_REVENUE, SELLER_BALANCES, ACCOUNT_DAYS, ACCOUNT_BALANCES)
 AMOUNTS = [
     (view, content)
     for view in VIEWS.values()
@@ -34,8 +36,18 @@ def test_the_page_has_the_generated_columns_of_every_view() -> None:
 
 def test_every_table_has_its_view_under_the_plain_name() -> None:
     names = {table.name for table in TABLES_OF_VIEWS}
-    assert names | {SELLER_BALANCES.name} == set(VIEWS)
+    computed = {view.name for view in COMPUTED}
+    assert not names & computed
+    assert names | computed == set(VIEWS)
     assert {table.raw for table in TABLES_OF_VIEWS} == {f"{name}_raw" for name in names}
+    assert all(table.stored_in == (table.raw,) for table in TABLES_OF_VIEWS)
+
+
+def test_sellers_revenue_has_no_table_that_could_be_written() -> None:
+    assert SELLER_REVENUE.name not in TABLES
+    assert SELLER_REVENUE.stored_in == (RECENT_ENTRIES, TOTALS)
+    with pytest.raises(AssertionError, match="seller_revenue is computed; nothing writes its rows"):
+        assert SELLER_REVENUE.raw
 
 
 @pytest.mark.parametrize("table", TABLES_OF_VIEWS, ids=lambda table: str(table.name))
@@ -44,6 +56,13 @@ def test_a_view_shows_every_column_of_its_table_in_order(table: Table) -> None:
     stored = tuple(column.name for column in view.columns if not column.expression)
     assert stored == table.columns
     assert view.key == table.key
+
+
+def test_rows_of_sellers_revenue_have_every_column_of_the_view_in_minor_units() -> None:
+    view = VIEWS[SELLER_REVENUE.name]
+    shown = tuple(column.name for column in view.columns if column.type != MAJOR)
+    assert shown == SELLER_REVENUE.columns
+    assert view.key == SELLER_REVENUE.key
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: str(view.name))

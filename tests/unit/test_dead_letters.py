@@ -75,7 +75,7 @@ def test_a_record_that_folds_has_the_worker_s_rows_and_no_progress() -> None:
     assert not judged.columns.keys() & {DEAD_LETTERS, PIPELINE_PROGRESS}
     for table, columns in judged.columns.items():
         assert rows_of(table, columns) == rows_of(table, worker.columns[table])
-    assert judged.revenue_keys == worker.revenue_keys
+    assert judged.minutes == worker.minutes
     assert (judged.payment_id, judged.seq, judged.event_type) == (event.payment_id, 1, "captured")
     assert judged.row_count == 4
 

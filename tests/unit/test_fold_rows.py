@@ -1,6 +1,6 @@
 """Rows of the views, column by column, under their names."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_type_hints
 from uuid import UUID
 
@@ -17,7 +17,6 @@ from schemas.views import (
     PAYMENT_EVENTS,
     PAYOUTS,
     PIPELINE_PROGRESS,
-    RevenueKey,
     Table,
     rows_of,
 )
@@ -169,21 +168,44 @@ def test_of_an_orders_states_a_batch_keeps_the_latest_whatever_the_order_of_arri
         ]
 
 
-def test_revenue_keys_are_the_sellers_days_with_entries() -> None:
-    requested = payout(
-        E.REQUESTED,
-        payment_id=UUID(int=9),
-        seller_id="seller-2",
-        currency="JPY",
-        amount_minor=900,
-        available_delta_minor=-900,
+def test_minutes_are_those_in_which_entries_were_recorded() -> None:
+    paid = payout(
+        E.PAID,
+        payment_id=UUID(int=8),
+        amount_minor=1,
+        occurred_at=NOON - timedelta(days=3),
+        recorded_at=datetime(2026, 1, 6, 0, 0, 59, 999_999, tzinfo=UTC),
     )
-    paid = payout(E.PAID, payment_id=UUID(int=8), seller_id="seller-3", amount_minor=1)
-    batch = folded(record(CAPTURE), record(requested, offset=1), record(paid, offset=2))
-    assert batch.revenue_keys == {
-        RevenueKey("seller-1", "EUR", NOON.date()),
-        RevenueKey("seller-2", "JPY", NOON.date()),
+    moves_no_money = pay_in(E.SHIPPED, seq=9, recorded_at=NOON + timedelta(hours=1))
+    batch = folded(
+        record(CAPTURE), record(CAPTURE), record(paid, offset=2), record(moves_no_money, offset=3)
+    )
+    assert batch.minutes == {
+        datetime(2026, 1, 5, 12, 0, tzinfo=UTC),
+        datetime(2026, 1, 6, 0, 0, tzinfo=UTC),
     }
+
+
+@pytest.mark.parametrize(
+    ("recorded_at", "minute"),
+    [
+        ("2026-01-05T12:34:00+00:00", "2026-01-05T12:34:00+00:00"),
+        ("2026-01-05T12:34:59.999999+00:00", "2026-01-05T12:34:00+00:00"),
+        ("2026-01-01T00:30:10+02:00", "2025-12-31T22:30:00+00:00"),
+    ],
+)
+def test_every_entry_bears_the_utc_minute_in_which_its_event_was_recorded(
+    recorded_at: str, minute: str
+) -> None:
+    event = pay_in(
+        E.CAPTURED,
+        amount_minor=100,
+        commission_minor=10,
+        recorded_at=datetime.fromisoformat(recorded_at),
+    )
+    rows = named(LEDGER_ENTRIES, fold(decoded(event)))
+    assert [row["recorded_minute"] for row in rows] == [datetime.fromisoformat(minute)] * 3
+    assert {row["day"] for row in rows} == {NOON.date()}, "the day is the event's own"
 
 
 def test_progress_is_the_last_offset_and_its_commit_time_by_partition() -> None:
@@ -257,7 +279,7 @@ def test_an_event_whose_postings_do_not_balance_is_parked_alone(
 def test_an_empty_batch_has_no_rows() -> None:
     batch = folded()
     assert batch.row_count == 0
-    assert not batch.revenue_keys
+    assert not batch.minutes
     assert all(not named(table, batch.columns) for table in batch.columns)
 
 

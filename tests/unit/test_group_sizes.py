@@ -1,6 +1,6 @@
 """How group sizes are summarized, and shown in the tables of the benchmarks."""
 
-from bench.sections import group_figures
+from bench.latency import group_figures
 from marketplace.groups import GroupSizes
 
 

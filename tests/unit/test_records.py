@@ -68,14 +68,14 @@ def test_no_records_are_no_rows() -> None:
 
 def test_a_batch_is_folded_into_the_tables_asked_for() -> None:
     whole = fold_batch(SOURCE, consumer="views", parked_at=PARKED_AT)
-    assert whole.revenue_keys
+    assert whole.minutes
     for table in (PAYMENT_EVENTS, LEDGER_ENTRIES):
         part = fold_batch(SOURCE, consumer="views", parked_at=PARKED_AT, tables={table})
         assert set(whole.columns) - set(part.columns) == {
             other for other in whole.columns if other.name in ("buyer_orders", "payouts")
         } | ({PAYMENT_EVENTS, LEDGER_ENTRIES} - {table})
         assert list(map(list, part.columns[table])) == list(map(list, whole.columns[table]))
-        assert part.revenue_keys == (whole.revenue_keys if table is LEDGER_ENTRIES else frozenset())
+        assert part.minutes == (whole.minutes if table is LEDGER_ENTRIES else frozenset())
         assert part.dead_letters == whole.dead_letters
 
 

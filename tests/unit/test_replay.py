@@ -60,6 +60,8 @@ CHOICES = [
             "seller_revenue",
             "refunds_within_captures",
             "seller_balances",
+            "account_days",
+            "account_balances",
         ],
     ),
     (

@@ -17,7 +17,7 @@ from streams.views.pipeline import Pipeline, PipelineLimits
 from tests.waiting import wait_until_async
 
 PATIENCE_SECONDS = 10.0
-STEP_NAMES = ("fold", "write", "park", "refresh")
+STEP_NAMES = ("fold", "write", "park", "settle")
 Trouble = list[Exception]
 
 
@@ -27,22 +27,22 @@ class FakeSteps:
 
     troubles: dict[str, Trouble] = field(default_factory=dict)
     write_seconds: float = 0.0
-    refresh_seconds: float = 0.0
+    settle_seconds: float = 0.0
     written: set[int] = field(default_factory=set)
     parked: set[int] = field(default_factory=set)
-    refreshed: set[int] = field(default_factory=set)
+    settled: set[int] = field(default_factory=set)
     flush_rows: list[int] = field(default_factory=list)
-    refreshes: list[int] = field(default_factory=list)
+    settlements: list[int] = field(default_factory=list)
     writing_at_once: int = 0
     folded_while_writing: int = 0
     writing_most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     may_write: threading.Event = field(default_factory=threading.Event)
-    may_refresh: threading.Event = field(default_factory=threading.Event)
+    may_settle: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.may_write.set()
-        self.may_refresh.set()
+        self.may_settle.set()
 
     def fold(self, flush: Flush) -> list[int]:
         self.fail("fold")
@@ -69,14 +69,14 @@ class FakeSteps:
         assert self.written.issuperset(folded)
         self.parked.update(folded)
 
-    def refresh(self, written: list[list[int]]) -> None:
-        sleep(self.refresh_seconds)
-        self.may_refresh.wait(PATIENCE_SECONDS)
-        self.fail("refresh")
-        self.refreshes.append(len(written))
+    def settle(self, written: list[list[int]]) -> None:
+        sleep(self.settle_seconds)
+        self.may_settle.wait(PATIENCE_SECONDS)
+        self.fail("settle")
+        self.settlements.append(len(written))
         for receipt in written:
             assert self.parked.issuperset(receipt)
-            self.refreshed.update(receipt)
+            self.settled.update(receipt)
 
     def fail(self, step: str) -> None:
         if self.troubles.get(step):
@@ -106,7 +106,7 @@ class Bench:
     linger_seconds: float = 0.0
     limits: PipelineLimits = field(
         default_factory=lambda: PipelineLimits(
-            refresh_seconds=0.001,
+            settle_seconds=0.001,
             retry_first_seconds=0.001,
             retry_most_seconds=0.002,
             give_up_seconds=5.0,
@@ -131,7 +131,7 @@ class Bench:
         self.made += records
 
         def acknowledge() -> None:
-            assert self.steps.refreshed.issuperset(numbers), "acknowledged before it was in"
+            assert self.steps.settled.issuperset(numbers), "acknowledged before it was in"
             assert not batch.records, "the records were not released"
             self.acknowledged.append(numbers)
 
@@ -171,16 +171,16 @@ async def put_all(bench: Bench, batches: Iterable[Batch]) -> None:
         await bench.pipeline.put(batch)
 
 
-def test_a_batch_is_acknowledged_after_rows_dead_letters_and_totals_are_in() -> None:
+def test_a_batch_is_acknowledged_after_rows_and_dead_letters_are_in_and_noted() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.pipeline.put(bench.batch(3))
         await bench.until(lambda: bool(bench.acknowledged))
-        assert bench.steps.written == bench.steps.parked == bench.steps.refreshed == {0, 1, 2}
+        assert bench.steps.written == bench.steps.parked == bench.steps.settled == {0, 1, 2}
 
     Bench().run(scenario)
 
 
-@pytest.mark.parametrize("step", ["write", "park", "refresh"])
+@pytest.mark.parametrize("step", ["write", "park", "settle"])
 def test_a_step_is_tried_again_until_it_succeeds(step: str) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.pipeline.put(bench.batch(3))
@@ -191,7 +191,7 @@ def test_a_step_is_tried_again_until_it_succeeds(step: str) -> None:
     Bench(steps=FakeSteps(troubles={step: [ServiceUnavailable("away")] * 2})).run(scenario)
 
 
-@pytest.mark.parametrize("step", ["write", "park", "refresh"])
+@pytest.mark.parametrize("step", ["write", "park", "settle"])
 def test_after_the_limit_the_pipeline_fails_and_acknowledges_nothing(step: str) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.pipeline.put(bench.batch(3))
@@ -293,35 +293,33 @@ def test_whoever_puts_is_held_while_a_full_flush_waits() -> None:
     Bench().run(scenario)
 
 
-def test_many_flushes_share_a_refresh_that_takes_long() -> None:
+def test_many_flushes_share_a_settlement_that_takes_long() -> None:
     async def scenario(bench: Bench) -> None:
         await put_all(bench, [bench.batch(10) for _ in range(30)])
         await bench.until(lambda: len(bench.acknowledged) == 30)
-        assert sum(bench.steps.refreshes) == 30
-        assert len(bench.steps.refreshes) < 10
+        assert sum(bench.steps.settlements) == 30
+        assert len(bench.steps.settlements) < 10
 
-    Bench(steps=FakeSteps(refresh_seconds=0.05)).run(scenario)
+    Bench(steps=FakeSteps(settle_seconds=0.05)).run(scenario)
 
 
-def test_unrefreshed_flushes_are_limited() -> None:
+def test_unsettled_flushes_are_limited() -> None:
     async def scenario(bench: Bench) -> None:
-        bench.steps.may_refresh.clear()
+        bench.steps.may_settle.clear()
         putting = bench.put_in_background(30)
         await bench.until(lambda: len(bench.steps.flush_rows) == 4)
         await asyncio.sleep(0.05)
         assert len(bench.steps.flush_rows) == 4
         assert not putting.done()
         putting.cancel()
-        bench.steps.may_refresh.set()
+        bench.steps.may_settle.set()
 
-    limits = PipelineLimits(refresh_seconds=0.001, flushes_unrefreshed_max=4)
+    limits = PipelineLimits(settle_seconds=0.001, flushes_unsettled_max=4)
     Bench(limits=limits).run(scenario)
 
 
-def test_rows_go_on_becoming_visible_while_totals_are_refreshed() -> None:
-    limits = PipelineLimits(
-        refresh_seconds=0.001, refresh_share_max=0.02, flushes_unrefreshed_max=80
-    )
+def test_rows_go_on_becoming_visible_while_flushes_are_settled() -> None:
+    limits = PipelineLimits(settle_seconds=0.001, flushes_unsettled_max=80)
 
     async def scenario(bench: Bench) -> None:
         most = 0
@@ -329,10 +327,10 @@ def test_rows_go_on_becoming_visible_while_totals_are_refreshed() -> None:
             await bench.pipeline.put(bench.batch(10))
             await asyncio.sleep(0.01)
             most = max(most, len(bench.steps.flush_rows) - len(bench.acknowledged))
-        assert len(bench.steps.refreshes) > 1
-        assert most < limits.flushes_unrefreshed_max
+        assert len(bench.steps.settlements) > 1
+        assert most < limits.flushes_unsettled_max
 
-    Bench(steps=FakeSteps(refresh_seconds=0.1), limits=limits).run(scenario)
+    Bench(steps=FakeSteps(settle_seconds=0.1), limits=limits).run(scenario)
 
 
 def test_a_drain_finishes_what_is_under_way_and_drops_what_waits() -> None:
@@ -351,7 +349,7 @@ def test_a_drain_finishes_what_is_under_way_and_drops_what_waits() -> None:
     Bench(steps=FakeSteps(write_seconds=0.1)).run(scenario)
 
 
-def test_a_drain_does_not_wait_for_the_next_refresh() -> None:
+def test_a_drain_does_not_wait_for_the_next_settlement() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.pipeline.put(bench.batch(1))
         await bench.until(lambda: len(bench.acknowledged) == 1)
@@ -361,7 +359,7 @@ def test_a_drain_does_not_wait_for_the_next_refresh() -> None:
             await bench.pipeline.drain()
         assert len(bench.acknowledged) == 2
 
-    Bench(limits=PipelineLimits(refresh_seconds=60.0)).run(scenario)
+    Bench(limits=PipelineLimits(settle_seconds=60.0)).run(scenario)
 
 
 def test_a_drain_ends_when_the_pipeline_has_failed() -> None:
@@ -386,7 +384,7 @@ def errors() -> st.SearchStrategy[Trouble]:
 @given(
     batches=st.lists(st.integers(1, 25), min_size=1, max_size=12),
     pauses=st.lists(st.booleans(), min_size=12, max_size=12),
-    troubles=st.fixed_dictionaries({step: errors() for step in ("write", "park", "refresh")}),
+    troubles=st.fixed_dictionaries({step: errors() for step in ("write", "park", "settle")}),
     drain_after=st.integers(1, 12),
 )
 def test_acknowledged_is_written_whatever_fails_whenever(

@@ -1,9 +1,9 @@
-"""The steps over the sink in memory: what is written when, parked, refreshed, and counted."""
+"""The steps over the sink in memory: what is written when, parked, noted, and counted."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -18,7 +18,6 @@ from schemas.views import (
     SELLER_REVENUE,
     Columns,
     DeadLetterRow,
-    RevenueKey,
     Table,
 )
 from sinks.memory import MemorySink
@@ -56,9 +55,9 @@ class RecordingSink(MemorySink):
             raise WriteRefused("no")
         super().write(batch)
 
-    def refresh_revenue(self, keys: Iterable[RevenueKey]) -> None:
-        self.calls.append("refresh")
-        super().refresh_revenue(keys)
+    def note_minutes(self, minutes: Iterable[datetime]) -> None:
+        self.calls.append("note")
+        super().note_minutes(minutes)
 
 
 class Sender:
@@ -90,35 +89,35 @@ def run(subject: ViewSteps, *records: Record) -> None:
     folded = subject.fold(flush(*records))
     receipt = subject.write(folded)
     asyncio.run(subject.park(folded))
-    subject.refresh([receipt])
+    subject.settle([receipt])
 
 
-def test_the_progress_is_written_after_the_totals() -> None:
+def test_the_progress_is_written_after_the_notes() -> None:
     sink = RecordingSink()
     run(steps(sink), record(CAPTURED, offset=7))
-    assert sink.calls[-2:] == ["refresh", "pipeline_progress"]
+    assert sink.calls[-2:] == ["note", "pipeline_progress"]
     assert set(sink.calls[:-2]) == {"buyer_orders", "ledger_entries", "payment_events"}
     [progress] = sink.rows(PIPELINE_PROGRESS)
     assert progress[:4] == ("views", "purser.public.payments", 0, 7)
     assert len(sink.rows(SELLER_REVENUE)) == 1
 
 
-def test_many_flushes_are_refreshed_at_once() -> None:
+def test_many_flushes_are_settled_at_once() -> None:
     sink = RecordingSink()
     subject = steps(sink)
     receipts = [
         subject.write(subject.fold(flush(record(CAPTURED, partition=part, offset=offset))))
         for part, offset in ((0, 5), (1, 3), (0, 6))
     ]
-    subject.refresh(receipts)
-    assert sink.calls.count("refresh") == 1
+    subject.settle(receipts)
+    assert sink.calls.count("note") == 1
     assert [row[2:4] for row in sink.rows(PIPELINE_PROGRESS)] == [(0, 6), (1, 3)]
 
 
-def test_a_flush_that_moves_no_money_refreshes_nothing() -> None:
+def test_a_flush_that_moves_no_money_notes_nothing() -> None:
     sink = RecordingSink()
     run(steps(sink), record(pay_in(EventType.SHIPPED, seq=3)))
-    assert "refresh" not in sink.calls
+    assert "note" not in sink.calls
     assert len(sink.rows(PIPELINE_PROGRESS)) == 1
 
 
@@ -228,4 +227,4 @@ def test_only_the_tables_that_the_worker_keeps_are_written() -> None:
     run(replace(steps(sink), tables={PAYMENT_EVENTS}), record(CAPTURED, offset=7))
     assert sink.calls == ["payment_events", "pipeline_progress"]
     run(replace(steps(sink), tables={LEDGER_ENTRIES}), record(CAPTURED, offset=8))
-    assert sink.calls[2:] == ["ledger_entries", "refresh", "pipeline_progress"]
+    assert sink.calls[2:] == ["ledger_entries", "note", "pipeline_progress"]

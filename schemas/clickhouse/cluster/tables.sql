@@ -77,10 +77,11 @@ CREATE TABLE IF NOT EXISTS ledger_entries_local ON CLUSTER '{cluster}'
     `seq` UInt32,
     `leg` UInt8,
     `event_type` LowCardinality(String),
-    `amount_minor` Int64 CODEC(T64('bit'), ZSTD(1))
+    `amount_minor` Int64 CODEC(T64('bit'), ZSTD(1)),
+    `recorded_minute` DateTime('UTC') CODEC(T64, ZSTD(1))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}')
-PARTITION BY toYear(day)
+PARTITION BY (toYear(day), toYYYYMM(recorded_minute))
 ORDER BY (account_id, currency, day, payment_id, seq, leg, account_type)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
@@ -170,6 +171,28 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-
 ORDER BY (consumer, topic, partition)
 SETTINGS merge_selector_base = 20, index_granularity = 8192;
 
+CREATE TABLE IF NOT EXISTS recent_entries_local ON CLUSTER '{cluster}'
+(
+    `account_type` LowCardinality(String),
+    `account_id` String,
+    `currency` LowCardinality(String),
+    `day` Date,
+    `payment_id` UUID,
+    `seq` UInt32,
+    `leg` UInt8,
+    `event_type` LowCardinality(String),
+    `amount_minor` Int64,
+    `recorded_minute` DateTime('UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}')
+PARTITION BY toYYYYMMDD(recorded_minute)
+ORDER BY (recorded_minute, account_id, currency, day, payment_id, seq, leg, account_type)
+SETTINGS index_granularity = 1024, merge_selector_base = 20;
+
+CREATE TABLE IF NOT EXISTS recent_entries_raw ON CLUSTER '{cluster}'
+AS recent_entries_local
+ENGINE = Distributed('{cluster}', 'purser', 'recent_entries_local', if(account_type IN ('psp_receivable', 'psp_disputed', 'suspense', 'payout_in_transit', 'bank', 'psp_fees'), cityHash64(payment_id), cityHash64(account_id)));
+
 CREATE TABLE IF NOT EXISTS reconciliation_log_raw ON CLUSTER '{cluster}'
 (
     `case_id` String,
@@ -203,32 +226,6 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-
 ORDER BY name
 SETTINGS index_granularity = 8192;
 
-CREATE TABLE IF NOT EXISTS seller_revenue_local ON CLUSTER '{cluster}'
-(
-    `seller_id` String CODEC(ZSTD(3)),
-    `currency` LowCardinality(String),
-    `day` Date CODEC(Delta(2), ZSTD(1)),
-    `gross_minor` Int128,
-    `refunds_minor` Int128,
-    `chargebacks_minor` Int128,
-    `commission_minor` Int128,
-    `logistics_fee_minor` Int128,
-    `net_minor` Int128,
-    `pending_delta_minor` Int128,
-    `available_delta_minor` Int128,
-    `capture_count` UInt64 CODEC(T64, ZSTD(1)),
-    `refund_count` UInt64,
-    `chargeback_count` UInt64,
-    `entry_count` UInt64 CODEC(T64, ZSTD(1))
-)
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', entry_count)
-ORDER BY (seller_id, currency, day)
-SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
-
-CREATE TABLE IF NOT EXISTS seller_revenue_raw ON CLUSTER '{cluster}'
-AS seller_revenue_local
-ENGINE = Distributed('{cluster}', 'purser', 'seller_revenue_local', cityHash64(seller_id));
-
 CREATE TABLE IF NOT EXISTS source_topics ON CLUSTER '{cluster}'
 (
     `topic` LowCardinality(String),
@@ -238,6 +235,328 @@ CREATE TABLE IF NOT EXISTS source_topics ON CLUSTER '{cluster}'
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}')
 ORDER BY (topic, topic_id)
 SETTINGS index_granularity = 8192;
+
+CREATE TABLE IF NOT EXISTS totals_raw ON CLUSTER '{cluster}'
+(
+    `kind` Enum8('total' = 1, 'written' = 2, 'written_late' = 3, 'rolled' = 4, 'rolled_late' = 5),
+    `level` Enum8('minute' = 1, 'hour' = 2, 'day' = 3, 'month' = 4),
+    `account_id` String CODEC(ZSTD(3)),
+    `currency` LowCardinality(String),
+    `day` Date CODEC(Delta(2), ZSTD(1)),
+    `bucket` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `psp_receivable_minor` Int128,
+    `psp_disputed_minor` Int128,
+    `suspense_minor` Int128,
+    `seller_pending_minor` Int128,
+    `seller_available_minor` Int128,
+    `platform_commission_minor` Int128,
+    `platform_logistics_minor` Int128,
+    `payout_in_transit_minor` Int128,
+    `bank_minor` Int128,
+    `psp_fees_minor` Int128,
+    `gross_minor` Int128,
+    `refunds_minor` Int128,
+    `chargebacks_minor` Int128,
+    `capture_count` UInt64,
+    `refund_count` UInt64,
+    `chargeback_count` UInt64,
+    `seller_entry_count` UInt64 CODEC(T64, ZSTD(1)),
+    `version` UInt64 CODEC(T64, ZSTD(1)),
+    `rolled_at` DateTime('UTC') DEFAULT now('UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}', version)
+PARTITION BY multiIf((kind = 'total') AND (level = 'minute'), (toYYYYMMDD(bucket) * 100) + toHour(bucket), (level <= 'hour') OR ((kind = 'written') AND (level = 'day')), toYYYYMMDD(bucket), toYear(bucket))
+ORDER BY (kind, level, account_id, currency, day, bucket)
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS recent_entries_copy ON CLUSTER '{cluster}' TO recent_entries_local
+(
+    `account_type` LowCardinality(String),
+    `account_id` String,
+    `currency` LowCardinality(String),
+    `day` Date,
+    `payment_id` UUID,
+    `seq` UInt32,
+    `leg` UInt8,
+    `event_type` LowCardinality(String),
+    `amount_minor` Int64,
+    `recorded_minute` DateTime('UTC')
+)
+AS SELECT *
+FROM ledger_entries_local
+WHERE recorded_minute >= (now('UTC') - toIntervalDay(2));
+
+CREATE OR REPLACE VIEW totals_unrolled ON CLUSTER '{cluster}'
+(
+    `level` Enum8('minute' = 1, 'hour' = 2, 'day' = 3, 'month' = 4),
+    `bucket` DateTime('UTC'),
+    `written` UInt64,
+    `written_late` UInt64,
+    `rolled` UInt64,
+    `rolled_late` UInt64
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'The open buckets: more was written into them than their settled totals contain.'
+AS SELECT
+    level,
+    bucket,
+    sumIf(latest, kind = 'written') AS written,
+    sumIf(latest, kind = 'written_late') AS written_late,
+    sumIf(latest, kind = 'rolled') AS rolled,
+    sumIf(latest, kind = 'rolled_late') AS rolled_late
+FROM
+(
+    SELECT
+        kind,
+        level,
+        bucket,
+        account_id,
+        max(version) AS latest,
+        maxIf(version, rolled_at <= (now('UTC') - toIntervalSecond(60))) AS settled
+    FROM totals_raw
+    WHERE kind != 'total'
+    GROUP BY
+        kind,
+        level,
+        bucket,
+        account_id
+)
+GROUP BY
+    level,
+    bucket
+HAVING (written > sumIf(settled, kind = 'rolled')) OR (written_late > sumIf(settled, kind = 'rolled_late'));
+
+CREATE OR REPLACE VIEW account_balances ON CLUSTER '{cluster}'
+(
+    `account_type` LowCardinality(String) COMMENT 'kind of account, such as seller_pending or bank',
+    `account_id` String COMMENT 'seller or provider that the account belongs to',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `balance_minor` Int128 COMMENT 'signed: debit positive, credit negative; never zero; in minor units of currency',
+    `balance` Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; never zero; in major units of currency',
+    `entry_count` UInt64 COMMENT 'number of all entries of this account_id, of all its account types'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per account and currency: the sum of all its postings.'
+AS WITH
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    account_type,
+    account_id,
+    currency,
+    toInt128(balance_minor) AS balance_minor,
+    toDecimal128(balance_minor, 4) / minor_units AS balance,
+    entry_count
+FROM
+(
+    SELECT
+        toLowCardinality(kind) AS account_type,
+        account_id,
+        currency,
+        account_sum AS balance_minor,
+        version AS entry_count
+    FROM
+    (
+        WITH
+            (
+                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), groupArrayIf(bucket, level = 'month'), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
+                FROM totals_unrolled
+            ) AS open
+        SELECT
+            account_id,
+            currency,
+            sum(psp_receivable_minor) AS psp_receivable_minor,
+            sum(psp_disputed_minor) AS psp_disputed_minor,
+            sum(suspense_minor) AS suspense_minor,
+            sum(seller_pending_minor) AS seller_pending_minor,
+            sum(seller_available_minor) AS seller_available_minor,
+            sum(platform_commission_minor) AS platform_commission_minor,
+            sum(platform_logistics_minor) AS platform_logistics_minor,
+            sum(payout_in_transit_minor) AS payout_in_transit_minor,
+            sum(bank_minor) AS bank_minor,
+            sum(psp_fees_minor) AS psp_fees_minor,
+            sum(version) AS version
+        FROM
+        (
+            SELECT
+                account_id,
+                currency,
+                psp_receivable_minor,
+                psp_disputed_minor,
+                suspense_minor,
+                seller_pending_minor,
+                seller_available_minor,
+                platform_commission_minor,
+                platform_logistics_minor,
+                payout_in_transit_minor,
+                bank_minor,
+                psp_fees_minor,
+                version
+            FROM totals_raw
+            FINAL
+            WHERE (kind = 'total') AND (((level = 'month') AND (NOT ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.6), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.3)))) OR ((level = 'day') AND (NOT (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) AND ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.6), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.3))) OR ((level = 'hour') AND (NOT (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) OR ((level = 'minute') AND (NOT has(open.1, bucket)) AND (bucket < (open.6)) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))) AND (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))))
+            UNION ALL
+            SELECT
+                account_id,
+                currency,
+                sumIf(toInt128(amount_minor), account_type = 'psp_receivable') AS psp_receivable_minor,
+                sumIf(toInt128(amount_minor), account_type = 'psp_disputed') AS psp_disputed_minor,
+                sumIf(toInt128(amount_minor), account_type = 'suspense') AS suspense_minor,
+                sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor,
+                sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor,
+                sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor,
+                sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor,
+                sumIf(toInt128(amount_minor), account_type = 'payout_in_transit') AS payout_in_transit_minor,
+                sumIf(toInt128(amount_minor), account_type = 'bank') AS bank_minor,
+                sumIf(toInt128(amount_minor), account_type = 'psp_fees') AS psp_fees_minor,
+                count() AS version
+            FROM
+            (
+                SELECT *
+                FROM recent_entries_raw
+                FINAL
+                WHERE (NOT has(open.4, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.6)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.6))) AND (has(open.3, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.6)))))
+                UNION ALL
+                SELECT *
+                FROM ledger_entries_raw
+                FINAL
+                WHERE toStartOfDay(recorded_minute) IN (
+                    SELECT arrayJoin(open.4)
+                )
+            )
+            GROUP BY
+                account_id,
+                currency
+        )
+        GROUP BY
+            account_id,
+            currency
+    )
+    ARRAY JOIN
+        ['psp_receivable', 'psp_disputed', 'suspense', 'seller_pending', 'seller_available', 'platform_commission', 'platform_logistics', 'payout_in_transit', 'bank', 'psp_fees'] AS kind,
+        [psp_receivable_minor, psp_disputed_minor, suspense_minor, seller_pending_minor, seller_available_minor, platform_commission_minor, platform_logistics_minor, payout_in_transit_minor, bank_minor, psp_fees_minor] AS account_sum
+    WHERE account_sum != 0
+)
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
+
+CREATE OR REPLACE VIEW account_days ON CLUSTER '{cluster}'
+(
+    `account_type` LowCardinality(String) COMMENT 'kind of account, such as seller_pending or bank',
+    `account_id` String COMMENT 'seller or provider that the account belongs to',
+    `currency` LowCardinality(String) COMMENT 'ISO 4217 code, such as EUR',
+    `day` Date COMMENT 'UTC day of the events',
+    `amount_minor` Int128 COMMENT 'signed: debit positive, credit negative; days that sum to zero have no row; in minor units of currency',
+    `amount` Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; days that sum to zero have no row; in major units of currency',
+    `entry_count` UInt64 COMMENT 'number of the day\'s entries of this account_id, of all its account types'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+COMMENT 'One row per account, currency and UTC day: the sum of the day\'s postings.'
+AS WITH
+    transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
+SELECT
+    account_type,
+    account_id,
+    currency,
+    day,
+    toInt128(amount_minor) AS amount_minor,
+    toDecimal128(amount_minor, 4) / minor_units AS amount,
+    entry_count
+FROM
+(
+    SELECT
+        toLowCardinality(kind) AS account_type,
+        account_id,
+        currency,
+        day,
+        account_sum AS amount_minor,
+        version AS entry_count
+    FROM
+    (
+        WITH
+            (
+                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), groupArrayIf(bucket, level = 'month'), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
+                FROM totals_unrolled
+            ) AS open
+        SELECT
+            account_id,
+            currency,
+            day,
+            sum(psp_receivable_minor) AS psp_receivable_minor,
+            sum(psp_disputed_minor) AS psp_disputed_minor,
+            sum(suspense_minor) AS suspense_minor,
+            sum(seller_pending_minor) AS seller_pending_minor,
+            sum(seller_available_minor) AS seller_available_minor,
+            sum(platform_commission_minor) AS platform_commission_minor,
+            sum(platform_logistics_minor) AS platform_logistics_minor,
+            sum(payout_in_transit_minor) AS payout_in_transit_minor,
+            sum(bank_minor) AS bank_minor,
+            sum(psp_fees_minor) AS psp_fees_minor,
+            sum(version) AS version
+        FROM
+        (
+            SELECT
+                account_id,
+                currency,
+                day,
+                psp_receivable_minor,
+                psp_disputed_minor,
+                suspense_minor,
+                seller_pending_minor,
+                seller_available_minor,
+                platform_commission_minor,
+                platform_logistics_minor,
+                payout_in_transit_minor,
+                bank_minor,
+                psp_fees_minor,
+                version
+            FROM totals_raw
+            FINAL
+            WHERE (kind = 'total') AND (((level = 'day') AND (NOT (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))))) OR ((level = 'hour') AND (NOT (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) OR ((level = 'minute') AND (NOT has(open.1, bucket)) AND (bucket < (open.6)) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))) AND (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))))
+            UNION ALL
+            SELECT
+                account_id,
+                currency,
+                day,
+                sumIf(toInt128(amount_minor), account_type = 'psp_receivable') AS psp_receivable_minor,
+                sumIf(toInt128(amount_minor), account_type = 'psp_disputed') AS psp_disputed_minor,
+                sumIf(toInt128(amount_minor), account_type = 'suspense') AS suspense_minor,
+                sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor,
+                sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor,
+                sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor,
+                sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor,
+                sumIf(toInt128(amount_minor), account_type = 'payout_in_transit') AS payout_in_transit_minor,
+                sumIf(toInt128(amount_minor), account_type = 'bank') AS bank_minor,
+                sumIf(toInt128(amount_minor), account_type = 'psp_fees') AS psp_fees_minor,
+                count() AS version
+            FROM
+            (
+                SELECT *
+                FROM recent_entries_raw
+                FINAL
+                WHERE (NOT has(open.4, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.6)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.6))) AND (has(open.3, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.6)))))
+                UNION ALL
+                SELECT *
+                FROM ledger_entries_raw
+                FINAL
+                WHERE toStartOfDay(recorded_minute) IN (
+                    SELECT arrayJoin(open.4)
+                )
+            )
+            GROUP BY
+                account_id,
+                currency,
+                day
+        )
+        GROUP BY
+            account_id,
+            currency,
+            day
+    )
+    ARRAY JOIN
+        ['psp_receivable', 'psp_disputed', 'suspense', 'seller_pending', 'seller_available', 'platform_commission', 'platform_logistics', 'payout_in_transit', 'bank', 'psp_fees'] AS kind,
+        [psp_receivable_minor, psp_disputed_minor, suspense_minor, seller_pending_minor, seller_available_minor, platform_commission_minor, platform_logistics_minor, payout_in_transit_minor, bank_minor, psp_fees_minor] AS account_sum
+    WHERE account_sum != 0
+)
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
 
 CREATE OR REPLACE VIEW buyer_orders ON CLUSTER '{cluster}'
 (
@@ -383,7 +702,8 @@ CREATE OR REPLACE VIEW ledger_entries ON CLUSTER '{cluster}'
     `leg` UInt8 COMMENT 'number of the posting within the event, from 0',
     `event_type` LowCardinality(String) COMMENT 'what happened: captured, released, refunded, …',
     `amount_minor` Int128 COMMENT 'signed: debit positive, credit negative; in minor units of currency',
-    `amount` Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; in major units of currency'
+    `amount` Decimal(38, 4) COMMENT 'signed: debit positive, credit negative; in major units of currency',
+    `recorded_minute` DateTime('UTC') COMMENT 'minute in which the event was recorded; UTC'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per posting of double-entry bookkeeping; the postings of an event sum to zero.'
@@ -399,7 +719,8 @@ SELECT
     leg,
     event_type,
     toInt128(amount_minor) AS amount_minor,
-    toDecimal128(amount_minor, 4) / minor_units AS amount
+    toDecimal128(amount_minor, 4) / minor_units AS amount,
+    recorded_minute
 FROM ledger_entries_raw
 FINAL
 SETTINGS do_not_merge_across_partitions_select_final = 1;
@@ -652,16 +973,68 @@ SELECT
 FROM
 (
     SELECT
-        seller_id,
+        account_id AS seller_id,
         currency,
-        pending_delta_minor AS pending_part,
-        available_delta_minor AS available_part,
+        -seller_pending_minor AS pending_part,
+        -seller_available_minor AS available_part,
         toInt128(0) AS in_payout_part,
         toInt128(0) AS paid_out_part,
-        entry_count AS entry_part,
+        seller_entry_count AS entry_part,
         toUInt64(0) AS payout_event_part
-    FROM seller_revenue_raw
-    FINAL
+    FROM
+    (
+        WITH
+            (
+                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), groupArrayIf(bucket, level = 'month'), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
+                FROM totals_unrolled
+            ) AS open
+        SELECT
+            account_id,
+            currency,
+            sum(seller_pending_minor) AS seller_pending_minor,
+            sum(seller_available_minor) AS seller_available_minor,
+            sum(seller_entry_count) AS seller_entry_count
+        FROM
+        (
+            SELECT
+                account_id,
+                currency,
+                seller_pending_minor,
+                seller_available_minor,
+                seller_entry_count
+            FROM totals_raw
+            FINAL
+            WHERE (kind = 'total') AND (((level = 'month') AND (NOT ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.6), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.3)))) OR ((level = 'day') AND (NOT (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) AND ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.6), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.3))) OR ((level = 'hour') AND (NOT (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) OR ((level = 'minute') AND (NOT has(open.1, bucket)) AND (bucket < (open.6)) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))) AND (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))))
+            UNION ALL
+            SELECT
+                account_id,
+                currency,
+                sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor,
+                sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor,
+                countIf(account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AS seller_entry_count
+            FROM
+            (
+                SELECT *
+                FROM recent_entries_raw
+                FINAL
+                WHERE (NOT has(open.4, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.6)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.6))) AND (has(open.3, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.6)))))
+                UNION ALL
+                SELECT *
+                FROM ledger_entries_raw
+                FINAL
+                WHERE toStartOfDay(recorded_minute) IN (
+                    SELECT arrayJoin(open.4)
+                )
+            )
+            GROUP BY
+                account_id,
+                currency
+        )
+        GROUP BY
+            account_id,
+            currency
+    )
+    WHERE seller_entry_count > 0
     UNION ALL
     SELECT
         seller_id,
@@ -677,7 +1050,8 @@ FROM
 )
 GROUP BY
     seller_id,
-    currency;
+    currency
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
 
 CREATE OR REPLACE VIEW seller_revenue ON CLUSTER '{cluster}'
 (
@@ -703,14 +1077,14 @@ CREATE OR REPLACE VIEW seller_revenue ON CLUSTER '{cluster}'
     `capture_count` UInt64 COMMENT 'number of captures',
     `refund_count` UInt64 COMMENT 'number of refunds',
     `chargeback_count` UInt64 COMMENT 'number of lost disputes',
-    `entry_count` UInt64 COMMENT 'number of entries added up; the highest one wins'
+    `entry_count` UInt64 COMMENT 'number of entries added up'
 )
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 COMMENT 'One row per seller, currency and UTC day: what the seller earned, from ledger_entries.'
 AS WITH
     transform(currency, ['ADP', 'BEF', 'BHD', 'BIF', 'BYB', 'BYR', 'CLF', 'CLP', 'DJF', 'ESP', 'GNF', 'GRD', 'IQD', 'ISK', 'ITL', 'JOD', 'JPY', 'KMF', 'KRW', 'KWD', 'LUF', 'LYD', 'MGF', 'OMR', 'PTE', 'PYG', 'ROL', 'RWF', 'TND', 'TPE', 'TRL', 'UGX', 'UYI', 'UYW', 'VND', 'VUV', 'XAF', 'XOF', 'XPF'], [1, 1, 1000, 1, 1, 1, 10000, 1, 1, 1, 1, 1, 1000, 1, 1, 1000, 1, 1, 1, 1000, 1, 1000, 1, 1000, 1, 1, 1, 1, 1000, 1, 1, 1, 1, 10000, 1, 1, 1, 1, 1], 100) AS minor_units
 SELECT
-    seller_id,
+    account_id AS seller_id,
     currency,
     day,
     toInt128(gross_minor) AS gross_minor,
@@ -719,23 +1093,105 @@ SELECT
     toDecimal128(refunds_minor, 4) / minor_units AS refunds,
     toInt128(chargebacks_minor) AS chargebacks_minor,
     toDecimal128(chargebacks_minor, 4) / minor_units AS chargebacks,
-    toInt128(commission_minor) AS commission_minor,
+    -platform_commission_minor AS commission_minor,
     toDecimal128(commission_minor, 4) / minor_units AS commission,
-    toInt128(logistics_fee_minor) AS logistics_fee_minor,
+    -platform_logistics_minor AS logistics_fee_minor,
     toDecimal128(logistics_fee_minor, 4) / minor_units AS logistics_fee,
-    toInt128(net_minor) AS net_minor,
+    (((gross_minor - refunds_minor) - chargebacks_minor) - commission_minor) - logistics_fee_minor AS net_minor,
     toDecimal128(net_minor, 4) / minor_units AS net,
-    toInt128(pending_delta_minor) AS pending_delta_minor,
+    -seller_pending_minor AS pending_delta_minor,
     toDecimal128(pending_delta_minor, 4) / minor_units AS pending_delta,
-    toInt128(available_delta_minor) AS available_delta_minor,
+    -seller_available_minor AS available_delta_minor,
     toDecimal128(available_delta_minor, 4) / minor_units AS available_delta,
     capture_count,
     refund_count,
     chargeback_count,
-    entry_count
-FROM seller_revenue_raw
-FINAL;
+    seller_entry_count AS entry_count
+FROM
+(
+    WITH
+        (
+            SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), groupArrayIf(bucket, level = 'month'), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
+            FROM totals_unrolled
+        ) AS open
+    SELECT
+        account_id,
+        currency,
+        day,
+        sum(gross_minor) AS gross_minor,
+        sum(refunds_minor) AS refunds_minor,
+        sum(chargebacks_minor) AS chargebacks_minor,
+        sum(platform_commission_minor) AS platform_commission_minor,
+        sum(platform_logistics_minor) AS platform_logistics_minor,
+        sum(seller_pending_minor) AS seller_pending_minor,
+        sum(seller_available_minor) AS seller_available_minor,
+        sum(capture_count) AS capture_count,
+        sum(refund_count) AS refund_count,
+        sum(chargeback_count) AS chargeback_count,
+        sum(seller_entry_count) AS seller_entry_count
+    FROM
+    (
+        SELECT
+            account_id,
+            currency,
+            day,
+            gross_minor,
+            refunds_minor,
+            chargebacks_minor,
+            platform_commission_minor,
+            platform_logistics_minor,
+            seller_pending_minor,
+            seller_available_minor,
+            capture_count,
+            refund_count,
+            chargeback_count,
+            seller_entry_count
+        FROM totals_raw
+        FINAL
+        WHERE (kind = 'total') AND (((level = 'day') AND (NOT (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))))) OR ((level = 'hour') AND (NOT (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) OR ((level = 'minute') AND (NOT has(open.1, bucket)) AND (bucket < (open.6)) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))) AND (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))))
+        UNION ALL
+        SELECT
+            account_id,
+            currency,
+            day,
+            -sumIf(toInt128(amount_minor), (account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AND (event_type IN ('captured', 'honoured'))) AS gross_minor,
+            sumIf(toInt128(amount_minor), (account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AND (event_type IN ('refunded'))) AS refunds_minor,
+            sumIf(toInt128(amount_minor), (account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AND (event_type IN ('dispute_lost', 'dispute_reversed'))) AS chargebacks_minor,
+            sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor,
+            sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor,
+            sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor,
+            sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor,
+            uniqExactIf((payment_id, seq), (account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AND (event_type IN ('captured', 'honoured'))) AS capture_count,
+            uniqExactIf((payment_id, seq), (account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AND (event_type IN ('refunded'))) AS refund_count,
+            uniqExactIf((payment_id, seq), (account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AND (event_type IN ('dispute_lost'))) AS chargeback_count,
+            countIf(account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AS seller_entry_count
+        FROM
+        (
+            SELECT *
+            FROM recent_entries_raw
+            FINAL
+            WHERE (NOT has(open.4, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.6)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.6))) AND (has(open.3, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.6)))))
+            UNION ALL
+            SELECT *
+            FROM ledger_entries_raw
+            FINAL
+            WHERE toStartOfDay(recorded_minute) IN (
+                SELECT arrayJoin(open.4)
+            )
+        )
+        GROUP BY
+            account_id,
+            currency,
+            day
+    )
+    GROUP BY
+        account_id,
+        currency,
+        day
+)
+WHERE seller_entry_count > 0
+SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
-    ('0001_tables', '9c095904189eb320403799649450fcebf4fb627c8bf2f05ff598a1b3705455c2'),
-    ('0002_views', '77d4185a7d9f23f418715a90c32702884dd404b2181fd50250c41bcb33d446a9');
+    ('0001_tables', '64ce2043e0a73361c1449e38f382c6ef093b3a36ec201880110659fdddb97872'),
+    ('0002_views', 'e5defa4d8d1ec398a1cfbae7fdafeb23361baca6f5ca4141e460843ae68305f8');

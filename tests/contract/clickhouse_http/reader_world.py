@@ -4,16 +4,27 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
+from schemas.lifecycle import EventType
+from schemas.views import LEDGER_ENTRIES
+from sinks.clickhouse import ClickHouseSink
 from sinks.migrate import migrate
+from sinks.settings import ClickHouseSettings
 from stack.clickhouse_http.testing import READER, ClickHouseServer
+from streams.fold import fold_batch
+from tests.events import NOON, pay_in, record
 
-ROW = "('seller-1', 'EUR', '2026-01-01', 1000, 0, 0, 100, 0, 900, 900, 0, 1, 0, 0, 3)"
+ROW = (
+    "('bank', 'tipalti', 'EUR', '2026-01-01', generateUUIDv4(), 1, 1, 'paid', -900,"
+    " toStartOfMinute(now()))"
+)
+"""A row of `ledger_entries_raw`."""
 
 
 @dataclass
@@ -38,7 +49,7 @@ class Listener:
 
 @dataclass
 class World:
-    """A migrated server with one row of revenue, and a table and a file that hold a secret."""
+    """A migrated server with one capture's entries, and a table and a file that hold a secret."""
 
     server: ClickHouseServer
     secret: str
@@ -68,7 +79,7 @@ class World:
         assert not self.listener.calls
         with self.admin() as admin:
             assert ask(admin, "SELECT a FROM purser.other") == f"{self.secret}\n"
-            assert ask(admin, "SELECT count() FROM purser.seller_revenue_raw") == "1\n"
+            assert ask(admin, "SELECT count() FROM purser.ledger_entries_raw") == "3\n"
             roles = ask(admin, "SELECT currentRoles()")
             assert roles == "['purser_admin','purser_analyst']\n"
             databases = set(ask(admin, "SHOW DATABASES").lower().split())
@@ -83,14 +94,31 @@ def reader_world(folder: Path) -> Iterator[World]:
     secret_file.write_text(secret + "\n")
     with ClickHouseServer(folder / "data") as server:
         migrate(server.url_with_credentials)
+        _write_capture(server.url_with_credentials)
         world = World(server, secret, secret_file, Listener())
         with world.admin() as admin:
             ask(admin, "CREATE TABLE purser.other (a String) ENGINE = MergeTree ORDER BY a")
             ask(admin, f"INSERT INTO purser.other VALUES ('{secret}')")
-            ask(admin, f"INSERT INTO purser.seller_revenue_raw VALUES {ROW}")
         yield world
         world.check_unchanged()
         world.listener.listening.close()
+
+
+def _write_capture(url: str) -> None:
+    """The entries of 10 EUR captured for seller-1, recorded now and noted as a worker notes them.
+
+    The platform's commission is 1 EUR.
+    """
+    capture = pay_in(
+        EventType.CAPTURED,
+        amount_minor=1_000,
+        commission_minor=100,
+        recorded_at=datetime.now(UTC),
+    )
+    batch = fold_batch([record(capture)], consumer="views", parked_at=NOON)
+    with closing(ClickHouseSink(ClickHouseSettings.load(url))) as sink:
+        sink.write({LEDGER_ENTRIES: batch.columns[LEDGER_ENTRIES]})
+        sink.note_minutes(batch.minutes)
 
 
 def ask(client: httpx.Client, statement: str, **options: str) -> str:

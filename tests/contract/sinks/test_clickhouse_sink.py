@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +25,6 @@ from schemas.views import (
     PAYMENT_EVENTS,
     PIPELINE_PROGRESS,
     TABLES,
-    RevenueKey,
     Table,
     columns_of,
 )
@@ -35,7 +35,9 @@ from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
 from streams.fold import fold_batch
 from tests.clickhouse_server import PASSWORD, database, own_server
+from tests.contract.sinks.conftest import folded, recorded
 from tests.events import NOON, pay_in, records
+from tests.totals import roll_up
 
 pytestmark = pytest.mark.integration
 
@@ -109,7 +111,7 @@ def test_warming_up_writes_nothing_and_leaves_nothing_to_load_to_the_first_inser
 def test_any_compression_arrives(clickhouse_url: str, compression: str) -> None:
     with sink_at(clickhouse_url, clickhouse_compression=compression) as sink:
         sink.write(BATCH.columns)
-        sink.refresh_revenue(BATCH.revenue_keys)
+        sink.note_minutes(BATCH.minutes)
     assert count(clickhouse_url, "payment_events WHERE seller_id = 'seller-1'") == 1
     assert count(clickhouse_url, "seller_revenue WHERE net_minor = 90") == 1
 
@@ -133,31 +135,97 @@ def test_history_of_more_years_than_a_server_likes_in_one_insert(clickhouse_url:
     batch = fold_batch(records(events), consumer="views", parked_at=NOON)
     with sink_at(clickhouse_url) as sink:
         sink.write(batch.columns)
-        sink.refresh_revenue(batch.revenue_keys)
+        sink.note_minutes(batch.minutes)
     assert count(clickhouse_url, "payment_events_raw") == 140
     assert count(clickhouse_url, "seller_revenue") == 140
 
 
+REBUILT = ("payment_events_raw", "ledger_entries_raw", "recent_entries_raw", "totals_raw")
+
+
+@pytest.mark.parametrize("age", [timedelta(), timedelta(days=4_000)], ids=["now", "years ago"])
 def test_the_same_block_again_after_a_rebuild_is_not_taken_for_a_duplicate(
-    clickhouse_url: str,
+    clickhouse_url: str, age: timedelta
 ) -> None:
     """Replicated tables remember blocks; here the plain ones are told to."""
     client = connect(ClickHouseSettings.load(clickhouse_url))
-    tables = ("payment_events", "ledger_entries", "seller_revenue")
     window = "non_replicated_deduplication_window = 100"
     wait = "SETTINGS mutations_sync = 1"
-    for table in tables:
-        remember = f"ALTER TABLE {table}_raw MODIFY SETTING {window}"
-        client.command(remember)
+    for table in REBUILT:
+        client.command(f"ALTER TABLE {table} MODIFY SETTING {window}")
+    batch = folded(*recorded([CAPTURE], age))
+    rolled_up = []
     with sink_at(clickhouse_url) as sink:
         for _ in range(2):
-            sink.write(BATCH.columns)
-            sink.refresh_revenue(BATCH.revenue_keys)
-            assert [count(clickhouse_url, table) for table in tables] == [1, 3, 1]
-            for table in tables:
-                client.command(f"ALTER TABLE {table}_raw DELETE WHERE 1 {wait}")
-                assert count(clickhouse_url, f"{table}_raw") == 0
+            sink.write(batch.columns)
+            sink.note_minutes(batch.minutes)
+            if age:
+                roll_up(clickhouse_url)
+            entries = 0 if age else 3
+            assert [count(clickhouse_url, table) for table in REBUILT[:3]] == [1, 3, entries]
+            assert count(clickhouse_url, "seller_revenue WHERE net_minor = 90") == 1
+            rolled_up.append(count(clickhouse_url, "totals_raw FINAL WHERE kind = 'total'"))
+            for table in REBUILT:
+                client.command(f"ALTER TABLE {table} DELETE WHERE 1 {wait}")
+                assert count(clickhouse_url, table) == 0
     client.close()
+    # Of years ago: a day and a month, each of the seller and of the PSP.
+    assert rolled_up == [4 if age else 0] * 2
+
+
+@pytest.mark.parametrize(
+    "age", [timedelta(hours=1), timedelta(days=7)], ids=["an hour ago", "a week ago"]
+)
+def test_totals_of_fewer_entries_that_are_stored_last_do_not_win(
+    clickhouse_url: str, age: timedelta
+) -> None:
+    """A roll-up that added up before the last entries came may store its totals after another."""
+    batch = folded(*recorded([CAPTURE], age))
+    with sink_at(clickhouse_url) as sink:
+        sink.write(batch.columns)
+        sink.note_minutes(batch.minutes)
+    roll_up(clickhouse_url)
+    client = connect(ClickHouseSettings.load(clickhouse_url))
+    for counted, gross_minor in ((-1, 100), (+1, 107)):
+        client.command(
+            "INSERT INTO totals_raw"
+            f" SELECT * REPLACE (version + {counted} AS version, gross_minor + 7 AS gross_minor)"
+            " FROM totals_raw FINAL WHERE kind = 'total' AND seller_entry_count > 0"
+        )
+        [[found]] = client.query("SELECT gross_minor FROM seller_revenue").result_rows
+        assert found == gross_minor
+    client.close()
+
+
+DAYS = 2_500
+"""More than the address of one request holds."""
+
+
+def test_minutes_of_any_number_are_noted(clickhouse_url: str) -> None:
+    """A worker that was away for days, or reads years of history, settles them all at once."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    minutes = {now - timedelta(minutes=n) for n in range(4 * 24 * 60)}
+    days = {now - timedelta(days=n) for n in range(DAYS)}
+    with sink_at(clickhouse_url) as sink:
+        sink.note_minutes(minutes | days)
+    assert count(clickhouse_url, "totals_unrolled WHERE level = 'day'") == DAYS
+    since = (now - timedelta(hours=12)).strftime("%Y-%m-%d %H:%M:00")
+    minute = f"totals_unrolled WHERE level = 'minute' AND bucket > '{since}'"
+    assert count(clickhouse_url, minute) == 12 * 60
+
+
+def test_late_days_of_any_number_are_rolled_up(clickhouse_url: str) -> None:
+    events = [
+        pay_in(E.CAPTURED, seq=n + 1, amount_minor=5, recorded_at=NOON - timedelta(days=n))
+        for n in range(DAYS)
+    ]
+    batch = fold_batch(records(events), consumer="views", parked_at=NOON)
+    with sink_at(clickhouse_url) as sink:
+        sink.write({LEDGER_ENTRIES: batch.columns[LEDGER_ENTRIES]})
+        sink.note_minutes(batch.minutes)
+    assert roll_up(clickhouse_url).days == DAYS
+    assert count(clickhouse_url, "totals_unrolled") == 0
+    assert count(clickhouse_url, f"seller_revenue WHERE gross_minor = {5 * DAYS}") == 1
 
 
 # The local server passes inserts to its engine in a way that no table remembers, so the engine is
@@ -324,9 +392,9 @@ def test_a_server_that_dies_and_returns_is_unavailable_in_between(tmp_path: Path
                 with pytest.raises(ServiceUnavailable, match="then retry"):
                     sink.write(BATCH.columns)
             with pytest.raises(ServiceUnavailable):
-                sink.refresh_revenue([RevenueKey("seller-1", "EUR", NOON.date())])
+                sink.note_minutes(BATCH.minutes)
             server.start()
             sink.write(BATCH.columns)
-            sink.refresh_revenue(BATCH.revenue_keys)
+            sink.note_minutes(BATCH.minutes)
         assert count(url, PIPELINE_PROGRESS.name) == 1
         assert count(url, "seller_revenue WHERE gross_minor = 100") == 1

@@ -1,6 +1,6 @@
 """What every sink promises, and a fold can rely on."""
 
-import threading
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -27,33 +27,19 @@ from schemas.views import (
     LedgerEntryRow,
     ProgressRow,
     ReconciliationRow,
-    RevenueKey,
-    SellerRevenueRow,
     Table,
     columns_of,
 )
 from sinks.memory import MemorySink
-from sinks.protocol import ViewSink
-from streams.fold import FoldedBatch, fold_batch
-from tests.contract.sinks.conftest import Store
+from streams.fold import fold_batch
+from tests.contract.sinks.conftest import AGES, NASTY, Store, folded, recorded, write
 from tests.events import NOON, pay_in, payout, record, records
 from tests.strategies import histories
 
 LAST_INSTANT = datetime(2149, 6, 5, 23, 59, 59, 999_999, tzinfo=UTC)
 AT_MS = datetime(2026, 1, 5, 12, 0, 0, 123_000, tzinfo=UTC)  # columns of milliseconds
 FIRST_INSTANT = datetime(1970, 1, 1, tzinfo=UTC)
-NASTY = 'O\'Brien\\ "x" {id:String} %s \x00\n\t é \u202e 𝄞;--'
-
-
-def folded(*events: Event, consumer: str = "views") -> FoldedBatch:
-    return fold_batch(records(events), consumer=consumer, parked_at=NOON)
-
-
-def write(sink: ViewSink, *events: Event) -> FoldedBatch:
-    batch = folded(*events)
-    assert not batch.dead_letters
-    sink.write(batch.columns)
-    return batch
+LAST_MINUTE = datetime(2106, 2, 7, 6, 28, tzinfo=UTC)
 
 
 def extreme_rows() -> dict[Table, list[tuple[Any, ...]]]:
@@ -88,8 +74,11 @@ def extreme_rows() -> dict[Table, list[tuple[Any, ...]]]:
     )
     rows = {table: list(zip(*columns, strict=True)) for table, columns in batch.columns.items()}
     rows[LEDGER_ENTRIES] += [
-        LedgerEntryRow("bank", NASTY, "EUR", day, uuids[0], 1, 9, "paid", amount)
-        for day, amount in ((date(1970, 1, 1), smallest), (date(2149, 6, 6), largest))
+        LedgerEntryRow("bank", NASTY, "EUR", day, uuids[0], 1, 9, "paid", amount, minute)
+        for day, amount, minute in (
+            (date(1970, 1, 1), smallest, LAST_MINUTE),
+            (date(2149, 6, 6), largest, FIRST_INSTANT),
+        )
     ]
     rows[DEAD_LETTERS] = [
         DeadLetterRow(
@@ -125,7 +114,7 @@ def plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
 def test_nothing_to_write_is_nothing_written(store: Store) -> None:
     store.sink.write({})
     store.sink.write(folded().columns)
-    store.sink.refresh_revenue([])
+    store.sink.note_minutes([])
     assert all(not store.rows(table) for table in (*TABLES.values(), SELLER_REVENUE))
 
 
@@ -137,7 +126,7 @@ def test_rows_written_again_are_there_once(store: Store) -> None:
     ]
     for _ in range(3):
         batch = write(store.sink, *events)
-        store.sink.refresh_revenue(batch.revenue_keys)
+        store.sink.note_minutes(batch.minutes)
     for table in (PAYMENT_EVENTS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, SELLER_REVENUE):
         expected = {PAYMENT_EVENTS: 3, LEDGER_ENTRIES: 5}.get(table, 1)
         assert len(store.rows(table)) == expected, table.name
@@ -202,132 +191,6 @@ def test_the_highest_version_stays_whatever_the_order(
     assert store.rows(table) == [highest]
 
 
-DAY = NOON.date()
-EARNINGS = [
-    pay_in(E.CAPTURED, seq=1, amount_minor=10_000, commission_minor=1_000, logistics_fee_minor=500),
-    pay_in(E.CAPTURED, seq=2, amount_minor=2_000, commission_minor=200),
-    pay_in(E.RELEASED, seq=3, amount_minor=9_000, available_delta_minor=9_000),
-    pay_in(
-        E.REFUNDED,
-        seq=4,
-        amount_minor=3_000,
-        commission_minor=300,
-        logistics_fee_minor=150,
-        available_delta_minor=-1_000,
-    ),
-    pay_in(E.DISPUTE_LOST, seq=5, amount_minor=400, commission_minor=40),
-    payout(E.REQUESTED, payment_id=UUID(int=5), amount_minor=7_000, available_delta_minor=-7_000),
-    payout(E.PAID, payment_id=UUID(int=5), seq=2, amount_minor=7_000),
-]
-EARNED = SellerRevenueRow(
-    seller_id="seller-1",
-    currency="EUR",
-    day=DAY,
-    gross_minor=12_000,
-    refunds_minor=3_000,
-    chargebacks_minor=400,
-    commission_minor=1_000 + 200 - 300 - 40,
-    logistics_fee_minor=500 - 150,
-    net_minor=12_000 - 3_000 - 400 - 860 - 350,
-    pending_delta_minor=8_500 + 1_800 - 9_000 - 1_550 - 360,
-    available_delta_minor=9_000 - 1_000 - 7_000,
-    capture_count=2,
-    refund_count=1,
-    chargeback_count=1,
-    entry_count=3 + 2 + 2 + 4 + 2 + 1,
-)
-
-
-def test_revenue_of_a_day_worked_out_by_hand(store: Store) -> None:
-    batch = write(store.sink, *EARNINGS)
-    assert batch.revenue_keys == {RevenueKey("seller-1", "EUR", DAY)}
-    assert store.rows(SELLER_REVENUE) == []
-    store.sink.refresh_revenue(batch.revenue_keys)
-    assert store.rows(SELLER_REVENUE) == [EARNED]
-
-
-def test_revenue_counts_entries_once_that_were_written_twice(store: Store) -> None:
-    for events in (EARNINGS[:3], EARNINGS, EARNINGS[2:]):
-        store.sink.refresh_revenue(write(store.sink, *events).revenue_keys)
-    assert store.rows(SELLER_REVENUE) == [EARNED]
-
-
-def test_revenue_is_kept_by_seller_currency_and_utc_day(store: Store) -> None:
-    capture = {"amount_minor": 100, "commission_minor": 10}
-    events = [
-        pay_in(E.CAPTURED, seq=1, **capture),
-        pay_in(E.CAPTURED, seq=2, seller_id="seller-2", **capture),
-        pay_in(E.CAPTURED, seq=3, currency="JPY", **capture),
-        pay_in(E.CAPTURED, seq=4, occurred_at=NOON + timedelta(hours=12), **capture),
-    ]
-    store.sink.refresh_revenue(write(store.sink, *events).revenue_keys)
-    found = [SellerRevenueRow(*row) for row in store.rows(SELLER_REVENUE)]
-    assert [(row.seller_id, row.currency, row.day, row.net_minor) for row in found] == [
-        ("seller-1", "EUR", DAY, 90),
-        ("seller-1", "EUR", DAY + timedelta(days=1), 90),
-        ("seller-1", "JPY", DAY, 90),
-        ("seller-2", "EUR", DAY, 90),
-    ]
-
-
-def test_only_the_keys_asked_for_are_refreshed(store: Store) -> None:
-    capture = {"amount_minor": 100, "commission_minor": 10}
-    write(
-        store.sink,
-        pay_in(E.CAPTURED, seq=1, **capture),
-        pay_in(E.CAPTURED, seq=2, seller_id="seller-2", **capture),
-    )
-    asked = [RevenueKey("seller-2", "EUR", DAY), RevenueKey("nobody", "EUR", DAY)]
-    store.sink.refresh_revenue(asked)
-    assert [row[0] for row in store.rows(SELLER_REVENUE)] == ["seller-2"]
-
-
-def test_ids_are_data_whatever_is_in_them(store: Store) -> None:
-    ids = [NASTY, "' OR 1=1 --", "a\tb", "\\N", "", "x" * 128, "{}", "%(a)s", "é", "e\u0301"]
-    entries = [
-        LedgerEntryRow("seller_pending", text, "EUR", DAY, UUID(int=n), 1, 1, "captured", -n)
-        for n, text in enumerate(ids, start=1)
-    ]
-    store.sink.write({LEDGER_ENTRIES: columns_of(entries)})
-    store.sink.refresh_revenue([RevenueKey(text, "EUR", DAY) for text in ids])
-    found = {
-        row[0]: row[SellerRevenueRow._fields.index("gross_minor")]
-        for row in store.rows(SELLER_REVENUE)
-    }
-    assert found == {text: n for n, text in enumerate(ids, start=1)}
-
-
-def test_a_late_refresh_with_fewer_entries_does_not_win(store: Store) -> None:
-    """A worker that counted before the other's entries came may store its totals after it."""
-    batch = write(store.sink, *EARNINGS)
-    store.sink.refresh_revenue(batch.revenue_keys)
-    stale = EARNED._replace(gross_minor=1, entry_count=EARNED.entry_count - 1)
-    store.plant(stale)
-    assert store.rows(SELLER_REVENUE) == [EARNED]
-
-
-def test_workers_that_refresh_one_key_at_once_end_with_all_entries(store: Store) -> None:
-    start = threading.Barrier(2)
-
-    def work(sink: ViewSink, events: list[Event]) -> None:
-        start.wait()
-        for event in events:
-            sink.refresh_revenue(write(sink, event).revenue_keys)
-
-    captures = [
-        pay_in(E.CAPTURED, seq=seq, amount_minor=seq, commission_minor=1) for seq in range(1, 13)
-    ]
-    with ThreadPoolExecutor(2) as threads:
-        running = [
-            threads.submit(work, sink, events)
-            for sink, events in ((store.sink, captures[::2]), (store.another(), captures[1::2]))
-        ]
-        for one in running:
-            one.result()
-    [row] = (SellerRevenueRow(*row) for row in store.rows(SELLER_REVENUE))
-    assert (row.capture_count, row.gross_minor) == (12, sum(range(1, 13)))
-
-
 def test_a_sink_serves_many_threads(store: Store) -> None:
     with ThreadPoolExecutor(6) as threads:
         running = [
@@ -336,6 +199,9 @@ def test_a_sink_serves_many_threads(store: Store) -> None:
         for one in running:
             one.result()
     assert [row[1] for row in store.rows(PAYMENT_EVENTS)] == list(range(1, 19))
+
+
+EXAMPLES = itertools.count()
 
 
 @settings(
@@ -347,21 +213,23 @@ def test_a_sink_serves_many_threads(store: Store) -> None:
 def test_views_do_not_depend_on_batching_order_or_duplicates(
     store: Store, data: st.DataObject
 ) -> None:
-    # Examples share one store: what is there already makes no difference, or is told apart by ids.
-    number = data.draw(st.integers(0, 2**30))
+    # Examples share one store, and are told apart by ids.
+    number = next(EXAMPLES)
+    age = data.draw(st.sampled_from([*AGES.values()]))
     history = [
-        renumbered(event, number) for event in data.draw(histories(payments_max=3, steps_max=8))
+        renumbered(event, number)
+        for event in recorded(data.draw(histories(payments_max=3, steps_max=8)), age)
     ]
     arrived = data.draw(st.permutations([*records(history), *records(history)[:3]]))
     middle = data.draw(st.integers(0, len(arrived)))
     expected = MemorySink()
     whole = folded(*history)
     expected.write(whole.columns)
-    expected.refresh_revenue(whole.revenue_keys)
+    expected.note_minutes(whole.minutes)
     for part in (arrived[:middle], arrived[middle:]):
         batch = fold_batch(part, consumer="views", parked_at=NOON)
         store.sink.write(batch.columns)
-        store.sink.refresh_revenue(batch.revenue_keys)
+        store.sink.note_minutes(batch.minutes)
     for table in (PAYMENT_EVENTS, LEDGER_ENTRIES, BUYER_ORDERS, PAYOUTS, SELLER_REVENUE):
         of_this = [row for row in store.rows(table) if of_example(table, row, number)]
         assert of_this == [row for row in expected.rows(table) if of_example(table, row, number)]

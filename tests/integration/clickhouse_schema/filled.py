@@ -31,7 +31,7 @@ def fill(url: str) -> None:
         batch = fold_batch(source, consumer=VIEWS_CONSUMER, parked_at=NOON)
         assert len(batch.dead_letters) == 1
         sink.write(batch.columns)
-        sink.refresh_revenue(batch.revenue_keys)
+        sink.note_minutes(batch.minutes)
     with DeadLetters(ClickHouseSettings.load(url)) as letters:
         letters.note([a_redrive()] * 2)
     sink.write({RECONCILIATION_LOG: columns_of([a_case(1, "open", 90), a_case(2, "open", 70)])})

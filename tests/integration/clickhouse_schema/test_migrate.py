@@ -1,5 +1,6 @@
 """Migrations: once, again, at once, half-way, and of another version."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -7,9 +8,10 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from operations.dead_letters.audit import DEAD_LETTER_REDRIVES
+from schemas.clickhouse.totals import MEASURES
 from schemas.errors import SchemaVersionError
 from schemas.postgres.migrations import Migration
-from schemas.views import SELLER_REVENUE, TABLES, Table
+from schemas.views import LEDGER_ENTRIES, RECENT_ENTRIES, TABLES, TOTALS, Table
 from sinks.client import connect
 from sinks.migrate import check_schema, known_migrations, migrate, statements
 from sinks.settings import ClickHouseSettings
@@ -141,10 +143,13 @@ def test_a_migration_that_is_refused_is_named(empty_url: str, server: Client) ->
     assert migrate(empty_url) == []
 
 
+EVENT = {"payment_id", "seq"}
+OF_THE_EVENT = {"occurred_at", "recorded_minute"}
+"""Columns that never differ between rows of one event."""
+
+
 @pytest.mark.parametrize(
-    "table",
-    [*TABLES.values(), SELLER_REVENUE, DEAD_LETTER_REDRIVES],
-    ids=lambda table: str(table.name),
+    "table", [*TABLES.values(), DEAD_LETTER_REDRIVES], ids=lambda table: str(table.name)
 )
 def test_tables_are_what_the_rows_are(whole_schema: Schema, table: Table) -> None:
     """Columns in order, key and version; and rows of one key share a partition."""
@@ -155,8 +160,34 @@ def test_tables_are_what_the_rows_are(whole_schema: Schema, table: Table) -> Non
     assert tuple(sorting_key.split(", ")) == table.key
     version = f"({table.version})" if table.version is not None else " "
     assert engine.startswith(f"ReplacingMergeTree{version}")
-    # occurred_at is no key column, but of one event it never differs.
-    fixed_by_key = {f"toYear({column})" for column in (*table.key, "occurred_at")}
-    assert partition_key in ("", *fixed_by_key)
-    if "occurred_at" in partition_key:
-        assert table.key == ("payment_id", "seq")
+    fixed_by_key = {*table.key, *(OF_THE_EVENT if set(table.key) >= EVENT else ())}
+    assert columns_of_partition(partition_key) <= fixed_by_key
+
+
+def test_recent_entries_are_entries_in_the_order_of_their_minutes(whole_schema: Schema) -> None:
+    [(_, engine, sorting_key, partition_key, _, create)] = [
+        row for row in whole_schema if row[0] == RECENT_ENTRIES
+    ]
+    assert tuple(create.split("`")[1::2]) == LEDGER_ENTRIES.columns
+    assert tuple(sorting_key.split(", ")) == ("recorded_minute", *LEDGER_ENTRIES.key)
+    assert engine.startswith("ReplacingMergeTree ")
+    assert columns_of_partition(partition_key) == {"recorded_minute"}
+
+
+def test_totals_have_the_measures_and_one_row_of_a_key_stays(whole_schema: Schema) -> None:
+    [(_, engine, sorting_key, partition_key, _, create)] = [
+        row for row in whole_schema if row[0] == TOTALS
+    ]
+    columns = re.findall(r"`(\w+)` (\w+)", create)
+    key = tuple(sorting_key.split(", "))
+    assert [name for name, _ in columns[: len(key)]] == list(key)
+    measures = [(measure.name, measure.type) for measure in MEASURES]
+    assert columns[len(key) :][: len(measures)] == measures
+    assert engine.startswith("ReplacingMergeTree(version) ")
+    assert columns_of_partition(partition_key) == {"kind", "level", "bucket"} < set(key)
+
+
+def columns_of_partition(partition_key: str) -> set[str]:
+    """The columns that a partition's expression names."""
+    without_texts = re.sub(r"'[^']*'", "", partition_key)
+    return set(re.findall(r"\b([a-z_]+)\b(?!\()", without_texts)) - {"AND"}

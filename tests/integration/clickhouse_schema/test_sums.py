@@ -5,7 +5,8 @@ The views come from the catalogue: one with a new amount fails here until its su
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Any, get_type_hints
 from uuid import UUID
@@ -15,26 +16,30 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from schemas.accounts import SELLER_ACCOUNTS
 from schemas.clickhouse.catalogue import VIEWS
 from schemas.clickhouse.view import Amount
 from schemas.money import CURRENCY_EXPONENTS, MAX_AMOUNT_MINOR
 from schemas.views import (
     LEDGER_ENTRIES,
     PAYOUTS,
+    RECENT_ENTRIES,
     RECONCILIATION_LOG,
     SELLER_REVENUE,
     TABLES,
+    TOTALS,
     RevenueKey,
     Table,
     columns_of,
 )
-from sinks import queries, revenue
+from sinks import queries
 from sinks.clickhouse import ClickHouseSink
 from sinks.client import connect
 from sinks.memory import totals_of
 from sinks.migrate import migrate
 from sinks.settings import ClickHouseSettings
 from tests.clickhouse_server import database
+from tests.totals import note, roll_up, settle
 
 pytestmark = pytest.mark.integration
 
@@ -44,6 +49,7 @@ DIGITS = CURRENCY_EXPONENTS[KEY.currency]
 # Each in turn, so that every total has its part of the amounts.
 EVENTS = ("captured", "refunded", "dispute_lost", "released")
 STATUSES = ("requested", "paid")
+ACCOUNT_TYPES = sorted(SELLER_ACCOUNTS)
 MANY = 10_000 * len(EVENTS)
 """So many rows that even a total of one kind of event has more than 64 bits hold."""
 
@@ -53,14 +59,27 @@ OF_MONEY = [
 Rows = Mapping[Table, list[Any]]
 
 
-@pytest.fixture(scope="module")
-def own(clickhouse_server_url: str) -> Iterator[tuple[Client, ClickHouseSink]]:
+@dataclass(frozen=True, slots=True)
+class Own:
     """A database that the tests of this module fill and empty."""
+
+    url: str
+    client: Client
+    sink: ClickHouseSink
+
+    def empty(self) -> None:
+        """Leave no row that a view adds up."""
+        for name in (*(table.raw for table in OF_MONEY), RECENT_ENTRIES, TOTALS):
+            self.client.command(f"TRUNCATE TABLE {name}")
+
+
+@pytest.fixture(scope="module")
+def own(clickhouse_server_url: str) -> Iterator[Own]:
     with database(clickhouse_server_url) as url:
         migrate(url)
         client = connect(ClickHouseSettings.load(url))
         sink = ClickHouseSink(ClickHouseSettings.load(url))
-        yield client, sink
+        yield Own(url, client, sink)
         sink.close()
         client.close()
 
@@ -80,9 +99,9 @@ def rows_with(table: Table, amounts: Sequence[int]) -> list[Any]:
             case "currency":
                 return KEY.currency
             case "account_type":
-                return revenue.ACCOUNT_TYPES[number % len(revenue.ACCOUNT_TYPES)]
+                return ACCOUNT_TYPES[number % len(ACCOUNT_TYPES)]
             case "event_type":
-                return EVENTS[number // len(revenue.ACCOUNT_TYPES) % len(EVENTS)]
+                return EVENTS[number // len(ACCOUNT_TYPES) % len(EVENTS)]
             case "status":
                 return STATUSES[number % len(STATUSES)]
             case "case_id" | "order_id":
@@ -111,6 +130,8 @@ def sums_of(rows: Rows) -> dict[tuple[str, str], int]:
     for name, total in totals.items():
         if name.endswith("_minor"):
             sums[SELLER_REVENUE.name, name.removesuffix("_minor")] = total
+    of_entries = sums[LEDGER_ENTRIES.name, "amount"]
+    sums["account_days", "amount"] = sums["account_balances", "balance"] = of_entries
     sums["seller_balances", "pending"] = totals["pending_delta_minor"]
     sums["seller_balances", "available"] = totals["available_delta_minor"]
     for name, status in (("in_payout", "requested"), ("paid_out", "paid")):
@@ -135,16 +156,18 @@ AMOUNTS = st.one_of(
 @settings(max_examples=6)
 @example(amounts=[MAX_AMOUNT_MINOR] * MANY)
 @given(amounts=st.lists(AMOUNTS, min_size=1, max_size=50))
-def test_a_sum_of_any_amounts_is_exact_in_every_view(
-    own: tuple[Client, ClickHouseSink], amounts: list[int]
-) -> None:
-    client, sink = own
-    for table in (*OF_MONEY, SELLER_REVENUE):
-        client.command(f"TRUNCATE TABLE {table.raw}")
+def test_a_sum_of_any_amounts_is_exact_in_every_view(own: Own, amounts: list[int]) -> None:
+    own.empty()
     rows = {table: rows_with(table, amounts) for table in OF_MONEY}
-    sink.write({table: columns_of(of_table) for table, of_table in rows.items()})
-    sink.refresh_revenue([KEY])
+    own.sink.write({table: columns_of(of_table) for table, of_table in rows.items()})
+    own.sink.note_minutes([NOON])
+    assert_exact(own.client, rows)
+    assert roll_up(own.url).days == 1
+    assert_exact(own.client, rows)
 
+
+def assert_exact(client: Client, rows: Rows) -> None:
+    """All sums, in both forms."""
     expected = sums_of(rows)
     for view in VIEWS.values():
         amounts_of_view = [content for content in view.contents if isinstance(content, Amount)]
@@ -154,7 +177,7 @@ def test_a_sum_of_any_amounts_is_exact_in_every_view(
             totals = [expected[view.name, each.name] for each in amounts_of_view]
             assert list(found) == [form for total in totals for form in both_forms(total)], view
 
-    balances = dict.fromkeys(revenue.ACCOUNT_TYPES, 0)
+    balances = dict.fromkeys(ACCOUNT_TYPES, 0)
     for entry in rows[LEDGER_ENTRIES]:
         balances[entry.account_type] += entry.amount_minor
     found_balances = {
@@ -168,28 +191,42 @@ def test_a_sum_of_any_amounts_is_exact_in_every_view(
 DAYS = 5 * 365
 
 
-def test_five_years_of_a_currency_of_10_to_the_8_a_dollar_fit_with_room(
-    own: tuple[Client, ClickHouseSink],
-) -> None:
+def test_five_years_of_a_currency_of_10_to_the_8_a_dollar_fit_with_room(own: Own) -> None:
     """A million payments a day of a hundred dollars each, in rials, all of one seller."""
-    client, _ = own
     day = 10**6 * 100 * 10**8
     total = DAYS * day
     assert total > 2**63
     # The smallest room is in the decimals of four digits: ten thousand million times as much fits.
     assert total * 10**10 * 10**4 < 10**38
-    client.command(f"TRUNCATE TABLE {SELLER_REVENUE.raw}")
-    client.command(f"TRUNCATE TABLE {PAYOUTS.raw}")
-    client.command(
-        f"INSERT INTO {SELLER_REVENUE.raw} (seller_id, currency, day, gross_minor, net_minor,"
-        f" pending_delta_minor, entry_count) SELECT 'seller', 'IRR', toDate('2024-01-01') + number,"
-        f" toInt128({day}), toInt128({day}), toInt128({day}), 2000000 FROM numbers({DAYS})"
+    own.empty()
+    first = datetime(2020, 1, 1, tzinfo=UTC)
+    own.client.command(
+        f"INSERT INTO {TOTALS} (kind, level, account_id, currency, day, bucket, gross_minor,"
+        " seller_pending_minor, seller_entry_count, version)"
+        " SELECT 'total', 'day', 'seller', 'IRR', toDate(bucket),"
+        f" toDateTime('{first:%F}', 'UTC') + INTERVAL number DAY AS bucket,"
+        f" toInt128({day}), -toInt128({day}), 2000000, 2000000 FROM numbers({DAYS})"
     )
-    for shown in (
-        "SELECT sum(gross_minor), sum(gross) FROM seller_revenue",
-        "SELECT pending_minor, pending FROM seller_balances",
-    ):
-        assert client.query(shown).result_rows == [both_forms(total)]
+    # As after the roll-up of each day, when its month is not rolled up yet.
+    note(own.url, [first + timedelta(days=number) for number in range(DAYS)])
+    own.client.command(
+        f"INSERT INTO {TOTALS} (kind, level, bucket, version)"
+        " SELECT note.1, note.2, note.3, note.4 FROM"
+        " (SELECT arrayJoin([('rolled_late', level, bucket, written_late),"
+        " ('written', 'month', toDateTime(toStartOfMonth(bucket), 'UTC'), 1)]) AS note"
+        " FROM totals_unrolled)"
+    )
+    settle(own.client)
+    for of_days in (True, False):
+        if not of_days:
+            assert roll_up(own.url).months == 60
+        for shown in (
+            "SELECT sum(gross_minor), sum(gross) FROM seller_revenue",
+            "SELECT pending_minor, pending FROM seller_balances",
+            "SELECT -sum(amount_minor), -sum(amount) FROM account_days",
+            "SELECT -balance_minor, -balance FROM account_balances",
+        ):
+            assert own.client.query(shown).result_rows == [both_forms(total)]
 
 
 def test_wide_numbers_in_json_and_arrow_are_as_the_page_says(reader: Client) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from datetime import UTC
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from schemas.clickhouse.view import Amount, View
 from schemas.money import CURRENCY_EXPONENTS, MAX_AMOUNT_MINOR
 from schemas.views import (
     BUYER_ORDERS,
+    LEDGER_ENTRIES,
     PAYOUTS,
     SELLER_REVENUE,
     TABLES,
+    TOTALS,
     BuyerOrderRow,
     PayoutRow,
     columns_of,
@@ -27,6 +30,7 @@ from schemas.views import (
 from sinks.clickhouse import ClickHouseSink
 from sinks.settings import ClickHouseSettings
 from tests.events import NOON, PAYMENT_ID
+from tests.totals import note, roll_up
 
 pytestmark = pytest.mark.integration
 
@@ -70,10 +74,17 @@ def test_the_page_connects_with_python_as_printed(
     assert all(isinstance(net, Decimal) for _, net in found["rows"])
 
 
+NOT_FOR_READERS = {
+    *("schema_migrations", "source_topics"),
+    *("recent_entries", "recent_entries_copy", "totals", "totals_unrolled"),
+}
+"""What other views follow from, and what only Purser's programs read."""
+
+
 def test_the_page_has_every_table_and_view(client: Client) -> None:
     found = client.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
     names = {row[0].removesuffix("_raw") for row in found.result_rows}
-    assert names - {"schema_migrations", "source_topics"} == set(SECTIONS)
+    assert names - NOT_FOR_READERS == set(SECTIONS)
 
 
 @pytest.mark.parametrize("view", VIEWS.values(), ids=lambda view: str(view.name))
@@ -110,27 +121,42 @@ def test_a_view_shows_each_key_once(client: Client, table: Any) -> None:
     assert client.command(twice.format(table.name)) == 0
 
 
-def test_a_sum_is_right_before_anything_is_merged(client: Client) -> None:
-    """The fault that the plain names are there to prevent."""
-    client.command("SYSTEM STOP MERGES seller_revenue_raw")
+@pytest.mark.parametrize(
+    ("table", "pending"),
+    [
+        (LEDGER_ENTRIES.raw, "sumIf(amount_minor, account_type = 'seller_pending')"),
+        (TOTALS, "sumIf(seller_pending_minor, kind = 'total' AND level = 'day')"),
+    ],
+)
+def test_a_sum_is_right_before_anything_is_merged(
+    client: Client, url: str, table: str, pending: str
+) -> None:
+    """The fault that the plain names are there to prevent, before a roll-up and after it."""
+    note_everything(client, url)
+    if table == TOTALS:
+        assert roll_up(url).days
+    client.command(f"SYSTEM STOP MERGES {table}")
     try:
-        client.command("INSERT INTO seller_revenue_raw SELECT * FROM seller_revenue_raw FINAL")
-        once, both, net = (
-            client.command(sql)
+        client.command(f"INSERT INTO {table} SELECT * FROM {table} FINAL")
+        once, both, shown, balances, days = (
+            -int(str(client.command(sql)))
             for sql in (
-                "SELECT sum(net_minor) FROM seller_revenue_raw FINAL WHERE currency = 'EUR'",
-                "SELECT sum(net_minor) FROM seller_revenue_raw WHERE currency = 'EUR'",
-                "SELECT sum(net_minor) FROM seller_revenue WHERE currency = 'EUR'",
+                f"SELECT {pending} FROM {table} FINAL WHERE currency = 'EUR'",
+                f"SELECT {pending} FROM {table} WHERE currency = 'EUR'",
+                "SELECT -sum(pending_delta_minor) FROM seller_revenue WHERE currency = 'EUR'",
+                "SELECT -sum(pending_minor) FROM seller_balances WHERE currency = 'EUR'",
+                "SELECT sum(amount_minor) FROM account_days"
+                " WHERE currency = 'EUR' AND account_type = 'seller_pending'",
             )
         )
-        assert int(str(both)) >= 2 * int(str(once)) > 0
-        assert net == once
+        assert both >= 2 * once > 0
+        assert shown == balances == days == once
         [(in_euros,)] = client.query(
-            "SELECT sum(net) FROM seller_revenue WHERE currency = 'EUR'"
+            "SELECT sum(pending_delta) FROM seller_revenue WHERE currency = 'EUR'"
         ).result_rows
-        assert in_euros == Decimal(int(str(once))).scaleb(-2)
+        assert in_euros == Decimal(once).scaleb(-2)
     finally:
-        client.command("SYSTEM START MERGES seller_revenue_raw")
+        client.command(f"SYSTEM START MERGES {table}")
 
 
 AMOUNTS_TRIED = (0, 1, -1, 5, -99, 123_456_789, MAX_AMOUNT_MINOR, 2**63 - 1, -(2**63))
@@ -274,17 +300,28 @@ def test_the_latest_version_of_a_case_with_its_difference(client: Client) -> Non
         ("buyer_orders", "buyer_id = 'x'", 1),
         ("payment_events", f"payment_id = '{PAYMENT_ID}'", 1),
         ("ledger_entries", "account_type = 'bank' AND account_id = 'x'", 1),
-        ("seller_revenue", "seller_id = 'x'", 1),
+        ("seller_revenue", "seller_id = 'x'", 2),
         ("payouts", "seller_id = 'x'", 1),
         ("dead_letters", "topic = 'x' AND partition = 1 AND kafka_offset = 2", 2),
-        ("seller_balances", "seller_id = 'x'", 2),
+        ("seller_balances", "seller_id = 'x'", 3),
+        ("account_days", "account_type = 'bank' AND account_id = 'x'", 2),
+        ("account_balances", "account_type = 'bank' AND account_id = 'x'", 2),
     ],
 )
 def test_a_condition_on_a_view_reaches_the_index(
-    client: Client, view: str, condition: str, tables: int
+    client: Client, url: str, view: str, condition: str, tables: int
 ) -> None:
+    note_everything(client, url)  # so that views of totals read both totals and entries
     explained = client.query(f"EXPLAIN indexes = 1 SELECT * FROM {view} WHERE {condition}")
     plan = "\n".join(row[0] for row in explained.result_rows)
     conditions = re.findall(r"PrimaryKey.*?Condition: (.*?)$", plan, re.DOTALL | re.MULTILINE)
     assert len(conditions) >= tables, plan
     assert "true" not in conditions, plan
+    if "'x'" in condition:
+        assert all("'x'" in each for each in conditions), plan
+
+
+def note_everything(client: Client, url: str) -> None:
+    """Open all buckets again."""
+    minutes = client.query("SELECT DISTINCT recorded_minute FROM ledger_entries").result_rows
+    note(url, [minute.replace(tzinfo=UTC) for (minute,) in minutes])

@@ -26,7 +26,6 @@ from schemas.views import (
     PAYOUTS,
     SELLER_REVENUE,
     DeadLetterRow,
-    RevenueKey,
     Table,
     columns_of,
 )
@@ -99,10 +98,10 @@ class Parked:
     # -- filling
 
     def flow(self, records: Iterable[Record], *, parked_at: datetime = PARKED_AT) -> None:
-        """As through the present worker: rows, totals, and what it cannot fold is parked."""
+        """As through the present worker: rows, notes, and what it cannot fold is parked."""
         batch = fold_batch(records, consumer=VIEWS_CONSUMER, parked_at=parked_at)
         self.sink.write(batch.columns)
-        self.sink.refresh_revenue(batch.revenue_keys)
+        self.sink.note_minutes(batch.minutes)
 
     def park(
         self,
@@ -162,12 +161,8 @@ class Parked:
 def as_if_never_failed(records: Sequence[Record]) -> dict[str, list[Row]]:
     """The views of these records, folded one at a time into a sink in memory."""
     sink = MemorySink()
-    keys: set[RevenueKey] = set()
     for record in records:
-        batch = fold_batch([record], consumer=VIEWS_CONSUMER, parked_at=PARKED_AT)
-        sink.write(batch.columns)
-        keys |= batch.revenue_keys
-    sink.refresh_revenue(keys)
+        sink.write(fold_batch([record], consumer=VIEWS_CONSUMER, parked_at=PARKED_AT).columns)
     return {table.name: [tuple(row) for row in sink.rows(table)] for table in VIEWS}
 
 

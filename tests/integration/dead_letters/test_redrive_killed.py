@@ -25,7 +25,7 @@ DEAD = HISTORY[::3]
 
 @pytest.mark.parametrize("whole", [False, True], ids=["half-sent", "unanswered"])
 @pytest.mark.parametrize(
-    "table", ["ledger_entries", "payment_events", "seller_revenue", "dead_letter_redrives"]
+    "table", ["ledger_entries", "payment_events", "totals", "dead_letter_redrives"]
 )
 def test_killed_in_the_middle_of_an_insert(parked: Parked, table: str, whole: bool) -> None:
     parked.flow([record for record in HISTORY if record not in DEAD])

@@ -19,6 +19,7 @@ from tests.integration.verify.world import (
     append,
     append_largest,
     marketplace,
+    recorded_long_ago,
 )
 from writer.migrate import migrate
 
@@ -53,10 +54,35 @@ def world(filled_world: World) -> World:
 
 
 @pytest.fixture(scope="module")
+def filled_old_world(endpoints: Endpoints) -> Iterator[World]:
+    """The same marketplace, recorded long ago."""
+    for world in _world(endpoints):
+        append(world.database.writer, marketplace(payments=40, seed=7))
+        recorded_long_ago(world.database)
+        yield world
+
+
+@pytest.fixture
+def old_world(filled_old_world: World) -> World:
+    """Views that contain what is noted; nothing is rolled up. Filled anew for each test."""
+    filled_old_world.clear()
+    filled_old_world.pump.pump()
+    return filled_old_world
+
+
+@pytest.fixture
+def rolled_world(old_world: World) -> World:
+    """Totals that are rolled up, and read from the rows of a day and of a month."""
+    old_world.roll_up()
+    return old_world
+
+
+@pytest.fixture(scope="module")
 def largest_world(endpoints: Endpoints) -> Iterator[World]:
     """A seller whose orders of the largest amount add up to more than 64 bits hold."""
     for world in _world(endpoints):
         append_largest(world.database.writer)
+        recorded_long_ago(world.database)
         world.pump.batch_rows = LARGEST_ORDERS
         world.pump.pump()
         yield world

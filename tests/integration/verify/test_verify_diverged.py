@@ -201,7 +201,10 @@ def test_a_posting_that_is_gone_unbalances_its_event(world: World) -> None:
     assert LEG in str(expected)
     assert LEG not in str(actual)
     assert finding(report, "postings_balance").where["seq"] == where["seq"]
-    assert _verdicts(report) == {"ledger_entries", "postings_balance", "seller_revenue"}
+    assert _verdicts(report) == {
+        *("ledger_entries", "postings_balance"),
+        *("seller_revenue", "account_days", "account_balances"),
+    }
 
 
 def test_a_posting_twice_under_another_leg_is_seen(world: World) -> None:
@@ -290,45 +293,7 @@ def test_postings_of_an_event_that_never_was_are_extra(world: World) -> None:
     assert (found.problem, found.where["payment_id"]) == ("extra", other)
 
 
-# -- totals, orders, payouts
-
-
-def _revenue_key(world: World) -> str:
-    seller, currency, day = world.client.query(
-        "SELECT seller_id, currency, day FROM seller_revenue_raw FINAL ORDER BY 1, 2, 3 LIMIT 1"
-    ).result_rows[0]
-    return f"seller_id = '{seller}' AND currency = '{currency}' AND day = '{day}'"
-
-
-@pytest.mark.parametrize(
-    "column", ["gross_minor", "net_minor", "pending_delta_minor", "capture_count"]
-)
-def test_a_wrong_total_is_seen(world: World, column: str) -> None:
-    world.replace("seller_revenue", f"{column} + 1 AS {column}", _revenue_key(world))
-    report = world.verify()
-    assert report.exit_status == 1
-    found = finding(report, "seller_revenue")
-    assert (found.problem, list(found.columns)) == ("different", [column])
-    assert _verdicts(report) == {"seller_revenue"}
-
-
-def test_a_stale_total_is_seen(world: World) -> None:
-    world.move(
-        "seller_revenue",
-        "gross_minor - 1 AS gross_minor, entry_count - 1 AS entry_count",
-        _revenue_key(world),
-    )
-    found = finding(world.verify(), "seller_revenue")
-    assert (found.problem, set(found.columns)) == ("stale", {"gross_minor", "entry_count"})
-
-
-def test_a_total_that_is_gone_and_one_that_nobody_earned_are_seen(world: World) -> None:
-    world.move("seller_revenue", "'nobody' AS seller_id", _revenue_key(world))
-    report = world.verify()
-    revenue = next(check for check in report.checks if check.name == "seller_revenue")
-    problems = {found.where["seller_id"]: found.problem for found in revenue.findings}
-    assert problems.pop("nobody") == "extra"
-    assert list(problems.values()) == ["missing"]
+# -- orders, payouts
 
 
 def _order(world: World) -> str:

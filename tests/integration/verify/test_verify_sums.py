@@ -6,16 +6,29 @@ import psycopg
 import pytest
 
 from operations.verify import Report, Verdict
-from schemas.clickhouse.catalogue import SELLER_BALANCES, SELLER_REVENUE
 from schemas.clickhouse.generate import view_sql
+from schemas.clickhouse.totals_views import (
+    ACCOUNT_BALANCES,
+    ACCOUNT_DAYS,
+    SELLER_BALANCES,
+    SELLER_REVENUE,
+)
 from schemas.clickhouse.view import View
 from schemas.lifecycle import Direction
 from schemas.money import MAX_AMOUNT_MINOR
-from schemas.views import RevenueKey
-from sinks import revenue
+from schemas.views import TOTALS, RevenueKey
+from sinks import roll_up
 from tests.integration.postgres.database import insert
 from tests.integration.postgres.rows import Book
-from tests.integration.verify.world import DAY, LARGEST_ORDERS, SELLERS, World, finding
+from tests.integration.verify.world import (
+    DAY,
+    LARGEST_ORDERS,
+    LONG_AGO,
+    SELLERS,
+    World,
+    finding,
+)
+from tests.totals import note
 from writer.postgres import open_store
 
 pytestmark = pytest.mark.integration
@@ -29,8 +42,14 @@ def _verdicts(report: Report) -> set[str]:
     return {check.name for check in report.checks if check.verdict is Verdict.DIVERGED}
 
 
-def test_a_total_above_64_bits_is_right_everywhere_and_equal(largest_world: World) -> None:
+@pytest.mark.parametrize("is_rolled_up", [False, True])
+def test_a_total_above_64_bits_is_right_everywhere_and_equal(
+    largest_world: World, is_rolled_up: bool
+) -> None:
     world = largest_world
+    note_again(world)
+    if is_rolled_up:
+        world.roll_up()
     with psycopg.connect(world.database.reader) as session:
         [(captured,)] = session.execute(
             "SELECT sum(amount_minor) FROM payments WHERE event_type = 'captured'"
@@ -40,6 +59,8 @@ def test_a_total_above_64_bits_is_right_everywhere_and_equal(largest_world: Worl
         "SELECT gross_minor FROM seller_revenue",
         "SELECT net_minor FROM seller_revenue",
         "SELECT available_minor FROM seller_balances",
+        "SELECT -amount_minor FROM account_days WHERE account_type = 'seller_available'",
+        "SELECT balance_minor FROM account_balances WHERE account_type = 'psp_receivable'",
         "SELECT -sum(amount_minor) FROM ledger_entries WHERE account_type = 'seller_available'",
         "SELECT sum(amount_minor) FROM payment_events WHERE event_type = 'captured'",
         "SELECT sum(captured_minor) FROM buyer_orders",
@@ -59,15 +80,25 @@ def test_a_payout_from_a_balance_above_64_bits_is_accepted(largest_world: World)
         session.rollback()
 
 
+def note_again(world: World) -> None:
+    """As if a batch came again: all is read from the entries until it is rolled up."""
+    note(world.clickhouse_url, [LONG_AGO])
+
+
 def _store_a_wrapped_total(world: World, _: pytest.MonkeyPatch) -> None:
-    world.replace("seller_revenue", "toInt128(toInt64(gross_minor)) AS gross_minor", "1")
+    world.replace(
+        "totals",
+        "toInt128(toInt64(gross_minor)) AS gross_minor",
+        "kind = 'total' AND level = 'day'",
+    )
 
 
 def _add_up_in_64_bits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    narrow = revenue.REFRESH.replace("toInt128(any(", "toInt64(any(")
-    assert narrow != revenue.REFRESH
-    monkeypatch.setattr(revenue, "REFRESH", narrow)
-    world.pump.sink.refresh_revenue([KEY])
+    narrow = roll_up._LATE_DAYS.replace("toInt128(amount_minor)", "amount_minor")
+    assert narrow != roll_up._LATE_DAYS
+    monkeypatch.setattr(roll_up, "_LATE_DAYS", narrow)
+    note_again(world)
+    world.roll_up()
 
 
 def _narrow_the_view(view: View) -> Callable[[World, pytest.MonkeyPatch], None]:
@@ -77,15 +108,31 @@ def _narrow_the_view(view: View) -> Callable[[World, pytest.MonkeyPatch], None]:
     return narrow
 
 
+OF_TOTALS = (SELLER_REVENUE, SELLER_BALANCES, ACCOUNT_DAYS, ACCOUNT_BALANCES)
+
+
 @pytest.mark.parametrize(
-    ("wrap", "check", "column"),
+    ("wrap", "check", "column", "others"),
     [
-        (_store_a_wrapped_total, "seller_revenue", "gross_minor"),
-        (_add_up_in_64_bits, "seller_revenue", "net_minor"),
-        (_narrow_the_view(SELLER_REVENUE), "seller_revenue", "available_delta_minor"),
-        (_narrow_the_view(SELLER_BALANCES), "seller_balances", "available_minor"),
+        (_store_a_wrapped_total, "seller_revenue", "gross_minor", set()),
+        (
+            _add_up_in_64_bits,
+            "seller_revenue",
+            "net_minor",
+            # The balances add up the same totals, wrong as they are.
+            {"account_days", "account_balances"},
+        ),
+        (
+            _narrow_the_view(SELLER_REVENUE),
+            "seller_revenue",
+            "available_delta_minor",
+            {"seller_balances"},
+        ),
+        (_narrow_the_view(SELLER_BALANCES), "seller_balances", "available_minor", set()),
+        (_narrow_the_view(ACCOUNT_DAYS), "account_days", "psp_receivable_minor", set()),
+        (_narrow_the_view(ACCOUNT_BALANCES), "account_balances", "psp_receivable_minor", set()),
     ],
-    ids=["stored", "added up", "seller_revenue", "seller_balances"],
+    ids=["stored", "added up", *(view.name for view in OF_TOTALS)],
 )
 def test_a_wrapped_figure_is_no_equal_one(
     largest_world: World,
@@ -93,28 +140,33 @@ def test_a_wrapped_figure_is_no_equal_one(
     wrap: Callable[[World, pytest.MonkeyPatch], None],
     check: str,
     column: str,
+    others: set[str],
 ) -> None:
     world = largest_world
+    note_again(world)
+    world.roll_up()
     try:
         wrap(world, monkeypatch)
         report = world.verify()
     finally:
         monkeypatch.undo()
-        for view in (SELLER_REVENUE, SELLER_BALANCES):
+        for view in OF_TOTALS:
             world.run(view_sql(view))
-        world.pump.sink.refresh_revenue([KEY])
+        world.run(f"TRUNCATE TABLE {TOTALS}")
+        note_again(world)
     assert report.exit_status == 1, report.to_json()
-    found = finding(report, check)
+    [result] = [result for result in report.checks if result.name == check]
+    [found] = [found for found in result.findings if column in found.columns]
     assert found.problem == "different"
     assert found.columns[column] == (TOTAL, WRAPPED)
-    assert _verdicts(report) == {check}
+    assert _verdicts(report) == {check, *others}
 
 
 def test_postings_that_only_a_wrap_would_balance_are_seen(world: World) -> None:
     world.run(
         "INSERT INTO ledger_entries_raw SELECT 'bank', 'wrap', 'EUR', '2024-03-01',"
         " toUUID('00000000-0000-4000-8000-000000000003'), 1, toUInt8(number), 'paid',"
-        f" toInt64({2**62}) FROM numbers(4)"
+        f" toInt64({2**62}), toDateTime(0, 'UTC') FROM numbers(4)"
     )
     found = finding(world.verify(), "postings_balance")
     assert found.columns == {"sum_minor": (0, 2**64)}

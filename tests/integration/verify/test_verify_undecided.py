@@ -7,6 +7,7 @@ import pytest
 
 from operations.verify import Verdict
 from schemas.topics import PAYMENTS_TOPIC
+from schemas.views import TOTALS
 from tests.integration.verify.world import World, append, marketplace
 
 pytestmark = pytest.mark.integration
@@ -53,15 +54,30 @@ def test_a_pipeline_that_catches_up_in_time_is_equal(world: World) -> None:
     assert report.waited_seconds > 1.0
 
 
-def test_a_worker_that_died_before_its_totals_is_undecided(world: World) -> None:
+OF_TOTALS = {"seller_revenue", "account_days", "account_balances"}
+
+
+def test_a_worker_that_died_before_its_totals_is_undecided(old_world: World) -> None:
+    world = old_world
     partition = world.one("SELECT kafka_partition FROM payment_events_raw LIMIT 1")
-    # Rows are in, the totals are not, and nothing was noted as done: the worker will do it again.
-    world.run("TRUNCATE TABLE seller_revenue_raw")
+    # Rows are in, their minutes are not noted, nor is the progress: the worker will do it again.
+    world.run(f"TRUNCATE TABLE {TOTALS}")
     world.remove("pipeline_progress", f"partition = {partition} AND topic = '{PAYMENTS_TOPIC}'")
     report = world.verify(timeout=1.0)
     assert report.exit_status == 2, report.to_json()
-    revenue = next(check for check in report.checks if check.name == "seller_revenue")
-    assert revenue.verdict is Verdict.UNDECIDED
+    verdicts = {check.name: check.verdict for check in report.checks}
+    assert {name for name in verdicts if verdicts[name] is Verdict.UNDECIDED} == OF_TOTALS
+    assert {verdicts[name] for name in verdicts.keys() - OF_TOTALS} == {Verdict.EQUAL}
+
+
+def test_what_is_written_twice_before_its_totals_is_equal_in_the_end(old_world: World) -> None:
+    """As above, and then the worker comes back."""
+    old_world.run(f"TRUNCATE TABLE {TOTALS}")
+    old_world.pump.delivered.clear()
+    old_world.pump.pump()
+    assert old_world.verify().exit_status == 0
+    old_world.roll_up()
+    assert old_world.verify().exit_status == 0
 
 
 def test_a_difference_weighs_more_than_a_lag(world: World) -> None:

@@ -39,6 +39,7 @@ from stack.ports import lend_port
 from tests.consumer_groups import GroupOffsets
 from tests.envelopes import EnvelopeProducer, expected_views, message
 from tests.integration.views.poison import POISON
+from tests.totals import settle
 from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -303,6 +304,18 @@ class Pipeline:
             assert len(found) == len(wanted), table.name
             wrong = [pair for pair in zip(found, wanted, strict=True) if pair[0] != pair[1]]
             assert not wrong, f"{table.name}: {len(wrong)} rows differ, first {wrong[0]}"
+
+    def wait_for_roll_up(self) -> None:
+        """Wait until all that was sent is rolled up, and let readers rely on it at once."""
+        left = "totals_unrolled WHERE written > rolled OR written_late > rolled_late"
+        wait_until(
+            lambda: self.count(left) == 0,
+            "all is rolled up",
+            seconds=PATIENCE_SECONDS,
+            seen=lambda: str(self.query(f"SELECT * FROM {left} LIMIT 10")),
+        )
+        settle(self._client)
+        assert self.count("totals_unrolled") == 0
 
     def wait_for_acknowledgement(self) -> None:
         """Wait until every event of the topic that was written is committed, too."""

@@ -25,6 +25,34 @@ def test_every_event_becomes_its_rows_and_every_total_is_right(pipeline: Pipelin
     assert worker.metric("purser_views_dead_letters_total") == 0
 
 
+def test_totals_are_rolled_up_beside_the_stream_and_stay_right(pipeline: Pipeline) -> None:
+    events = some_events(seed=6, count=2_000)
+    pipeline.send(events[:1_000])
+    worker = pipeline.start_worker(roll_up_seconds=0.2)
+    pipeline.assert_views_are_right()
+    pipeline.wait_for_roll_up()
+    pipeline.assert_views_are_right()
+    assert worker.metric("purser_views_rolled_up_buckets_total") > 0
+    pipeline.send(events[1_000:])  # into the same days
+    pipeline.assert_views_are_right()
+    pipeline.wait_for_roll_up()
+    pipeline.assert_views_are_right()
+
+
+def test_totals_that_cannot_be_rolled_up_are_right_and_stop_no_stream(pipeline: Pipeline) -> None:
+    pipeline.query("ALTER TABLE totals_raw ADD CONSTRAINT test CHECK kind != 'total'")
+    events = some_events(seed=15, count=1_000)
+    pipeline.send(events[:500])
+    worker = pipeline.start_worker(roll_up_seconds=0.2)
+    wait_until(lambda: "could not be rolled up" in worker.output(), "a warning")
+    pipeline.send(events[500:])
+    pipeline.assert_views_are_right()
+    assert worker.health()[0] == 200
+    pipeline.query("ALTER TABLE totals_raw DROP CONSTRAINT test")
+    pipeline.wait_for_roll_up()
+    pipeline.assert_views_are_right()
+
+
 def test_a_record_sent_again_under_another_offset_changes_nothing(pipeline: Pipeline) -> None:
     events = some_events(seed=2, count=500)
     pipeline.send(events)
