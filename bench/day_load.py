@@ -26,6 +26,7 @@ from bench.generated import STAGING, Generator, Shape, complete_totals
 from bench.servers import TopicEnd, wait_until
 from marketplace.baskets import CURRENCIES
 from operations.health.checkup import examine
+from schemas.clickhouse.totals import SETTLED_SECONDS
 from schemas.errors import ServiceUnavailable
 from schemas.events import COLUMNS
 from schemas.topics import PUBLICATION, REPLICATION_SLOT
@@ -140,6 +141,7 @@ class DayLoad:
                 self.say(f"loaded {first + count:,} of {payments:,} payments")
             self.say("computing the totals")
             complete_totals(settings)
+            rolled_up = time.monotonic()
             self.say("waiting until both databases are calm")
             session.execute("VACUUM (ANALYZE) payments")
             wait_for_slot(session)
@@ -148,6 +150,8 @@ class DayLoad:
                 "ClickHouse did not finish its merges",
                 seconds=SETTLE_SECONDS,
             )
+        # Until then readers add up the entries of the whole day.
+        time.sleep(max(0.0, rolled_up + SETTLED_SECONDS + 1 - time.monotonic()))
         self._check(topic_before)
 
     def _check(self, topic_before: int) -> None:
