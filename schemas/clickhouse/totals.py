@@ -16,7 +16,7 @@ again falls into the same bucket, and a bucket that is over gets no new entries,
 
 A bucket is *open* if more was written into it than its totals contain (`totals_unrolled`). The
 views add up closed buckets, and the minutes of open ones from the entries themselves. So a total
-contains everything that was written, whether anything was rolled up or not, and a roll-up that dies
+contains everything that was noted, whether anything was rolled up or not, and a roll-up that dies
 half-way or races with another changes nothing that a reader sees.
 
 A query reads these rows at different moments, a few milliseconds apart and in no promised order.
