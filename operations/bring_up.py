@@ -11,6 +11,7 @@ from connectors.debezium.config import SNAPSHOT_CONDITION, connector_config
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import read_slot
 from connectors.debezium.topic import ensure_topic
+from connectors.debezium.transaction_version import SAFE_VERSION, lower_transaction_version
 from schemas.errors import ServiceUnavailable
 from sinks.migrate import migrate as migrate_clickhouse
 from stack.endpoints import Endpoints
@@ -41,6 +42,8 @@ def register_connector(
     Return whether the connector runs. One that was halted, or that a repair has configured, is left
     alone: another snapshot would not belong to its slot, so events could be missing.
     """
+    if lower_transaction_version(kafka_bootstrap):
+        say(f"Kafka now uses version {SAFE_VERSION} of its transactions")
     ensure_topic(kafka_bootstrap, settings)
     with ConnectClient(connect_url) as client:
         state = client.health(settings.connector).state

@@ -1,7 +1,7 @@
 """Combine the batches of all partitions into flushes: how much to write at once, and when.
 
 An insert costs the same few milliseconds for one row as for thousands, so waiting pays more under
-higher load. Pure bookkeeping: no clock, no task, no socket; the caller passes the time. It must
+higher load, and when processors are busy, which shows in how long a flush takes. Pure bookkeeping: no clock, no task, no socket; the caller passes the time. It must
 never drop a record of a current batch, and never reorder a partition.
 """
 
@@ -16,6 +16,9 @@ Record = Any
 
 RATE_MEMORY_SECONDS = 1.0
 """Averaging time of the record rate: long enough to span a flush, short enough to react."""
+
+REST_SECONDS_MOST = 0.25
+"""Longest rest after a flush. One that was retried for a minute must not delay the next as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,6 +71,7 @@ class Coalescer:
         self._taken_of_first = 0  # records of the first batch that earlier flushes contain
         self._rows = 0
         self._last_start = float("-inf")
+        self._rest_until = float("-inf")
         self._rate = 0.0
         self._rate_at = 0.0
 
@@ -96,11 +100,19 @@ class Coalescer:
     def due_in(self, now: float) -> float | None:
         """Return the seconds until a flush that is not full is due; None if nothing waits.
 
-        Counted from the start of the last flush, so that after a quiet time nothing has to wait.
+        The linger counts from the start of the last flush, so that after a quiet time nothing has
+        to wait.
         """
         if not self._rows:
             return None
-        return max(0.0, self._last_start + self.linger(now) - now)
+        return max(0.0, self._last_start + self.linger(now) - now, self._rest_until - now)
+
+    def written(self, now: float) -> None:
+        """Rest for as long as the last flush took, so that flushes use half of the time at most.
+
+        They take long when processors are busy. Fewer and larger ones then leave more for others.
+        """
+        self._rest_until = now + min(REST_SECONDS_MOST, now - self._last_start)
 
     def take(self, now: float) -> Flush | None:
         """Return the next flush of at most `rows_max` records, oldest first; None if nothing waits.

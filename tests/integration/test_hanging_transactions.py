@@ -20,6 +20,12 @@ from kafka.admin import KafkaAdminClient, TransactionState
 
 from connectors.debezium.hanging_transactions import HangingTransactionRepair
 from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
+from connectors.debezium.transaction_version import (
+    FEATURE,
+    LOOK_SECONDS,
+    TransactionVersionRepair,
+    lower_transaction_version,
+)
 from stack.native import Stack
 from tests.waiting import throughout, wait_until
 from tests.whole_stack import empty_stack
@@ -186,7 +192,7 @@ def test_what_a_killed_connect_left_open_is_ended_once_it_is_gone(kafka: Stack) 
     assert repair.ended == 1
 
 
-def look_until_well(repair: HangingTransactionRepair) -> None:
+def look_until_well(repair: HangingTransactionRepair | TransactionVersionRepair) -> None:
     """For moments after its start a broker does not lead its partitions."""
 
     def is_well() -> bool:
@@ -206,3 +212,45 @@ def test_a_broker_that_is_away_is_told_and_found_again(kafka: Stack) -> None:
     kafka.start(KAFKA)
     kafka.wait_ready(KAFKA)
     look_until_well(repair)
+
+
+def transaction_version(bootstrap: str) -> int:
+    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        version: int = admin.describe_features()[FEATURE]["finalized"][1]
+    return version
+
+
+def raise_transaction_version(bootstrap: str) -> None:
+    """What an upgrade of Kafka does."""
+    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        assert admin.update_features({FEATURE: 2}) == {FEATURE: "OK"}
+
+
+def test_the_version_of_transactions_is_lowered_once(kafka: Stack) -> None:
+    bootstrap = kafka.endpoints.kafka_bootstrap
+    assert transaction_version(bootstrap) == 2, "Kafka's default is safe now; is this needed?"
+    assert lower_transaction_version(bootstrap) is True
+    assert transaction_version(bootstrap) == 1
+    assert lower_transaction_version(bootstrap) is False
+
+
+def test_a_version_that_was_raised_is_lowered_again(kafka: Stack) -> None:
+    bootstrap = kafka.endpoints.kafka_bootstrap
+    repair = TransactionVersionRepair(bootstrap)
+    assert repair.reasons, "healthy before the first check"
+    look_until_well(repair)
+    raise_transaction_version(bootstrap)
+    repair.look(time.monotonic())
+    assert transaction_version(bootstrap) == 2, "checked again immediately"
+    kafka.stop(KAFKA)
+    repair.look(time.monotonic() + LOOK_SECONDS + 1)
+    assert f"Kafka at {bootstrap} cannot be asked for its {FEATURE}" in " ".join(repair.reasons)
+    kafka.start(KAFKA)
+    kafka.wait_ready(KAFKA)
+    wait_until(lambda: look_later(repair), "the version is lowered", seen=lambda: repair.reasons)
+    assert transaction_version(bootstrap) == 1
+
+
+def look_later(repair: TransactionVersionRepair) -> bool:
+    repair.look(time.monotonic() + LOOK_SECONDS + 1)
+    return not repair.reasons

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.views.coalescer import Batch, Coalescer, CoalescerLimits
+from streams.views.coalescer import REST_SECONDS_MOST, Batch, Coalescer, CoalescerLimits
 
 
 def limits(
@@ -101,6 +101,27 @@ def test_the_linger_counts_from_the_last_flush() -> None:
     coalescer.add(batch(1_000), 0.05)
     assert coalescer.due_in(0.05) == pytest.approx(0.15)
     assert coalescer.due_in(0.25) == 0.0
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.03, 0.03), (0.2, 0.2), (60.0, REST_SECONDS_MOST)])
+def test_after_a_flush_as_much_time_passes_as_it_took(took: float, rest: float) -> None:
+    coalescer = Coalescer(limits(rows_max=100_000, linger_seconds=0.0))
+    coalescer.add(batch(1), 0.0)
+    coalescer.take(0.0)
+    coalescer.add(batch(1), took)
+    coalescer.written(took)
+    assert coalescer.due_in(took) == pytest.approx(rest)
+    assert coalescer.due_in(took + rest / 2) == pytest.approx(rest / 2)
+    assert coalescer.due_in(took + rest) == 0.0
+
+
+def test_the_longer_of_linger_and_rest_counts() -> None:
+    coalescer = Coalescer(limits(rows_max=100_000, linger_seconds=0.2, busy_records_per_second=1))
+    coalescer.add(batch(1_000), 0.0)
+    coalescer.take(0.0)
+    coalescer.add(batch(1), 0.0)
+    coalescer.written(0.03)
+    assert coalescer.due_in(0.03) == pytest.approx(0.17)
 
 
 def test_a_batch_that_is_no_longer_ours_is_dropped() -> None:

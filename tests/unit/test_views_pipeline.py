@@ -277,6 +277,19 @@ def test_under_load_flushes_wait_for_the_linger() -> None:
     Bench(linger_seconds=0.2).run(scenario)
 
 
+def test_after_a_flush_the_sink_rests_for_as_long() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.pipeline.put(bench.batch(5))
+        await bench.until(lambda: len(bench.acknowledged) == 1)
+        started = monotonic()
+        await bench.pipeline.put(bench.batch(5))
+        await bench.until(lambda: len(bench.acknowledged) == 2)
+        # About 0.2 s of rest are left when the first is acknowledged, and 0.2 s are written.
+        assert monotonic() - started >= 0.3
+
+    Bench(steps=FakeSteps(write_seconds=0.2)).run(scenario)
+
+
 def test_whoever_puts_is_held_while_a_full_flush_waits() -> None:
     async def scenario(bench: Bench) -> None:
         bench.steps.may_write.clear()
