@@ -7,6 +7,7 @@ in Kafka, and what it was doing is done again under the same keys.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -155,15 +156,17 @@ class PayInsWorker(TopicWorker):
                 await asyncio.Event().wait()
 
     async def _remember(self, records: Any) -> None:
+        results: Counter[str] = Counter()
         for record in records:
             try:
                 event = decode(record).event
             except DecodeError:
-                # The views worker parks it.
-                self._metrics.records.labels(result="unreadable").inc()
+                results["unreadable"] += 1  # the views worker parks it
                 continue
             is_readable = self._memory.apply(event, record.partition)
-            self._metrics.records.labels(result="read" if is_readable else "not_ours").inc()
+            results["read" if is_readable else "not_ours"] += 1
+        for result, count in results.items():
+            self._metrics.records.labels(result=result).inc(count)
 
     async def _act_on(self, records: Any) -> None:
         await self._ready.wait()

@@ -51,6 +51,15 @@ def arrow_table(table: Table, columns: Columns) -> pyarrow.Table:
     return pyarrow.Table.from_arrays(arrays, schema=schema)
 
 
+def arrow_file(rows: pyarrow.Table, compression: str | None) -> pyarrow.Buffer:
+    """Return the rows in Arrow's file format; `compression` is "lz4", "zstd" or None."""
+    file = pyarrow.BufferOutputStream()
+    options = pyarrow.ipc.IpcWriteOptions(compression=compression)
+    with pyarrow.ipc.new_file(file, rows.schema, options=options) as writer:
+        writer.write_table(rows)
+    return file.getvalue()
+
+
 def arrow_columns(table: Table, pieces: Sequence[Columns]) -> Columns:
     """Return the rows of all pieces, as columns that `arrow_table` uses without conversion.
 

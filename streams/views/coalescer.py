@@ -1,8 +1,9 @@
 """Combine the batches of all partitions into flushes: how much to write at once, and when.
 
 An insert costs the same few milliseconds for one row as for thousands, so waiting pays more under
-higher load, and when processors are busy, which shows in how long a flush takes. Pure bookkeeping: no clock, no task, no socket; the caller passes the time. It must
-never drop a record of a current batch, and never reorder a partition.
+higher load, and when processors are busy, which shows in how long a flush takes. Pure bookkeeping:
+no clock, no task, no socket; the caller passes the time. It must never drop a record of a current
+batch, and never reorder a partition.
 """
 
 from collections import deque
