@@ -11,7 +11,7 @@ from connectors.debezium.config import SNAPSHOT_CONDITION, connector_config
 from connectors.debezium.settings import DebeziumSettings
 from connectors.debezium.slot import read_slot
 from connectors.debezium.topic import ensure_topic
-from connectors.debezium.transaction_version import SAFE_VERSION, lower_transaction_version
+from connectors.debezium.transaction_version import lower_transaction_version
 from schemas.errors import ServiceUnavailable
 from sinks.migrate import migrate as migrate_clickhouse
 from stack.endpoints import Endpoints
@@ -42,8 +42,7 @@ def register_connector(
     Return whether the connector runs. One that was halted, or that a repair has configured, is left
     alone: another snapshot would not belong to its slot, so events could be missing.
     """
-    if lower_transaction_version(kafka_bootstrap):
-        say(f"Kafka now uses version {SAFE_VERSION} of its transactions")
+    lowered = lower_transaction_version(kafka_bootstrap)
     ensure_topic(kafka_bootstrap, settings)
     with ConnectClient(connect_url) as client:
         state = client.health(settings.connector).state
@@ -58,6 +57,9 @@ def register_connector(
         registered = client.register(settings.connector, connector_config(settings))
         if not registered and client.health(settings.connector).failed:
             client.restart_failed(settings.connector)
+        if lowered:
+            say("Kafka's transactions are at version 1 now; restart Kafka Connect when you can")
+            client.restart(settings.connector)
         client.wait_healthy(settings.connector, CONNECTOR_SECONDS)
     say(f"connector {settings.connector} is running")
     return True

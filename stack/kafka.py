@@ -29,6 +29,8 @@ QUICK_COMPILER_ONLY = "-XX:TieredStopAtLevel=1"
 restarted server does not catch up during that time (decision 0021)."""
 FORMAT_SECONDS = 120.0
 READY_SECONDS = 3.0
+TRANSACTIONS = "--feature=transaction.version=1"
+"""From the beginning: a Connect that has met version 2 keeps it until it connects anew."""
 
 CONFIGURATION = """\
 # Written by `purser up` each time; change stack/kafka.py instead.
@@ -167,6 +169,7 @@ def _format(command: tuple[str, ...], folder: Path, cluster: str) -> None:
             "--ignore-formatted",
             f"--cluster-id={cluster}",
             f"--config={CONFIGURATION_FILE}",
+            TRANSACTIONS,
         ],
         cwd=folder,
         env={**JAVA_ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath)},

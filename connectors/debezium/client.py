@@ -164,6 +164,10 @@ class ConnectClient:
         """Restart the FAILED parts of a connector and leave the running ones alone."""
         self._request("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
 
+    def restart(self, name: str) -> None:
+        """Restart a connector with its task, which then connects to Kafka anew."""
+        self._request("POST", f"/connectors/{name}/restart?includeTasks=true")
+
     def stop(self, name: str) -> None:
         """Stop a connector and wait until no task runs; its configuration and offsets stay.
 

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import confluent_kafka
 import confluent_kafka.admin
@@ -24,11 +24,11 @@ from kafka.admin import KafkaAdminClient, TransactionDescription, TransactionSta
 from kafka.errors import KafkaError
 from kafka.protocol.producer.transaction import WriteTxnMarkersRequest
 
+from connectors.debezium.kafka_admin import CLIENT, AdminClient
 from connectors.debezium.transaction_log import LogRecord, Part, decisions, read_record
 from schemas.errors import PurserError, ServiceUnavailable
 
 ANSWER_SECONDS = 5.0
-CLIENT = "purser-repair"
 TRANSACTION_LOG = "__transaction_state"
 _FINISHED = frozenset(
     {TransactionState.EMPTY, TransactionState.COMPLETE_COMMIT, TransactionState.COMPLETE_ABORT}
@@ -155,15 +155,7 @@ class _Cluster:
     def __init__(self, kafka_bootstrap: str) -> None:
         self._bootstrap = kafka_bootstrap
         self._client = confluent_kafka.admin.AdminClient(self._configuration())
-        # Fails first if no broker answers; kafka-python would then leave sockets open.
-        self._client.list_topics(timeout=ANSWER_SECONDS)
-        milliseconds = round(1000 * ANSWER_SECONDS)
-        self._admin = _Admin(
-            bootstrap_servers=kafka_bootstrap,
-            client_id=CLIENT,
-            bootstrap_timeout_ms=milliseconds,
-            request_timeout_ms=milliseconds,
-        )
+        self._admin = _Admin(kafka_bootstrap, ANSWER_SECONDS)
 
     def close(self) -> None:
         self._admin.close()
@@ -260,17 +252,8 @@ class _Marker(NamedTuple):
     commit: bool
 
 
-class _Admin(KafkaAdminClient):  # type: ignore[misc]
+class _Admin(AdminClient):
     """An admin client that can also commit; the library, like Kafka's own tools, only aborts."""
-
-    def __init__(self, **configs: Any) -> None:
-        try:
-            super().__init__(**configs)
-        except BaseException:
-            # The thread and sockets exist before it contacts the broker, and would leak.
-            if hasattr(self, "_client"):
-                self._client.close()
-            raise
 
     @staticmethod
     def _abort_transaction_request(spec: _Marker) -> WriteTxnMarkersRequest:

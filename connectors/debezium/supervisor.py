@@ -6,8 +6,8 @@ stay FAILED. A restart does not cure everything. After a lost slot, for example,
 again. The supervisor then waits longer between attempts and reports itself unhealthy.
 
 It also ends transactions that Kafka left open (`hanging_transactions`) and those that a killed
-Connect left open (`orphaned_transactions`), and keeps the version of Kafka's transactions with
-which Connect cannot stop for ever (`transaction_version`).
+Connect left open (`orphaned_transactions`), and reports a version of Kafka's transactions with
+which Connect can stop for ever (`transaction_version`).
 """
 
 import logging
@@ -27,7 +27,7 @@ from connectors.debezium.client import ConnectClient, ConnectorHealth
 from connectors.debezium.hanging_transactions import HangingTransactionRepair
 from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
 from connectors.debezium.settings import DebeziumSettings
-from connectors.debezium.transaction_version import TransactionVersionRepair
+from connectors.debezium.transaction_version import TransactionVersionCheck
 from schemas.errors import PurserError
 from schemas.runtime import entry_point
 from schemas.settings import Bootstrap, GroupName, PortNumber, Settings
@@ -227,7 +227,7 @@ def main() -> NoReturn:
                 settings.transactional_id(connector),
             ),
             HangingTransactionRepair(settings.kafka_bootstrap),
-            TransactionVersionRepair(settings.kafka_bootstrap),
+            TransactionVersionCheck(settings.kafka_bootstrap),
         )
         with Rounds(*repairs) as rounds:
             uvicorn.run(

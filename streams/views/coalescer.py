@@ -101,17 +101,18 @@ class Coalescer:
     def due_in(self, now: float) -> float | None:
         """Return the seconds until a flush that is not full is due; None if nothing waits.
 
-        The linger counts from the start of the last flush, so that after a quiet time nothing has
-        to wait.
+        The linger counts from the start of the last flush and the rest from its end, so that after
+        a quiet time nothing has to wait.
         """
         if not self._rows:
             return None
         return max(0.0, self._last_start + self.linger(now) - now, self._rest_until - now)
 
     def written(self, now: float) -> None:
-        """Rest for as long as the last flush took, so that flushes use half of the time at most.
+        """Rest for as long as the flush took that was written now.
 
-        They take long when processors are busy. Fewer and larger ones then leave more for others.
+        Flushes take long when processors are busy. Fewer and larger ones then leave more for
+        others. The start of the last flush is used; if two were under way, this one began earlier.
         """
         self._rest_until = now + min(REST_SECONDS_MOST, now - self._last_start)
 

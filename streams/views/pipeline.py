@@ -2,9 +2,9 @@
 
 Three tasks of the event loop pass flushes to each other; the work itself runs in threads. A full
 flush is folded while the previous one is written. A smaller one waits until no flush is in
-progress, then for as long again, and grows meanwhile. The pipeline must never acknowledge a batch
-before its rows are written *and* noted for the totals, and never continue after a step has failed
-for good.
+progress, and rests for as long as that flush took; it grows meanwhile. The pipeline must never
+acknowledge a batch before its rows are written *and* noted for the totals, and never continue after
+a step has failed for good.
 
 The cost of a crash at each step (a restarted worker reads all unacknowledged records again):
 

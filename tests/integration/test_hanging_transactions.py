@@ -16,16 +16,18 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from kafka.admin import KafkaAdminClient, TransactionState
+from kafka.admin import KafkaAdminClient, TransactionState, UpdateFeatureType
 
 from connectors.debezium.hanging_transactions import HangingTransactionRepair
 from connectors.debezium.orphaned_transactions import OrphanedTransactionRepair
 from connectors.debezium.transaction_version import (
+    CHECK_SECONDS,
     FEATURE,
-    LOOK_SECONDS,
-    TransactionVersionRepair,
+    TransactionVersionCheck,
+    check_transaction_version,
     lower_transaction_version,
 )
+from schemas.errors import ConfigurationError
 from stack.native import Stack
 from tests.waiting import throughout, wait_until
 from tests.whole_stack import empty_stack
@@ -192,7 +194,7 @@ def test_what_a_killed_connect_left_open_is_ended_once_it_is_gone(kafka: Stack) 
     assert repair.ended == 1
 
 
-def look_until_well(repair: HangingTransactionRepair | TransactionVersionRepair) -> None:
+def look_until_well(repair: HangingTransactionRepair | TransactionVersionCheck) -> None:
     """For moments after its start a broker does not lead its partitions."""
 
     def is_well() -> bool:
@@ -214,43 +216,38 @@ def test_a_broker_that_is_away_is_told_and_found_again(kafka: Stack) -> None:
     look_until_well(repair)
 
 
-def transaction_version(bootstrap: str) -> int:
+def set_transaction_version(bootstrap: str, version: int) -> None:
+    """What an upgrade of Kafka does, or an administrator."""
+    kind = UpdateFeatureType.UPGRADE if version == 2 else UpdateFeatureType.SAFE_DOWNGRADE
     with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
-        version: int = admin.describe_features()[FEATURE]["finalized"][1]
-    return version
-
-
-def raise_transaction_version(bootstrap: str) -> None:
-    """What an upgrade of Kafka does."""
-    with closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
-        assert admin.update_features({FEATURE: 2}) == {FEATURE: "OK"}
+        assert admin.update_features({FEATURE: (kind, version)}) == {FEATURE: "OK"}
 
 
 def test_the_version_of_transactions_is_lowered_once(kafka: Stack) -> None:
     bootstrap = kafka.endpoints.kafka_bootstrap
-    assert transaction_version(bootstrap) == 2, "Kafka's default is safe now; is this needed?"
+    assert lower_transaction_version(bootstrap) is False, "formatted with version 1"
+    check_transaction_version(bootstrap)
+    set_transaction_version(bootstrap, 2)
+    with pytest.raises(ConfigurationError, match="is 2, so Connect may stop for ever"):
+        check_transaction_version(bootstrap)
     assert lower_transaction_version(bootstrap) is True
-    assert transaction_version(bootstrap) == 1
+    check_transaction_version(bootstrap)
     assert lower_transaction_version(bootstrap) is False
 
 
-def test_a_version_that_was_raised_is_lowered_again(kafka: Stack) -> None:
+def test_a_version_that_was_raised_is_reported(kafka: Stack) -> None:
     bootstrap = kafka.endpoints.kafka_bootstrap
-    repair = TransactionVersionRepair(bootstrap)
-    assert repair.reasons, "healthy before the first check"
-    look_until_well(repair)
-    raise_transaction_version(bootstrap)
-    repair.look(time.monotonic())
-    assert transaction_version(bootstrap) == 2, "checked again immediately"
+    check = TransactionVersionCheck(bootstrap)
+    assert check.reasons, "healthy before the first check"
+    look_until_well(check)
+    set_transaction_version(bootstrap, 2)
+    check.look(time.monotonic())
+    assert not check.reasons, "asked again immediately"
+    check.look(time.monotonic() + CHECK_SECONDS + 1)
+    assert f"{FEATURE} is 2, so Connect may stop for ever" in " ".join(check.reasons)
+    set_transaction_version(bootstrap, 1)
+    check.look(time.monotonic())
+    assert not check.reasons
     kafka.stop(KAFKA)
-    repair.look(time.monotonic() + LOOK_SECONDS + 1)
-    assert f"Kafka at {bootstrap} cannot be asked for its {FEATURE}" in " ".join(repair.reasons)
-    kafka.start(KAFKA)
-    kafka.wait_ready(KAFKA)
-    wait_until(lambda: look_later(repair), "the version is lowered", seen=lambda: repair.reasons)
-    assert transaction_version(bootstrap) == 1
-
-
-def look_later(repair: TransactionVersionRepair) -> bool:
-    repair.look(time.monotonic() + LOOK_SECONDS + 1)
-    return not repair.reasons
+    check.look(time.monotonic() + 2 * CHECK_SECONDS + 2)
+    assert f"Kafka at {bootstrap} does not tell its {FEATURE}" in " ".join(check.reasons)

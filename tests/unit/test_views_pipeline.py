@@ -33,6 +33,8 @@ class FakeSteps:
     settled: set[int] = field(default_factory=set)
     flush_rows: list[int] = field(default_factory=list)
     settlements: list[int] = field(default_factory=list)
+    write_times: list[tuple[float, float]] = field(default_factory=list)
+    """When each write began and ended, in monotonic seconds."""
     writing_at_once: int = 0
     folded_while_writing: int = 0
     writing_most: int = 0
@@ -54,8 +56,10 @@ class FakeSteps:
         with self.lock:
             self.writing_at_once += 1
             self.writing_most = max(self.writing_most, self.writing_at_once)
+        began = monotonic()
         try:
             sleep(self.write_seconds)
+            self.write_times.append((began, monotonic()))
             self.may_write.wait(PATIENCE_SECONDS)
             self.fail("write")
             self.written.update(folded)
@@ -280,12 +284,11 @@ def test_under_load_flushes_wait_for_the_linger() -> None:
 def test_after_a_flush_the_sink_rests_for_as_long() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.pipeline.put(bench.batch(5))
-        await bench.until(lambda: len(bench.acknowledged) == 1)
-        started = monotonic()
+        await bench.until(lambda: bench.steps.writing_at_once == 1)
         await bench.pipeline.put(bench.batch(5))
         await bench.until(lambda: len(bench.acknowledged) == 2)
-        # About 0.2 s of rest are left when the first is acknowledged, and 0.2 s are written.
-        assert monotonic() - started >= 0.3
+        (_, first_ended), (second_began, _) = bench.steps.write_times
+        assert second_began - first_ended >= 0.2
 
     Bench(steps=FakeSteps(write_seconds=0.2)).run(scenario)
 
