@@ -203,6 +203,7 @@ def test_up_leaves_a_connector_to_its_repair(
             return httpx.Response(200, json=connector_config(DebeziumSettings()) | repair)
         return httpx.Response(200, json={"connector": {"state": state}, "tasks": []})
 
+    monkeypatch.setattr(bring_up, "lower_transaction_version", lambda *_: False)
     monkeypatch.setattr(bring_up, "ensure_topic", lambda *_: False)
     monkeypatch.setattr(bring_up, "ConnectClient", lambda _url: client(handler))
     monkeypatch.setattr(bring_up, "CONNECTOR_SECONDS", 0.0)
@@ -212,6 +213,31 @@ def test_up_leaves_a_connector_to_its_repair(
     assert set(asked) == {"GET"}
     assert words in said[0]
     assert "`purser repair slot --apply` goes on" in said[0]
+
+
+@pytest.mark.parametrize("lowered", [True, False])
+def test_a_connector_is_restarted_after_the_version_of_transactions_was_lowered(
+    monkeypatch: pytest.MonkeyPatch, lowered: bool
+) -> None:
+    settings, restarts = DebeziumSettings(), list[str]()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            restarts.append(f"{request.url.path}?{request.url.query.decode()}")
+            return httpx.Response(202)
+        if request.url.path.endswith("/config"):
+            return httpx.Response(200, json=connector_config(settings))
+        tasks = [{"id": 0, "state": "RUNNING"}]
+        return httpx.Response(200, json={"connector": {"state": "RUNNING"}, "tasks": tasks})
+
+    monkeypatch.setattr(bring_up, "lower_transaction_version", lambda *_: lowered)
+    monkeypatch.setattr(bring_up, "ensure_topic", lambda *_: False)
+    monkeypatch.setattr(bring_up, "ConnectClient", lambda _url: client(handler))
+    said = list[str]()
+    assert bring_up.register_connector("kafka:9092", "http://connect", settings, said.append)
+    expected = [f"/connectors/{settings.connector}/restart?includeTasks=true"] if lowered else []
+    assert restarts == expected
+    assert any("restart Kafka Connect" in line for line in said) is lowered
 
 
 def test_up_refuses_a_lost_slot(monkeypatch: pytest.MonkeyPatch) -> None:
