@@ -49,7 +49,7 @@ def latency_at(
     )
     spent = spent_between(before, cpu_seconds(bench.stack))
     visible = []
-    for name, limit in (("p50", 250.0), ("p99", 600.0)):
+    for name, limit in (("p50", 100.0), ("p99", 250.0)):
         milliseconds = 1000 * seen[f"visible_{name}"]
         text, met = at_most(limit, milliseconds)
         visible.append(

@@ -43,6 +43,8 @@ def register_connector(
     alone: another snapshot would not belong to its slot, so events could be missing.
     """
     lowered = lower_transaction_version(kafka_bootstrap)
+    if lowered:
+        say("Kafka's transactions are at version 1 now; restart Kafka Connect when you can")
     ensure_topic(kafka_bootstrap, settings)
     with ConnectClient(connect_url) as client:
         state = client.health(settings.connector).state
@@ -57,8 +59,7 @@ def register_connector(
         registered = client.register(settings.connector, connector_config(settings))
         if not registered and client.health(settings.connector).failed:
             client.restart_failed(settings.connector)
-        if lowered:
-            say("Kafka's transactions are at version 1 now; restart Kafka Connect when you can")
+        if lowered:  # a task that runs keeps the old version until it connects anew
             client.restart(settings.connector)
         client.wait_healthy(settings.connector, CONNECTOR_SECONDS)
     say(f"connector {settings.connector} is running")

@@ -22,6 +22,9 @@ SAFE_VERSION = 1
 CHECK_SECONDS = 60.0
 """An upgrade of Kafka may raise the version again."""
 
+# kafka-python raises RuntimeError when no broker says which is the controller.
+_ERRORS = (KafkaError, KafkaException, OSError, RuntimeError)
+
 
 def lower_transaction_version(kafka_bootstrap: str) -> bool:
     """Set the cluster's `transaction.version` to 1 if it is higher; return whether it was.
@@ -42,7 +45,7 @@ def lower_transaction_version(kafka_bootstrap: str) -> bool:
             answer = admin.update_features(update, timeout_ms=round(1000 * ANSWER_SECONDS))
             if answer != {FEATURE: "OK"}:  # brokers that answer for each feature
                 raise _refused(kafka_bootstrap, answer)
-    except (KafkaError, KafkaException, OSError, RuntimeError) as error:
+    except _ERRORS as error:
         if isinstance(error, KafkaError) and not error.retriable:
             raise _refused(kafka_bootstrap, error) from error
         raise _unavailable(kafka_bootstrap, error) from error
@@ -54,7 +57,7 @@ def check_transaction_version(kafka_bootstrap: str) -> None:
     try:
         with closing(AdminClient(kafka_bootstrap, ANSWER_SECONDS)) as admin:
             version = _version(admin)
-    except (KafkaError, KafkaException, OSError, RuntimeError) as error:
+    except _ERRORS as error:
         raise _unavailable(kafka_bootstrap, error) from error
     if version > SAFE_VERSION:
         raise ConfigurationError(
