@@ -30,6 +30,7 @@
     hanging.py     a worker that hangs on a signal
     run.py         runs all sections in order
     soak.py        live traffic and kills for minutes
+    soak_report.py  what a soak saw, and how it is judged
     memory.py      judges for the soak whether memory is flat
     lag.py         measures how far the views are behind, for the soak and the chaos rounds
     stripe_calls.py  CPU of a charge at Stripe: the connector, the SDK, aiohttp

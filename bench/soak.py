@@ -18,15 +18,17 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from random import Random
 from types import FrameType
 
-from bench.figures import Figure, at_least, at_most, show, write
-from bench.lag import LagWatch, Recovery, recoveries, wait_until_visible
-from bench.memory import Generation, judge, memory_bytes
+from bench.day_load import DayLoad, begun_day
+from bench.figures import show, write
+from bench.lag import LagWatch, wait_until_visible
+from bench.memory import Generation, memory_bytes
+from bench.servers import TopicEnd
+from bench.soak_report import RATE_SHARE_MIN, Options, Seen, judgements
 from bench.survival import Acknowledged, verify_stack, wait_all_ready
 from marketplace.market import Marketplace, MarketplaceSettings
 from marketplace.traffic import Traffic, TrafficReport, run_in_background
@@ -44,9 +46,6 @@ from writer.append import open_writer
 RESULTS = CHECKOUT / "bench" / "results"
 VIEWS_WORKERS = 2
 SAMPLE_SECONDS = 2.0
-LAG_MAX_SECONDS = 60.0
-LAG_SMALL_SECONDS = 5.0
-RATE_SHARE_MIN = 0.9
 TRIAL_SECONDS = 30.0
 TRIAL_VISIBLE_SECONDS = 120.0
 REDUCED_SHARE = 0.5
@@ -54,36 +53,9 @@ CALM_SECONDS = 480.0
 """Traffic without kills at the end, so that every process has a life long enough to judge."""
 AFTERWARDS_SECONDS = 900.0
 """Extra time for starting the stack, the last recovery and verify."""
+LOADED_PAYMENT_SECONDS = 0.002
+"""Most time for loading a payment of a full day, and for verifying it."""
 FAILED = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The requested run; `kill_every` is in seconds."""
-
-    minutes: float
-    rate: float
-    kill_every: float
-    seed: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Seen:
-    """The observations of a run; times are from the monotonic clock.
-
-    `carried` is the trial's payments per second, counted until the last event was visible. `rate`
-    is the rate of the soak itself.
-    """
-
-    generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
-    kills: list[tuple[float, str]] = field(default_factory=list)
-    lag: list[tuple[float, float]] = field(default_factory=list)
-    ended_at: float = 0.0
-    acknowledged: int = 0
-    lost: int = 0
-    trial_events: int = 0
-    carried: float = 0.0
-    rate: float = 0.0
 
 
 @entry_point
@@ -96,18 +68,20 @@ def main() -> None:
     os.environ.setdefault("PURSER_VIEWS_WORKERS", str(VIEWS_WORKERS))
     say(f"seed {options.seed}: {options.minutes:g} minutes, {options.rate:g} payments/s requested")
     with (
-        _bounded(options.minutes * 60 + CALM_SECONDS + AFTERWARDS_SECONDS),
+        _bounded(
+            options.minutes * 60
+            + CALM_SECONDS
+            + AFTERWARDS_SECONDS
+            + options.day_payments * LOADED_PAYMENT_SECONDS
+        ),
         own_stack("soak") as stack,
     ):
         bring_up(stack, say)
+        if options.day_payments:
+            _load_day(stack, options)
         seen, traffic, report = soak(stack, options)
         heap = stack.settings.java_heap_megabytes
-    figures = [
-        *_load(options, seen, traffic),
-        *_memory(seen, heap),
-        *_lag(seen),
-        *_truth(seen, traffic, report),
-    ]
+    figures = judgements(options, seen, traffic, report, heap)
     show(figures, wide_console())
     command = shlex.join(["python", "-m", "bench.soak", *sys.argv[1:]])
     say(f"written to {write(figures, RESULTS, command)}")
@@ -155,6 +129,15 @@ def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
     seen.lost = acknowledged.presence(endpoints.postgres_reader_dsn).lost
     say("verifying")
     return seen, report, verify_stack(stack)
+
+
+def _load_day(stack: Stack, options: Options) -> None:
+    """Load today's payments, so that the soak runs on top of a full day."""
+    say(f"loading {options.day_payments:,} payments; a million takes some minutes")
+    with closing(TopicEnd(stack.endpoints.kafka_bootstrap)) as topic:
+        DayLoad(endpoints=stack.endpoints, topic=topic, say=say).load(
+            begun_day(), options.day_payments, options.seed
+        )
 
 
 def _try_out(traffic: Traffic) -> TrafficReport:
@@ -207,126 +190,6 @@ def _watch(stack: Stack, names: list[str], seen: Seen, until: float) -> None:
         time.sleep(max(0.0, min(until, now + SAMPLE_SECONDS) - time.monotonic()))
 
 
-def _load(options: Options, seen: Seen, traffic: TrafficReport) -> list[Figure]:
-    reached = traffic.payments / traffic.seconds
-    goal, met = at_least(RATE_SHARE_MIN * seen.rate, reached)
-    return [
-        Figure(
-            section="load",
-            name="carried in the trial, until visible",
-            value=seen.carried,
-            unit="payments/s",
-            baseline=f"{options.rate:g} requested",
-            ratio=seen.carried / options.rate,
-        ),
-        Figure(
-            section="load",
-            name="sent by the soak",
-            value=reached,
-            unit="payments/s",
-            baseline=f"{seen.rate:.0f} chosen",
-            ratio=reached / seen.rate,
-            goal=goal,
-            met=met,
-        ),
-        Figure(
-            section="load",
-            name="events acknowledged",
-            value=traffic.events / traffic.seconds,
-            unit="events/s",
-        ),
-        Figure(
-            section="load",
-            name="commands appended together, mean",
-            value=traffic.groups.mean,
-            unit="commands",
-        ),
-        Figure(section="load", name="commands sent again", value=traffic.resent, unit="commands"),
-    ]
-
-
-def _memory(seen: Seen, heap_megabytes: int) -> list[Figure]:
-    figures = []
-    names = dict.fromkeys(name for name, _ in seen.generations)
-    for name in names:
-        lives = [each for (its, _), each in seen.generations.items() if its == name]
-        verdict = judge(name, lives, heap_megabytes)
-        goal, _ = at_most(verdict.limit, verdict.value)
-        note = "" if verdict.flat is not None else ", none long enough to judge"
-        figures.append(
-            Figure(
-                section="memory, the second half of each generation; Java: its peak",
-                name=f"{name}, peak {verdict.peak_megabytes:.0f} MB, {verdict.generations}"
-                f" generations{note}",
-                value=verdict.value,
-                unit=verdict.unit,
-                goal="" if verdict.flat is None else goal,
-                met=verdict.flat,
-            )
-        )
-    return figures
-
-
-def _lag(seen: Seen) -> list[Figure]:
-    found = recoveries(seen.lag, seen.kills, end=seen.ended_at, small_seconds=LAG_SMALL_SECONDS)
-    section = f"lag, from commit to visible; small is {LAG_SMALL_SECONDS:g} s"
-    worst = max((lag for _, lag in seen.lag), default=0.0)
-    goal, met = at_most(LAG_MAX_SECONDS, worst)
-    stuck = [each for each in found if each.seconds is None]
-    none, all_back = at_most(0, len(stuck))
-    figures = [
-        Figure(section=section, name="longest", value=worst, unit="s", goal=goal, met=met),
-        Figure(
-            section=section,
-            name=f"kills after which it was not small before the next, of {len(found)}",
-            value=len(stuck),
-            unit=", ".join(each.target for each in stuck) or "kills",
-            goal=none,
-            met=all_back,
-        ),
-    ]
-    for target in dict.fromkeys(each.target for each in found):
-        figures.append(_of_target(section, target, [e for e in found if e.target == target]))
-    return figures
-
-
-def _of_target(section: str, target: str, found: list[Recovery]) -> Figure:
-    longest = max(each.lag_max_seconds for each in found)
-    back = [each.seconds for each in found if each.seconds is not None]
-    name = f"small again after kill -9 {target}, {len(back)} of {len(found)}, lag {longest:.1f} s"
-    return Figure(section=section, name=name, value=max(back, default=0.0), unit="s")
-
-
-def _truth(seen: Seen, traffic: TrafficReport, report: Report) -> list[Figure]:
-    none, nothing_lost = at_most(0, seen.lost)
-    return [
-        Figure(
-            section="truth",
-            name=f"acknowledged events lost, of {seen.acknowledged:,}",
-            value=seen.lost,
-            unit="events",
-            goal=none,
-            met=nothing_lost and seen.acknowledged == seen.trial_events + traffic.events,
-        ),
-        Figure(
-            section="truth",
-            name="commands rejected by the rules",
-            value=traffic.rejections.total(),
-            unit="commands",
-            goal=none,
-            met=not traffic.rejections,
-        ),
-        Figure(
-            section="truth",
-            name=f"verify: {report.verdict}, events compared",
-            value=report.postgres_events or 0,
-            unit="events",
-            goal="equal",
-            met=report.exit_status == 0,
-        ),
-    ]
-
-
 @contextmanager
 def _bounded(seconds: float) -> Iterator[None]:
     """Raise ServiceUnavailable in the main thread if the body takes longer than `seconds`."""
@@ -355,10 +218,22 @@ def _options() -> Options:
     parser.add_argument("--minutes", type=_positive, default=10.0)
     parser.add_argument("--rate", type=_positive, default=208.0, help="payments per second")
     parser.add_argument("--kill-every", type=_positive, default=30.0, help="seconds")
+    parser.add_argument(
+        "--day-payments",
+        type=int,
+        default=0,
+        help="payments of today that are there before the soak begins; none by default",
+    )
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     given = parser.parse_args()
+    if given.day_payments < 0:
+        parser.error(f"--day-payments {given.day_payments} is below zero")
     return Options(
-        minutes=given.minutes, rate=given.rate, kill_every=given.kill_every, seed=given.seed
+        minutes=given.minutes,
+        rate=given.rate,
+        kill_every=given.kill_every,
+        seed=given.seed,
+        day_payments=given.day_payments,
     )
 
 

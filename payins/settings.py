@@ -30,7 +30,7 @@ class PayInsSettings(TopicWorkerSettings):
     payins_cursors_topic: TopicName = PAYINS_CURSORS_TOPIC
     worker_metrics_port: PortNumber = 15_411
     stall_exit_seconds: Seconds = 60.0
-    fetch_response_bytes_min: Annotated[int, Field(ge=1, le=16 * 1024**2)] = 1024**2
+    gather_milliseconds: Annotated[int, Field(ge=1, le=1000)] = 100
     """Nobody waits for the worker, so it takes what came in a tenth of a second together."""
 
     pending_max: Count = 500_000

@@ -69,7 +69,7 @@ def make_app(
         in_flight_batches_max=settings.in_flight_batches_max,
         in_flight_bytes_max=settings.in_flight_bytes_max,
         fetch_response_bytes_max=settings.fetch_response_bytes_max,
-        fetch_response_bytes_min=settings.fetch_response_bytes_min,
+        gather_milliseconds=settings.gather_milliseconds,
     )
     app.transport = BatchTransport(
         app.conf.broker_consumer, app, limits=limits, topic_ids=topic_ids

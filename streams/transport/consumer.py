@@ -30,7 +30,6 @@ FETCH_WAIT_SECONDS = 1.0
 # How often to check whether partitions that are held back have room again.
 HELD_BACK_WAIT_SECONDS = 0.02
 RETRY_WAIT_SECONDS = 0.5
-LITTLE_RECORDS = 200
 # Memory of a record besides its key and value; 335 were measured.
 RECORD_OVERHEAD_BYTES = 350
 COMMITS_TO_BE_SURE = 2  # one may already be running, without the last acknowledgements
@@ -79,11 +78,9 @@ class BatchConsumer(driver.Consumer):
         """
         try:
             while not (self.should_stop or fetcher.should_stop):
-                before = self._records_total
                 async for _, message in self.getmany(timeout=FETCH_WAIT_SECONDS):
                     await self.wait_first(self.callback(message), self.suspend_flow.wait())
-                little = 0 < self._records_total - before < LITTLE_RECORDS
-                await asyncio.sleep(self.limits.gather_milliseconds / 1000 if little else 0)
+                await asyncio.sleep(0)
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise

@@ -18,16 +18,16 @@ class TransportLimits:
     """Most memory of unacknowledged records, over all partitions; at this limit nothing is read."""
     fetch_response_bytes_max: int = 16 * 1024 * 1024
     """Most bytes of one fetch response of a broker, over all partitions."""
-    fetch_response_bytes_min: int = 1
-    """A broker delays a response with fewer bytes, for `fetch_wait_milliseconds` at most."""
-    fetch_wait_milliseconds: int = 100
-    """How long a broker delays a fetch response that is too small. A broker serves one request at a
-    time, so this bounds how long a busy partition waits behind idle ones.
+    idle_wait_milliseconds: int = 100
+    """How long a broker waits for the first record of a fetch, when none came of late. It serves
+    one request at a time, so this bounds how long a partition that gets records is not read.
     """
-    gather_milliseconds: int = 5
-    """Pause after a fetch that returned few records. A fetch costs as much CPU as 500 records.
-    Without the pause, every record would have its own fetch under light load.
+    gather_milliseconds: int = 25
+    """How long a broker gathers records while records come, `gather_bytes` at most. A fetch costs
+    as much CPU as 500 records. Without this, every record would have its own fetch under light
+    load.
     """
+    gather_bytes: int = 256 * 1024
     answer_timeout_milliseconds: int = 3_000
     """After this time a commit, or a lookup of committed offsets, counts as failed and is retried.
     It is short because a rebalance and a stop wait for it.

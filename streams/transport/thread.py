@@ -116,8 +116,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000.0),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             # The stock driver waits 1.5 s and uses the client's default of 50 MB.
-            fetch_max_wait_ms=self.limits.fetch_wait_milliseconds,
-            fetch_min_bytes=self.limits.fetch_response_bytes_min,
+            fetch_max_wait_ms=self.limits.idle_wait_milliseconds,
+            fetch_min_bytes=1,
             fetch_max_bytes=self.limits.fetch_response_bytes_max,
             request_timeout_ms=int(conf.broker_request_timeout * 1000.0),
             check_crcs=conf.broker_check_crcs,
@@ -159,8 +159,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         max_records: int | None = None,
     ) -> dict[TP, FetchedBatch]:
         fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-        # Nothing is awaited between taking the records and this line, so the stamp is theirs.
+        # Nothing is awaited between taking the records and this line, so the stamp is theirs, and
+        # the next request is not sent yet.
+        self._gather(consumer._fetcher, more_may_come=bool(fetched))
         return {tp: self._stamped(ensure_TP(tp), fetched[tp]) for tp in fetched}
+
+    def _gather(self, fetcher: Any, *, more_may_come: bool) -> None:
+        """Make the brokers gather records while records come, and answer the first one at once."""
+        limits = self.limits
+        fetcher._fetch_min_bytes = limits.gather_bytes if more_may_come else 1
+        fetcher._fetch_max_wait_ms = (
+            limits.gather_milliseconds if more_may_come else limits.idle_wait_milliseconds
+        )
 
     def _stamped(self, tp: TP, records: list[Any]) -> FetchedBatch:
         stamp = self.stamp(tp)

@@ -88,6 +88,7 @@ class Client:
         self.broker = broker
         self._closed = False
         self._max_poll_records = 12
+        self._fetch_min_bytes, self._fetch_max_wait_ms = 1, 100
         self._fetcher = self._coordinator = self
         self._subscription = self._subscriptions = SimpleNamespace(
             subscription=SimpleNamespace(assignment=Assignment(broker)),
@@ -306,6 +307,22 @@ def test_nothing_is_read_beyond_the_memory_limit(
     for message in held:
         message.ack(consumer)
     assert len(runner.run(take(consumer))) == 2
+
+
+def test_brokers_gather_while_records_come_and_answer_the_first_one_at_once(
+    runner: asyncio.Runner, broker: Broker, tmp_path: Path
+) -> None:
+    consumer = runner.run(new_consumer(new_app(tmp_path, gather_milliseconds=40), broker))
+    client = consumer._thread.client
+    limits = consumer.limits
+    asked = []
+    while runner.run(take(consumer)):
+        asked.append((client._fetch_min_bytes, client._fetch_max_wait_ms))
+    assert set(asked) == {(limits.gather_bytes, 40)}
+    assert (client._fetch_min_bytes, client._fetch_max_wait_ms) == (
+        1,
+        limits.idle_wait_milliseconds,
+    )
 
 
 def test_acknowledgement_wakes_a_consumer_that_waits_for_room(

@@ -85,6 +85,8 @@ RELIED_UPON: dict[str, Any] = {
     "RebalanceListener": driver.ConsumerRebalanceListener,
     "MethodQueue": threads.MethodQueue,
     "Fetcher.fetched_records": fetcher.Fetcher.fetched_records,
+    "Fetcher._fetch_requests_routine": fetcher.Fetcher._fetch_requests_routine,
+    "Fetcher._get_actions_per_node": fetcher.Fetcher._get_actions_per_node,
     "Fetcher.seek_to": fetcher.Fetcher.seek_to,
     "Fetcher.request_offset_reset": fetcher.Fetcher.request_offset_reset,
     "FetchResult": fetcher.FetchResult,
@@ -132,6 +134,8 @@ FINGERPRINTS: dict[str, str] = {
     "RebalanceListener": "f3d04f29dfb3",
     "MethodQueue": "d21c54e20ac6",
     "Fetcher.fetched_records": "be4348896b9b",
+    "Fetcher._fetch_requests_routine": "2a8ec5932644",
+    "Fetcher._get_actions_per_node": "1dab2cf937d1",
     "Fetcher.seek_to": "f0ba6aba6c22",
     "Fetcher.request_offset_reset": "e5bd8ba88386",
     "FetchResult": "d7db13f06de8",
@@ -196,7 +200,7 @@ def test_app_reads_through_the_batch_transport_with_the_limits_of_its_settings(
         in_flight_batches_max=7,
         in_flight_bytes_max=8,
         fetch_response_bytes_max=9,
-        fetch_response_bytes_min=5,
+        gather_milliseconds=5,
     )
     app = make_app(settings)
     assert isinstance(app.transport, BatchTransport)
@@ -204,7 +208,7 @@ def test_app_reads_through_the_batch_transport_with_the_limits_of_its_settings(
         in_flight_batches_max=7,
         in_flight_bytes_max=8,
         fetch_response_bytes_max=9,
-        fetch_response_bytes_min=5,
+        gather_milliseconds=5,
     )
     assert driver.server_list(app.transport.url, 9092) == ["a:1", "b:2"]
 
