@@ -28,6 +28,12 @@ VISIBLE = "SELECT uniqExact(payment_id, seq) FROM payment_events_raw"
 VISIBLE_LOOK_SECONDS = 0.2
 
 
+def visible_events(clickhouse_url: str) -> int:
+    """How many events can be queried."""
+    with connect(ClickHouseSettings.load(clickhouse_url)) as client:
+        return int(client.query(VISIBLE).result_rows[0][0])
+
+
 def wait_until_visible(clickhouse_url: str, events: int, seconds: float) -> None:
     """Wait until so many events can be queried; raises ServiceUnavailable after `seconds`."""
     deadline = time.monotonic() + seconds

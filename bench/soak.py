@@ -25,7 +25,7 @@ from types import FrameType
 
 from bench.day_load import DayLoad, begun_day
 from bench.figures import show, write
-from bench.lag import LagWatch, wait_until_visible
+from bench.lag import LagWatch, visible_events, wait_until_visible
 from bench.memory import Generation, memory_bytes
 from bench.servers import TopicEnd
 from bench.soak_report import RATE_SHARE_MIN, Options, Seen, judgements
@@ -105,15 +105,17 @@ def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
             steps = Marketplace(seed, datetime.now(UTC), settings).steps(86_400)
             return Traffic(writer, steps, on_appended=acknowledged.add)
 
+        before = visible_events(endpoints.clickhouse_url)
         began = time.monotonic()
         trial = _try_out(send(options.seed + 1, options.rate))
-        wait_until_visible(endpoints.clickhouse_url, trial.events, TRIAL_VISIBLE_SECONDS)
+        wait_until_visible(endpoints.clickhouse_url, before + trial.events, TRIAL_VISIBLE_SECONDS)
         seen.carried = trial.payments / (time.monotonic() - began)
         seen.trial_events = trial.events
         fits = seen.carried >= RATE_SHARE_MIN * options.rate
         seen.rate = options.rate if fits else REDUCED_SHARE * seen.carried
         say(f"the machine carries {seen.carried:.0f} payments/s, the soak sends {seen.rate:.0f}")
         traffic = send(options.seed, seen.rate)
+        began = time.monotonic()
         finish = run_in_background(traffic)
         try:
             _disturb(stack, names, random, options, seen, traffic.report, lag)
@@ -123,7 +125,6 @@ def soak(stack: Stack, options: Options) -> tuple[Seen, TrafficReport, Report]:
         finally:
             seen.ended_at = time.monotonic()
             report = finish()
-        began = seen.kills[0][0] - options.kill_every if seen.kills else 0.0
         seen.lag = [(at, seconds) for at, seconds in lag.samples if at >= began]
     seen.acknowledged = len(acknowledged)
     seen.lost = acknowledged.presence(endpoints.postgres_reader_dsn).lost

@@ -6,7 +6,8 @@
     settings.py       addresses, and limits of one sink
     client.py         connects, and converts errors
     arrow.py          columns of rows -> Arrow
-    roll_up.py        adds the totals up beforehand: minutes, hours, days, months
+    roll_up.py        adds the totals up beforehand: minutes to months
+    roll_up_plan.py   which buckets are due
     queries.py        common queries on the views
     queries_figures.py  queries of the API: figures, and how far the views are
     migrate.py        ClickHouse's schema

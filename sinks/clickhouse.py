@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pyarrow
 
-from schemas.clickhouse.totals import DAY, HOUR, LATE_DAYS, MINUTE, RECENT_DAYS
+from schemas.clickhouse.totals import DAY, LATE_DAYS, NOTED_LEVELS, RECENT_DAYS, STARTS
 from schemas.views import (
     BUYER_ORDERS,
     DEAD_LETTERS,
@@ -65,10 +65,9 @@ FROM
     SELECT arrayJoin({{minutes:Array(DateTime('UTC'))}}) AS minute,
         minute < now('UTC') - INTERVAL {LATE_DAYS} DAY AS is_late
 )
-ARRAY JOIN if(is_late, [('written_late', '{DAY}', toStartOfDay(minute))], [
-    ('written', '{MINUTE}', minute),
-    ('written', '{HOUR}', toStartOfHour(minute)),
-    ('written', '{DAY}', toStartOfDay(minute))]) AS place
+ARRAY JOIN if(is_late, [('written_late', '{DAY}', {STARTS[DAY]("minute")})], [
+    {", ".join(f"('written', '{level}', {STARTS[level]('minute')})" for level in NOTED_LEVELS)}
+]) AS place
 """
 
 MINUTES_PER_NOTE = 1_000

@@ -1,4 +1,4 @@
-"""Rolls the totals up: minutes, hours, days, months, beside the path of acknowledgement.
+"""Rolls the totals up, from minutes to months, beside the path of acknowledgement.
 
 `schemas.clickhouse.totals` explains the buckets. Each step reads which buckets are open, computes
 the totals of those that are over, and then records what they contain. The order makes it safe:
@@ -7,12 +7,11 @@ is recorded as rolled up is what the notes said. So a roll-up may be killed at a
 with others; readers always see the same totals, only faster or slower.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import count
-from typing import Any, NamedTuple
+from itertools import count, pairwise
+from typing import Any
 from uuid import uuid4
 
 from clickhouse_connect.driver.client import Client
@@ -23,8 +22,11 @@ from schemas.clickhouse.totals import (
     MEASURES,
     MINUTE,
     MONTH,
-    OPEN_MINUTES,
+    NOTED_LEVELS,
     RECENT_DAYS,
+    SIX_HOURS,
+    STARTS,
+    TEN_MINUTES,
     UNROLLED,
     added_up,
     from_entries,
@@ -32,10 +34,8 @@ from schemas.clickhouse.totals import (
 from schemas.views import LEDGER_ENTRIES, RECENT_ENTRIES, TOTALS
 from sinks.clickhouse import INSERT_SETTINGS
 from sinks.client import connect, translated
+from sinks.roll_up_plan import Open, day_of, month_of, planned
 from sinks.settings import ClickHouseSettings
-
-OVER_SECONDS = 5
-"""A bucket is over this long after its end: until then, entries on their way would reopen it."""
 
 KEPT_DAYS = RECENT_DAYS + 1
 """Recent entries, and roll-ups finer than a day, are dropped after so many days."""
@@ -46,7 +46,7 @@ DROPPED_AFTER_SECONDS = 3600
 ENTRIES_AT_ONCE = 4_000_000
 """Most entries of one statement; adding them up takes less than a few hundred MiB."""
 
-AT_ONCE = {MINUTE: 10, HOUR: 4, DAY: 1, MONTH: 1}
+AT_ONCE = {MINUTE: 10, TEN_MINUTES: 6, HOUR: 4, SIX_HOURS: 2, DAY: 1, MONTH: 1}
 """Most buckets of one statement: together they have a few million rows at the peak rate."""
 LATE_DAYS_AT_ONCE = 200
 """Most late days of one statement: they are parameters, which travel in the request's address."""
@@ -66,8 +66,11 @@ GROUP BY account_id, currency, day, recorded_minute
 """
 
 
-def _coarser(level: str, finer: str, day: str, bucket: str) -> str:
+def _coarser(level: str, finer: str) -> str:
     """Return the statement that adds up the totals of the level below."""
+    # A month's totals are those of its days' months.
+    day = "toStartOfMonth(finer.day)" if level == MONTH else "finer.day"
+    bucket = STARTS[level]("finer.bucket")
     return f"""
     {_INTO}
     SELECT 'total', '{level}', account_id, currency, {day} AS of_day, {bucket} AS of_bucket,
@@ -78,11 +81,9 @@ def _coarser(level: str, finer: str, day: str, bucket: str) -> str:
     """
 
 
-_HOURS = _coarser(HOUR, MINUTE, "finer.day", "toStartOfHour(finer.bucket)")
-_DAYS = _coarser(DAY, HOUR, "finer.day", "toStartOfDay(finer.bucket)")
-_MONTHS = _coarser(
-    MONTH, DAY, "toStartOfMonth(finer.day)", "toDateTime(toStartOfMonth(finer.bucket), 'UTC')"
-)
+_STATEMENTS = {MINUTE: _MINUTES} | {
+    level: _coarser(level, finer) for finer, level in pairwise(STARTS)
+}
 _LATE_DAYS = f"""
 {_INTO}
 SELECT 'total', '{DAY}', account_id, currency, day, toStartOfDay(recorded_minute) AS of_bucket,
@@ -116,7 +117,7 @@ WHERE written > rolled OR written_late > rolled_late
 _PARTITIONS = f"""
 SELECT DISTINCT table, partition FROM system.parts
 WHERE active AND database = currentDatabase() AND table IN ('{RECENT_ENTRIES}', '{TOTALS}')
-    -- Those of days and hours; years are kept.
+    -- Those of days and parts of them; years are kept.
     AND length(partition) >= 8 AND left(partition, 8) < {{first_kept:String}}
     AND left(partition, 8) IN (
         SELECT toString(toYYYYMMDD(bucket)) FROM {TOTALS} WHERE kind = 'rolled' AND level = '{DAY}'
@@ -128,26 +129,14 @@ WHERE active AND database = currentDatabase() AND table IN ('{RECENT_ENTRIES}', 
 """
 
 
-class Open(NamedTuple):
-    """An open bucket, and how often was written into it: in time, and late."""
-
-    level: str
-    bucket: datetime
-    written: int
-    written_late: int
-
-    @property
-    def is_late(self) -> bool:
-        """Whether it has late entries: then only the ledger has all of them."""
-        return self.written_late > 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rolled:
     """How many buckets of each level a step rolled up, and how many partitions it dropped."""
 
     minutes: int = 0
+    ten_minutes: int = 0
     hours: int = 0
+    six_hours: int = 0
     days: int = 0
     months: int = 0
     dropped: int = 0
@@ -155,7 +144,7 @@ class Rolled:
     @property
     def anything(self) -> bool:
         """Whether the step changed anything."""
-        return bool(self.minutes or self.hours or self.days or self.months or self.dropped)
+        return any(getattr(self, name) for name in self.__slots__)
 
 
 class RollUp:
@@ -204,15 +193,16 @@ class RollUp:
         self._written_before = {
             (one.level, one.bucket): one.written + one.written_late for one in opened
         }
-        self._roll(_MINUTES, plan.minutes, table)
-        self._roll(_HOURS, plan.hours, table)
-        self._roll(_DAYS, plan.days, table)
+        for level in NOTED_LEVELS:
+            self._roll(level, plan.of(level), table)
         self._roll_late(plan.late_days, table)
-        self._roll(_MONTHS, plan.months, table)
+        self._roll(MONTH, plan.months, table)
         days = len(plan.days) + len(plan.late_days)
         return Rolled(
             minutes=len(plan.minutes),
+            ten_minutes=len(plan.ten_minutes),
             hours=len(plan.hours),
+            six_hours=len(plan.six_hours),
             days=days,
             months=len(plan.months),
             # A day can only be dropped after another one was rolled up; a restart catches up.
@@ -221,11 +211,10 @@ class RollUp:
 
     # -- statements
 
-    def _roll(self, statement: str, buckets: Sequence[Open], table: Any) -> None:
-        at_once = AT_ONCE[buckets[0].level] if buckets else 1
-        for start in range(0, len(buckets), at_once):
-            several = buckets[start : start + at_once]
-            self._command(statement, {"buckets": [one.bucket for one in several]})
+    def _roll(self, level: str, buckets: Sequence[Open], table: Any) -> None:
+        for start in range(0, len(buckets), AT_ONCE[level]):
+            several = buckets[start : start + AT_ONCE[level]]
+            self._command(_STATEMENTS[level], {"buckets": [one.bucket for one in several]})
             self._mark(several, table)
 
     def _roll_late(self, days: Sequence[Open], table: Any) -> None:
@@ -257,13 +246,13 @@ class RollUp:
                 notes.append(("rolled_late", one.level, one.bucket, "", one.written_late))
             if one.level == DAY:
                 # In one part with the above, so the month is open when the day is closed.
-                notes.append(("written", MONTH, _month(one), self._writer, next(self._rolls)))
+                notes.append(("written", MONTH, month_of(one), self._writer, next(self._rolls)))
         self._command(_NOTE, {"notes": notes, "table": str(table)})
 
     def _drop_old(self, opened: Sequence[Open], now: datetime) -> int:
         """Drop the recent entries and fine roll-ups of days that are rolled up and old enough."""
         first_kept = (now - timedelta(days=KEPT_DAYS)).strftime("%Y%m%d")
-        waiting = {_day(one).strftime("%Y%m%d") for one in opened if one.level != MONTH}
+        waiting = {day_of(one).strftime("%Y%m%d") for one in opened if one.level != MONTH}
         with translated(self._address):
             partitions = self._rows(_PARTITIONS, {"first_kept": first_kept})
         old = [(table, name) for table, name in partitions if name[:8] not in waiting]
@@ -277,97 +266,6 @@ class RollUp:
     def _command(self, sql: str, parameters: dict[str, Any]) -> None:
         with translated(self._address):
             self._client.command(sql, parameters=parameters, settings=self._settings)
-
-
-# -- what is over
-
-
-class Plan(NamedTuple):
-    """The buckets to roll up now. Late days are rolled up from the ledger."""
-
-    minutes: list[Open]
-    hours: list[Open]
-    days: list[Open]
-    late_days: list[Open]
-    months: list[Open]
-
-
-def planned(
-    opened: Sequence[Open],
-    now: datetime,
-    written_before: dict[tuple[str, datetime], int] | None,
-) -> Plan:
-    """Choose the buckets that are over and whose parts are rolled up.
-
-    `written_before` is what the open buckets had at the last look: a minute or a late day that
-    still grows waits. None: nothing waits.
-    """
-    by_level: defaultdict[str, list[Open]] = defaultdict(list)
-    for one in sorted(opened):
-        by_level[one.level].append(one)
-    late = {one.bucket for one in by_level[DAY] if one.is_late}
-
-    def over(one: Open, length: timedelta) -> bool:
-        return one.bucket + length + timedelta(seconds=OVER_SECONDS) <= now
-
-    def quiet(one: Open) -> bool:
-        if written_before is None:
-            return True
-        return written_before.get((one.level, one.bucket)) == one.written + one.written_late
-
-    # A late day is rolled up from the ledger, and so are its hours and minutes.
-    minutes, hours, days = (
-        [one for one in by_level[level] if _day(one) not in late and over(one, length)]
-        for level, length in _LENGTHS.items()
-    )
-    minutes = [one for one in minutes if quiet(one)]
-    hours = _whole(hours, by_level[MINUTE], minutes, _hour)
-    days = _whole(days, by_level[HOUR], hours, _day)
-    months = [one for one in by_level[MONTH] if _next_month(one.bucket) <= now]
-    return Plan(
-        minutes=minutes,
-        hours=hours,
-        days=days,
-        late_days=[
-            one
-            for one in by_level[DAY]
-            # Until then readers take it for a day that is not over, and read its minutes.
-            if one.is_late and quiet(one) and over(one, timedelta(days=1, minutes=1 + OPEN_MINUTES))
-        ],
-        # What a month contains is counted by days that are rolled up already.
-        months=_whole(months, by_level[DAY], [], _month),
-    )
-
-
-_LENGTHS = {MINUTE: timedelta(minutes=1), HOUR: timedelta(hours=1), DAY: timedelta(days=1)}
-
-
-def _whole(
-    buckets: Sequence[Open],
-    finer: Sequence[Open],
-    rolled_now: Sequence[Open],
-    bucket_of: Callable[[Open], datetime],
-) -> list[Open]:
-    """Return the buckets that contain no open finer bucket, except those that are rolled up now."""
-    rolled = {one.bucket for one in rolled_now}
-    waiting = {bucket_of(one) for one in finer if one.bucket not in rolled}
-    return [one for one in buckets if one.bucket not in waiting]
-
-
-def _hour(one: Open) -> datetime:
-    return one.bucket.replace(minute=0)
-
-
-def _day(one: Open) -> datetime:
-    return one.bucket.replace(hour=0, minute=0)
-
-
-def _month(one: Open) -> datetime:
-    return one.bucket.replace(day=1, hour=0, minute=0)
-
-
-def _next_month(month: datetime) -> datetime:
-    return (month + timedelta(days=32)).replace(day=1)
 
 
 def _batches(days: Sequence[Open], counts: dict[datetime, int]) -> Iterator[list[Open]]:

@@ -109,15 +109,17 @@ SETTINGS index_granularity = 1024, merge_selector_base = 20;
 -- was written into each bucket. schemas/clickhouse/totals.py explains both. Version: for totals the
 -- number of entries added up, so of two roll-ups that race, the one that counted more stays. Int128:
 -- some nine thousand of the largest amounts do not fit into Int64, whose sums wrap silently.
--- Accounts lead the key for the sake of questions about one seller. The minutes of an hour have a
--- partition, so that all sellers' totals read only the hour that is not over. What is noted of one
--- day lies in one partition: a part appears as a whole, so nobody sees a day's note without those of
--- its minutes.
+-- Accounts lead the key for the sake of questions about one seller. All sellers' totals read only
+-- what is not over, thanks to partitions: one for the minutes and ten minutes of each hour, one for
+-- the hours of each six (30 to 33, above any hour), and one for the six hours of a day and for its
+-- notes. A part appears as a whole, so nobody sees a day's note without those of its minutes. The
+-- first eight digits are the day, or four the year.
 CREATE TABLE IF NOT EXISTS totals_raw
 (
     kind Enum8(
         'total' = 1, 'written' = 2, 'written_late' = 3, 'rolled' = 4, 'rolled_late' = 5),
-    level Enum8('minute' = 1, 'hour' = 2, 'day' = 3, 'month' = 4),
+    level Enum8(
+        'minute' = 1, 'ten_minutes' = 2, 'hour' = 3, 'six_hours' = 4, 'day' = 5, 'month' = 6),
     account_id String CODEC(ZSTD(3)),
     currency LowCardinality(String),
     day Date CODEC(Delta, ZSTD(1)),
@@ -144,8 +146,9 @@ CREATE TABLE IF NOT EXISTS totals_raw
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY multiIf(
-    kind = 'total' AND level = 'minute', toYYYYMMDD(bucket) * 100 + toHour(bucket),
-    level <= 'hour' OR kind = 'written' AND level = 'day', toYYYYMMDD(bucket),
+    kind = 'total' AND level <= 'ten_minutes', toYYYYMMDD(bucket) * 100 + toHour(bucket),
+    kind = 'total' AND level = 'hour', toYYYYMMDD(bucket) * 100 + 30 + intDiv(toHour(bucket), 6),
+    level <= 'six_hours' OR kind = 'written' AND level = 'day', toYYYYMMDD(bucket),
     toYear(bucket))
 ORDER BY (kind, level, account_id, currency, day, bucket)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;

@@ -284,10 +284,8 @@ SELECT
     seller_entry_count AS entry_count
 FROM (
     WITH (
-        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'),
-            groupArrayIf(bucket, level = 'day'),
+        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'ten_minutes'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'six_hours'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, level = 'month'),
             groupArrayIf(bucket, level = 'day' AND written_late > 0),
-            groupArrayIf(bucket, level = 'month'),
             toStartOfMinute(now('UTC')) - INTERVAL 3 MINUTE)
         FROM totals_unrolled
     ) AS open
@@ -297,20 +295,21 @@ FROM (
         SELECT account_id, currency, day, gross_minor, refunds_minor, chargebacks_minor, platform_commission_minor, platform_logistics_minor, seller_pending_minor, seller_available_minor, capture_count, refund_count, chargeback_count, seller_entry_count
         FROM totals_raw FINAL
         WHERE kind = 'total' AND (
-            level = 'day' AND NOT (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
-            OR level = 'hour' AND NOT (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)) AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
-            OR level = 'minute' AND NOT has(open.1, bucket) AND bucket < open.6 AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)))
+            level = 'day' AND NOT (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8))
+            OR level = 'six_hours' AND NOT (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8))
+            OR level = 'hour' AND NOT (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR))
+            OR level = 'ten_minutes' AND NOT (has(open.2, toStartOfTenMinutes(bucket)) OR bucket >= toStartOfTenMinutes(open.8)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8))
+            OR level = 'minute' AND NOT (has(open.1, bucket) OR bucket >= open.8) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8)) AND (has(open.2, toStartOfTenMinutes(bucket)) OR bucket >= toStartOfTenMinutes(open.8)))
         UNION ALL
         SELECT account_id, currency, day, -sumIf(toInt128(amount_minor), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('captured', 'honoured')) AS gross_minor, sumIf(toInt128(amount_minor), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('refunded')) AS refunds_minor, sumIf(toInt128(amount_minor), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('dispute_lost', 'dispute_reversed')) AS chargebacks_minor, sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor, sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor, sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor, sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor, uniqExactIf((payment_id, seq), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('captured', 'honoured')) AS capture_count, uniqExactIf((payment_id, seq), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('refunded')) AS refund_count, uniqExactIf((payment_id, seq), account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending') AND event_type IN ('dispute_lost')) AS chargeback_count, countIf(account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AS seller_entry_count
         FROM
         (
             SELECT * FROM recent_entries_raw FINAL
-            WHERE NOT has(open.4, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.6
-                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.6))
-                    AND (has(open.3, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.6)))
+            WHERE NOT has(open.7, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.8
+                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfTenMinutes(recorded_minute)) OR recorded_minute >= toStartOfTenMinutes(open.8)) AND (has(open.3, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.8)) AND (has(open.4, toStartOfInterval(recorded_minute, INTERVAL 6 HOUR)) OR recorded_minute >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.5, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.8)))
             UNION ALL
             SELECT * FROM ledger_entries_raw FINAL
-            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.4))
+            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.7))
         )
         GROUP BY account_id, currency, day
     )
@@ -363,10 +362,8 @@ FROM (
         toUInt64(0) AS payout_event_part
     FROM (
     WITH (
-        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'),
-            groupArrayIf(bucket, level = 'day'),
+        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'ten_minutes'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'six_hours'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, level = 'month'),
             groupArrayIf(bucket, level = 'day' AND written_late > 0),
-            groupArrayIf(bucket, level = 'month'),
             toStartOfMinute(now('UTC')) - INTERVAL 3 MINUTE)
         FROM totals_unrolled
     ) AS open
@@ -376,21 +373,22 @@ FROM (
         SELECT account_id, currency, seller_pending_minor, seller_available_minor, seller_entry_count
         FROM totals_raw FINAL
         WHERE kind = 'total' AND (
-            level = 'month' AND NOT ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.6), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.3))
-            OR level = 'day' AND NOT (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.6), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.3))
-            OR level = 'hour' AND NOT (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)) AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
-            OR level = 'minute' AND NOT has(open.1, bucket) AND bucket < open.6 AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)))
+            level = 'month' AND NOT ((has(open.6, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.8), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.5))
+            OR level = 'day' AND NOT (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND ((has(open.6, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.8), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.5))
+            OR level = 'six_hours' AND NOT (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8))
+            OR level = 'hour' AND NOT (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR))
+            OR level = 'ten_minutes' AND NOT (has(open.2, toStartOfTenMinutes(bucket)) OR bucket >= toStartOfTenMinutes(open.8)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8))
+            OR level = 'minute' AND NOT (has(open.1, bucket) OR bucket >= open.8) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8)) AND (has(open.2, toStartOfTenMinutes(bucket)) OR bucket >= toStartOfTenMinutes(open.8)))
         UNION ALL
         SELECT account_id, currency, sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor, sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor, countIf(account_type IN ('platform_commission', 'platform_logistics', 'seller_available', 'seller_pending')) AS seller_entry_count
         FROM
         (
             SELECT * FROM recent_entries_raw FINAL
-            WHERE NOT has(open.4, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.6
-                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.6))
-                    AND (has(open.3, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.6)))
+            WHERE NOT has(open.7, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.8
+                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfTenMinutes(recorded_minute)) OR recorded_minute >= toStartOfTenMinutes(open.8)) AND (has(open.3, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.8)) AND (has(open.4, toStartOfInterval(recorded_minute, INTERVAL 6 HOUR)) OR recorded_minute >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.5, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.8)))
             UNION ALL
             SELECT * FROM ledger_entries_raw FINAL
-            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.4))
+            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.7))
         )
         GROUP BY account_id, currency
     )
@@ -439,10 +437,8 @@ FROM (
         version AS entry_count
     FROM (
     WITH (
-        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'),
-            groupArrayIf(bucket, level = 'day'),
+        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'ten_minutes'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'six_hours'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, level = 'month'),
             groupArrayIf(bucket, level = 'day' AND written_late > 0),
-            groupArrayIf(bucket, level = 'month'),
             toStartOfMinute(now('UTC')) - INTERVAL 3 MINUTE)
         FROM totals_unrolled
     ) AS open
@@ -452,20 +448,21 @@ FROM (
         SELECT account_id, currency, day, psp_receivable_minor, psp_disputed_minor, suspense_minor, seller_pending_minor, seller_available_minor, platform_commission_minor, platform_logistics_minor, payout_in_transit_minor, bank_minor, psp_fees_minor, version
         FROM totals_raw FINAL
         WHERE kind = 'total' AND (
-            level = 'day' AND NOT (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
-            OR level = 'hour' AND NOT (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)) AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
-            OR level = 'minute' AND NOT has(open.1, bucket) AND bucket < open.6 AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)))
+            level = 'day' AND NOT (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8))
+            OR level = 'six_hours' AND NOT (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8))
+            OR level = 'hour' AND NOT (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR))
+            OR level = 'ten_minutes' AND NOT (has(open.2, toStartOfTenMinutes(bucket)) OR bucket >= toStartOfTenMinutes(open.8)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8))
+            OR level = 'minute' AND NOT (has(open.1, bucket) OR bucket >= open.8) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8)) AND (has(open.2, toStartOfTenMinutes(bucket)) OR bucket >= toStartOfTenMinutes(open.8)))
         UNION ALL
         SELECT account_id, currency, day, sumIf(toInt128(amount_minor), account_type = 'psp_receivable') AS psp_receivable_minor, sumIf(toInt128(amount_minor), account_type = 'psp_disputed') AS psp_disputed_minor, sumIf(toInt128(amount_minor), account_type = 'suspense') AS suspense_minor, sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor, sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor, sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor, sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor, sumIf(toInt128(amount_minor), account_type = 'payout_in_transit') AS payout_in_transit_minor, sumIf(toInt128(amount_minor), account_type = 'bank') AS bank_minor, sumIf(toInt128(amount_minor), account_type = 'psp_fees') AS psp_fees_minor, count() AS version
         FROM
         (
             SELECT * FROM recent_entries_raw FINAL
-            WHERE NOT has(open.4, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.6
-                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.6))
-                    AND (has(open.3, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.6)))
+            WHERE NOT has(open.7, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.8
+                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfTenMinutes(recorded_minute)) OR recorded_minute >= toStartOfTenMinutes(open.8)) AND (has(open.3, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.8)) AND (has(open.4, toStartOfInterval(recorded_minute, INTERVAL 6 HOUR)) OR recorded_minute >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.5, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.8)))
             UNION ALL
             SELECT * FROM ledger_entries_raw FINAL
-            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.4))
+            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.7))
         )
         GROUP BY account_id, currency, day
     )
@@ -501,10 +498,8 @@ FROM (
         version AS entry_count
     FROM (
     WITH (
-        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'),
-            groupArrayIf(bucket, level = 'day'),
+        SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'ten_minutes'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'six_hours'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, level = 'month'),
             groupArrayIf(bucket, level = 'day' AND written_late > 0),
-            groupArrayIf(bucket, level = 'month'),
             toStartOfMinute(now('UTC')) - INTERVAL 3 MINUTE)
         FROM totals_unrolled
     ) AS open
@@ -514,21 +509,22 @@ FROM (
         SELECT account_id, currency, psp_receivable_minor, psp_disputed_minor, suspense_minor, seller_pending_minor, seller_available_minor, platform_commission_minor, platform_logistics_minor, payout_in_transit_minor, bank_minor, psp_fees_minor, version
         FROM totals_raw FINAL
         WHERE kind = 'total' AND (
-            level = 'month' AND NOT ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.6), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.3))
-            OR level = 'day' AND NOT (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.6), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.3))
-            OR level = 'hour' AND NOT (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)) AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6))
-            OR level = 'minute' AND NOT has(open.1, bucket) AND bucket < open.6 AND NOT has(open.4, toStartOfDay(bucket)) AND (has(open.3, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.6)) AND (has(open.2, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.6)))
+            level = 'month' AND NOT ((has(open.6, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.8), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.5))
+            OR level = 'day' AND NOT (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND ((has(open.6, toDateTime(toStartOfMonth(bucket), 'UTC')) OR bucket >= toDateTime(toStartOfMonth(open.8), 'UTC')) OR arrayExists(day -> toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC'), open.5))
+            OR level = 'six_hours' AND NOT (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8))
+            OR level = 'hour' AND NOT (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR))
+            OR level = 'ten_minutes' AND NOT (has(open.2, toStartOfTenMinutes(bucket)) OR bucket >= toStartOfTenMinutes(open.8)) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8))
+            OR level = 'minute' AND NOT (has(open.1, bucket) OR bucket >= open.8) AND NOT has(open.7, toStartOfDay(bucket)) AND (has(open.5, toStartOfDay(bucket)) OR bucket >= toStartOfDay(open.8)) AND (has(open.4, toStartOfInterval(bucket, INTERVAL 6 HOUR)) OR bucket >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.3, toStartOfHour(bucket)) OR bucket >= toStartOfHour(open.8)) AND (has(open.2, toStartOfTenMinutes(bucket)) OR bucket >= toStartOfTenMinutes(open.8)))
         UNION ALL
         SELECT account_id, currency, sumIf(toInt128(amount_minor), account_type = 'psp_receivable') AS psp_receivable_minor, sumIf(toInt128(amount_minor), account_type = 'psp_disputed') AS psp_disputed_minor, sumIf(toInt128(amount_minor), account_type = 'suspense') AS suspense_minor, sumIf(toInt128(amount_minor), account_type = 'seller_pending') AS seller_pending_minor, sumIf(toInt128(amount_minor), account_type = 'seller_available') AS seller_available_minor, sumIf(toInt128(amount_minor), account_type = 'platform_commission') AS platform_commission_minor, sumIf(toInt128(amount_minor), account_type = 'platform_logistics') AS platform_logistics_minor, sumIf(toInt128(amount_minor), account_type = 'payout_in_transit') AS payout_in_transit_minor, sumIf(toInt128(amount_minor), account_type = 'bank') AS bank_minor, sumIf(toInt128(amount_minor), account_type = 'psp_fees') AS psp_fees_minor, count() AS version
         FROM
         (
             SELECT * FROM recent_entries_raw FINAL
-            WHERE NOT has(open.4, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.6
-                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.6))
-                    AND (has(open.3, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.6)))
+            WHERE NOT has(open.7, toStartOfDay(recorded_minute)) AND (recorded_minute >= open.8
+                OR has(open.1, recorded_minute) AND (has(open.2, toStartOfTenMinutes(recorded_minute)) OR recorded_minute >= toStartOfTenMinutes(open.8)) AND (has(open.3, toStartOfHour(recorded_minute)) OR recorded_minute >= toStartOfHour(open.8)) AND (has(open.4, toStartOfInterval(recorded_minute, INTERVAL 6 HOUR)) OR recorded_minute >= toStartOfInterval(open.8, INTERVAL 6 HOUR)) AND (has(open.5, toStartOfDay(recorded_minute)) OR recorded_minute >= toStartOfDay(open.8)))
             UNION ALL
             SELECT * FROM ledger_entries_raw FINAL
-            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.4))
+            WHERE toStartOfDay(recorded_minute) IN (SELECT arrayJoin(open.7))
         )
         GROUP BY account_id, currency
     )

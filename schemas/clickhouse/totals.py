@@ -1,17 +1,18 @@
 """Totals of the ledger per account, currency and day, without adding up the whole day each time.
 
 A day of a million payments has more entries than a query should add up. So `sinks.roll_up` adds
-them up beforehand, in buckets of *recorded* time: minutes from entries, hours from minutes, days
-from hours, months from days. An event's recording time never changes. So an entry that is written
-again falls into the same bucket, and a bucket that is over gets no new entries, except late ones.
+them up beforehand, in buckets of *recorded* time: minutes from entries, ten minutes from minutes,
+and so on to hours, six hours, days and months. Of each level below the day a query reads at most
+nine buckets. An event's recording time never changes. So an entry that is written again falls into
+the same bucket, and a bucket that is over gets no new entries, except late ones.
 
 `totals_raw` holds three kinds of rows:
 
 - `total`: the sums of one bucket per account, currency and day of the event. They are computed from
   all entries of the bucket at once, never incremented. Version: the number of entries added up.
 - `written`: how often each writer has written into a bucket. A writer counts its writes; version:
-  the count. It is noted after the entries, for their minute, hour and day. A roll-up of a day
-  counts as a write into its month.
+  the count. It is noted after the entries, for their bucket of each level up to the day. A roll-up
+  of a day counts as a write into its month.
 - `rolled`: how much of what was written the bucket's totals contain. It is written after them.
 
 A bucket is *open* if more was written into it than its totals contain (`totals_unrolled`). The
@@ -30,15 +31,29 @@ Entries that are older when they are written are *late*: only their day is noted
 and it is read and rolled up from the whole ledger.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.accounts import SELLER_ACCOUNTS, AccountType
 from schemas.effects import Revenue, event_types
 from schemas.sql_words import quoted
 
-MINUTE, HOUR, DAY, MONTH = "minute", "hour", "day", "month"
-"""The levels of roll-ups, from the finest; the names in the column `level`."""
+MINUTE, TEN_MINUTES, HOUR, SIX_HOURS = "minute", "ten_minutes", "hour", "six_hours"
+DAY, MONTH = "day", "month"
+
+STARTS: Mapping[str, Callable[[str], str]] = {
+    MINUTE: lambda time: time,
+    TEN_MINUTES: lambda time: f"toStartOfTenMinutes({time})",
+    HOUR: lambda time: f"toStartOfHour({time})",
+    SIX_HOURS: lambda time: f"toStartOfInterval({time}, INTERVAL 6 HOUR)",
+    DAY: lambda time: f"toStartOfDay({time})",
+    MONTH: lambda time: f"toDateTime(toStartOfMonth({time}), 'UTC')",
+}
+"""The levels of roll-ups, from the finest, by their names in the column `level`: SQL for the start
+of the bucket that a time (a minute, in UTC) falls into."""
+
+NOTED_LEVELS: tuple[str, ...] = tuple(level for level in STARTS if level != MONTH)
+"""The levels for which a writer notes what it has written."""
 
 RECENT_DAYS = 2
 """Age, in days, up to which an entry that is written also goes to `recent_entries_raw`."""
@@ -177,56 +192,52 @@ HAVING written > sumIf(settled, kind = 'rolled')
 """The view over the open buckets, for the other views and for the roll-up."""
 
 _LISTS = f"""(
-        SELECT (groupArrayIf(bucket, level = '{MINUTE}'), groupArrayIf(bucket, level = '{HOUR}'),
-            groupArrayIf(bucket, level = '{DAY}'),
+        SELECT ({", ".join(f"groupArrayIf(bucket, level = '{level}')" for level in STARTS)},
             groupArrayIf(bucket, level = '{DAY}' AND written_late > 0),
-            groupArrayIf(bucket, level = '{MONTH}'),
             toStartOfMinute(now('UTC')) - INTERVAL {OPEN_MINUTES} MINUTE)
         FROM {UNROLLED}
     ) AS open"""
-_MINUTES, _HOURS, _DAYS, _LATE_DAYS, _MONTHS, _LAST = (f"open.{place}" for place in range(1, 7))
+_OPEN = {level: f"open.{place}" for place, level in enumerate(STARTS, 1)}
+_LATE_DAYS, _LAST = f"open.{len(STARTS) + 1}", f"open.{len(STARTS) + 2}"
 
 
-def _in(buckets: str, value: str) -> str:
-    return f"has({buckets}, {value})"
+def _is_noted(level: str, time: str) -> str:
+    """Return whether a time's bucket is open because something was written into it."""
+    return f"has({_OPEN[level]}, {STARTS[level](time)})"
 
 
-def _day(value: str) -> str:
-    return f"toStartOfDay({value})"
+def _is_open(level: str, time: str) -> str:
+    """Return whether a time's bucket is open, or too young to be read as a whole."""
+    return f"({_is_noted(level, time)} OR {time} >= {STARTS[level](_LAST)})"
 
 
-def _hour(value: str) -> str:
-    return f"toStartOfHour({value})"
-
-
-def _month(value: str) -> str:
-    return f"toDateTime(toStartOfMonth({value}), 'UTC')"
-
-
-def _is_open(buckets: str, start: Callable[[str], str], value: str) -> str:
-    """Return whether the bucket of a time is open, or too young to be read as a whole."""
-    return f"({_in(buckets, start(value))} OR {value} >= {start(_LAST)})"
+def _is_late(time: str) -> str:
+    return f"has({_LATE_DAYS}, {STARTS[DAY](time)})"
 
 
 def _buckets(*, months: bool) -> list[str]:
     """Return the condition on `totals_raw` for each level.
 
-    A bucket is read if it is closed and the one that contains it is open.
+    A bucket is read if it is closed and those that contain it are open.
     """
-    month_is_open = (
-        f"({_is_open(_MONTHS, _month, 'bucket')}"
-        f" OR arrayExists(day -> {_month('day')} = {_month('bucket')}, {_DAYS}))"
-    )
-    day_is_open = f"NOT {_in(_LATE_DAYS, _day('bucket'))} AND {_is_open(_DAYS, _day, 'bucket')}"
-    hour_is_open = f"{day_is_open} AND {_is_open(_HOURS, _hour, 'bucket')}"
-    conditions = [
-        [DAY, f"NOT {_is_open(_DAYS, _day, 'bucket')}", *([month_is_open] if months else [])],
-        [HOUR, f"NOT {_is_open(_HOURS, _hour, 'bucket')}", day_is_open],
-        [MINUTE, f"NOT {_in(_MINUTES, 'bucket')} AND bucket < {_LAST}", hour_is_open],
-    ]
+    conditions: list[str] = []
+    month = STARTS[MONTH]
+    outer: list[str] = []
     if months:
-        conditions.insert(0, [MONTH, f"NOT {month_is_open}"])
-    return [f"level = '{level}' AND {' AND '.join(rest)}" for level, *rest in conditions]
+        month_is_open = (
+            f"({_is_open(MONTH, 'bucket')}"
+            f" OR arrayExists(day -> {month('day')} = {month('bucket')}, {_OPEN[DAY]}))"
+        )
+        conditions.append(f"level = '{MONTH}' AND NOT {month_is_open}")
+        outer.append(month_is_open)
+    for level in reversed(NOTED_LEVELS):
+        closed = f"level = '{level}' AND NOT {_is_open(level, 'bucket')}"
+        conditions.append(" AND ".join([closed, *outer]))
+        if level == DAY:
+            # A day that is open has no closed month, and the ledger has a late day's entries.
+            outer = [f"NOT {_is_late('bucket')}"]
+        outer.append(_is_open(level, "bucket"))
+    return conditions
 
 
 def totals_sql(names: Sequence[str], key: Sequence[str], *, months: bool = False) -> str:
@@ -237,6 +248,7 @@ def totals_sql(names: Sequence[str], key: Sequence[str], *, months: bool = False
     columns, measures = ", ".join(key), ", ".join(names)
     buckets = "\n            OR ".join(_buckets(months=months))
     minute = "recorded_minute"
+    coarser_are_open = " AND ".join(_is_open(level, minute) for level in NOTED_LEVELS[1:])
     return f"""(
     WITH {_LISTS}
     SELECT {columns}, {added_up(names)}
@@ -251,12 +263,11 @@ def totals_sql(names: Sequence[str], key: Sequence[str], *, months: bool = False
         FROM
         (
             SELECT * FROM recent_entries_raw FINAL
-            WHERE NOT {_in(_LATE_DAYS, _day(minute))} AND ({minute} >= {_LAST}
-                OR {_in(_MINUTES, minute)} AND {_is_open(_HOURS, _hour, minute)}
-                    AND {_is_open(_DAYS, _day, minute)})
+            WHERE NOT {_is_late(minute)} AND ({minute} >= {_LAST}
+                OR {_is_noted(MINUTE, minute)} AND {coarser_are_open})
             UNION ALL
             SELECT * FROM ledger_entries_raw FINAL
-            WHERE {_day(minute)} IN (SELECT arrayJoin({_LATE_DAYS}))
+            WHERE {STARTS[DAY](minute)} IN (SELECT arrayJoin({_LATE_DAYS}))
         )
         GROUP BY {columns}
     )

@@ -19,15 +19,16 @@ class TransportLimits:
     fetch_response_bytes_max: int = 16 * 1024 * 1024
     """Most bytes of one fetch response of a broker, over all partitions."""
     idle_wait_milliseconds: int = 100
-    """How long a broker waits for the first record of a fetch, when none came of late. It serves
-    one request at a time, so this bounds how long a partition that gets records is not read.
+    """How long a broker waits for the first record of a fetch when none came of late. It serves
+    one request at a time, so this bounds how long a partition that was resumed is not read.
     """
     gather_milliseconds: int = 25
-    """How long a broker gathers records while records come, `gather_bytes` at most. A fetch costs
-    as much CPU as 500 records. Without this, every record would have its own fetch under light
-    load.
+    """How long a broker gathers records while records come: until a pause of about twice as long.
+    A fetch costs as much CPU as 500 records. Without this, every record would have its own fetch
+    under light load.
     """
     gather_bytes: int = 256 * 1024
+    """A broker that has gathered so much answers at once."""
     answer_timeout_milliseconds: int = 3_000
     """After this time a commit, or a lookup of committed offsets, counts as failed and is retried.
     It is short because a rebalance and a stop wait for it.

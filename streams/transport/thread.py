@@ -85,6 +85,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self._seeks: dict[TP, int] = {}
         self._fetched: dict[TP, FetchedBatch] = {}
+        self._gathers = False
 
     @property
     def limits(self) -> TransportLimits:
@@ -158,18 +159,26 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - the driver's signature
         max_records: int | None = None,
     ) -> dict[TP, FetchedBatch]:
+        # When nothing comes of a gathering request, the next one shall be an idle one.
+        gathered = 2 * self.limits.gather_milliseconds / 1000
+        if self._gathers and timeout is not None:
+            timeout = min(timeout, gathered)
         fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         # Nothing is awaited between taking the records and this line, so the stamp is theirs, and
-        # the next request is not sent yet.
-        self._gather(consumer._fetcher, more_may_come=bool(fetched))
+        # their broker was not asked for more yet.
+        if fetched or timeout is None or timeout >= gathered:
+            self._ask(consumer._fetcher, gather=bool(fetched))
         return {tp: self._stamped(ensure_TP(tp), fetched[tp]) for tp in fetched}
 
-    def _gather(self, fetcher: Any, *, more_may_come: bool) -> None:
-        """Make the brokers gather records while records come, and answer the first one at once."""
+    def _ask(self, fetcher: Any, *, gather: bool) -> None:
+        """Make the brokers gather records from the next request on, or answer the first at once."""
         limits = self.limits
-        fetcher._fetch_min_bytes = limits.gather_bytes if more_may_come else 1
+        self._gathers = gather
+        # Brokers count no more of a partition, or in all, than they may send.
+        most = min(fetcher._max_partition_fetch_bytes, limits.fetch_response_bytes_max)
+        fetcher._fetch_min_bytes = min(limits.gather_bytes, most) if gather else 1
         fetcher._fetch_max_wait_ms = (
-            limits.gather_milliseconds if more_may_come else limits.idle_wait_milliseconds
+            limits.gather_milliseconds if gather else limits.idle_wait_milliseconds
         )
 
     def _stamped(self, tp: TP, records: list[Any]) -> FetchedBatch:

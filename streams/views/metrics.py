@@ -69,6 +69,8 @@ class ViewsMetrics(TopicWorkerMetrics):
     def rolled(self, rolled: Rolled) -> None:
         """Count the buckets that were rolled up."""
         self.rolled_up.labels(level="minute").inc(rolled.minutes)
+        self.rolled_up.labels(level="ten_minutes").inc(rolled.ten_minutes)
         self.rolled_up.labels(level="hour").inc(rolled.hours)
+        self.rolled_up.labels(level="six_hours").inc(rolled.six_hours)
         self.rolled_up.labels(level="day").inc(rolled.days)
         self.rolled_up.labels(level="month").inc(rolled.months)

@@ -7,11 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.clickhouse.totals import DAY, HOUR, MINUTE, MONTH, OPEN_MINUTES
+from schemas.clickhouse.totals import (
+    DAY,
+    HOUR,
+    MINUTE,
+    MONTH,
+    OPEN_MINUTES,
+    SIX_HOURS,
+    TEN_MINUTES,
+)
 from sinks import roll_up
-from sinks.roll_up import OVER_SECONDS, Open, Plan, planned
+from sinks.roll_up_plan import OVER_SECONDS, Open, Plan, planned
 
-LENGTHS = {MINUTE: timedelta(minutes=1), HOUR: timedelta(hours=1), DAY: timedelta(days=1)}
+LENGTHS = {
+    MINUTE: timedelta(minutes=1),
+    TEN_MINUTES: timedelta(minutes=10),
+    HOUR: timedelta(hours=1),
+    SIX_HOURS: timedelta(hours=6),
+    DAY: timedelta(days=1),
+}
 
 
 def at(text: str) -> datetime:
@@ -26,8 +40,16 @@ def minute(text: str, written: int = 1) -> Open:
     return bucket(MINUTE, text, written)
 
 
+def ten(text: str) -> Open:
+    return bucket(TEN_MINUTES, text)
+
+
 def hour(text: str) -> Open:
     return bucket(HOUR, text)
+
+
+def six(text: str) -> Open:
+    return bucket(SIX_HOURS, text)
 
 
 def day(text: str, written: int = 1, late: int = 0) -> Open:
@@ -52,34 +74,34 @@ def names(plan: Plan) -> dict[str, list[str]]:
     return {name: found for name, found in texts.items() if found}
 
 
-NOON = (minute("2026-01-05 12:00"), hour("2026-01-05 12:00"), day("2026-01-05"))
+NOON = (
+    minute("2026-01-05 12:00"),
+    ten("2026-01-05 12:00"),
+    hour("2026-01-05 12:00"),
+    six("2026-01-05 12:00"),
+    day("2026-01-05"),
+)
 """What entries of a single minute open."""
+
+
+def of_noon(*levels: str) -> dict[str, list[str]]:
+    """A plan for these levels of NOON."""
+    return {level: [f"2026-01-05 {'00:00' if level == 'days' else '12:00'}"] for level in levels}
+
 
 NOTHING: dict[str, list[str]] = {}
 OVER: list[tuple[str, Sequence[Open], dict[str, list[str]]]] = [
     ("2026-01-05 12:00:30", NOON, NOTHING),
     ("2026-01-05 12:01:04", NOON, NOTHING),
-    ("2026-01-05 12:01:05", NOON, {"minutes": ["2026-01-05 12:00"]}),
-    ("2026-01-05 13:00:04", NOON, {"minutes": ["2026-01-05 12:00"]}),
-    (
-        "2026-01-05 13:00:05",
-        NOON,
-        {"minutes": ["2026-01-05 12:00"], "hours": ["2026-01-05 12:00"]},
-    ),
-    (
-        "2026-01-06 00:00:04",
-        NOON,
-        {"minutes": ["2026-01-05 12:00"], "hours": ["2026-01-05 12:00"]},
-    ),
-    (
-        "2026-01-06 00:00:05",
-        NOON,
-        {
-            "minutes": ["2026-01-05 12:00"],
-            "hours": ["2026-01-05 12:00"],
-            "days": ["2026-01-05 00:00"],
-        },
-    ),
+    ("2026-01-05 12:01:05", NOON, of_noon("minutes")),
+    ("2026-01-05 12:10:04", NOON, of_noon("minutes")),
+    ("2026-01-05 12:10:05", NOON, of_noon("minutes", "ten_minutes")),
+    ("2026-01-05 13:00:04", NOON, of_noon("minutes", "ten_minutes")),
+    ("2026-01-05 13:00:05", NOON, of_noon("minutes", "ten_minutes", "hours")),
+    ("2026-01-05 18:00:04", NOON, of_noon("minutes", "ten_minutes", "hours")),
+    ("2026-01-05 18:00:05", NOON, of_noon("minutes", "ten_minutes", "hours", "six_hours")),
+    ("2026-01-06 00:00:04", NOON, of_noon("minutes", "ten_minutes", "hours", "six_hours")),
+    ("2026-01-06 00:00:05", NOON, of_noon("minutes", "ten_minutes", "hours", "six_hours", "days")),
     # Readers read the last minutes of a day from their entries, also of a late day.
     ("2026-01-06 00:04:04", [day("2026-01-05", late=1)], NOTHING),
     ("2026-01-06 00:04:05", [day("2026-01-05", late=1)], {"late_days": ["2026-01-05 00:00"]}),
@@ -143,6 +165,22 @@ GROWING: list[tuple[str, str, Sequence[Open], Sequence[Open], dict[str, list[str
         {"hours": ["2026-01-05 13:00"]},
     ),
     (
+        "ten minutes, six hours and a day wait for what they consist of",
+        MIDNIGHT,
+        [
+            minute("2026-01-05 12:09", 2),
+            *(ten("2026-01-05 12:00"), ten("2026-01-05 12:10")),
+            *(hour("2026-01-05 12:00"), hour("2026-01-05 18:00")),
+            *(six("2026-01-05 12:00"), six("2026-01-05 18:00"), day("2026-01-05")),
+        ],
+        [minute("2026-01-05 12:09", 1)],
+        {
+            "ten_minutes": ["2026-01-05 12:10"],
+            "hours": ["2026-01-05 18:00"],
+            "six_hours": ["2026-01-05 18:00"],
+        },
+    ),
+    (
         "a day waits for none of another day",
         MIDNIGHT,
         [minute("2026-01-04 12:00", 2), hour("2026-01-04 12:00"), day("2026-01-05")],
@@ -180,11 +218,11 @@ GROWING: list[tuple[str, str, Sequence[Open], Sequence[Open], dict[str, list[str
 ]
 HELD: list[tuple[str, str, Sequence[Open], Sequence[Open], dict[str, list[str]]]] = [
     (
-        "a late day is rolled up from the ledger, its minutes and hours are left alone",
+        "a late day is rolled up from the ledger, what it consists of is left alone",
         MIDNIGHT,
         [
-            minute("2026-01-03 12:00"),
-            hour("2026-01-03 12:00"),
+            *(minute("2026-01-03 12:00"), ten("2026-01-03 12:00")),
+            *(hour("2026-01-03 12:00"), six("2026-01-03 12:00")),
             day("2026-01-03", 5, late=2),
             minute("2026-01-04 12:00"),
             hour("2026-01-04 12:00"),
@@ -273,7 +311,7 @@ FIRST = at("2026-01-30 22:00")
 
 @st.composite
 def openings(draw: st.DrawFn) -> list[Open]:
-    """Open buckets as notes make them: of some minutes, their hours and days; and late days."""
+    """Open buckets as notes make them: of some minutes, at each level; and late days."""
     counts: dict[tuple[str, datetime], int] = {}
     offsets = st.integers(0, 5 * 24 * 60)
     for offset, written in draw(
@@ -281,7 +319,14 @@ def openings(draw: st.DrawFn) -> list[Open]:
     ).items():
         start = FIRST + timedelta(minutes=offset)
         hour_start = start.replace(minute=0)
-        for place in ((MINUTE, start), (HOUR, hour_start), (DAY, hour_start.replace(hour=0))):
+        places = (
+            (MINUTE, start),
+            (TEN_MINUTES, start.replace(minute=start.minute // 10 * 10)),
+            (HOUR, hour_start),
+            (SIX_HOURS, hour_start.replace(hour=start.hour // 6 * 6)),
+            (DAY, hour_start.replace(hour=0)),
+        )
+        for place in places:
             counts[place] = counts.get(place, 0) + written
     late: dict[tuple[str, datetime], int] = {
         (DAY, FIRST.replace(hour=0) + timedelta(days=days)): writes
@@ -312,7 +357,13 @@ def inside(part: Open, whole: Open) -> bool:
     return whole.bucket <= part.bucket < end and same_month
 
 
-FINER: Mapping[str, str] = {HOUR: MINUTE, DAY: HOUR, MONTH: DAY}
+FINER: Mapping[str, str] = {
+    TEN_MINUTES: MINUTE,
+    HOUR: TEN_MINUTES,
+    SIX_HOURS: HOUR,
+    DAY: SIX_HOURS,
+    MONTH: DAY,
+}
 
 
 @given(opened=openings(), data=st.data())
@@ -322,7 +373,10 @@ def test_nothing_is_rolled_up_before_what_it_consists_of(
     now = FIRST + timedelta(minutes=data.draw(st.integers(0, 8 * 24 * 60)))
     before = data.draw(st.none() | st.just(seen(*data.draw(st.permutations(opened))[:3])))
     plan = planned(opened, now, before)
-    rolled = [*plan.minutes, *plan.hours, *plan.days, *plan.months]
+    rolled = [
+        *(*plan.minutes, *plan.ten_minutes, *plan.hours, *plan.six_hours),
+        *(*plan.days, *plan.months),
+    ]
     assert len({*rolled, *plan.late_days}) == len(rolled) + len(plan.late_days), "one twice"
     for one in rolled:
         assert one in opened

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.clickhouse.totals import STARTS
 from schemas.errors import ServiceUnavailable
 from sinks.roll_up import Rolled
 from sinks.settings import ClickHouseSettings
@@ -78,8 +79,8 @@ def test_only_the_worker_whose_turn_it_is_rolls_up(fake: type[FakeRollUp]) -> No
 
 def test_what_was_rolled_up_is_counted_by_level() -> None:
     metrics = ViewsMetrics()
-    metrics.rolled(Rolled(minutes=3, hours=1))
-    metrics.rolled(Rolled(minutes=2, days=1, months=1))
+    metrics.rolled(Rolled(minutes=60, ten_minutes=5, hours=4))
+    metrics.rolled(Rolled(minutes=6, six_hours=3, days=2, months=1))
 
     def counted(level: str) -> float:
         value = metrics.registry.get_sample_value(
@@ -88,4 +89,4 @@ def test_what_was_rolled_up_is_counted_by_level() -> None:
         assert value is not None
         return value
 
-    assert [counted(level) for level in ("minute", "hour", "day", "month")] == [5, 1, 1, 1]
+    assert [counted(level) for level in STARTS] == [66, 5, 4, 3, 2, 1]

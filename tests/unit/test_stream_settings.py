@@ -38,6 +38,7 @@ from streams.settings import StreamSettings
             )
             for value in ("0", "-1", "nan", "inf", "")
         ),
+        *(("GATHER_MILLISECONDS", value) for value in ("4", "401", "2.5", "")),
     ],
 )
 def test_bad_setting_is_refused_by_name(

@@ -89,6 +89,9 @@ class Client:
         self._closed = False
         self._max_poll_records = 12
         self._fetch_min_bytes, self._fetch_max_wait_ms = 1, 100
+        self._max_partition_fetch_bytes = 4 * 1024**2
+        self.timeouts: list[float] = []
+        self.asked_next = (0, 0)
         self._fetcher = self._coordinator = self
         self._subscription = self._subscriptions = SimpleNamespace(
             subscription=SimpleNamespace(assignment=Assignment(broker)),
@@ -130,7 +133,13 @@ class Client:
                 found[tp] = records
         if self.after_fetch is not None:
             self.after_fetch()
+        self.timeouts.append(timeout)
+        # The real one asks the broker for more as soon as its loop runs again.
+        asyncio.get_running_loop().call_soon(self.ask_for_more)
         return found
+
+    def ask_for_more(self) -> None:
+        self.asked_next = (self._fetch_min_bytes, self._fetch_max_wait_ms)
 
     async def fetch_committed_offsets(self, partitions: list[TP]) -> dict[TP, OffsetAndMetadata]:
         await asyncio.sleep(0)
@@ -312,17 +321,25 @@ def test_nothing_is_read_beyond_the_memory_limit(
 def test_brokers_gather_while_records_come_and_answer_the_first_one_at_once(
     runner: asyncio.Runner, broker: Broker, tmp_path: Path
 ) -> None:
-    consumer = runner.run(new_consumer(new_app(tmp_path, gather_milliseconds=40), broker))
+    app = new_app(tmp_path, gather_milliseconds=40, fetch_partition_bytes_max=5_000)
+    consumer = runner.run(new_consumer(app, broker))
     client = consumer._thread.client
-    limits = consumer.limits
-    asked = []
-    while runner.run(take(consumer)):
-        asked.append((client._fetch_min_bytes, client._fetch_max_wait_ms))
-    assert set(asked) == {(limits.gather_bytes, 40)}
-    assert (client._fetch_min_bytes, client._fetch_max_wait_ms) == (
-        1,
-        limits.idle_wait_milliseconds,
-    )
+    client._max_partition_fetch_bytes = 5_000
+    gathering, idle = (5_000, 40), (1, consumer.limits.idle_wait_milliseconds)
+
+    async def look(seconds: float) -> bool:
+        return bool([each async for each in consumer.getmany(timeout=seconds)])
+
+    while runner.run(look(1.0)):
+        assert client.asked_next == gathering
+    assert client.timeouts[0] == 1.0
+    assert set(client.timeouts[1:]) == {0.08}, "longer than one request, then an idle one"
+    assert client.asked_next == idle
+    runner.run(consumer.seek(PARTITIONS[0], 0))
+    assert runner.run(look(0.01))
+    while runner.run(look(0.01)):
+        pass
+    assert client.asked_next == gathering, "so short a look says nothing"
 
 
 def test_acknowledgement_wakes_a_consumer_that_waits_for_room(

@@ -239,7 +239,7 @@ SETTINGS index_granularity = 8192;
 CREATE TABLE IF NOT EXISTS totals_raw ON CLUSTER '{cluster}'
 (
     `kind` Enum8('total' = 1, 'written' = 2, 'written_late' = 3, 'rolled' = 4, 'rolled_late' = 5),
-    `level` Enum8('minute' = 1, 'hour' = 2, 'day' = 3, 'month' = 4),
+    `level` Enum8('minute' = 1, 'ten_minutes' = 2, 'hour' = 3, 'six_hours' = 4, 'day' = 5, 'month' = 6),
     `account_id` String CODEC(ZSTD(3)),
     `currency` LowCardinality(String),
     `day` Date CODEC(Delta(2), ZSTD(1)),
@@ -265,7 +265,7 @@ CREATE TABLE IF NOT EXISTS totals_raw ON CLUSTER '{cluster}'
     `rolled_at` DateTime('UTC') DEFAULT now('UTC')
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}', version)
-PARTITION BY multiIf((kind = 'total') AND (level = 'minute'), (toYYYYMMDD(bucket) * 100) + toHour(bucket), (level <= 'hour') OR ((kind = 'written') AND (level = 'day')), toYYYYMMDD(bucket), toYear(bucket))
+PARTITION BY multiIf((kind = 'total') AND (level <= 'ten_minutes'), (toYYYYMMDD(bucket) * 100) + toHour(bucket), (kind = 'total') AND (level = 'hour'), ((toYYYYMMDD(bucket) * 100) + 30) + intDiv(toHour(bucket), 6), (level <= 'six_hours') OR ((kind = 'written') AND (level = 'day')), toYYYYMMDD(bucket), toYear(bucket))
 ORDER BY (kind, level, account_id, currency, day, bucket)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
 
@@ -288,7 +288,7 @@ WHERE recorded_minute >= (now('UTC') - toIntervalDay(2));
 
 CREATE OR REPLACE VIEW totals_unrolled ON CLUSTER '{cluster}'
 (
-    `level` Enum8('minute' = 1, 'hour' = 2, 'day' = 3, 'month' = 4),
+    `level` Enum8('minute' = 1, 'ten_minutes' = 2, 'hour' = 3, 'six_hours' = 4, 'day' = 5, 'month' = 6),
     `bucket` DateTime('UTC'),
     `written` UInt64,
     `written_late` UInt64,
@@ -358,7 +358,7 @@ FROM
     (
         WITH
             (
-                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), groupArrayIf(bucket, level = 'month'), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
+                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'ten_minutes'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'six_hours'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, level = 'month'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
                 FROM totals_unrolled
             ) AS open
         SELECT
@@ -393,7 +393,7 @@ FROM
                 version
             FROM totals_raw
             FINAL
-            WHERE (kind = 'total') AND (((level = 'month') AND (NOT ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.6), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.3)))) OR ((level = 'day') AND (NOT (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) AND ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.6), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.3))) OR ((level = 'hour') AND (NOT (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) OR ((level = 'minute') AND (NOT has(open.1, bucket)) AND (bucket < (open.6)) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))) AND (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))))
+            WHERE (kind = 'total') AND (((level = 'month') AND (NOT ((has(open.6, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.8), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.5)))) OR ((level = 'day') AND (NOT (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8)))) AND ((has(open.6, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.8), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.5))) OR ((level = 'six_hours') AND (NOT (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6))))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8)))) OR ((level = 'hour') AND (NOT (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6))))) OR ((level = 'ten_minutes') AND (NOT (has(open.2, toStartOfTenMinutes(bucket)) OR (bucket >= toStartOfTenMinutes(open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8)))) OR ((level = 'minute') AND (NOT (has(open.1, bucket) OR (bucket >= (open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8))) AND (has(open.2, toStartOfTenMinutes(bucket)) OR (bucket >= toStartOfTenMinutes(open.8)))))
             UNION ALL
             SELECT
                 account_id,
@@ -414,13 +414,13 @@ FROM
                 SELECT *
                 FROM recent_entries_raw
                 FINAL
-                WHERE (NOT has(open.4, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.6)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.6))) AND (has(open.3, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.6)))))
+                WHERE (NOT has(open.7, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.8)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfTenMinutes(recorded_minute)) OR (recorded_minute >= toStartOfTenMinutes(open.8))) AND (has(open.3, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.8))) AND (has(open.4, toStartOfInterval(recorded_minute, toIntervalHour(6))) OR (recorded_minute >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.5, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.8)))))
                 UNION ALL
                 SELECT *
                 FROM ledger_entries_raw
                 FINAL
                 WHERE toStartOfDay(recorded_minute) IN (
-                    SELECT arrayJoin(open.4)
+                    SELECT arrayJoin(open.7)
                 )
             )
             GROUP BY
@@ -473,7 +473,7 @@ FROM
     (
         WITH
             (
-                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), groupArrayIf(bucket, level = 'month'), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
+                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'ten_minutes'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'six_hours'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, level = 'month'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
                 FROM totals_unrolled
             ) AS open
         SELECT
@@ -510,7 +510,7 @@ FROM
                 version
             FROM totals_raw
             FINAL
-            WHERE (kind = 'total') AND (((level = 'day') AND (NOT (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))))) OR ((level = 'hour') AND (NOT (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) OR ((level = 'minute') AND (NOT has(open.1, bucket)) AND (bucket < (open.6)) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))) AND (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))))
+            WHERE (kind = 'total') AND (((level = 'day') AND (NOT (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))))) OR ((level = 'six_hours') AND (NOT (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6))))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8)))) OR ((level = 'hour') AND (NOT (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6))))) OR ((level = 'ten_minutes') AND (NOT (has(open.2, toStartOfTenMinutes(bucket)) OR (bucket >= toStartOfTenMinutes(open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8)))) OR ((level = 'minute') AND (NOT (has(open.1, bucket) OR (bucket >= (open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8))) AND (has(open.2, toStartOfTenMinutes(bucket)) OR (bucket >= toStartOfTenMinutes(open.8)))))
             UNION ALL
             SELECT
                 account_id,
@@ -532,13 +532,13 @@ FROM
                 SELECT *
                 FROM recent_entries_raw
                 FINAL
-                WHERE (NOT has(open.4, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.6)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.6))) AND (has(open.3, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.6)))))
+                WHERE (NOT has(open.7, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.8)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfTenMinutes(recorded_minute)) OR (recorded_minute >= toStartOfTenMinutes(open.8))) AND (has(open.3, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.8))) AND (has(open.4, toStartOfInterval(recorded_minute, toIntervalHour(6))) OR (recorded_minute >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.5, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.8)))))
                 UNION ALL
                 SELECT *
                 FROM ledger_entries_raw
                 FINAL
                 WHERE toStartOfDay(recorded_minute) IN (
-                    SELECT arrayJoin(open.4)
+                    SELECT arrayJoin(open.7)
                 )
             )
             GROUP BY
@@ -985,7 +985,7 @@ FROM
     (
         WITH
             (
-                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), groupArrayIf(bucket, level = 'month'), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
+                SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'ten_minutes'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'six_hours'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, level = 'month'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
                 FROM totals_unrolled
             ) AS open
         SELECT
@@ -1004,7 +1004,7 @@ FROM
                 seller_entry_count
             FROM totals_raw
             FINAL
-            WHERE (kind = 'total') AND (((level = 'month') AND (NOT ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.6), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.3)))) OR ((level = 'day') AND (NOT (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) AND ((has(open.5, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.6), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.3))) OR ((level = 'hour') AND (NOT (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) OR ((level = 'minute') AND (NOT has(open.1, bucket)) AND (bucket < (open.6)) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))) AND (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))))
+            WHERE (kind = 'total') AND (((level = 'month') AND (NOT ((has(open.6, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.8), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.5)))) OR ((level = 'day') AND (NOT (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8)))) AND ((has(open.6, toDateTime(toStartOfMonth(bucket), 'UTC')) OR (bucket >= toDateTime(toStartOfMonth(open.8), 'UTC'))) OR arrayExists(day -> (toDateTime(toStartOfMonth(day), 'UTC') = toDateTime(toStartOfMonth(bucket), 'UTC')), open.5))) OR ((level = 'six_hours') AND (NOT (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6))))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8)))) OR ((level = 'hour') AND (NOT (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6))))) OR ((level = 'ten_minutes') AND (NOT (has(open.2, toStartOfTenMinutes(bucket)) OR (bucket >= toStartOfTenMinutes(open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8)))) OR ((level = 'minute') AND (NOT (has(open.1, bucket) OR (bucket >= (open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8))) AND (has(open.2, toStartOfTenMinutes(bucket)) OR (bucket >= toStartOfTenMinutes(open.8)))))
             UNION ALL
             SELECT
                 account_id,
@@ -1017,13 +1017,13 @@ FROM
                 SELECT *
                 FROM recent_entries_raw
                 FINAL
-                WHERE (NOT has(open.4, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.6)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.6))) AND (has(open.3, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.6)))))
+                WHERE (NOT has(open.7, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.8)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfTenMinutes(recorded_minute)) OR (recorded_minute >= toStartOfTenMinutes(open.8))) AND (has(open.3, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.8))) AND (has(open.4, toStartOfInterval(recorded_minute, toIntervalHour(6))) OR (recorded_minute >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.5, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.8)))))
                 UNION ALL
                 SELECT *
                 FROM ledger_entries_raw
                 FINAL
                 WHERE toStartOfDay(recorded_minute) IN (
-                    SELECT arrayJoin(open.4)
+                    SELECT arrayJoin(open.7)
                 )
             )
             GROUP BY
@@ -1111,7 +1111,7 @@ FROM
 (
     WITH
         (
-            SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), groupArrayIf(bucket, level = 'month'), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
+            SELECT (groupArrayIf(bucket, level = 'minute'), groupArrayIf(bucket, level = 'ten_minutes'), groupArrayIf(bucket, level = 'hour'), groupArrayIf(bucket, level = 'six_hours'), groupArrayIf(bucket, level = 'day'), groupArrayIf(bucket, level = 'month'), groupArrayIf(bucket, (level = 'day') AND (written_late > 0)), toStartOfMinute(now('UTC')) - toIntervalMinute(3))
             FROM totals_unrolled
         ) AS open
     SELECT
@@ -1148,7 +1148,7 @@ FROM
             seller_entry_count
         FROM totals_raw
         FINAL
-        WHERE (kind = 'total') AND (((level = 'day') AND (NOT (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))))) OR ((level = 'hour') AND (NOT (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6)))) OR ((level = 'minute') AND (NOT has(open.1, bucket)) AND (bucket < (open.6)) AND (NOT has(open.4, toStartOfDay(bucket))) AND (has(open.3, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.6))) AND (has(open.2, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.6)))))
+        WHERE (kind = 'total') AND (((level = 'day') AND (NOT (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))))) OR ((level = 'six_hours') AND (NOT (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6))))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8)))) OR ((level = 'hour') AND (NOT (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6))))) OR ((level = 'ten_minutes') AND (NOT (has(open.2, toStartOfTenMinutes(bucket)) OR (bucket >= toStartOfTenMinutes(open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8)))) OR ((level = 'minute') AND (NOT (has(open.1, bucket) OR (bucket >= (open.8)))) AND (NOT has(open.7, toStartOfDay(bucket))) AND (has(open.5, toStartOfDay(bucket)) OR (bucket >= toStartOfDay(open.8))) AND (has(open.4, toStartOfInterval(bucket, toIntervalHour(6))) OR (bucket >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.3, toStartOfHour(bucket)) OR (bucket >= toStartOfHour(open.8))) AND (has(open.2, toStartOfTenMinutes(bucket)) OR (bucket >= toStartOfTenMinutes(open.8)))))
         UNION ALL
         SELECT
             account_id,
@@ -1170,13 +1170,13 @@ FROM
             SELECT *
             FROM recent_entries_raw
             FINAL
-            WHERE (NOT has(open.4, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.6)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.6))) AND (has(open.3, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.6)))))
+            WHERE (NOT has(open.7, toStartOfDay(recorded_minute))) AND ((recorded_minute >= (open.8)) OR (has(open.1, recorded_minute) AND (has(open.2, toStartOfTenMinutes(recorded_minute)) OR (recorded_minute >= toStartOfTenMinutes(open.8))) AND (has(open.3, toStartOfHour(recorded_minute)) OR (recorded_minute >= toStartOfHour(open.8))) AND (has(open.4, toStartOfInterval(recorded_minute, toIntervalHour(6))) OR (recorded_minute >= toStartOfInterval(open.8, toIntervalHour(6)))) AND (has(open.5, toStartOfDay(recorded_minute)) OR (recorded_minute >= toStartOfDay(open.8)))))
             UNION ALL
             SELECT *
             FROM ledger_entries_raw
             FINAL
             WHERE toStartOfDay(recorded_minute) IN (
-                SELECT arrayJoin(open.4)
+                SELECT arrayJoin(open.7)
             )
         )
         GROUP BY
@@ -1193,5 +1193,5 @@ WHERE seller_entry_count > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
-    ('0001_tables', '64ce2043e0a73361c1449e38f382c6ef093b3a36ec201880110659fdddb97872'),
-    ('0002_views', 'e5defa4d8d1ec398a1cfbae7fdafeb23361baca6f5ca4141e460843ae68305f8');
+    ('0001_tables', '664eb68a6bb74a80cffc78e48e5764446eec2c59bc4f1048c7be14bb03c6b174'),
+    ('0002_views', 'c68875bad3f18f20ce463f3d037de03c0f613a4ee1f308d6e2e59075e85a1c8d');

@@ -10,7 +10,9 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
+from schemas.clickhouse.totals import DAY, NOTED_LEVELS, STARTS
 from sinks.roll_up import KEPT_DAYS
+from sinks.roll_up_plan import LENGTHS, start_of
 from tests.integration.roll_up.world import Killed, World, new_world, now_away_from_midnight
 from tests.totals import settle
 
@@ -62,7 +64,7 @@ def test_after_every_step_of_a_random_story_totals_are_sums(world: World, seed: 
                 random.choice(world.roll_ups).step(patient=False)
             case "die":
                 dying = random.choice(world.roll_ups)
-                dying.dies_before = random.randint(1, 8)
+                dying.dies_before = random.randint(1, 20)
                 with suppress(Killed):
                     dying.step(patient=False)
                 dying.dies_before = None
@@ -102,6 +104,65 @@ def test_each_level_is_read_from_the_one_below_until_it_is_rolled_up(world: Worl
         "DELETE FROM ledger_entries_raw WHERE recorded_minute < now('UTC') - INTERVAL 3 DAY"
     )
     assert world.account_balances() == before
+
+
+@pytest.mark.parametrize(("place", "level"), [*enumerate(NOTED_LEVELS)], ids=NOTED_LEVELS)
+def test_a_level_that_is_rolled_up_is_read_instead_of_what_is_finer(
+    world: World, place: int, level: str
+) -> None:
+    world.write(world.events(Random(level), 9, ages(now_away_from_midnight())["yesterday"]))
+    # Each level takes a statement for the totals, and one that records them.
+    world.roll_ups[0].dies_before = 2 * (place + 1) + 1
+    with suppress(Killed):
+        world.roll_ups[0].step(patient=False)
+    assert [bool(world.rows_of("total", each)) for each in NOTED_LEVELS] == [
+        each <= place for each in range(len(NOTED_LEVELS))
+    ]
+    settle(world.client)
+    world.check()
+    world.client.command("TRUNCATE TABLE recent_entries_raw")
+    world.client.command(
+        "DELETE FROM totals_raw WHERE kind = 'total' AND level < {level:String}",
+        parameters={"level": level},
+    )
+    world.check()
+
+
+def test_buckets_begin_in_clickhouse_as_in_python_and_lie_in_the_partitions_of_their_day(
+    world: World,
+) -> None:
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    moments = [day + timedelta(minutes=minute) for minute in range(0, 24 * 60, 7)]
+    moments += [day + timedelta(hours=hour, seconds=-60) for hour in (0, 6, 12, 18, 24)]
+    select = ", ".join(STARTS[level]("moment") for level in NOTED_LEVELS)
+    rows = world.client.query(
+        f"SELECT moment, {select} FROM"
+        " (SELECT arrayJoin({moments:Array(DateTime('UTC'))}) AS moment)",
+        parameters={"moments": moments},
+    ).result_rows
+    assert len(rows) == len(moments)
+    for moment, *starts in ([each.replace(tzinfo=UTC) for each in row] for row in rows):
+        assert starts == [start_of(moment, length) for length in LENGTHS.values()]
+    for level in NOTED_LEVELS:
+        world.client.command(
+            "INSERT INTO totals_raw (kind, level, bucket, account_id)"
+            " SELECT 'total', {level:String}, arrayJoin({moments:Array(DateTime('UTC'))}), ''",
+            parameters={"level": level, "moments": moments},
+            settings={"max_partitions_per_insert_block": 0},
+        )
+    found = world.client.query(
+        "SELECT DISTINCT toString(level), _partition_id, toYYYYMMDD(bucket), toHour(bucket)"
+        " FROM totals_raw"
+    ).result_rows
+    for level, partition, number, hour in found:
+        within = {
+            "minute": f"{hour:02}",
+            "ten_minutes": f"{hour:02}",
+            "hour": f"{30 + hour // 6}",
+            "six_hours": "",
+        }
+        expected = f"{number}{within[level]}" if level in within else f"{number // 10_000}"
+        assert partition == expected
 
 
 @pytest.mark.parametrize("age", ["minutes ago", "today", "yesterday", "a week ago", "last year"])
@@ -243,7 +304,13 @@ def test_what_readers_add_up_is_kept_until_the_roll_up_of_its_day_is_settled(wor
     world.write(world.events(Random(3), 5, old), noted=False)
     # As if they had been written and noted when they were recent.
     world.client.command("INSERT INTO recent_entries_raw SELECT * FROM ledger_entries_raw")
-    starts = {"minute": old, "hour": old.replace(minute=0), "day": old.replace(hour=0, minute=0)}
+    starts = {
+        "minute": old,
+        "ten_minutes": old.replace(minute=old.minute // 10 * 10),
+        "hour": old.replace(minute=0),
+        "six_hours": old.replace(hour=old.hour // 6 * 6, minute=0),
+        "day": old.replace(hour=0, minute=0),
+    }
     for level, bucket in starts.items():
         world.client.command(
             "INSERT INTO totals_raw (kind, level, bucket, account_id, version)"
@@ -257,4 +324,7 @@ def test_what_readers_add_up_is_kept_until_the_roll_up_of_its_day_is_settled(wor
     settle(world.client)
     assert world.roll_ups[1].finish().dropped
     world.check()
-    assert not world.rows_of("total", "minute")
+    assert not any(world.rows_of("total", level) for level in NOTED_LEVELS if level != DAY)
+    left = "SELECT count() FROM totals_raw WHERE startsWith(_partition_id, {day:String})"
+    day = {"day": old.strftime("%Y%m%d")}
+    assert world.client.query(left, parameters=day).result_rows == [(0,)]
