@@ -31,9 +31,7 @@ class PayInsSettings(TopicWorkerSettings):
     worker_metrics_port: PortNumber = 15_411
     stall_exit_seconds: Seconds = 60.0
     gather_milliseconds: Annotated[int, Field(ge=5, le=400)] = 100
-    """Nobody waits for the worker, so while records come it takes those of a tenth of a second
-    together.
-    """
+    """Nobody waits for the worker, so it takes what comes within a tenth of a second together."""
 
     pending_max: Count = 500_000
     """Most pending payments in memory; more are read from the table when there is room."""

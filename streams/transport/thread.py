@@ -86,6 +86,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._seeks: dict[TP, int] = {}
         self._fetched: dict[TP, FetchedBatch] = {}
         self._gathers = False
+        self._fetched_at = float("-inf")
 
     @property
     def limits(self) -> TransportLimits:
@@ -159,19 +160,23 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - the driver's signature
         max_records: int | None = None,
     ) -> dict[TP, FetchedBatch]:
-        # When nothing comes of a gathering request, the next one shall be an idle one.
-        gathered = 2 * self.limits.gather_milliseconds / 1000
+        gather_seconds = self.limits.gather_milliseconds / 1000
         if self._gathers and timeout is not None:
-            timeout = min(timeout, gathered)
+            # If nothing comes, the next request shall not gather.
+            timeout = min(timeout, 2 * gather_seconds)
         fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-        # Nothing is awaited between taking the records and this line, so the stamp is theirs, and
+        # Nothing is awaited between taking the records and these lines, so the stamp is theirs, and
         # their broker was not asked for more yet.
-        if fetched or timeout is None or timeout >= gathered:
-            self._ask(consumer._fetcher, gather=bool(fetched))
+        if fetched:
+            now = monotonic()
+            self._ask(consumer._fetcher, gather=now - self._fetched_at < gather_seconds)
+            self._fetched_at = now
+        elif timeout is None or timeout >= 2 * gather_seconds:
+            self._ask(consumer._fetcher, gather=False)
         return {tp: self._stamped(ensure_TP(tp), fetched[tp]) for tp in fetched}
 
     def _ask(self, fetcher: Any, *, gather: bool) -> None:
-        """Make the brokers gather records from the next request on, or answer the first at once."""
+        """Make brokers gather records from the next request on, or answer the first one at once."""
         limits = self.limits
         self._gathers = gather
         # Brokers count no more of a partition, or in all, than they may send.

@@ -318,28 +318,36 @@ def test_nothing_is_read_beyond_the_memory_limit(
     assert len(runner.run(take(consumer))) == 2
 
 
-def test_brokers_gather_while_records_come_and_answer_the_first_one_at_once(
-    runner: asyncio.Runner, broker: Broker, tmp_path: Path
+def test_brokers_gather_records_that_come_closely_and_answer_the_first_one_at_once(
+    runner: asyncio.Runner, broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("streams.transport.thread.monotonic", lambda: clock[0])
     app = new_app(tmp_path, gather_milliseconds=40, fetch_partition_bytes_max=5_000)
     consumer = runner.run(new_consumer(app, broker))
     client = consumer._thread.client
     client._max_partition_fetch_bytes = 5_000
-    gathering, idle = (5_000, 40), (1, consumer.limits.idle_wait_milliseconds)
+    gathering, at_once = (5_000, 40), (1, consumer.limits.idle_wait_milliseconds)
 
-    async def look(seconds: float) -> bool:
-        return bool([each async for each in consumer.getmany(timeout=seconds)])
+    def asked_after(seconds: float, patience: float = 1.0) -> tuple[int, int]:
+        clock[0] += seconds
 
-    while runner.run(look(1.0)):
-        assert client.asked_next == gathering
-    assert client.timeouts[0] == 1.0
-    assert set(client.timeouts[1:]) == {0.08}, "longer than one request, then an idle one"
-    assert client.asked_next == idle
-    runner.run(consumer.seek(PARTITIONS[0], 0))
-    assert runner.run(look(0.01))
-    while runner.run(look(0.01)):
-        pass
-    assert client.asked_next == gathering, "so short a look says nothing"
+        async def look() -> None:
+            async for _ in consumer.getmany(timeout=patience):
+                pass
+
+        runner.run(look())
+        return client.asked_next
+
+    assert asked_after(0.0) == at_once, "the first records of all"
+    assert asked_after(0.039) == gathering
+    assert asked_after(0.041) == at_once
+    assert asked_after(0.01) == gathering
+    assert client.timeouts == [1.0, 1.0, 0.08, 1.0], "longer than one request that gathers"
+    for partition in PARTITIONS:
+        client.assigned.states[partition]._position = END  # nothing comes any more
+    assert asked_after(0.02, patience=0.02) == gathering, "so short a look says nothing"
+    assert asked_after(0.08) == at_once
 
 
 def test_acknowledgement_wakes_a_consumer_that_waits_for_room(
