@@ -97,12 +97,21 @@ def ask(
     window: Window,
     deadline: float,
     rows: int,
+    least_seconds: float,
 ) -> CheckResult:
-    """Answer one question; `deadline` is in `time.monotonic()`, `rows` the most findings."""
+    """Answer one question.
+
+    `deadline` is in `time.monotonic()`. A check may always look again for `least_seconds` after its
+    first look, however long that and the checks before it took. `rows`: the most findings.
+    """
     started = time.monotonic()
     state = _State()
+    looked = False
     while True:
         compared, total, suspects = _look(views, question.everywhere(window, SUSPECTS_MAX))
+        if not looked:
+            deadline = max(deadline, time.monotonic() + least_seconds)
+            looked = True
         _decide(question, views, now, suspects, state, deadline)
         # All suspects examined were cleared, but there are more: repeat the whole comparison.
         overflow = total > len(suspects)

@@ -21,6 +21,8 @@ CUTS_MAX = 3
 """Most cuts that are taken if rows turn out to be on the wrong side of a cut."""
 AFTER_DIVERGENCE_SECONDS = 5.0
 """Once a difference is proven, the other checks wait only this long for late rows."""
+SECOND_LOOK_SECONDS = 10.0
+"""A check may look again for so long after its first look, however long the earlier ones took."""
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
@@ -80,9 +82,17 @@ def verify(settings: VerifySettings, options: Options) -> Report:
             if any(result.verdict is Verdict.DIVERGED for result in results):
                 deadline = min(deadline, time.monotonic() + AFTER_DIVERGENCE_SECONDS)
             options.on_progress(question.name, 0, 0)
-            # A check may always look twice, however long the earlier ones took.
-            patience = max(deadline, time.monotonic() + min(options.timeout_seconds, 5.0))
-            results.append(ask(question, views, now, options.window, patience, options.rows))
+            results.append(
+                ask(
+                    question,
+                    views,
+                    now,
+                    options.window,
+                    deadline,
+                    options.rows,
+                    least_seconds=min(options.timeout_seconds, SECOND_LOOK_SECONDS),
+                )
+            )
         verdict, reason = _verdict(results, outcome, options.window)
         return Report(
             verdict=verdict,
