@@ -143,4 +143,10 @@ def _pending(applied: Mapping[str, str], known: Sequence[Migration]) -> tuple[Mi
     Raises:
         SchemaVersionError: an applied migration is unknown here or was edited.
     """
-    return still_to_apply(applied, known, server="ClickHouse", folder="schemas/clickhouse")
+    return still_to_apply(
+        applied,
+        known,
+        server="ClickHouse",
+        folder="schemas/clickhouse",
+        or_else=", or take the new schema as docs/how-to/upgrade-views.md tells",
+    )

@@ -41,9 +41,16 @@ def load(folder: Path = Path(__file__).parent) -> tuple[Migration, ...]:
 
 
 def still_to_apply(
-    applied: Mapping[str, str], known: Sequence[Migration], *, server: str, folder: str
+    applied: Mapping[str, str],
+    known: Sequence[Migration],
+    *,
+    server: str,
+    folder: str,
+    or_else: str = "",
 ) -> tuple[Migration, ...]:
     """Return the migrations of `folder` that are left to apply; `applied` is name -> checksum.
+
+    `or_else` ends the error about an edited one: what else would help.
 
     Raises:
         SchemaVersionError: an applied migration is unknown here or was edited.
@@ -58,6 +65,6 @@ def still_to_apply(
         if by_name[name].checksum != checksum:
             raise SchemaVersionError(
                 f"migration {name} was applied with other content than {folder} has now;"
-                " restore the file and put the change into a new migration"
+                f" restore the file and put the change into a new migration{or_else}"
             )
     return tuple(migration for migration in known if migration.name not in applied)
