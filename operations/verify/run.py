@@ -20,7 +20,7 @@ from sinks.migrate import check_schema
 CUTS_MAX = 3
 """Most cuts that are taken if rows turn out to be on the wrong side of a cut."""
 AFTER_DIVERGENCE_SECONDS = 5.0
-"""Once a difference is proven, the other checks wait only this long for late rows."""
+"""Once a difference is proven, the other checks wait only this long, or for their second look."""
 SECOND_LOOK_SECONDS = 10.0
 """A check may look again for so long after its first look, however long the earlier ones took."""
 
