@@ -35,7 +35,7 @@ class StreamSettings(Settings):
     fetch_partition_bytes_max: Bytes = 4 * 1024**2
     """Most bytes of one partition in one fetch; a single larger record is still delivered."""
     fetch_response_bytes_max: Bytes = 16 * 1024**2
-    gather_milliseconds: Annotated[int, Field(ge=5, le=400)] = 40
+    gather_milliseconds: Annotated[int, Field(ge=5, le=400)] = 30
     """How long the broker gathers records that come closer together. Longer costs less CPU."""
     in_flight_batches_max: Count = 256
     """Most unacknowledged batches per partition; at this limit the partition is not read."""

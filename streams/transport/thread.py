@@ -33,6 +33,9 @@ from streams.transport.limits import TransportLimits
 logger = logging.getLogger("purser.transport")
 
 CALL_SECONDS = 1.0  # queueing time of a call in the thread, on top of its own time
+# Fetches closer than this many gatherings gather. Above 1, so that one that gathered is close to
+# the next: else every second fetch would be one of a single record.
+CLOSE_GATHERS = 1.5
 
 # The group has moved on without this worker. The partition's new owner reads the records again and
 # commits their offsets.
@@ -169,7 +172,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # their broker was not asked for more yet.
         if fetched:
             now = monotonic()
-            self._ask(consumer._fetcher, gather=now - self._fetched_at < gather_seconds)
+            close = now - self._fetched_at < CLOSE_GATHERS * gather_seconds
+            self._ask(consumer._fetcher, gather=close)
             self._fetched_at = now
         elif timeout is None or timeout >= 2 * gather_seconds:
             self._ask(consumer._fetcher, gather=False)
