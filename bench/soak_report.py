@@ -32,7 +32,8 @@ class Seen:
     """The observations of a run; times are from the monotonic clock.
 
     `carried` is the trial's payments per second, counted until the last event was visible. `rate`
-    is the rate of the soak itself.
+    is the rate of the soak itself, and `calm_lag` its longest lag before the kills, in seconds
+    (None if it is the requested rate). `trial_events` are those of all trials.
     """
 
     generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Seen:
     lost: int = 0
     trial_events: int = 0
     carried: float = 0.0
+    calm_lag: float | None = None
     rate: float = 0.0
 
 
@@ -75,7 +77,8 @@ def _load(options: Options, seen: Seen, traffic: TrafficReport) -> list[Figure]:
             name="sent by the soak",
             value=reached,
             unit="payments/s",
-            baseline=f"{seen.rate:.0f} chosen",
+            baseline=f"{seen.rate:.0f} chosen"
+            + ("" if seen.calm_lag is None else f", lag {seen.calm_lag:.1f} s"),
             ratio=reached / seen.rate,
             goal=goal,
             met=met,
