@@ -63,9 +63,10 @@ SLOW = {"faust, stock", "faust, stock" + _TUNED}
 Goal = tuple[str, float]  # peer, ratio at least
 GOALS: Mapping[str, tuple[Goal, ...]] = {
     "live worker": (
-        ("quix streams", 2.0),
+        ("quix streams", 2.5),
         ("pathway", 3.0),
-        ("faust, stock", 10.0),
+        ("faust, stock", 12.0),
+        *((form.name, 1.0) for form in FORMS),
     ),
     "replay": (
         ("by hand, confluent consume()", 0.9),
