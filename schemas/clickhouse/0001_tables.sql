@@ -113,7 +113,8 @@ SETTINGS index_granularity = 1024, merge_selector_base = 20;
 -- what is not over, thanks to partitions: one for the minutes and ten minutes of each hour, one for
 -- the hours of each six (30 to 33, above any hour), and one for the six hours of a day and for its
 -- notes. A part appears as a whole, so nobody sees a day's note without those of its minutes. The
--- first eight digits are the day, or four the year.
+-- first eight digits are the day, or four the year. A query looks at every part to see whether it
+-- can be left out. So once nothing came into a partition for some minutes, it is merged into one.
 CREATE TABLE IF NOT EXISTS totals_raw
 (
     kind Enum8(
@@ -151,7 +152,8 @@ PARTITION BY multiIf(
     level <= 'six_hours' OR kind = 'written' AND level = 'day', toYYYYMMDD(bucket),
     toYear(bucket))
 ORDER BY (kind, level, account_id, currency, day, bucket)
-SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20;
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20,
+    min_age_to_force_merge_seconds = 180, min_age_to_force_merge_on_partition_only = 1;
 
 -- One row per order of a payment: its latest state. Not partitioned: no time is part of the key.
 CREATE TABLE IF NOT EXISTS buyer_orders_raw
