@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 FAST_TESTS := tests/unit tests/property tests/architecture tests/golden
-SERVER_TESTS := tests/contract tests/integration
-ALL_TESTS := $(FAST_TESTS) $(SERVER_TESTS) tests/chaos
+SERVER_TESTS := tests/contract tests/integration tests/chaos
+ALL_TESTS := $(FAST_TESTS) $(SERVER_TESTS)
 # Number of test files that run in parallel; auto: as many as this machine can handle.
 TEST_WORKERS ?= auto
 PYTEST_ARGS := -q --numprocesses $(TEST_WORKERS) --durations=20
@@ -65,7 +65,7 @@ lint: $(STAMP) ## check format, lint, types and import contracts
 	$(IMPORT_LINTER)
 
 .PHONY: integration
-integration: setup ## run the tests that need real servers
+integration: setup ## run the tests that need real servers, with a short round of kill -9
 	$(PYTEST) $(SERVER_TESTS)
 
 .PHONY: test

@@ -59,7 +59,13 @@ SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'payments'::r
 _PASSED = """
 SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = %s
 """
-_MERGE_TOTALS = "OPTIMIZE TABLE totals_raw FINAL"
+# Ten digits: the finer totals of an hour, or of six.
+_OVER = """
+SELECT DISTINCT partition FROM system.parts
+WHERE database = currentDatabase() AND table = 'totals_raw' AND active AND length(partition) = 10
+    AND partition NOT IN (toString(toYYYYMMDD(now('UTC')) * 100 + toHour(now('UTC'))),
+        toString(toYYYYMMDD(now('UTC')) * 100 + 30 + intDiv(toHour(now('UTC')), 6)))
+"""
 _MERGES = "SELECT count() FROM system.merges WHERE database = currentDatabase()"
 
 
@@ -143,8 +149,9 @@ class DayLoad:
             self.say("computing the totals")
             complete_totals(settings)
             rolled_up = time.monotonic()
-            # As if the day had come by and by: minutes after its last row, a partition is one part.
-            client.command(_MERGE_TOTALS, settings={"optimize_skip_merged_partitions": 1})
+            # As if the day had come by and by: the partitions of hours that are over are one part.
+            for (partition,) in client.query(_OVER).result_rows:
+                client.command(f"OPTIMIZE TABLE totals_raw PARTITION ID '{partition}' FINAL")
             self.say("waiting until both databases are calm")
             session.execute("VACUUM (ANALYZE) payments")
             wait_for_slot(session)

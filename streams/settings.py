@@ -36,7 +36,7 @@ class StreamSettings(Settings):
     """Most bytes of one partition in one fetch; a single larger record is still delivered."""
     fetch_response_bytes_max: Bytes = 16 * 1024**2
     gather_milliseconds: Annotated[int, Field(ge=5, le=400)] = 30
-    """How long the broker gathers records that come closer together. Longer costs less CPU."""
+    """How long the broker gathers while fetches come closely. Longer costs less CPU."""
     in_flight_batches_max: Count = 256
     """Most unacknowledged batches per partition; at this limit the partition is not read."""
     in_flight_bytes_max: Bytes = 192 * 1024**2

@@ -114,7 +114,8 @@ SETTINGS index_granularity = 1024, merge_selector_base = 20;
 -- the hours of each six (30 to 33, above any hour), and one for the six hours of a day and for its
 -- notes. A part appears as a whole, so nobody sees a day's note without those of its minutes. The
 -- first eight digits are the day, or four the year. A query looks at every part to see whether it
--- can be left out. So once nothing came into a partition for some minutes, it is merged into one.
+-- can be left out. So once nothing came into a partition for three minutes, it is merged into one,
+-- also while other merges run. Not sooner: a minute of the current hour comes every minute.
 CREATE TABLE IF NOT EXISTS totals_raw
 (
     kind Enum8(
@@ -153,7 +154,8 @@ PARTITION BY multiIf(
     toYear(bucket))
 ORDER BY (kind, level, account_id, currency, day, bucket)
 SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20,
-    min_age_to_force_merge_seconds = 180, min_age_to_force_merge_on_partition_only = 1;
+    min_age_to_force_merge_seconds = 180, min_age_to_force_merge_on_partition_only = 1,
+    number_of_free_entries_in_pool_to_execute_optimize_entire_partition = 1;
 
 -- One row per order of a payment: its latest state. Not partitioned: no time is part of the key.
 CREATE TABLE IF NOT EXISTS buyer_orders_raw

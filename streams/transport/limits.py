@@ -25,7 +25,7 @@ class TransportLimits:
     gather_milliseconds: int = 30
     """How long a broker gathers records when fetches that had some are less than one and a half
     times so far apart. A fetch costs as much CPU as 500 records. Without this, each of many single
-    records would have its own. Debezium commits a few records every 50 ms; those need no gathering.
+    records would have its own. Debezium commits a few records every 50 ms; those gain nothing.
     """
     gather_bytes: int = 256 * 1024
     """A broker that has gathered so much answers at once."""

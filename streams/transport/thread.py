@@ -33,8 +33,8 @@ from streams.transport.limits import TransportLimits
 logger = logging.getLogger("purser.transport")
 
 CALL_SECONDS = 1.0  # queueing time of a call in the thread, on top of its own time
-# Fetches closer than this many gatherings gather. Above 1, so that one that gathered is close to
-# the next: else every second fetch would be one of a single record.
+# The next request gathers if this fetch came within so many gatherings of the one before. More than
+# 1, because a fetch that gathered comes a whole gathering after it.
 CLOSE_GATHERS = 1.5
 
 # The group has moved on without this worker. The partition's new owner reads the records again and

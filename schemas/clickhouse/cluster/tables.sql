@@ -267,7 +267,7 @@ CREATE TABLE IF NOT EXISTS totals_raw ON CLUSTER '{cluster}'
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{uuid}/all', '{shard}-{replica}', version)
 PARTITION BY multiIf((kind = 'total') AND (level <= 'ten_minutes'), (toYYYYMMDD(bucket) * 100) + toHour(bucket), (kind = 'total') AND (level = 'hour'), ((toYYYYMMDD(bucket) * 100) + 30) + intDiv(toHour(bucket), 6), (level <= 'six_hours') OR ((kind = 'written') AND (level = 'day')), toYYYYMMDD(bucket), toYear(bucket))
 ORDER BY (kind, level, account_id, currency, day, bucket)
-SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20, min_age_to_force_merge_seconds = 180, min_age_to_force_merge_on_partition_only = 1;
+SETTINGS index_granularity = 1024, default_compression_codec = 'ZSTD(1)', merge_selector_base = 20, min_age_to_force_merge_seconds = 180, min_age_to_force_merge_on_partition_only = 1, number_of_free_entries_in_pool_to_execute_optimize_entire_partition = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS recent_entries_copy ON CLUSTER '{cluster}' TO recent_entries_local
 (
@@ -1193,5 +1193,5 @@ WHERE seller_entry_count > 0
 SETTINGS do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1;
 
 INSERT INTO schema_migrations (name, checksum) VALUES
-    ('0001_tables', '52bbd501caa76564dcd9659e82c3ab9e04eab17c78a27333b07edc48c9610099'),
+    ('0001_tables', 'fb36c3cc49336c5a3857eb3c99f7b3299b38a00cec3e468134172be49b078899'),
     ('0002_views', 'c68875bad3f18f20ce463f3d037de03c0f613a4ee1f308d6e2e59075e85a1c8d');
