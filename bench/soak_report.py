@@ -32,8 +32,7 @@ class Seen:
     """The observations of a run; times are from the monotonic clock.
 
     `carried` is the trial's payments per second, counted until the last event was visible. `rate`
-    is the rate of the soak itself, and `calm_lag` its longest lag before the kills, in seconds
-    (None if it is the requested rate). `trial_events` are those of all trials.
+    is the rate of the soak itself.
     """
 
     generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
@@ -44,7 +43,6 @@ class Seen:
     lost: int = 0
     trial_events: int = 0
     carried: float = 0.0
-    calm_lag: float | None = None
     rate: float = 0.0
 
 
@@ -77,8 +75,7 @@ def _load(options: Options, seen: Seen, traffic: TrafficReport) -> list[Figure]:
             name="sent by the soak",
             value=reached,
             unit="payments/s",
-            baseline=f"{seen.rate:.0f} chosen"
-            + ("" if seen.calm_lag is None else f", lag {seen.calm_lag:.1f} s"),
+            baseline=f"{seen.rate:.0f} chosen",
             ratio=reached / seen.rate,
             goal=goal,
             met=met,
